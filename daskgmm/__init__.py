@@ -1,0 +1,7 @@
+"""Gaussian mixtures, fitted by EM on Dask, for data that does not fit in memory."""
+
+from daskgmm.estimators import GaussianMixture
+from daskgmm.model.mixture import Mixture
+from daskgmm.version import __version__
+
+__all__ = ["GaussianMixture", "Mixture", "__version__"]

@@ -1,0 +1,149 @@
+"""Rows that can be visited: the one thing a fit asks of its data is `reduce`."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
+
+import dask.array as da
+import numpy as np
+from numpy.typing import NDArray
+
+from daskgmm.chunk import Chunk
+from daskgmm.data.passes import run_pass
+from daskgmm.data.source import Collection, GraphSource, source_of, whole_rows
+from daskgmm.data.tree import Addable, TreeSum
+from daskgmm.kernels.blas_threads import one_blas_thread
+
+Value = TypeVar("Value", bound=Addable)
+Result = TypeVar("Result")
+
+
+class Dataset(ABC):
+    """Chunks of rows.
+
+    Attributes
+    ----------
+    n_features : int
+    columns : names of the features, or None
+    missing : "raise" or "omit"
+        What a fit does about rows with a missing value (NaN): refuse them or leave them out.
+    """
+
+    n_features: int
+    columns: tuple[str, ...] | None
+    missing: str = "raise"
+
+    @abstractmethod
+    def reduce(self, fn: Callable[[Chunk], Value]) -> Value:
+        """One pass: the sum of ``fn(chunk)`` over all chunks, by one fixed tree."""
+
+    def map(self, fn: Callable[[Chunk], Result]) -> list[Result]:
+        """One pass: ``fn(chunk)`` of each chunk, in order."""
+        return self.reduce(partial(_listed, fn))
+
+    def counted(self) -> "Dataset":
+        """The same rows with the length of every chunk known: one pass where it wasn't."""
+        return self
+
+    def complete_rows(self) -> "Dataset":
+        """The rows without a missing value."""
+        return CompleteRows(self)
+
+
+def _listed(fn: Callable[[Chunk], Result], chunk: Chunk) -> list[Result]:
+    return [fn(chunk)]
+
+
+class CompleteRows(Dataset):
+    """Another dataset, seen without its rows that have a missing value."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self.n_features = dataset.n_features
+        self.columns = dataset.columns
+
+    def reduce(self, fn: Callable[[Chunk], Value]) -> Value:
+        return self._dataset.reduce(partial(_of_complete, fn))
+
+
+def _of_complete(fn: Callable[[Chunk], Value], chunk: Chunk) -> Value:
+    return fn(chunk.complete())
+
+
+@dataclass(frozen=True)
+class InMemoryDataset(Dataset):
+    """An array in memory: the plain loop that specifies what every executor does."""
+
+    rows: NDArray[Any]
+    weights: NDArray[np.float64] | None = None
+    chunk_rows: int = 1 << 16
+    columns: tuple[str, ...] | None = None
+
+    @property
+    def n_features(self) -> int:  # type: ignore[override]
+        return int(self.rows.shape[1])
+
+    def reduce(self, fn: Callable[[Chunk], Value]) -> Value:
+        tree: TreeSum[Value] = TreeSum()
+        with one_blas_thread():
+            for number, start in enumerate(range(0, max(len(self.rows), 1), self.chunk_rows)):
+                some = slice(start, start + self.chunk_rows)
+                weights = None if self.weights is None else self.weights[some]
+                tree.add(fn(Chunk(self.rows[some], weights, number, start)))
+        return tree.total()
+
+
+@dataclass(frozen=True)
+class DaskDataset(Dataset):
+    """A Dask collection, visited shard by shard where Dask would compute it.
+
+    Attributes
+    ----------
+    collection : dask.array.Array or dask.dataframe.DataFrame
+        The rows themselves, for lazy results.
+    source : GraphSource
+    """
+
+    collection: Collection
+    source: GraphSource
+    missing: str = "raise"
+
+    @classmethod
+    def of(
+        cls,
+        collection: Collection,
+        *,
+        weights: da.Array | None = None,
+        columns: Sequence[str] | None = None,
+        missing: str = "raise",
+    ) -> "DaskDataset":
+        """Plan the passes over a collection; DataError where it is not rows of numbers."""
+        if isinstance(collection, da.Array):
+            collection = whole_rows(collection)
+        source = source_of(collection, weights)
+        if columns is not None:
+            source = replace(source, columns=tuple(columns))
+        return cls(collection, source, missing)
+
+    @property
+    def n_features(self) -> int:  # type: ignore[override]
+        return self.source.n_features
+
+    @property
+    def columns(self) -> tuple[str, ...] | None:  # type: ignore[override]
+        return self.source.columns
+
+    def reduce(self, fn: Callable[[Chunk], Value]) -> Value:
+        return run_pass(fn, self.source)
+
+    def counted(self) -> "DaskDataset":
+        if self.source.lengths is not None:
+            return self
+        lengths = tuple(self.map(_length))
+        return replace(self, source=replace(self.source, lengths=lengths))
+
+
+def _length(chunk: Chunk) -> int:
+    return len(chunk.rows)

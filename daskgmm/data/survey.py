@@ -1,0 +1,267 @@
+"""The first pass: counts, checks, moments, and a uniform sample of the rows."""
+
+import math
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daskgmm.chunk import Chunk
+from daskgmm.data.dataset import Dataset
+from daskgmm.errors import DataError
+from daskgmm.kernels.moments import Array
+
+
+@dataclass(frozen=True)
+class BadCell:
+    """Where the first value that is not a number of some kind stands."""
+
+    chunk: int
+    row: int
+    column: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows drawn uniformly without replacement: those whose keys are smallest.
+
+    A row's key depends on the seed and on its number in the whole data alone, so the sample
+    doesn't depend on chunks or workers, and two samples merge into one.
+
+    Attributes
+    ----------
+    size : int
+        How many rows are kept at the most.
+    keys : (n,) uint64 array
+    numbers : (n,) int64 array
+        Row numbers in the whole data, ascending.
+    rows : (n, n_features) array
+    weights : (n,) float64 array or None
+    """
+
+    size: int
+    keys: NDArray[np.uint64]
+    numbers: NDArray[np.int64]
+    rows: NDArray[Any]
+    weights: Array | None
+
+    def kept(self) -> "Sample":
+        """No more than `size` rows: those with the smallest keys, in row order."""
+        if len(self.keys) <= self.size:
+            return self
+        # Ties between keys, one in 2**64, go to the earlier row.
+        keep = np.sort(np.lexsort((self.numbers, self.keys))[: self.size])
+        return replace(
+            self,
+            keys=self.keys[keep],
+            numbers=self.numbers[keep],
+            rows=self.rows[keep],
+            weights=None if self.weights is None else self.weights[keep],
+        )
+
+    def __add__(self, other: "Sample") -> "Sample":
+        weights = None
+        if self.weights is not None and other.weights is not None:
+            weights = np.concatenate([self.weights, other.weights])
+        return Sample(
+            self.size,
+            np.concatenate([self.keys, other.keys]),
+            np.concatenate([self.numbers, other.numbers]),
+            np.concatenate([self.rows, other.rows]),
+            weights,
+        ).kept()
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is known of the rows before the first iteration.
+
+    Moments, bounds and sample are of the complete rows: those without NaN or infinity.
+
+    Attributes
+    ----------
+    n_rows, n_incomplete, n_infinite : int
+        Rows in all, rows with a NaN, rows with an infinity.
+    missing_per_column : (n_features,) int64 array
+    first_missing, first_infinite : BadCell or None
+    n_zero_weight : int
+    total_weight : float
+    mean : (n_features,) array
+        Weighted.
+    scatter : (n_features, n_features) array
+        Sum of weight * (x - mean)(x - mean)ᵀ.
+    minimum, maximum : (n_features,) arrays
+    sample : Sample
+    dtype : numpy dtype of the rows
+    """
+
+    n_rows: int
+    n_incomplete: int
+    n_infinite: int
+    missing_per_column: NDArray[np.int64]
+    first_missing: BadCell | None
+    first_infinite: BadCell | None
+    n_zero_weight: int
+    total_weight: float
+    mean: Array
+    scatter: Array
+    minimum: Array
+    maximum: Array
+    sample: Sample
+    dtype: np.dtype[Any]
+
+    @property
+    def n_complete(self) -> int:
+        """Rows that a fit can use."""
+        return self.n_rows - self.n_incomplete - self.n_infinite
+
+    @property
+    def covariance(self) -> Array:
+        """Weighted covariance of the complete rows, (n_features, n_features)."""
+        return self.scatter / self.total_weight
+
+    def __add__(self, other: "Survey") -> "Survey":
+        """The survey of both sets of rows, `other` being the later ones.
+
+        Moments by the pairwise update of Chan, Golub & LeVeque 1979, eq. 2.1.
+        """
+        total = self.total_weight + other.total_weight
+        share = other.total_weight / total if total else 0.0
+        shift = other.mean - self.mean
+        between = self.total_weight * share * np.outer(shift, shift)
+        return Survey(
+            n_rows=self.n_rows + other.n_rows,
+            n_incomplete=self.n_incomplete + other.n_incomplete,
+            n_infinite=self.n_infinite + other.n_infinite,
+            missing_per_column=self.missing_per_column + other.missing_per_column,
+            first_missing=self.first_missing or other.first_missing,
+            first_infinite=self.first_infinite or other.first_infinite,
+            n_zero_weight=self.n_zero_weight + other.n_zero_weight,
+            total_weight=total,
+            mean=self.mean + share * shift,
+            scatter=self.scatter + other.scatter + between,
+            minimum=np.minimum(self.minimum, other.minimum),
+            maximum=np.maximum(self.maximum, other.maximum),
+            sample=self.sample + other.sample,
+            dtype=np.promote_types(self.dtype, other.dtype),
+        )
+
+    def raise_for_bad_cells(self, *, missing: str, columns: tuple[str, ...] | None) -> None:
+        """Raise DataError for infinities, and for NaN unless they are to be left out."""
+        if self.first_missing is not None and missing == "raise":
+            raise DataError(
+                "Input X contains NaN.\nGaussianMixture does not accept missing values "
+                f"encoded as NaN natively: {self.n_incomplete:,} of {self.n_rows:,} rows have "
+                f"one, the first {_place(self.first_missing, columns)}. Leave such rows out "
+                "with missing='omit', or fill them in."
+            )
+        if self.first_infinite is not None:
+            raise DataError(
+                "Input X contains infinity or a value too large for dtype('float64'): "
+                f"{self.n_infinite:,} of {self.n_rows:,} rows, the first "
+                f"{_place(self.first_infinite, columns)}. Replace it by a number or by NaN."
+            )
+
+    def raise_for_too_few(self, n_components: int) -> None:
+        """Raise DataError, in scikit-learn's words, for fewer rows than components or two."""
+        if self.n_complete < 2:
+            raise DataError(
+                f"Found array with {self.n_complete} sample(s) "
+                f"(shape=({self.n_complete}, {len(self.mean)})) while a minimum of 2 is "
+                "required by GaussianMixture."
+            )
+        usable = self.n_complete - self.n_zero_weight
+        if usable < n_components:
+            raise DataError(
+                "Expected n_samples >= n_components but got n_components = "
+                f"{n_components}, n_samples = {usable}"
+            )
+
+
+def _place(cell: BadCell, columns: tuple[str, ...] | None) -> str:
+    name = f" ({columns[cell.column]!r})" if columns else ""
+    return f"in row {cell.row:,} of the data (chunk {cell.chunk}), column {cell.column}{name}"
+
+
+def take_survey(dataset: Dataset, *, seed: int, sample_size: int) -> Survey:
+    """Visit the rows of a counted dataset once."""
+    return dataset.reduce(partial(survey_chunk, seed=seed, sample_size=sample_size))
+
+
+def survey_chunk(chunk: Chunk, *, seed: int, sample_size: int) -> Survey:
+    """The survey of one chunk."""
+    rows = chunk.rows
+    missing, infinite = np.isnan(rows), np.isinf(rows)
+    incomplete = missing.any(axis=1)
+    unbounded = infinite.any(axis=1) & ~incomplete
+    whole = ~(incomplete | unbounded)
+    if not whole.all():
+        rows = rows[whole]
+    weights = None if chunk.weights is None else chunk.weights[whole]
+    total, mean, scatter = weighted_moments(rows, weights)
+    return Survey(
+        n_rows=len(chunk.rows),
+        n_incomplete=int(incomplete.sum()),
+        n_infinite=int(unbounded.sum()),
+        missing_per_column=missing.sum(axis=0),
+        first_missing=_first(missing, chunk),
+        first_infinite=_first(infinite, chunk),
+        n_zero_weight=0 if weights is None else int((weights == 0.0).sum()),
+        total_weight=total,
+        mean=mean,
+        scatter=scatter,
+        minimum=rows.min(axis=0, initial=math.inf).astype(np.float64),
+        maximum=rows.max(axis=0, initial=-math.inf).astype(np.float64),
+        sample=draw(rows, weights, chunk.start + np.flatnonzero(whole), seed, sample_size),
+        dtype=chunk.rows.dtype,
+    )
+
+
+def weighted_moments(rows: NDArray[Any], weights: Array | None) -> tuple[float, Array, Array]:
+    """Total weight, mean and scatter about the mean, in two passes over rows in memory."""
+    n_features = rows.shape[1]
+    total = float(len(rows) if weights is None else weights.sum())
+    if total == 0.0:
+        return 0.0, np.zeros(n_features), np.zeros((n_features, n_features))
+    mean = np.zeros(n_features)
+    for _ in range(2):  # the second round takes out what rounding left of the first
+        difference = rows - mean
+        step = difference.sum(axis=0) if weights is None else weights @ difference
+        mean = mean + step / total
+    difference = rows - mean
+    weighted = difference if weights is None else difference * weights[:, None]
+    return total, mean, difference.T @ weighted
+
+
+def draw(
+    rows: NDArray[Any], weights: Array | None, numbers: NDArray[np.int64], seed: int, size: int
+) -> Sample:
+    """The sample of some rows, given their numbers in the whole data (ascending)."""
+    keys = row_keys(seed, numbers)
+    keep = slice(None) if len(keys) <= size else np.sort(np.argpartition(keys, size)[: size + 1])
+    chosen = None if weights is None else weights[keep]
+    return Sample(size, keys[keep], numbers[keep], rows[keep].copy(), chosen).kept()
+
+
+def row_keys(seed: int, numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """A random 64-bit key per row number (ascending): that place of one Philox stream.
+
+    Philox is counter based (Salmon et al. 2011): any place of it costs the same to reach.
+    """
+    if not len(numbers):
+        return np.empty(0, dtype=np.uint64)
+    first, last = int(numbers[0]), int(numbers[-1])
+    words_per_count = 4
+    stream = np.random.Philox(key=seed)
+    stream.advance(first // words_per_count)
+    base = first - first % words_per_count
+    return stream.random_raw(last + 1 - base)[numbers - base]
+
+
+def _first(bad: NDArray[np.bool_], chunk: Chunk) -> BadCell | None:
+    if not bad.any():
+        return None
+    row, column = np.unravel_index(int(bad.argmax()), bad.shape)
+    return BadCell(chunk.number, chunk.start + int(row), int(column))

@@ -1,0 +1,381 @@
+"""The mixtures as scikit-learn estimators, on NumPy arrays and on Dask collections."""
+
+import warnings
+from functools import partial
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import dask.array as da
+import dask.dataframe as dd
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import assert_all_finite, check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metadata_routing import UNUSED
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from daskgmm.chunk import Chunk
+from daskgmm.data.dataset import DaskDataset, Dataset, InMemoryDataset
+from daskgmm.data.lazy import map_rows
+from daskgmm.fit.convergence import AbsoluteChange
+from daskgmm.fit.driver import Settings, fit_mixture
+from daskgmm.fit.given import checked
+from daskgmm.fit.initialization import METHODS
+from daskgmm.fit.observers import NullObserver, Observer, PrintingObserver
+from daskgmm.fit.state import FitState, Outcome
+from daskgmm.model import expectation
+from daskgmm.model.covariance import FAMILIES
+from daskgmm.model.expectation import Densities
+from daskgmm.model.likelihood import densities
+from daskgmm.model.mixture import Mixture
+
+Rows = ArrayLike | da.Array | dd.DataFrame | Dataset
+
+
+class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
+    """Gaussian mixture fitted by expectation-maximization, on data of any size.
+
+    A drop-in for :class:`sklearn.mixture.GaussianMixture`. NumPy arrays and pandas
+    dataframes give results at once; Dask arrays, Dask dataframes and what
+    :func:`daskgmm.open_dataset` returns are read chunk by chunk, on the default Dask client
+    or scheduler, and `predict`, `predict_proba` and `score_samples` return lazy collections.
+
+    Parameters
+    ----------
+    n_components : int, default=1
+        Number of components.
+    covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
+        A covariance matrix per component; one for all; a variance per component and
+        feature; a variance per component.
+    tol : float, default=1e-3
+        Iterations stop when one changes the mean log-likelihood (nats per row) by less.
+    reg_covar : float, default=1e-6
+        Added to the diagonal of the covariances, in squared units of the data.
+    max_iter : int, default=100
+        Iterations at the most. Each reads the data once.
+    n_init : int, default=1
+        Starts. All of them share each reading; the best is kept.
+    init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
+        How a start is found, on a uniform sample of the rows: at least 50,000, or all.
+    weights_init : array-like of shape (n_components,), default=None
+    means_init : array-like of shape (n_components, n_features), default=None
+    precisions_init : array-like, default=None
+        Inverse covariances, of the shape of `covariances_`.
+    random_state : int, RandomState instance or None, default=None
+        Seeds the sample, the starts, and `sample`.
+    warm_start : bool, default=False
+        Begin the next fit where the last one ended.
+    verbose : int, default=0
+        1 prints each start and every `verbose_interval`-th iteration, 2 changes of the
+        lower bound and seconds, too.
+    verbose_interval : int, default=10
+
+    Attributes
+    ----------
+    weights_ : array of shape (n_components,)
+    means_ : array of shape (n_components, n_features)
+    covariances_ : array
+        Of shape (n_components, n_features, n_features) if 'full', (n_features, n_features)
+        if 'tied', (n_components, n_features) if 'diag', (n_components,) if 'spherical'.
+    precisions_ : array
+        Inverse covariances.
+    precisions_cholesky_ : array
+        Upper-triangular U with precision = U Uᵀ; 1 / sqrt(variance) if 'diag' or 'spherical'.
+    converged_ : bool
+    n_iter_ : int
+        Iterations of the best start.
+    lower_bound_ : float
+        Mean log-likelihood (nats per row) that the last iteration began with.
+    lower_bounds_ : list of float
+        The same for each iteration.
+    n_passes_ : int
+        Readings of the data that the fit took, the survey's included.
+    n_features_in_ : int
+    feature_names_in_ : array of str
+        Where the data has names for its columns.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from daskgmm import GaussianMixture
+    >>> rows = da.concatenate(
+    ...     [
+    ...         da.random.default_rng(0).normal(0, 1, size=(10_000, 2), chunks=(5_000, 2)),
+    ...         da.random.default_rng(1).normal(9, 1, size=(30_000, 2), chunks=(5_000, 2)),
+    ...     ]
+    ... )
+    >>> model = GaussianMixture(n_components=2, random_state=0).fit(rows)
+    >>> sorted(model.weights_.round(2).tolist())
+    [0.25, 0.75]
+    >>> model.predict(rows)
+    dask.array<_on_block, shape=(40000,), dtype=int64, chunksize=(5000,), chunktype=numpy.ndarray>
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "covariance_type": [StrOptions(set(FAMILIES))],
+        "tol": [Interval(Real, 0.0, None, closed="left")],
+        "reg_covar": [Interval(Real, 0.0, None, closed="left")],
+        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "init_params": [StrOptions(set(METHODS))],
+        "weights_init": ["array-like", None],
+        "means_init": ["array-like", None],
+        "precisions_init": ["array-like", None],
+        "random_state": ["random_state"],
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+        "verbose_interval": [Interval(Integral, 1, None, closed="left")],
+    }
+    # Who watches a fit is no metadata of its rows.
+    __metadata_request__fit: ClassVar[dict[str, str]] = {"observer": UNUSED}
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        covariance_type: str = "full",
+        tol: float = 1e-3,
+        reg_covar: float = 1e-6,
+        max_iter: int = 100,
+        n_init: int = 1,
+        init_params: str = "kmeans",
+        weights_init: ArrayLike | None = None,
+        means_init: ArrayLike | None = None,
+        precisions_init: ArrayLike | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+    ) -> None:
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.precisions_init = precisions_init
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+
+    def fit(self, X: Rows, y: None = None, *, observer: Observer | None = None) -> Self:
+        """Fit the mixture to the rows of X.
+
+        Parameters
+        ----------
+        X : array-like, dask array, dask dataframe or Dataset, (n_samples, n_features)
+        y : ignored
+        observer : Observer, optional
+            Told of the survey and of each pass, in this process.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For parameters or rows that cannot be used, in scikit-learn's words, and where
+            the covariances of all starts collapse.
+        """
+        self._validate_params()
+        dataset = self._dataset(X, reset=True)
+        if observer is None:
+            observer = (
+                PrintingObserver(self.verbose, self.verbose_interval)
+                if self.verbose
+                else NullObserver()
+            )
+        fit = fit_mixture(
+            dataset,
+            self._settings(dataset.n_features),
+            check_random_state(self.random_state),
+            observer,
+        )
+        self._keep(fit.state, np.float32 if fit.survey.dtype == np.float32 else np.float64)
+        self.n_passes_ = fit.n_passes
+        if not self.converged_ and self.max_iter > 0:
+            warnings.warn(
+                "Best performing initialization did not converge. Try different init "
+                "parameters, or increase max_iter, tol, or check for degenerate data.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return self
+
+    def fit_predict(self, X: Rows, y: None = None) -> Any:
+        """Fit, then label the same rows: `fit(X).predict(X)`."""
+        return self.fit(X).predict(X)
+
+    def predict(self, X: Rows) -> Any:
+        """Most probable component of each row, int64 of shape (n_samples,)."""
+        return self._of_rows(X, expectation.labels, np.int64, None, "label")
+
+    def predict_proba(self, X: Rows) -> Any:
+        """Posterior probability of each component, (n_samples, n_components)."""
+        width = len(self._fitted().weights_)
+        return self._of_rows(X, expectation.responsibilities, np.float64, width, "probability")
+
+    def score_samples(self, X: Rows) -> Any:
+        """Log-density of each row in nats, (n_samples,)."""
+        return self._of_rows(X, expectation.log_prob_norm, np.float64, None, "log_density")
+
+    def score(self, X: Rows, y: None = None) -> float:
+        """Mean log-density of the rows in nats; reads Dask collections once."""
+        total, n_samples = self._total_log_density(X)
+        return total / n_samples
+
+    def aic(self, X: Rows) -> float:
+        """Akaike information criterion on X, lower is better; reads X once."""
+        total, _ = self._total_log_density(X)
+        return -2.0 * total + 2.0 * self._n_parameters()
+
+    def bic(self, X: Rows) -> float:
+        """Bayesian information criterion on X, lower is better; reads X once."""
+        total, n_samples = self._total_log_density(X)
+        return -2.0 * total + self._n_parameters() * float(np.log(n_samples))
+
+    def sample(self, n_samples: int = 1) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Draw rows from the fitted mixture.
+
+        Returns
+        -------
+        X : array of shape (n_samples, n_features)
+            Grouped by component.
+        y : int64 array of shape (n_samples,)
+            The component of each row.
+        """
+        self._fitted()
+        if n_samples < 1:
+            raise ValueError(
+                f"Invalid value for 'n_samples': {n_samples} . The sampling requires at "
+                "least one sample."
+            )
+        return self.mixture_.sample(n_samples, check_random_state(self.random_state))
+
+    @property
+    def mixture_(self) -> Mixture:
+        """The fitted mixture as a value, in float64."""
+        arrays = (self.weights_, self.means_, self.covariances_, self.precisions_cholesky_)
+        return Mixture(
+            FAMILIES[self.covariance_type], *(np.asarray(each, np.float64) for each in arrays)
+        )
+
+    def _fitted(self) -> Self:
+        check_is_fitted(self)
+        return self
+
+    def _n_parameters(self) -> int:
+        """Free parameters of the fitted mixture (scikit-learn's tests know it by this name)."""
+        return self.mixture_.n_parameters
+
+    def _dataset(self, X: Rows, *, reset: bool) -> Dataset:
+        """Anything that holds rows, as a dataset; checks and records names and width."""
+        if isinstance(X, da.Array | dd.DataFrame):
+            X = DaskDataset.of(X)
+        if isinstance(X, Dataset):
+            self._check_features(X, reset=reset)
+            return X
+        rows = validate_data(
+            self,
+            X,
+            dtype=[np.float64, np.float32],
+            ensure_min_samples=2 if reset else 1,
+            reset=reset,
+        )
+        return InMemoryDataset(rows)
+
+    def _check_features(self, dataset: Dataset, *, reset: bool) -> None:
+        """scikit-learn's checks of names and width, which need no rows."""
+        header: Any = np.empty((1, dataset.n_features))
+        if isinstance(dataset, DaskDataset) and isinstance(dataset.collection, dd.DataFrame):
+            header = dataset.collection._meta
+        validate_data(self, header, skip_check_array=True, reset=reset)
+
+    def _settings(self, n_features: int) -> Settings:
+        resumed = None
+        if self.warm_start and hasattr(self, "converged_"):
+            shape = (self.n_components, n_features)
+            if self.means_.shape != shape:
+                raise ValueError(
+                    f"warm_start continues a fit with means of shape {self.means_.shape}, but "
+                    f"n_components and the data now ask for {shape}: use a new estimator, or "
+                    "warm_start=False"
+                )
+            resumed = FitState(self.mixture_, previous_bound=self.lower_bound_)
+        return Settings(
+            family=FAMILIES[self.covariance_type],
+            n_components=self.n_components,
+            reg_covar=self.reg_covar,
+            rule=AbsoluteChange(self.tol, self.max_iter),
+            n_init=self.n_init,
+            init_params=self.init_params,
+            given=checked(
+                FAMILIES[self.covariance_type],
+                (self.n_components, n_features),
+                weights=self.weights_init,
+                means=self.means_init,
+                precisions=self.precisions_init,
+            ),
+            resumed=resumed,
+        )
+
+    def _keep(self, state: FitState, dtype: type) -> None:
+        mixture = state.parameters
+        self.weights_ = mixture.weights.astype(dtype)
+        self.means_ = mixture.means.astype(dtype)
+        self.covariances_ = mixture.covariances.astype(dtype)
+        self.precisions_cholesky_ = mixture.precision_cholesky.astype(dtype)
+        self.precisions_ = mixture.precisions.astype(dtype)
+        self.converged_ = state.outcome is Outcome.CONVERGED
+        self.n_iter_ = state.n_iter
+        self.lower_bound_ = state.lower_bound
+        self.lower_bounds_ = list(state.lower_bounds)
+
+    def _of_rows(self, X: Rows, fn: Any, dtype: type, width: int | None, name: str) -> Any:
+        """A row-wise result: at once for arrays in memory, lazy for Dask collections."""
+        dataset = self._fitted()._dataset(X, reset=False)
+        of_block = partial(
+            _of_whole_rows, fn, densities(self.mixture_), dataset.missing, type(self).__name__
+        )
+        if isinstance(dataset, DaskDataset):
+            floating = np.dtype(dtype).kind == "f"
+            narrow = getattr(dataset.collection, "dtype", None) == np.float32
+            kind = np.float32 if floating and narrow else dtype
+            return map_rows(of_block, dataset.collection, dtype=kind, width=width, name=name)
+        assert isinstance(dataset, InMemoryDataset)
+        return of_block(dataset.rows)
+
+    def _total_log_density(self, X: Rows) -> tuple[float, float]:
+        """Sum of the log-densities over the rows, and how many rows there are."""
+        dataset = self._fitted()._dataset(X, reset=False)
+        fn = partial(
+            _chunk_log_density, densities(self.mixture_), dataset.missing, type(self).__name__
+        )
+        total, n_samples = dataset.reduce(fn)
+        return float(total), float(n_samples)
+
+
+def _of_whole_rows(
+    fn: Any, sent: Densities, missing: str, estimator: str, rows: NDArray[Any]
+) -> NDArray[Any]:
+    if missing == "raise":
+        assert_all_finite(rows, estimator_name=estimator, input_name="X")
+    result = fn(rows, sent)
+    return result.astype(rows.dtype, copy=False) if result.dtype.kind == "f" else result
+
+
+def _chunk_log_density(
+    sent: Densities, missing: str, estimator: str, chunk: Chunk
+) -> NDArray[np.float64]:
+    if missing == "raise":
+        assert_all_finite(chunk.rows, estimator_name=estimator, input_name="X")
+    log_density = expectation.log_prob_norm(chunk.complete().rows, sent)
+    return np.array([log_density.sum(), len(log_density)])

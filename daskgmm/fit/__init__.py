@@ -1,0 +1,1 @@
+"""Iteration: starts, states, the loop, and when it ends."""

@@ -1,0 +1,115 @@
+"""A whole fit: survey, starts, passes, choice."""
+
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+
+from daskgmm.data.dataset import Dataset
+from daskgmm.data.survey import Survey, take_survey
+from daskgmm.fit import em, initialization
+from daskgmm.fit.convergence import AbsoluteChange
+from daskgmm.fit.given import Given
+from daskgmm.fit.observers import Observer
+from daskgmm.fit.selection import best
+from daskgmm.fit.state import FitState
+from daskgmm.model.covariance import Family
+from daskgmm.model.likelihood import MaximumLikelihood
+
+MIN_SAMPLE_ROWS = 50_000
+MAX_SAMPLE_BYTES = 1 << 28
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a fit is told, in numerical terms.
+
+    Attributes
+    ----------
+    init_params : a name in `initialization.METHODS`
+    given : parameters that the user gives for the start
+    resumed : FitState or None
+        Where a warm start begins: then nothing is initialized.
+    """
+
+    family: Family
+    n_components: int
+    reg_covar: float
+    rule: AbsoluteChange
+    n_init: int
+    init_params: str
+    given: Given
+    resumed: FitState | None = None
+
+    def sample_size(self, n_features: int) -> int:
+        """Rows of the survey's sample: a hundred per component and feature, if they fit."""
+        wanted = max(MIN_SAMPLE_ROWS, 100 * self.n_components * n_features)
+        return max(min(wanted, MAX_SAMPLE_BYTES // (8 * n_features)), self.n_components)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a fit found.
+
+    Attributes
+    ----------
+    state : FitState
+        Of the best candidate.
+    survey : Survey
+    n_passes : int
+        Readings of the data, the survey's included (and one to count rows, where needed).
+    """
+
+    state: FitState
+    survey: Survey
+    n_passes: int
+
+
+def fit_mixture(
+    dataset: Dataset, settings: Settings, random: np.random.RandomState, observer: Observer
+) -> Fit:
+    """Fit a mixture by EM.
+
+    Raises DataError for rows that cannot be used, and DegenerateCovarianceError where the
+    covariances of every candidate collapse.
+    """
+    began = perf_counter()
+    rows = dataset.counted()
+    n_surveys = 1 if rows is dataset else 2
+    survey = take_survey(
+        rows,
+        seed=_seed_beside(random),
+        sample_size=settings.sample_size(dataset.n_features),
+    )
+    survey.raise_for_bad_cells(missing=dataset.missing, columns=dataset.columns)
+    survey.raise_for_too_few(settings.n_components)
+    observer.on_survey(survey, perf_counter() - began)
+    if survey.n_incomplete:
+        rows = rows.complete_rows()
+    model = MaximumLikelihood(settings.family, settings.reg_covar, survey.mean)
+    if settings.resumed is not None:
+        states = [settings.resumed]
+    else:
+        mixtures = initialization.starts(
+            survey.sample,
+            method=settings.init_params,
+            n_components=settings.n_components,
+            n_init=settings.n_init,
+            given=settings.given,
+            model=model,
+            random=random,
+        )
+        states = [FitState(mixture) for mixture in mixtures]
+    observer.on_start(states)
+    states = em.run(states, rows, model, settings.rule, observer)
+    return Fit(best(states), survey, n_surveys + max(state.n_iter for state in states))
+
+
+def _seed_beside(random: np.random.RandomState) -> int:
+    """A seed for the sample that takes no draw from the generator of the starts.
+
+    So the starts on data that the sample holds whole are scikit-learn's own.
+    """
+    copy = np.random.RandomState()
+    copy.set_state(random.get_state())
+    return int(copy.randint(2**31 - 1))

@@ -1,0 +1,83 @@
+"""Parameters of a start that the user gives, checked in scikit-learn's words."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils import check_array
+
+from daskgmm.kernels.moments import Array
+from daskgmm.model.covariance import Family
+
+
+@dataclass(frozen=True)
+class Given:
+    """Weights, means and precisions; None where the start is to be found."""
+
+    weights: Array | None = None
+    means: Array | None = None
+    precisions: Array | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to be found."""
+        return not any(each is None for each in (self.weights, self.means, self.precisions))
+
+
+def checked(
+    family: Family,
+    shape: tuple[int, int],
+    *,
+    weights: ArrayLike | None,
+    means: ArrayLike | None,
+    precisions: ArrayLike | None,
+) -> Given:
+    """The given parameters as float64 copies.
+
+    Parameters
+    ----------
+    shape : (n_components, n_features)
+
+    Raises
+    ------
+    ValueError
+        For a wrong shape, weights that are no probabilities, or precisions that are not
+        positive definite.
+    """
+    found = Given(
+        weights=_array(weights, "weights", shape[:1]),
+        means=_array(means, "means", shape),
+        precisions=_array(precisions, f"{family.name} precision", family.shape(*shape)),
+    )
+    if found.weights is not None:
+        # Weights given in float32 sum to one as well as float32 can.
+        narrow = np.asarray(weights).dtype == np.float32
+        _check_probabilities(found.weights, 1e-6 if narrow else 1e-8)
+    if found.precisions is not None:
+        family.check_precisions(found.precisions)
+    return found
+
+
+def _array(parameter: ArrayLike | None, name: str, shape: tuple[int, ...]) -> Array | None:
+    if parameter is None:
+        return None
+    array = check_array(parameter, dtype=np.float64, ensure_2d=False, allow_nd=True, copy=True)
+    if array.shape != shape:
+        raise ValueError(
+            f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}"
+        )
+    return np.ascontiguousarray(array)
+
+
+def _check_probabilities(weights: Array, tolerance: float) -> None:
+    if weights.min() < 0.0 or weights.max() > 1.0:
+        # scikit-learn prints the two the wrong way round, and its tests ask for it.
+        raise ValueError(
+            "The parameter 'weights' should be in the range [0, 1], but got max value "
+            f"{weights.min():.5f}, min value {weights.max():.5f}"
+        )
+    if abs(1.0 - weights.sum()) > tolerance:
+        raise ValueError(
+            "The parameter 'weights' should be normalized, but got sum(weights) = "
+            f"{weights.sum():.5f}"
+        )

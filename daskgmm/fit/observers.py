@@ -1,0 +1,63 @@
+"""Who may watch a fit. Observers see values; nothing they do changes a fit."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from daskgmm.data.survey import Survey
+from daskgmm.fit.state import FitState
+
+
+class Observer(Protocol):
+    """Called between passes, in the driver."""
+
+    def on_survey(self, survey: Survey, seconds: float) -> None:
+        """The survey is done."""
+
+    def on_start(self, states: Sequence[FitState]) -> None:
+        """The candidates have their starts."""
+
+    def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
+        """One pass has advanced the candidates that were live."""
+
+
+class NullObserver:
+    """Sees nothing."""
+
+    def on_survey(self, survey: Survey, seconds: float) -> None: ...
+
+    def on_start(self, states: Sequence[FitState]) -> None: ...
+
+    def on_pass(self, states: Sequence[FitState], seconds: float) -> None: ...
+
+
+class PrintingObserver:
+    """scikit-learn's verbose output, for candidates that advance together.
+
+    Parameters
+    ----------
+    verbose : 1 or 2
+        With 2 or more, changes of the bound and seconds are printed too.
+    interval : int
+        Iterations from one line to the next.
+    """
+
+    def __init__(self, verbose: int, interval: int) -> None:
+        self._verbose = verbose
+        self._interval = interval
+
+    def on_survey(self, survey: Survey, seconds: float) -> None: ...
+
+    def on_start(self, states: Sequence[FitState]) -> None:
+        for number in range(len(states)):
+            print(f"Initialization {number}")
+
+    def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
+        passes = max(state.n_iter for state in states)
+        for number, state in enumerate(states):
+            if state.n_iter < passes:
+                continue
+            if state.outcome is not None:
+                print(f"Initialization {number} {state.outcome.value}.")
+            elif passes % self._interval == 0:
+                more = f"\t time lapse {seconds:.5f}s\t ll change {state.change:.5f}"
+                print(f"  Iteration {passes}{more if self._verbose > 1 else ''}")

@@ -1,0 +1,42 @@
+"""Arrays in, arrays out: from rows to log-densities and moments at the speed of the core.
+
+Two kernels share one shape: ``run()`` gives a run with ``block_rows``,
+``log_prob(block)``, ``add(responsibilities, weights)`` and ``moments()``.
+"""
+
+from collections.abc import Callable
+
+from daskgmm.kernels.moments import Array
+from daskgmm.kernels.quadratic import Quadratic
+from daskgmm.kernels.triangular import Triangular
+
+Kernel = Quadratic | Triangular
+
+__all__ = ["MAX_ROUNDING", "Kernel", "Quadratic", "Triangular", "choose"]
+
+# Nats: below scikit-learn's own rounding at the same data, far below any tol.
+MAX_ROUNDING = 1e-8
+
+
+def choose(
+    quadratic: Callable[[], Quadratic],
+    triangular: Callable[[], Triangular],
+    *,
+    reach: Array,
+    crossover: int | None,
+) -> Kernel:
+    """The fast kernel where it is the faster one and exact enough, else the safe one.
+
+    Parameters
+    ----------
+    quadratic, triangular : callables that build them
+    reach : (n_components, n_features) array
+        How far from the pivot the rows that matter to each component lie.
+    crossover : int or None
+        Number of features from which the triangular kernel is the faster one.
+    """
+    if crossover is None or reach.shape[1] < crossover:
+        candidate = quadratic()
+        if candidate.rounding(reach) <= MAX_ROUNDING:
+            return candidate
+    return triangular()

@@ -1,0 +1,39 @@
+"""One BLAS thread per task thread, for as long as somebody is computing.
+
+Cores are used by chunks; a second BLAS thread gains nothing at these shapes and may change
+the last bit. The setting belongs to the process, so overlapping visits share one limit:
+the first sets it, the last puts back what was there.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from threading import Lock
+
+from threadpoolctl import ThreadpoolController
+
+_lock = Lock()
+_limit = ExitStack()
+_visitors = 0
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Limit BLAS to one thread until the last of the overlapping visits ends."""
+    global _visitors
+    with _lock:
+        if _visitors == 0:
+            _limit.enter_context(_controller().limit(limits=1, user_api="blas"))
+        _visitors += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _visitors -= 1
+            if _visitors == 0:
+                _limit.close()

@@ -1,0 +1,1 @@
+"""What a mixture is: its covariances, statistics, densities and likelihood."""

@@ -1,0 +1,13 @@
+"""Families of covariance matrices; `FAMILIES` is where a string becomes one."""
+
+from daskgmm.model.covariance.diag import Diag
+from daskgmm.model.covariance.family import Family
+from daskgmm.model.covariance.full import Full
+from daskgmm.model.covariance.spherical import Spherical
+from daskgmm.model.covariance.tied import Tied
+
+FAMILIES: dict[str, Family] = {
+    family.name: family for family in (Full(), Tied(), Diag(), Spherical())
+}
+
+__all__ = ["FAMILIES", "Family"]

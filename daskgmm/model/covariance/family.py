@@ -1,0 +1,130 @@
+"""What a family of covariance matrices must say about itself."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+from scipy import linalg
+
+from daskgmm.errors import DegenerateCovarianceError
+from daskgmm.kernels import Quadratic, Triangular
+from daskgmm.kernels.moments import Array
+
+
+class Family(ABC):
+    """A shape of covariances, with its moments, its factors and its kernels.
+
+    Below, K is n_components and D is n_features; `covariances` have the family's own
+    `shape`, and so have second moments, precisions and precision Cholesky factors (upper
+    U with precision = U Uᵀ).
+    """
+
+    name: ClassVar[str]
+    crossover: ClassVar[int | None] = None
+    """Number of features from which the triangular kernel is the faster one."""
+
+    @abstractmethod
+    def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
+        """Shape of the covariances."""
+
+    @abstractmethod
+    def n_parameters(self, n_components: int, n_features: int) -> int:
+        """Free parameters in the covariances."""
+
+    @abstractmethod
+    def second_moment(self, x: Array, responsibilities: Array) -> Array:
+        """Sum over rows of r times the second order of x; x (n, D), r (K, n)."""
+
+    @abstractmethod
+    def shifted(self, second: Array, first: Array, counts: Array, shift: Array) -> Array:
+        """The second moment about pivots moved by `shift` (K, D)."""
+
+    @abstractmethod
+    def covariances(self, second: Array, counts: Array, n_features: int, reg_covar: float) -> Array:
+        """Covariances from the second moment about the means."""
+
+    @abstractmethod
+    def precision_cholesky(self, covariances: Array) -> Array:
+        """Factors of the inverse covariances; DegenerateCovarianceError where there is none."""
+
+    @abstractmethod
+    def precision_cholesky_of(self, precisions: Array) -> Array:
+        """Factors of precisions themselves."""
+
+    @abstractmethod
+    def precisions(self, precision_cholesky: Array) -> Array:
+        """Inverse covariances from their factors."""
+
+    @abstractmethod
+    def check_precisions(self, precisions: Array) -> None:
+        """Raise ValueError, in scikit-learn's words, unless positive definite."""
+
+    @abstractmethod
+    def dense(self, covariances: Array, n_components: int, n_features: int) -> Array:
+        """The same covariances as (K, D, D) matrices, for people and plots."""
+
+    @abstractmethod
+    def log_det(self, precision_cholesky: Array, n_components: int, n_features: int) -> Array:
+        """Log-determinant of each component's factor, (K,)."""
+
+    @abstractmethod
+    def coloured(self, covariances: Array, k: int, noise: Array) -> Array:
+        """Standard normal rows (n, D) given the covariance of component k."""
+
+    @abstractmethod
+    def quadratic(
+        self, constants: Array, means: Array, precision_cholesky: Array, pivot: Array
+    ) -> Quadratic:
+        """The fast kernel of ``constants[k] - |U_kᵀ (x - means[k])|² / 2``."""
+
+    @abstractmethod
+    def triangular(self, constants: Array, means: Array, precision_cholesky: Array) -> Triangular:
+        """The safe kernel of the same."""
+
+    def standard_deviations(self, covariances: Array, n_components: int, n_features: int) -> Array:
+        """Standard deviation of each feature in each component, (K, D)."""
+        dense = self.dense(covariances, n_components, n_features)
+        return np.sqrt(np.diagonal(dense, axis1=1, axis2=2))
+
+
+def inverse_cholesky(covariance: Array) -> Array:
+    """Upper U with inverse(covariance) = U Uᵀ.
+
+    The transpose of the inverse of the lower Cholesky factor, so that nothing is inverted
+    twice.
+    """
+    try:
+        lower = linalg.cholesky(covariance, lower=True)
+    except (linalg.LinAlgError, ValueError) as error:
+        raise DegenerateCovarianceError from error
+    return np.ascontiguousarray(linalg.solve_triangular(lower, np.eye(len(lower)), lower=True).T)
+
+
+def upper_cholesky(precision: Array) -> Array:
+    """Upper U with precision = U Uᵀ: Cholesky of the matrix with its order reversed."""
+    return np.ascontiguousarray(linalg.cholesky(precision[::-1, ::-1], lower=True)[::-1, ::-1])
+
+
+def check_positive_definite(precision: Array, name: str) -> None:
+    """Raise scikit-learn's ValueError unless symmetric and positive definite."""
+    if not (np.allclose(precision, precision.T) and np.all(linalg.eigvalsh(precision) > 0.0)):
+        raise ValueError(f"'{name} precision' should be symmetric, positive-definite")
+
+
+def check_positive(precision: Array, name: str) -> None:
+    """Raise scikit-learn's ValueError unless positive."""
+    if np.any(precision <= 0.0):
+        raise ValueError(f"'{name} precision' should be positive")
+
+
+def inverse_root(variances: Array) -> Array:
+    """1 / sqrt(variances); DegenerateCovarianceError unless all are positive."""
+    if not np.all(variances > 0.0):
+        raise DegenerateCovarianceError
+    return 1.0 / np.sqrt(variances)
+
+
+def linear_terms(constants: Array, precision_mean: Array, mean: Array) -> Array:
+    """[constants - mean·Λ·mean/2, Λ·mean]: the coefficients of [1, x], (K, 1 + D)."""
+    constant = constants - 0.5 * np.einsum("kd,kd->k", precision_mean, mean)
+    return np.column_stack([constant, precision_mean])

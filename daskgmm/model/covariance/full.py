@@ -1,0 +1,77 @@
+"""Each component has a covariance matrix of its own."""
+
+import numpy as np
+from scipy import linalg
+
+from daskgmm.kernels import Quadratic, Triangular, quadratic, triangular
+from daskgmm.kernels.moments import Array
+from daskgmm.model.covariance.family import (
+    Family,
+    check_positive_definite,
+    inverse_cholesky,
+    linear_terms,
+    upper_cholesky,
+)
+
+
+class Full(Family):
+    """Covariances of shape (n_components, n_features, n_features)."""
+
+    name = "full"
+    crossover = 96
+
+    def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
+        return (n_components, n_features, n_features)
+
+    def n_parameters(self, n_components: int, n_features: int) -> int:
+        return n_components * n_features * (n_features + 1) // 2
+
+    def second_moment(self, x: Array, responsibilities: Array) -> Array:
+        return np.stack([(r * x.T) @ x for r in responsibilities])
+
+    def shifted(self, second: Array, first: Array, counts: Array, shift: Array) -> Array:
+        cross = first[:, :, None] * shift[:, None, :]
+        square = shift[:, :, None] * shift[:, None, :]
+        return second - cross - cross.transpose(0, 2, 1) + counts[:, None, None] * square
+
+    def covariances(self, second: Array, counts: Array, n_features: int, reg_covar: float) -> Array:
+        return second / counts[:, None, None] + reg_covar * np.eye(n_features)
+
+    def precision_cholesky(self, covariances: Array) -> Array:
+        return np.stack([inverse_cholesky(covariance) for covariance in covariances])
+
+    def precision_cholesky_of(self, precisions: Array) -> Array:
+        return np.stack([upper_cholesky(precision) for precision in precisions])
+
+    def precisions(self, precision_cholesky: Array) -> Array:
+        return precision_cholesky @ precision_cholesky.transpose(0, 2, 1)
+
+    def check_precisions(self, precisions: Array) -> None:
+        for precision in precisions:
+            check_positive_definite(precision, self.name)
+
+    def dense(self, covariances: Array, n_components: int, n_features: int) -> Array:
+        return covariances
+
+    def log_det(self, precision_cholesky: Array, n_components: int, n_features: int) -> Array:
+        return np.log(np.diagonal(precision_cholesky, axis1=1, axis2=2)).sum(axis=1)
+
+    def coloured(self, covariances: Array, k: int, noise: Array) -> Array:
+        return noise @ linalg.cholesky(covariances[k], lower=True).T
+
+    def quadratic(
+        self, constants: Array, means: Array, precision_cholesky: Array, pivot: Array
+    ) -> Quadratic:
+        precisions = self.precisions(precision_cholesky)
+        mean = means - pivot
+        precision_mean = np.einsum("kij,kj->ki", precisions, mean)
+        rows, columns = np.triu_indices(len(pivot))
+        # x_i x_j stands for both orders of i and j off the diagonal.
+        products = precisions[:, rows, columns] * np.where(rows == columns, -0.5, -1.0)
+        theta = np.hstack([linear_terms(constants, precision_mean, mean), products])
+        return Quadratic(theta, pivot, quadratic.Products())
+
+    def triangular(self, constants: Array, means: Array, precision_cholesky: Array) -> Triangular:
+        return Triangular(
+            constants, means, precision_cholesky, triangular.by_matrix, triangular.scatter
+        )

@@ -1,0 +1,71 @@
+"""All components share one covariance matrix."""
+
+import numpy as np
+from scipy import linalg
+
+from daskgmm.kernels import Quadratic, Triangular, quadratic, triangular
+from daskgmm.kernels.moments import Array
+from daskgmm.model.covariance.family import (
+    Family,
+    check_positive_definite,
+    inverse_cholesky,
+    linear_terms,
+    upper_cholesky,
+)
+
+
+class Tied(Family):
+    """One covariance of shape (n_features, n_features); second moments are pooled."""
+
+    name = "tied"
+
+    def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
+        return (n_features, n_features)
+
+    def n_parameters(self, n_components: int, n_features: int) -> int:
+        return n_features * (n_features + 1) // 2
+
+    def second_moment(self, x: Array, responsibilities: Array) -> Array:
+        return (responsibilities.sum(axis=0) * x.T) @ x
+
+    def shifted(self, second: Array, first: Array, counts: Array, shift: Array) -> Array:
+        cross = first.T @ shift
+        return second - cross - cross.T + (counts[:, None] * shift).T @ shift
+
+    def covariances(self, second: Array, counts: Array, n_features: int, reg_covar: float) -> Array:
+        return second / counts.sum() + reg_covar * np.eye(n_features)
+
+    def precision_cholesky(self, covariances: Array) -> Array:
+        return inverse_cholesky(covariances)
+
+    def precision_cholesky_of(self, precisions: Array) -> Array:
+        return upper_cholesky(precisions)
+
+    def precisions(self, precision_cholesky: Array) -> Array:
+        return precision_cholesky @ precision_cholesky.T
+
+    def check_precisions(self, precisions: Array) -> None:
+        check_positive_definite(precisions, self.name)
+
+    def dense(self, covariances: Array, n_components: int, n_features: int) -> Array:
+        return np.broadcast_to(covariances, (n_components, n_features, n_features))
+
+    def log_det(self, precision_cholesky: Array, n_components: int, n_features: int) -> Array:
+        return np.full(n_components, np.log(np.diagonal(precision_cholesky)).sum())
+
+    def coloured(self, covariances: Array, k: int, noise: Array) -> Array:
+        return noise @ linalg.cholesky(covariances, lower=True).T
+
+    def quadratic(
+        self, constants: Array, means: Array, precision_cholesky: Array, pivot: Array
+    ) -> Quadratic:
+        mean = means - pivot
+        precision_mean = mean @ self.precisions(precision_cholesky)
+        theta = linear_terms(constants, precision_mean, mean)
+        return Quadratic(theta, pivot, quadratic.Shared(), precision_cholesky)
+
+    def triangular(self, constants: Array, means: Array, precision_cholesky: Array) -> Triangular:
+        factors = np.broadcast_to(precision_cholesky, (len(means), *precision_cholesky.shape))
+        return Triangular(
+            constants, means, factors, triangular.by_matrix, triangular.scatter, pooled=True
+        )

@@ -1,0 +1,83 @@
+"""Maximum likelihood: densities, M-step and lower bound of the classical mixture."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from daskgmm.kernels import choose
+from daskgmm.kernels.moments import Array
+from daskgmm.model.covariance import Family
+from daskgmm.model.expectation import Densities
+from daskgmm.model.mixture import Mixture
+from daskgmm.model.statistics import SufficientStatistics
+
+# Rows further from a component than this many of its standard deviations have a density
+# below 1e-14 of its peak: its own error matters to them no more.
+REACH = 8.0
+
+
+def densities(mixture: Mixture, pivot: Array | None = None) -> Densities:
+    """What a worker needs to compute log(weight * density) of each component.
+
+    Bishop 2006, eq. 2.43 and 9.7. `pivot` (n_features,) is the point that rows are taken
+    about: in a fit the mean of the data, else the mean of the mixture.
+    """
+    pivot = mixture.mean if pivot is None else pivot
+    family, means, factors = mixture.family, mixture.means, mixture.precision_cholesky
+    with np.errstate(divide="ignore"):
+        constants = (
+            np.log(mixture.weights)
+            + family.log_det(factors, mixture.n_components, mixture.n_features)
+            - 0.5 * mixture.n_features * math.log(2.0 * math.pi)
+        )
+    kernel = choose(
+        lambda: family.quadratic(constants, means, factors, pivot),
+        lambda: family.triangular(constants, means, factors),
+        reach=np.abs(means - pivot) + REACH * mixture.standard_deviations,
+        crossover=family.crossover,
+    )
+    return Densities(family, kernel)
+
+
+@dataclass(frozen=True)
+class MaximumLikelihood:
+    """The objective of plain EM.
+
+    Attributes
+    ----------
+    family : Family
+    reg_covar : float
+        Added to the diagonal of every covariance.
+    pivot : (n_features,) array
+        The mean of the data, about which the rows are taken.
+    """
+
+    family: Family
+    reg_covar: float
+    pivot: Array
+
+    def densities(self, mixture: Mixture) -> Densities:
+        """What a pass sends to the workers."""
+        return densities(mixture, self.pivot)
+
+    def estimates(self, statistics: SufficientStatistics) -> tuple[Array, Array, Array]:
+        """Weights, means and covariances of highest likelihood given responsibilities.
+
+        Bishop 2006, eq. 9.24-9.26; counts are lifted by ten roundoffs, as in scikit-learn,
+        so that an empty component has a mean.
+        """
+        counts = statistics.effective_counts + 10.0 * np.finfo(np.float64).eps
+        means = statistics.pivot + statistics.first_moment / counts[:, None]
+        covariances = self.family.covariances(
+            statistics.about(means).second_moment, counts, means.shape[1], self.reg_covar
+        )
+        return counts / counts.sum(), means, covariances
+
+    def m_step(self, statistics: SufficientStatistics) -> Mixture:
+        """The mixture that the next pass begins with; DegenerateCovarianceError if none."""
+        return Mixture.from_covariances(self.family, *self.estimates(statistics))
+
+    def lower_bound(self, statistics: SufficientStatistics) -> float:
+        """Mean log-likelihood per unit of weight, of the densities of the pass."""
+        return statistics.log_likelihood / statistics.total_weight

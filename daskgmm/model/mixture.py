@@ -1,0 +1,153 @@
+"""A Gaussian mixture as a value: what a fit returns, draws from, and writes to disk."""
+
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daskgmm.errors import ModelFileError
+from daskgmm.kernels.moments import Array
+from daskgmm.model.covariance import FAMILIES, Family
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Weights, means and covariances of Gaussian components.
+
+    Attributes
+    ----------
+    family : Family
+    weights : (n_components,) array
+    means : (n_components, n_features) array
+    covariances : array of the family's shape
+    precision_cholesky : array of the family's shape
+        Upper U with precision = U Uᵀ.
+    """
+
+    family: Family
+    weights: Array
+    means: Array
+    covariances: Array
+    precision_cholesky: Array
+
+    @classmethod
+    def from_covariances(
+        cls, family: Family, weights: Array, means: Array, covariances: Array
+    ) -> "Mixture":
+        """Raises DegenerateCovarianceError where a covariance is not positive definite."""
+        factors = family.precision_cholesky(covariances)
+        return cls(family, weights, means, covariances, factors)
+
+    @classmethod
+    def from_precisions(
+        cls, family: Family, weights: Array, means: Array, precisions: Array
+    ) -> "Mixture":
+        """Raises DegenerateCovarianceError where a precision is not positive definite."""
+        factors = family.precision_cholesky_of(precisions)
+        inverse_factors = family.precision_cholesky(precisions)
+        covariances = family.precisions(inverse_factors)
+        return cls(family, weights, means, covariances, factors)
+
+    @property
+    def n_components(self) -> int:
+        return len(self.weights)
+
+    @property
+    def n_features(self) -> int:
+        return self.means.shape[1]
+
+    @property
+    def n_parameters(self) -> int:
+        """Free parameters: covariances, means, and weights that sum to one."""
+        of_covariances = self.family.n_parameters(self.n_components, self.n_features)
+        return of_covariances + self.means.size + self.n_components - 1
+
+    @property
+    def mean(self) -> Array:
+        """Mean of the whole mixture, (n_features,)."""
+        return self.weights @ self.means
+
+    @property
+    def precisions(self) -> Array:
+        """Inverse covariances, in the family's shape."""
+        return self.family.precisions(self.precision_cholesky)
+
+    @property
+    def standard_deviations(self) -> Array:
+        """Of each feature in each component, (n_components, n_features)."""
+        return self.family.standard_deviations(self.covariances, self.n_components, self.n_features)
+
+    @property
+    def dense_covariances(self) -> Array:
+        """Covariances as (n_components, n_features, n_features) matrices."""
+        return self.family.dense(self.covariances, self.n_components, self.n_features)
+
+    def sample(
+        self, n_samples: int, random: np.random.RandomState
+    ) -> tuple[Array, NDArray[np.int64]]:
+        """Draw rows, grouped by component.
+
+        Returns
+        -------
+        rows : (n_samples, n_features) array
+        labels : (n_samples,) int64 array
+            The component each row comes from.
+        """
+        # Weights that were read back in float32 may sum to 1 + 1e-7, which multinomial refuses.
+        weights = np.asarray(self.weights, dtype=np.float64)
+        counts = random.multinomial(n_samples, weights / weights.sum())
+        rows = [
+            self.means[k] + self.family.coloured(self.covariances, k, noise)
+            for k, noise in enumerate(
+                random.standard_normal((count, self.n_features)) for count in counts
+            )
+        ]
+        return np.vstack(rows), np.repeat(np.arange(self.n_components), counts)
+
+    def save(self, path: str | Path, columns: tuple[str, ...] | None = None) -> None:
+        """Write a ``.npz`` file, without pickle; `columns` are the features' names."""
+        header = {
+            "format": "daskgmm mixture",
+            "version": FORMAT_VERSION,
+            "covariance_type": self.family.name,
+            "columns": columns,
+        }
+        with Path(path).open("wb") as file:
+            np.savez(
+                file,
+                header=np.array(json.dumps(header)),
+                weights=self.weights,
+                means=self.means,
+                covariances=self.covariances,
+                precisions_cholesky=self.precision_cholesky,
+            )
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Mixture":
+        """Read what `save` wrote; ModelFileError where it is something else."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                header = json.loads(str(file["header"]))
+                if header["version"] > FORMAT_VERSION:
+                    raise ModelFileError(
+                        f"{path} has model format {header['version']}, this daskgmm reads up "
+                        f"to {FORMAT_VERSION}: read it with a newer daskgmm"
+                    )
+                family = FAMILIES[header["covariance_type"]]
+                names = ("weights", "means", "covariances", "precisions_cholesky")
+                mixture = cls(family, *(file[name] for name in names))
+        except FileNotFoundError as error:
+            raise ModelFileError(f"there is no model file at {path}") from error
+        except (KeyError, TypeError, zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
+            if isinstance(error, ModelFileError):
+                raise
+            raise ModelFileError(f"{path} is not a model written by daskgmm: {error}") from error
+        shape = family.shape(mixture.n_components, mixture.n_features)
+        if mixture.covariances.shape != shape or mixture.precision_cholesky.shape != shape:
+            raise ModelFileError(f"{path} is damaged: its arrays' shapes do not fit together")
+        return mixture

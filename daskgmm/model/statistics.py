@@ -1,0 +1,118 @@
+"""What one pass brings home: a value with a zero and a sum."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from daskgmm.kernels.moments import Array
+from daskgmm.model.covariance import Family
+
+
+@dataclass(frozen=True)
+class SufficientStatistics:
+    """Sums over rows of weight * responsibility * [1, x - pivot, (x - pivot)²].
+
+    Attributes
+    ----------
+    family : Family
+    pivot : (n_components, n_features) array
+        The point per component that the moments are about.
+    effective_counts : (n_components,) array
+    first_moment : (n_components, n_features) array
+    second_moment : array of the shape of the family's covariances
+        For tied covariances pooled over the components.
+    log_likelihood : float
+        Sum of weight * log-density under the densities of the pass, in nats.
+    total_weight : float
+        Sum of the rows' weights.
+    """
+
+    family: Family
+    pivot: Array
+    effective_counts: Array
+    first_moment: Array
+    second_moment: Array
+    log_likelihood: float
+    total_weight: float
+
+    @classmethod
+    def zero(cls, family: Family, pivot: Array) -> "SufficientStatistics":
+        """The statistics of no rows."""
+        return cls(
+            family=family,
+            pivot=pivot,
+            effective_counts=np.zeros(len(pivot)),
+            first_moment=np.zeros_like(pivot),
+            second_moment=np.zeros(family.shape(*pivot.shape)),
+            log_likelihood=0.0,
+            total_weight=0.0,
+        )
+
+    @classmethod
+    def of(
+        cls, family: Family, rows: Array, responsibilities: Array, pivot: Array
+    ) -> "SufficientStatistics":
+        """The statistics of rows (n, D) and given responsibilities (K, n), as defined.
+
+        The plain form that the kernels are tested against; also the way from a start's
+        labels to its parameters. `pivot` (D,) serves all components.
+        """
+        x = rows - pivot
+        return cls(
+            family=family,
+            pivot=np.tile(pivot, (len(responsibilities), 1)),
+            effective_counts=responsibilities.sum(axis=1),
+            first_moment=responsibilities @ x,
+            second_moment=family.second_moment(x, responsibilities),
+            log_likelihood=0.0,
+            total_weight=float(responsibilities.sum()),
+        )
+
+    def __add__(self, other: "SufficientStatistics") -> "SufficientStatistics":
+        """The statistics of both sets of rows; both must be about the same pivot."""
+        if not np.array_equal(self.pivot, other.pivot):
+            raise ValueError(
+                "statistics about different pivots do not add up: bring both to one pivot "
+                "with .about(pivot) first"
+            )
+        return replace(
+            self,
+            effective_counts=self.effective_counts + other.effective_counts,
+            first_moment=self.first_moment + other.first_moment,
+            second_moment=self.second_moment + other.second_moment,
+            log_likelihood=self.log_likelihood + other.log_likelihood,
+            total_weight=self.total_weight + other.total_weight,
+        )
+
+    def scaled(self, factor: float) -> "SufficientStatistics":
+        """The statistics of the same rows with their weights times `factor`."""
+        return replace(
+            self,
+            effective_counts=self.effective_counts * factor,
+            first_moment=self.first_moment * factor,
+            second_moment=self.second_moment * factor,
+            log_likelihood=self.log_likelihood * factor,
+            total_weight=self.total_weight * factor,
+        )
+
+    def about(self, pivot: Array) -> "SufficientStatistics":
+        """The same statistics about another pivot (n_components, n_features)."""
+        shift = pivot - self.pivot
+        counts = self.effective_counts
+        return replace(
+            self,
+            pivot=pivot,
+            first_moment=self.first_moment - counts[:, None] * shift,
+            second_moment=self.family.shifted(self.second_moment, self.first_moment, counts, shift),
+        )
+
+
+class JointStatistics(tuple[SufficientStatistics, ...]):
+    """The statistics of several candidates that share a pass; they add one by one."""
+
+    __slots__ = ()
+
+    def __add__(self, other: object) -> "JointStatistics":
+        if not isinstance(other, JointStatistics) or len(other) != len(self):
+            return NotImplemented
+        return JointStatistics(mine + yours for mine, yours in zip(self, other, strict=True))

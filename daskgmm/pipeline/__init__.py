@@ -1,0 +1,1 @@
+"""People and machine rooms: configuration, clusters, runs, reports, the command line."""
