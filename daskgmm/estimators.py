@@ -329,11 +329,11 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
     def _keep(self, state: FitState, dtype: type) -> None:
         mixture = state.parameters
-        self.weights_ = mixture.weights.astype(dtype)
-        self.means_ = mixture.means.astype(dtype)
-        self.covariances_ = mixture.covariances.astype(dtype)
-        self.precisions_cholesky_ = mixture.precision_cholesky.astype(dtype)
-        self.precisions_ = mixture.precisions.astype(dtype)
+        self.weights_: NDArray[Any] = mixture.weights.astype(dtype)
+        self.means_: NDArray[Any] = mixture.means.astype(dtype)
+        self.covariances_: NDArray[Any] = mixture.covariances.astype(dtype)
+        self.precisions_cholesky_: NDArray[Any] = mixture.precision_cholesky.astype(dtype)
+        self.precisions_: NDArray[Any] = mixture.precisions.astype(dtype)
         self.converged_ = state.outcome is Outcome.CONVERGED
         self.n_iter_ = state.n_iter
         self.lower_bound_ = state.lower_bound

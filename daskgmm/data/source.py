@@ -9,6 +9,7 @@ import numpy as np
 from dask.base import optimize
 from dask.core import flatten
 from dask.optimization import cull
+from distributed import futures_of
 from numpy.typing import NDArray
 
 from daskgmm.errors import DataError
@@ -60,7 +61,8 @@ def source_of(collection: Collection, weights: da.Array | None = None) -> GraphS
             lengths = tuple(int(n) for n in collection.chunks[0])
     collections = (collection,) if weights is None else (collection, weights)
     optimized = optimize(*collections)
-    graph: Graph = {}
+    # Optimization drops persisted chunks, as their client would find them by key.
+    graph: Graph = {future.key: future for future in futures_of(collections)}
     for each in optimized:
         graph.update(each.__dask_graph__())
     keys_of_each = [list(flatten(each.__dask_keys__())) for each in optimized]

@@ -1,0 +1,65 @@
+"""Where labels and densities go: one part per chunk, named so that parts sort as rows do."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from daskgmm.chunk import Chunk
+from daskgmm.data.dataset import Dataset
+from daskgmm.model.expectation import Densities, assign
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a writing pass has seen.
+
+    Attributes
+    ----------
+    n_rows, n_left_out : int
+        Rows in all, rows without a label.
+    log_likelihood : float
+        Sum of the log-densities of the rows with one, in nats.
+    """
+
+    n_rows: int
+    n_left_out: int
+    log_likelihood: float
+
+    def __add__(self, other: "Written") -> "Written":
+        return Written(
+            self.n_rows + other.n_rows,
+            self.n_left_out + other.n_left_out,
+            self.log_likelihood + other.log_likelihood,
+        )
+
+
+def write_labels(dataset: Dataset, densities: Densities, folder: Path) -> Written:
+    """Write label, probability and log_density of every row as Parquet, in the rows' order.
+
+    One pass; a chunk's part is written by the task that visits it, under a temporary name
+    first. Parts of an earlier run are removed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in folder.glob("part-*.parquet"):
+        part.unlink()
+    return dataset.reduce(partial(_write_part, densities=densities, folder=folder.absolute()))
+
+
+def _write_part(chunk: Chunk, densities: Densities, folder: Path) -> Written:
+    labels, probability, log_density = assign(chunk.rows, densities)
+    part = folder / f"part-{chunk.number:08d}.parquet"
+    draft = part.with_suffix(".draft")
+    table = pa.table(
+        {
+            "label": pa.array(labels, pa.int32()),
+            "probability": probability,
+            "log_density": log_density,
+        }
+    )
+    pq.write_table(table, draft)
+    draft.replace(part)
+    known = labels >= 0
+    return Written(len(labels), int((~known).sum()), float(log_density[known].sum()))

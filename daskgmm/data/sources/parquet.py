@@ -1,0 +1,88 @@
+"""Parquet: one chunk per row group, lengths from the footers, only the columns asked for."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from daskgmm.data.sources.reads import array_of_reads
+from daskgmm.errors import DataError
+
+
+def open_rows(path: Path, columns: Sequence[str | int] | None) -> tuple[da.Array, tuple[str, ...]]:
+    """The row groups of a file, or of a directory's files in order of name."""
+    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    if not files:
+        raise DataError(f"there is no .parquet file in the directory {path}")
+    calls, lengths = [], []
+    names, dtype = _chosen(_footer(files[0]), columns, files[0])
+    for file in files:
+        footer = _footer(file)
+        if file is not files[0] and _chosen(footer, names, file)[1] != dtype:
+            dtype = np.dtype(np.float64)
+        for group in range(footer.metadata.num_row_groups):
+            calls.append((str(file), group, names))
+            lengths.append(footer.metadata.row_group(group).num_rows)
+    if not calls:
+        raise DataError(f"there are no rows in {path}")
+    typed = [(*call, str(dtype)) for call in calls]
+    rows = array_of_reads(
+        read_row_group, typed, path=path, lengths=lengths, width=len(names), dtype=dtype
+    )
+    return rows, tuple(names)
+
+
+def read_row_group(file: str, group: int, columns: list[str], dtype: str) -> NDArray[Any]:
+    """The rows of one row group, nulls as NaN."""
+    table = pq.ParquetFile(file).read_row_group(group, columns=columns)
+    rows = np.empty((table.num_rows, len(columns)), dtype=dtype)
+    for i, name in enumerate(columns):
+        rows[:, i] = pc.cast(table[name], pa.float64()).to_numpy()
+    return rows
+
+
+def _footer(file: Path) -> Any:
+    try:
+        return pq.ParquetFile(file)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{file} is not a Parquet file: {error}") from error
+
+
+def _chosen(
+    footer: Any, columns: Sequence[str | int] | None, file: Path
+) -> tuple[list[str], np.dtype[Any]]:
+    """Names and common dtype of the columns; DataError for one that isn't there or is text."""
+    schema = footer.schema_arrow
+    names = schema.names if columns is None else [str(name) for name in columns]
+    for name in names:
+        if name not in schema.names:
+            raise DataError(
+                f"there is no column {name!r} in {file}; it has {', '.join(schema.names)}"
+            )
+    text = [
+        f"{name!r} ({schema.field(name).type})"
+        for name in names
+        if not _is_number(schema.field(name).type)
+    ]
+    if text:
+        raise DataError(
+            f"{file}: column{'s' * (len(text) > 1)} {', '.join(text)} "
+            f"hold{'s' * (len(text) == 1)} no numbers; name the columns to use with `columns`"
+        )
+    narrow = all(schema.field(name).type == pa.float32() for name in names)
+    return names, np.dtype(np.float32 if narrow else np.float64)
+
+
+def _is_number(kind: Any) -> bool:
+    return bool(
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_decimal(kind)
+        or pa.types.is_boolean(kind)
+    )
