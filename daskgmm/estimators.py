@@ -185,7 +185,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
             For parameters or rows that cannot be used, in scikit-learn's words, and where
             the covariances of all starts collapse.
         """
-        self._validate_params()
+        self.check_parameters()
         dataset = self._dataset(X, reset=True)
         if observer is None:
             observer = (
@@ -209,6 +209,10 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
                 stacklevel=2,
             )
         return self
+
+    def check_parameters(self) -> None:
+        """Raise scikit-learn's InvalidParameterError, a ValueError, for a value that can't be."""
+        self._validate_params()
 
     def fit_predict(self, X: Rows, y: None = None) -> Any:
         """Fit, then label the same rows: `fit(X).predict(X)`."""

@@ -1,0 +1,39 @@
+# Everything needs no more than Python 3.11 or newer: the first call makes .venv and installs
+# what constraints.txt pins.
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_CONSTRAINT := constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: quickstart test test-slow check benchmarks clean
+
+## fit a mixture to 336,776 flights, label them, write a report
+quickstart: .venv/installed
+	$(BIN)/python workflows/end_to_end.py
+
+## the tests, but those marked slow
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+## the tests that take minutes
+test-slow: .venv/installed
+	$(BIN)/python -m pytest -m slow
+
+## linter, formatter, types
+check: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+## ratios against scikit-learn, measured in the same run
+benchmarks: .venv/installed
+	$(BIN)/python workflows/benchmarks/kernels.py
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "daskgmm needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv data results

@@ -1,0 +1,82 @@
+"""The command line: ``daskgmm fit CONFIG``."""
+
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from daskgmm.errors import DaskgmmError
+from daskgmm.pipeline import config, run
+from daskgmm.pipeline.result import FitResult
+from daskgmm.version import __version__
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.group()
+@click.version_option(__version__)
+def main() -> None:
+    """Gaussian mixtures, fitted by EM on Dask, for data that does not fit in memory."""
+
+
+@main.command()
+@click.argument("file", type=_FILE)
+@click.option("--cluster", "cluster_file", type=_FILE, help="YAML that says on which machines.")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a key of FILE, such as model.n_components=12; may be repeated.",
+)
+def fit(file: Path, cluster_file: Path | None, changes: tuple[str, ...]) -> None:
+    """Fit the mixture that FILE describes; label its rows; write a report."""
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        settings = config.load(file, config.FitConfig, changes)
+        cluster: config.Cluster = config.LocalCluster()
+        if cluster_file is not None:
+            cluster = config.load(cluster_file, config.ClusterConfig).cluster
+        result = run.fit(settings, cluster, console)
+    except DaskgmmError as error:
+        click.echo(f"daskgmm: {error}", err=True)
+        sys.exit(BAD_INPUT)
+    except KeyboardInterrupt:
+        click.echo("daskgmm: interrupted", err=True)
+        sys.exit(INTERRUPTED)
+    _summary(result, settings.output.dir, console)
+
+
+def _summary(result: FitResult, folder: Path, console: Console) -> None:
+    """Weights and means, then what the fit cost."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("label", "weight", *result.columns):
+        table.add_column(name, justify="right", no_wrap=True)
+    mixture = result.mixture
+    for k in mixture.weights.argsort()[::-1]:
+        means = (f"{mean:,.4g}" for mean in mixture.means[k])
+        table.add_row(str(k), f"{mixture.weights[k]:.4f}", *means)
+    survey, total = result.survey, result.written.log_likelihood
+    n_iterations, workers = len(result.lower_bounds), result.peak_worker
+    console.print()
+    console.print("components, heaviest first: weight and means", style="bold")
+    console.print(table)
+    console.print()
+    if not result.converged:
+        console.print("not converged: raise model.max_iter, or model.tol", style="bold")
+    for name, value in {
+        "log-likelihood": f"{total:,.1f}  ({total / survey.n_complete:.6f} per row)",
+        "BIC": f"{result.bic:,.1f}",
+        "passes": f"{result.n_passes} (survey, {n_iterations} iterations, labels)",
+        "rows": f"{survey.n_rows:,}, of which {result.written.n_left_out:,} left out (label -1)",
+        "time": f"{result.seconds:.1f} s; {result.rows_per_second:,.0f} rows/s in iterations",
+        "peak memory": f"driver {result.peak_driver / 2**20:,.0f} MiB"
+        + (f", largest worker {workers / 2**20:,.0f} MiB" if workers else ""),
+        "written": f"{folder}/: model.npz, labels.parquet, report.html, config.yaml",
+    }.items():
+        console.print(f"{name:<15} {value}")

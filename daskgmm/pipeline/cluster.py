@@ -1,0 +1,61 @@
+"""From a description of machines to a place where passes run."""
+
+import resource
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import dask
+import distributed
+
+from daskgmm.pipeline.config import Cluster, Threads
+
+# ru_maxrss is in bytes on macOS, in KiB elsewhere.
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where passes run.
+
+    Attributes
+    ----------
+    description : str
+    client : distributed.Client, or None for threads of this process
+    """
+
+    description: str
+    client: distributed.Client | None = None
+
+    def peak_memory(self) -> tuple[int, int | None]:
+        """Peak resident bytes of this process, and of the largest worker."""
+        workers = self.client.run(_peak_memory).values() if self.client else ()
+        return _peak_memory(), max(workers, default=None)
+
+
+@contextmanager
+def connect(cluster: Cluster) -> Iterator[Place]:
+    """Make a cluster the place where Dask computes, for the length of the context."""
+    if isinstance(cluster, Threads):
+        with dask.config.set(scheduler="threads", num_workers=cluster.n_threads):
+            yield Place(f"{cluster.n_threads} threads")
+        return
+    with (
+        distributed.LocalCluster(
+            n_workers=cluster.n_workers,
+            threads_per_worker=cluster.threads_per_worker,
+            memory_limit=cluster.memory_limit,
+            dashboard_address=":0",
+        ) as local,
+        distributed.Client(local) as client,
+    ):
+        yield Place(
+            f"{cluster.n_workers} processes x {cluster.threads_per_worker} thread"
+            f"{'s' * (cluster.threads_per_worker > 1)}, dashboard {client.dashboard_link}",
+            client,
+        )
+
+
+def _peak_memory() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT

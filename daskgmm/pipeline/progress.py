@@ -1,0 +1,51 @@
+"""What a person watches while a fit runs: a line per pass."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from daskgmm.data.survey import Survey
+from daskgmm.fit.state import FitState
+
+
+class PassLines:
+    """Writes a line for the survey and for each pass.
+
+    Attributes
+    ----------
+    survey : Survey
+    seconds : float
+        Spent in passes so far, without the survey.
+    """
+
+    survey: Survey
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self.seconds = 0.0
+
+    def on_survey(self, survey: Survey, seconds: float) -> None:
+        self.survey = survey
+        left_out = f", {survey.n_incomplete:,} with missing values left out"
+        self._console.print(
+            f"survey    {survey.n_rows:,} rows{left_out if survey.n_incomplete else ''}"
+            f"  {seconds:.2f} s"
+        )
+
+    def on_start(self, states: Sequence[FitState]) -> None:
+        mixture = states[0].parameters
+        self._console.print(
+            f"start     {mixture.n_components} components x {mixture.n_features} features"
+            f"{f', {len(states)} starts share each pass' if len(states) > 1 else ''}"
+        )
+
+    def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
+        self.seconds += seconds
+        leader = max(states, key=lambda state: state.lower_bound)
+        number = max(state.n_iter for state in states)
+        change = f"{leader.change:+.6f}" if leader.n_iter > 1 else ""
+        self._console.print(
+            f"pass {number:<4} lower bound {leader.lower_bound:>12.6f}  {change:>10}"
+            f"  {self.survey.n_complete / seconds:>12,.0f} rows/s  {seconds:.2f} s",
+            highlight=False,
+        )

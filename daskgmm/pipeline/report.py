@@ -1,0 +1,45 @@
+"""One self-contained page about a fit."""
+
+from typing import Any
+
+import jinja2
+import yaml
+
+from daskgmm.pipeline import plots
+from daskgmm.pipeline.result import FitResult
+
+_ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.PackageLoader("daskgmm", "pipeline"),
+    autoescape=True,  # column names and paths come from the data and the configuration
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def page(result: FitResult) -> str:
+    """The page as HTML, with everything it shows inside it."""
+    return _ENVIRONMENT.get_template("report.html.j2").render(
+        result=result,
+        components=components(result),
+        convergence=plots.convergence(result.lower_bounds) if result.lower_bounds else "",
+        pairs=plots.pairs(result.survey.sample.rows, result.mixture, result.columns),
+        n_shown=min(len(result.columns), plots.MAX_FEATURES),
+        config=yaml.safe_dump(result.resolved, sort_keys=False, allow_unicode=True),
+    )
+
+
+def components(result: FitResult) -> list[dict[str, Any]]:
+    """A row per component, heaviest first."""
+    mixture = result.mixture
+    deviations = mixture.standard_deviations
+    return [
+        {
+            "number": int(k),
+            "colour": plots.colour_hex(int(k)),
+            "weight": float(mixture.weights[k]),
+            "rows": float(mixture.weights[k]) * result.survey.n_complete,
+            "features": list(zip(mixture.means[k], deviations[k], strict=True)),
+        }
+        for k in mixture.weights.argsort()[::-1]
+    ]

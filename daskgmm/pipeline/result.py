@@ -1,0 +1,49 @@
+"""What a run found."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from daskgmm.data.sinks import Written
+from daskgmm.data.survey import Survey
+from daskgmm.model.mixture import Mixture
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a run found, for the summary and the report.
+
+    Attributes
+    ----------
+    resolved : the configuration as it ran, with seed and versions
+    columns : names of the features
+    seconds : of the whole run, without starting the cluster
+    pass_seconds : of the iterations alone
+    peak_driver, peak_worker : resident bytes; None where there are no workers
+    """
+
+    resolved: dict[str, Any]
+    columns: tuple[str, ...]
+    mixture: Mixture
+    survey: Survey
+    written: Written
+    lower_bounds: list[float]
+    converged: bool
+    n_passes: int
+    seconds: float
+    pass_seconds: float
+    peak_driver: int
+    peak_worker: int | None
+
+    @property
+    def bic(self) -> float:
+        """Bayesian information criterion on the rows of the fit."""
+        penalty = self.mixture.n_parameters * np.log(self.survey.n_complete)
+        return float(penalty - 2.0 * self.written.log_likelihood)
+
+    @property
+    def rows_per_second(self) -> float:
+        """Rows that an iteration read per second."""
+        n_iterations = len(self.lower_bounds)
+        return self.survey.n_complete * n_iterations / self.pass_seconds if n_iterations else 0.0

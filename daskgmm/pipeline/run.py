@@ -1,0 +1,87 @@
+"""The composition root: a configuration in, a folder of results out."""
+
+import importlib.metadata
+import platform
+import secrets
+import warnings
+from time import perf_counter
+from typing import Any
+
+import yaml
+from rich.console import Console
+from sklearn.exceptions import ConvergenceWarning
+
+from daskgmm.data.sinks import write_labels
+from daskgmm.data.sources import open_dataset
+from daskgmm.estimators import GaussianMixture
+from daskgmm.model.likelihood import densities
+from daskgmm.pipeline import report
+from daskgmm.pipeline.cluster import connect
+from daskgmm.pipeline.config import Cluster, FitConfig
+from daskgmm.pipeline.progress import PassLines
+from daskgmm.pipeline.result import FitResult
+
+VERSIONED = ("daskgmm", "dask", "distributed", "numpy", "scipy", "scikit-learn", "pyarrow", "zarr")
+
+
+def fit(config: FitConfig, cluster: Cluster, console: Console) -> FitResult:
+    """Fit, label, and write ``model.npz``, ``labels.parquet``, ``config.yaml``, ``report.html``.
+
+    Raises DaskgmmError for anything that a person can mend.
+    """
+    dataset = open_dataset(
+        config.source.url, columns=config.source.columns, missing=config.source.missing
+    )
+    columns = dataset.columns or tuple(f"x{i}" for i in range(dataset.n_features))
+    # A seed that nobody chose is chosen here, and written down.
+    seed = config.model.get("random_state")
+    seed = secrets.randbelow(2**31) if seed is None else seed
+    estimator = GaussianMixture(**{**config.model, "random_state": seed})
+    folder = config.output.dir
+    folder.mkdir(parents=True, exist_ok=True)
+    with connect(cluster) as place:
+        console.print(f"cluster   {place.description}", highlight=False)
+        began = perf_counter()
+        progress = PassLines(console)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the summary says it
+            estimator.fit(dataset, observer=progress)
+        mixture = estimator.mixture_
+        mixture.save(folder / "model.npz", dataset.columns)
+        console.print(f"labels    {folder / 'labels.parquet'}", highlight=False)
+        written = write_labels(
+            dataset, densities(mixture, progress.survey.mean), folder / "labels.parquet"
+        )
+        seconds = perf_counter() - began
+        peak_driver, peak_worker = place.peak_memory()
+    result = FitResult(
+        resolved=_resolved(config, cluster, estimator),
+        columns=columns,
+        mixture=mixture,
+        survey=progress.survey,
+        written=written,
+        lower_bounds=estimator.lower_bounds_,
+        converged=estimator.converged_,
+        n_passes=estimator.n_passes_ + 1,
+        seconds=seconds,
+        pass_seconds=progress.seconds,
+        peak_driver=peak_driver,
+        peak_worker=peak_worker,
+    )
+    text = yaml.safe_dump(result.resolved, sort_keys=False, allow_unicode=True)
+    (folder / "config.yaml").write_text(text, encoding="utf-8")
+    (folder / "report.html").write_text(report.page(result), encoding="utf-8")
+    return result
+
+
+def _resolved(config: FitConfig, cluster: Cluster, estimator: GaussianMixture) -> dict[str, Any]:
+    """The configuration as it ran: every default, the seed, the versions."""
+    return {
+        **config.model_dump(mode="json"),
+        "model": estimator.get_params(),
+        "cluster": cluster.model_dump(mode="json"),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in VERSIONED},
+        },
+    }

