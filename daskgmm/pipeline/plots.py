@@ -6,6 +6,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from matplotlib.ticker import MaxNLocator
@@ -36,6 +37,8 @@ MAX_FEATURES = 6
 # Rows beyond these quantiles would make the axes show tails alone.
 VIEW = (0.005, 0.995)
 DASHES = ("-", "--", "-.", ":")
+# More rows, less transparent: reads on light and on dark paper.
+_SHADES = LinearSegmentedColormap.from_list("shades", [(0.5, 0.5, 0.5, 0.06), (0.5, 0.5, 0.5, 1.0)])
 
 
 def convergence(lower_bounds: Sequence[float]) -> str:
@@ -131,9 +134,8 @@ def _pair(
         bins=60,
         range=[(low[first], high[first]), (low[second], high[second])],
     )
-    axes.pcolormesh(
-        x, y, np.ma.masked_equal(np.log1p(counts.T), 0.0), cmap="Greys", alpha=0.7, rasterized=True
-    )
+    seen = np.ma.masked_equal(np.log1p(counts.T), 0.0)
+    axes.pcolormesh(x, y, seen, cmap=_SHADES, rasterized=True)
     for k, covariance in enumerate(mixture.dense_covariances):
         variances, directions = np.linalg.eigh(covariance[np.ix_(pair, pair)])
         width, height = 4.0 * np.sqrt(variances)

@@ -22,11 +22,18 @@ def page(result: FitResult) -> str:
     return _ENVIRONMENT.get_template("report.html.j2").render(
         result=result,
         components=components(result),
+        missing=missing(result),
         convergence=plots.convergence(result.lower_bounds) if result.lower_bounds else "",
         pairs=plots.pairs(result.survey.sample.rows, result.mixture, result.columns),
         n_shown=min(len(result.columns), plots.MAX_FEATURES),
         config=yaml.safe_dump(result.resolved, sort_keys=False, allow_unicode=True),
     )
+
+
+def missing(result: FitResult) -> str:
+    """Where values are missing, column by column."""
+    counts = zip(result.columns, result.survey.missing_per_column, strict=True)
+    return ", ".join(f"{count:,} in {name}" for name, count in counts if count)
 
 
 def components(result: FitResult) -> list[dict[str, Any]]:
