@@ -6,6 +6,7 @@ the first sets it, the last puts back what was there.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from threading import Lock
@@ -18,8 +19,18 @@ _visitors = 0
 
 
 @cache
+def _keeper() -> ThreadPoolExecutor:
+    """The thread that sets and takes back: threadpoolctl lets no other than the setter."""
+    return ThreadPoolExecutor(1, thread_name_prefix="daskgmm-blas-threads")
+
+
+@cache
 def _controller() -> ThreadpoolController:
     return ThreadpoolController()
+
+
+def _set() -> None:
+    _limit.enter_context(_controller().limit(limits=1, user_api="blas"))
 
 
 @contextmanager
@@ -28,7 +39,7 @@ def one_blas_thread() -> Iterator[None]:
     global _visitors
     with _lock:
         if _visitors == 0:
-            _limit.enter_context(_controller().limit(limits=1, user_api="blas"))
+            _keeper().submit(_set).result()
         _visitors += 1
     try:
         yield
@@ -36,4 +47,4 @@ def one_blas_thread() -> Iterator[None]:
         with _lock:
             _visitors -= 1
             if _visitors == 0:
-                _limit.close()
+                _keeper().submit(_limit.close).result()

@@ -1,0 +1,22 @@
+import pytest
+from distributed import Client, LocalCluster
+from strategies import FAMILY_NAMES
+
+
+@pytest.fixture(params=FAMILY_NAMES)
+def family_name(request):
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=0
+    ) as local:
+        yield local
+
+
+@pytest.fixture
+def client(cluster):
+    with Client(cluster) as connected:
+        yield connected

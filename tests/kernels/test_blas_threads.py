@@ -1,0 +1,38 @@
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+from threadpoolctl import threadpool_info
+
+from daskgmm.kernels.blas_threads import one_blas_thread
+
+
+def blas_threads():
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+def test_the_limit_holds_inside_and_is_taken_back():
+    before = blas_threads()
+    with one_blas_thread():
+        assert blas_threads() == {1}
+        with one_blas_thread():
+            assert blas_threads() == {1}
+        assert blas_threads() == {1}
+    assert blas_threads() == before
+
+
+def test_overlapping_visits_share_one_limit_whoever_leaves_last():
+    before = blas_threads()
+    together, some_left = Barrier(4), Barrier(2)
+
+    def visit(number):
+        with one_blas_thread():
+            together.wait(timeout=10)
+            inside = blas_threads()
+            if number < 2:
+                some_left.wait(timeout=10)
+                inside |= blas_threads()
+        return inside
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(visit, range(4))) == [{1}] * 4
+    assert blas_threads() == before

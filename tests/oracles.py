@@ -1,0 +1,48 @@
+"""Brute force: what a mixture is, row by row, straight from the definitions."""
+
+import numpy as np
+from scipy.special import logsumexp
+from scipy.stats import multivariate_normal
+
+
+def log_prob(rows, weights, means, dense):
+    """log(weight * density) of each row and component, (n, K), by scipy."""
+    columns = [
+        np.log(weight) + np.atleast_1d(multivariate_normal(mean, covariance).logpdf(rows))
+        for weight, mean, covariance in zip(weights, means, dense, strict=True)
+    ]
+    return np.column_stack(columns)
+
+
+def e_step(rows, weights, means, dense):
+    """Responsibilities (n, K) and log-densities (n,)."""
+    table = log_prob(np.atleast_2d(rows), weights, means, dense)
+    norm = logsumexp(table, axis=1)
+    return np.exp(table - norm[:, None]), norm
+
+
+def moments(rows, responsibilities, sample_weight):
+    """Counts, means and dense covariances about the means, one row at a time."""
+    n_components, n_features = responsibilities.shape[1], rows.shape[1]
+    counts = np.zeros(n_components)
+    means = np.zeros((n_components, n_features))
+    for x, r, w in zip(rows, responsibilities, sample_weight, strict=True):
+        counts += w * r
+        means += np.outer(w * r, x)
+    means /= counts[:, None]
+    scatter = np.zeros((n_components, n_features, n_features))
+    for x, r, w in zip(rows, responsibilities, sample_weight, strict=True):
+        difference = x - means
+        scatter += (w * r)[:, None, None] * difference[:, :, None] * difference[:, None, :]
+    return counts, means, scatter
+
+
+def covariances(name, counts, scatter, reg_covar):
+    """The family's covariances from dense scatters, as the textbook defines them."""
+    n_features = scatter.shape[1]
+    if name == "full":
+        return scatter / counts[:, None, None] + reg_covar * np.eye(n_features)
+    if name == "tied":
+        return scatter.sum(axis=0) / counts.sum() + reg_covar * np.eye(n_features)
+    variances = np.diagonal(scatter, axis1=1, axis2=2) / counts[:, None] + reg_covar
+    return variances if name == "diag" else variances.mean(axis=1)

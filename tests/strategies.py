@@ -1,0 +1,44 @@
+"""Data, weights and chunkings that tests run over."""
+
+import numpy as np
+from hypothesis import strategies as st
+
+from daskgmm.model.covariance import FAMILIES
+from daskgmm.model.mixture import Mixture
+
+FAMILY_NAMES = sorted(FAMILIES)
+
+
+def clusters(n_rows=300, n_features=3, n_components=3, seed=0, spread=3.0):
+    """Overlapping clusters of different shapes."""
+    random = np.random.default_rng(seed)
+    means = random.normal(scale=spread, size=(n_components, n_features))
+    shapes = random.normal(size=(n_components, n_features, n_features))
+    labels = random.integers(n_components, size=n_rows)
+    noise = random.normal(size=(n_rows, n_features))
+    return means[labels] + np.einsum("nij,nj->ni", shapes[labels], noise)
+
+
+def mixture(name, n_components=3, n_features=3, seed=1, scale=1.0, offset=0.0):
+    """A mixture of a family with nothing special about it."""
+    random = np.random.default_rng(seed)
+    family = FAMILIES[name]
+    weights = random.dirichlet(np.full(n_components, 5.0))
+    means = offset + scale * random.normal(scale=2.0, size=(n_components, n_features))
+    x = scale * random.normal(size=(4 * n_features + 4, n_features))
+    responsibilities = random.uniform(size=(n_components, len(x)))
+    covariances = family.covariances(
+        family.second_moment(x, responsibilities),
+        responsibilities.sum(axis=1),
+        n_features,
+        0.1 * scale**2,
+    )
+    return Mixture.from_covariances(family, weights, means, covariances)
+
+
+@st.composite
+def cuts(draw, n_rows):
+    """Lengths of chunks that add up to n_rows, empty ones among them."""
+    points = draw(st.lists(st.integers(0, n_rows), max_size=6))
+    bounds = [0, *sorted(points), n_rows]
+    return tuple(int(n) for n in np.diff(bounds))
