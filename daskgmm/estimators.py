@@ -285,7 +285,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(X, da.Array | dd.DataFrame):
             X = DaskDataset.of(X)
         if isinstance(X, Dataset):
-            self._check_features(X, reset=reset)
+            # Names and width can be checked without a row.
+            validate_data(self, X.header, skip_check_array=True, reset=reset)
             return X
         rows = validate_data(
             self,
@@ -295,13 +296,6 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
             reset=reset,
         )
         return InMemoryDataset(rows)
-
-    def _check_features(self, dataset: Dataset, *, reset: bool) -> None:
-        """scikit-learn's checks of names and width, which need no rows."""
-        header: Any = np.empty((1, dataset.n_features))
-        if isinstance(dataset, DaskDataset) and isinstance(dataset.collection, dd.DataFrame):
-            header = dataset.collection._meta
-        validate_data(self, header, skip_check_array=True, reset=reset)
 
     def _settings(self, n_features: int) -> Settings:
         resumed = None

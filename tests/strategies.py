@@ -19,7 +19,7 @@ def clusters(n_rows=300, n_features=3, n_components=3, seed=0, spread=3.0):
     return means[labels] + np.einsum("nij,nj->ni", shapes[labels], noise)
 
 
-def mixture(name, n_components=3, n_features=3, seed=1, scale=1.0, offset=0.0):
+def mixture(name, n_components=3, n_features=3, *, seed=1, scale=1.0, offset=0.0):
     """A mixture of a family with nothing special about it."""
     random = np.random.default_rng(seed)
     family = FAMILIES[name]

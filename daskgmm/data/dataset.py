@@ -7,7 +7,9 @@ from functools import partial
 from typing import Any, TypeVar
 
 import dask.array as da
+import dask.dataframe as dd
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from daskgmm.chunk import Chunk
@@ -34,6 +36,13 @@ class Dataset(ABC):
     n_features: int
     columns: tuple[str, ...] | None
     missing: str = "raise"
+
+    @property
+    def header(self) -> Any:
+        """Something without rows that has the names and the width of the data."""
+        if self.columns is not None:
+            return pd.DataFrame(columns=list(self.columns))
+        return np.empty((0, self.n_features))
 
     @abstractmethod
     def reduce(self, fn: Callable[[Chunk], Value]) -> Value:
@@ -137,6 +146,11 @@ class DaskDataset(Dataset):
 
     def reduce(self, fn: Callable[[Chunk], Value]) -> Value:
         return run_pass(fn, self.source)
+
+    @property
+    def header(self) -> Any:
+        frame = isinstance(self.collection, dd.DataFrame)
+        return self.collection._meta if frame else super().header
 
     def counted(self) -> "DaskDataset":
         if self.source.lengths is not None:

@@ -60,7 +60,7 @@ def source_of(collection: Collection, weights: da.Array | None = None) -> GraphS
         if not np.isnan(collection.chunks[0]).any():
             lengths = tuple(int(n) for n in collection.chunks[0])
     collections = (collection,) if weights is None else (collection, weights)
-    optimized = optimize(*collections)
+    optimized = [_optimized(each) for each in collections]
     # Optimization drops persisted chunks, as their client would find them by key.
     graph: Graph = {future.key: future for future in futures_of(collections)}
     for each in optimized:
@@ -74,6 +74,14 @@ def source_of(collection: Collection, weights: da.Array | None = None) -> GraphS
     keys = tuple(zip(*keys_of_each, strict=True))
     graphs = tuple(dict(cull(graph, list(of_chunk))[0]) for of_chunk in keys)
     return GraphSource(graphs, keys, n_features, lengths, columns)
+
+
+def _optimized(collection: Collection) -> Collection:
+    # dask.optimize forgets the filter of a filtered dataframe (seen in dask 2026.8).
+    if isinstance(collection, dd.DataFrame):
+        return collection.optimize()
+    (array,) = optimize(collection)
+    return array
 
 
 def whole_rows(array: da.Array) -> da.Array:

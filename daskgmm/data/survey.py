@@ -88,8 +88,11 @@ class Survey:
     first_missing, first_infinite : BadCell or None
     n_zero_weight : int
     total_weight : float
-    mean : (n_features,) array
-        Weighted.
+    origin : (n_features,) array
+        One of the rows: the point that the mean is told from.
+    offset : (n_features,) array
+        Weighted mean, minus the origin. The two apart keep the digits that rounding the
+        mean of far-off data would cost the moments.
     scatter : (n_features, n_features) array
         Sum of weight * (x - mean)(x - mean)ᵀ.
     minimum, maximum : (n_features,) arrays
@@ -105,7 +108,8 @@ class Survey:
     first_infinite: BadCell | None
     n_zero_weight: int
     total_weight: float
-    mean: Array
+    origin: Array
+    offset: Array
     scatter: Array
     minimum: Array
     maximum: Array
@@ -116,6 +120,11 @@ class Survey:
     def n_complete(self) -> int:
         """Rows that a fit can use."""
         return self.n_rows - self.n_incomplete - self.n_infinite
+
+    @property
+    def mean(self) -> Array:
+        """Weighted mean of the complete rows, (n_features,)."""
+        return self.origin + self.offset
 
     @property
     def covariance(self) -> Array:
@@ -129,7 +138,8 @@ class Survey:
         """
         total = self.total_weight + other.total_weight
         share = other.total_weight / total if total else 0.0
-        shift = other.mean - self.mean
+        origin = self.origin if self.total_weight else other.origin
+        shift = (other.origin - self.origin) + (other.offset - self.offset)
         between = self.total_weight * share * np.outer(shift, shift)
         return Survey(
             n_rows=self.n_rows + other.n_rows,
@@ -140,7 +150,8 @@ class Survey:
             first_infinite=self.first_infinite or other.first_infinite,
             n_zero_weight=self.n_zero_weight + other.n_zero_weight,
             total_weight=total,
-            mean=self.mean + share * shift,
+            origin=origin,
+            offset=self.offset + share * shift if self.total_weight else other.offset,
             scatter=self.scatter + other.scatter + between,
             minimum=np.minimum(self.minimum, other.minimum),
             maximum=np.maximum(self.maximum, other.maximum),
@@ -169,7 +180,7 @@ class Survey:
         if self.n_complete < 2:
             raise DataError(
                 f"Found array with {self.n_complete} sample(s) "
-                f"(shape=({self.n_complete}, {len(self.mean)})) while a minimum of 2 is "
+                f"(shape=({self.n_complete}, {len(self.offset)})) while a minimum of 2 is "
                 "required by GaussianMixture."
             )
         usable = self.n_complete - self.n_zero_weight
@@ -200,7 +211,7 @@ def survey_chunk(chunk: Chunk, *, seed: int, sample_size: int) -> Survey:
     if not whole.all():
         rows = rows[whole]
     weights = None if chunk.weights is None else chunk.weights[whole]
-    total, mean, scatter = weighted_moments(rows, weights)
+    total, origin, offset, scatter = weighted_moments(rows, weights)
     return Survey(
         n_rows=len(chunk.rows),
         n_incomplete=int(incomplete.sum()),
@@ -210,7 +221,8 @@ def survey_chunk(chunk: Chunk, *, seed: int, sample_size: int) -> Survey:
         first_infinite=_first(infinite, chunk),
         n_zero_weight=0 if weights is None else int((weights == 0.0).sum()),
         total_weight=total,
-        mean=mean,
+        origin=origin,
+        offset=offset,
         scatter=scatter,
         minimum=rows.min(axis=0, initial=math.inf).astype(np.float64),
         maximum=rows.max(axis=0, initial=-math.inf).astype(np.float64),
@@ -219,20 +231,21 @@ def survey_chunk(chunk: Chunk, *, seed: int, sample_size: int) -> Survey:
     )
 
 
-def weighted_moments(rows: NDArray[Any], weights: Array | None) -> tuple[float, Array, Array]:
-    """Total weight, mean and scatter about the mean, in two passes over rows in memory."""
+def weighted_moments(
+    rows: NDArray[Any], weights: Array | None
+) -> tuple[float, Array, Array, Array]:
+    """Total weight, a row, the mean from there, and the scatter about the mean."""
     n_features = rows.shape[1]
     total = float(len(rows) if weights is None else weights.sum())
+    zero = np.zeros(n_features)
     if total == 0.0:
-        return 0.0, np.zeros(n_features), np.zeros((n_features, n_features))
-    mean = np.zeros(n_features)
-    for _ in range(2):  # the second round takes out what rounding left of the first
-        difference = rows - mean
-        step = difference.sum(axis=0) if weights is None else weights @ difference
-        mean = mean + step / total
-    difference = rows - mean
+        return 0.0, zero, zero, np.zeros((n_features, n_features))
+    origin = rows[0].astype(np.float64)
+    difference = rows - origin
+    offset = (difference.sum(axis=0) if weights is None else weights @ difference) / total
+    difference -= offset
     weighted = difference if weights is None else difference * weights[:, None]
-    return total, mean, difference.T @ weighted
+    return total, origin, offset, difference.T @ weighted
 
 
 def draw(

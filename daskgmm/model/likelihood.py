@@ -65,9 +65,10 @@ class MaximumLikelihood:
         """Weights, means and covariances of highest likelihood given responsibilities.
 
         Bishop 2006, eq. 9.24-9.26; counts are lifted by ten roundoffs, as in scikit-learn,
-        so that an empty component has a mean.
+        so that an empty component has a mean (and by less where all weight is less than one).
         """
-        counts = statistics.effective_counts + 10.0 * np.finfo(np.float64).eps
+        lift = 10.0 * np.finfo(np.float64).eps * min(statistics.total_weight, 1.0)
+        counts = statistics.effective_counts + max(lift, np.finfo(np.float64).tiny)
         means = statistics.pivot + statistics.first_moment / counts[:, None]
         covariances = self.family.covariances(
             statistics.about(means).second_moment, counts, means.shape[1], self.reg_covar

@@ -45,9 +45,7 @@ def test_log_prob_is_scipys(kind, family_name, n_features, n_components):
     table, norm, _ = visited(built(kind, model, rows.mean(axis=0)), rows)
     expected = oracles.log_prob(rows, model.weights, model.means, model.dense_covariances)
     np.testing.assert_allclose(table, expected, rtol=1e-11, atol=1e-11)
-    np.testing.assert_allclose(
-        norm, np.logaddexp.reduce(expected, axis=1), rtol=1e-11, atol=1e-11
-    )
+    np.testing.assert_allclose(norm, np.logaddexp.reduce(expected, axis=1), rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -1,0 +1,92 @@
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zarr
+from strategies import clusters
+
+from daskgmm import open_dataset
+from daskgmm.errors import DataError
+
+WRITERS = {
+    ".parquet": lambda path, rows: pq.write_table(pa.table(list(rows.T), list("ab")), path),
+    ".zarr": lambda path, rows: zarr.create_array(path, data=rows, overwrite=True),
+    ".npy": np.save,
+}
+
+
+@pytest.fixture
+def rows():
+    return clusters(100, 2)
+
+
+@pytest.fixture(params=WRITERS)
+def ending(request):
+    return request.param
+
+
+@pytest.fixture
+def path(tmp_path, rows, ending):
+    path = tmp_path / f"flights of 2013{ending}"
+    WRITERS[ending](path, rows)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["Path", "text", "relative", "file URL", "quoted file URL"])
+def test_a_path_can_be_written_in_any_way(path, rows, kind, monkeypatch):
+    monkeypatch.chdir(path.parent)
+    url = {
+        "Path": path,
+        "text": str(path),
+        "relative": path.name,
+        "file URL": f"file://{path}",
+        "quoted file URL": path.as_uri(),
+    }[kind]
+    np.testing.assert_array_equal(open_dataset(url).collection.compute(), rows)
+
+
+def test_worker_processes_read_the_same_rows(path, rows, client):
+    dataset = open_dataset(path)
+    assert client.compute(dataset.collection.sum()).result() == pytest.approx(rows.sum())
+    np.testing.assert_array_equal(np.vstack(dataset.map(lambda chunk: chunk.rows)), rows)
+
+
+def test_a_file_written_anew_is_another_array(path, rows, ending):
+    name = open_dataset(path).collection.name
+    assert open_dataset(path).collection.name == name
+    WRITERS[ending](path, rows + 1.0)
+    assert open_dataset(path).collection.name != name
+
+
+def test_no_columns_at_all_are_refused(path, refusal):
+    assert "columns" in refusal(path, [])
+
+
+def test_a_path_where_nothing_is_is_named_with_the_folder_it_was_looked_for_in(
+    tmp_path, ending, refusal, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    sentence = refusal(f"nowhere{ending}")
+    assert f"nowhere{ending}" in sentence
+    assert str(tmp_path) in sentence
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/rows.parquet", "https://host/rows.npy"])
+def test_a_scheme_that_is_not_read_is_named_with_what_is(url, refusal):
+    sentence = refusal(url)
+    assert repr(url.partition("://")[0]) in sentence
+    assert "local paths and file:// URLs" in sentence
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows", "rows.parquet.gz", "folder.zarr/rows.csv"])
+def test_an_ending_that_is_not_known_is_refused_with_those_that_are(name, refusal):
+    sentence = refusal(name)
+    assert name in sentence
+    assert ".parquet, .zarr, .npy" in sentence
+
+
+def test_missing_values_are_refused_unless_they_are_to_be_left_out(path):
+    assert open_dataset(path).missing == "raise"
+    assert open_dataset(path, missing="omit").missing == "omit"
+    with pytest.raises(DataError, match="'raise' or 'omit', not 'drop'"):
+        open_dataset(path, missing="drop")

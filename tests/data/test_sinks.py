@@ -1,0 +1,103 @@
+from pathlib import Path
+
+import dask.array as da
+import numpy as np
+import oracles
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from strategies import clusters, mixture
+
+from daskgmm.data.dataset import DaskDataset, InMemoryDataset
+from daskgmm.data.sinks import write_labels
+from daskgmm.model.likelihood import densities
+
+MODEL = mixture("full")
+DENSITIES = densities(MODEL)
+
+
+@pytest.fixture
+def rows():
+    return clusters(300)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "results" / "labels.parquet"
+
+
+def in_chunks(rows, chunk_rows=70):
+    return InMemoryDataset(rows, chunk_rows=chunk_rows)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_every_row_gets_its_label_probability_and_log_density_in_order(rows, folder):
+    written = write_labels(in_chunks(rows), DENSITIES, folder)
+    table = pq.read_table(folder)
+    posterior, norm = oracles.e_step(rows, MODEL.weights, MODEL.means, MODEL.dense_covariances)
+    np.testing.assert_array_equal(table["label"], posterior.argmax(axis=1))
+    np.testing.assert_allclose(table["probability"], posterior.max(axis=1), rtol=1e-9)
+    np.testing.assert_allclose(table["log_density"], norm, rtol=1e-9)
+    assert (written.n_rows, written.n_left_out) == (300, 0)
+    assert written.log_likelihood == pytest.approx(norm.sum())
+
+
+def test_there_is_a_part_per_chunk_and_nothing_else(rows, folder):
+    write_labels(in_chunks(rows), DENSITIES, folder)
+    assert names(folder) == [f"part-{number:08d}.parquet" for number in range(5)]
+    lengths = [pq.read_metadata(part).num_rows for part in sorted(folder.iterdir())]
+    assert lengths == [70, 70, 70, 70, 20]
+
+
+def test_rows_with_a_missing_value_are_written_without_a_label(rows, folder):
+    write_labels(in_chunks(rows), DENSITIES, folder)
+    complete = pq.read_table(folder).to_pandas()
+    gaps = np.array([0, 69, 70, 200, 299])
+    rows[gaps, gaps % 3] = np.nan
+    written = write_labels(in_chunks(rows), DENSITIES, folder)
+    found = pq.read_table(folder).to_pandas()
+    assert (found["label"][gaps] == -1).all()
+    assert found.loc[gaps, ["probability", "log_density"]].isna().to_numpy().all()
+    kept = found.index.difference(gaps)
+    np.testing.assert_array_equal(found["label"][kept], complete["label"][kept])
+    np.testing.assert_allclose(found.loc[kept], complete.loc[kept], rtol=1e-9)
+    assert (written.n_rows, written.n_left_out) == (300, 5)
+    assert written.log_likelihood == pytest.approx(complete["log_density"][kept].sum())
+
+
+def test_a_chunk_of_no_complete_rows_is_written_too(rows, folder):
+    rows[70:140] = np.nan
+    assert write_labels(in_chunks(rows), DENSITIES, folder).n_left_out == 70
+    assert (pq.read_table(folder)["label"].to_numpy()[70:140] == -1).all()
+
+
+def test_a_chunk_of_no_rows_is_written_too(folder):
+    assert write_labels(in_chunks(np.empty((0, 3))), DENSITIES, folder).n_rows == 0
+    assert pq.read_table(folder).schema.names == ["label", "probability", "log_density"]
+
+
+def test_the_parts_of_an_earlier_run_are_removed_and_other_files_are_kept(rows, folder):
+    write_labels(in_chunks(rows, 20), DENSITIES, folder)
+    (folder / "_README").write_text("a note")
+    write_labels(in_chunks(rows, 100), DENSITIES, folder)
+    assert names(folder) == ["_README", *(f"part-{number:08d}.parquet" for number in range(3))]
+    assert pq.read_table(folder).num_rows == 300
+
+
+def test_a_draft_that_a_killed_run_left_does_not_stay_among_the_parts(rows, folder):
+    folder.mkdir(parents=True)
+    (folder / "part-00000007.draft").write_bytes(b"PAR1")
+    write_labels(in_chunks(rows), DENSITIES, folder)
+    assert pq.read_table(folder).num_rows == 300
+
+
+def test_workers_write_into_the_folder_that_the_driver_means(rows, tmp_path, client, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dataset = DaskDataset.of(da.from_array(rows, chunks=(70, 3)))
+    write_labels(dataset, DENSITIES, Path("labels"))
+    write_labels(in_chunks(rows), DENSITIES, tmp_path / "expected")
+    assert pq.read_table("labels").equals(pq.read_table("expected"))
+    assert pa.types.is_int32(pq.read_table("labels").schema.field("label").type)

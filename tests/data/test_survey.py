@@ -1,0 +1,133 @@
+import dask.array as da
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from strategies import clusters, cuts
+
+from daskgmm.data.dataset import DaskDataset, InMemoryDataset
+from daskgmm.data.survey import row_keys, take_survey
+from daskgmm.errors import DataError
+
+X = clusters(60)
+W = np.random.default_rng(0).gamma(1.0, size=60)
+
+
+def survey(rows, weights=None, chunk_rows=7, size=20, seed=3):
+    return take_survey(
+        InMemoryDataset(rows, weights, chunk_rows=chunk_rows), seed=seed, sample_size=size
+    )
+
+
+@given(cuts(60))
+@settings(max_examples=25)
+def test_any_chunking_gives_the_same_survey(lengths):
+    dataset = DaskDataset.of(
+        da.from_array(X, chunks=(lengths, 3)), weights=da.from_array(W, chunks=(lengths,))
+    )
+    found, whole = take_survey(dataset, seed=3, sample_size=20), survey(X, W, chunk_rows=60)
+    assert found.n_rows == whole.n_rows == 60
+    np.testing.assert_allclose(found.mean, whole.mean)
+    np.testing.assert_allclose(found.covariance, whole.covariance)
+    np.testing.assert_array_equal(found.minimum, X.min(axis=0))
+    np.testing.assert_array_equal(found.maximum, X.max(axis=0))
+    # The sample not only looks the same: it is the same rows.
+    np.testing.assert_array_equal(found.sample.numbers, whole.sample.numbers)
+    np.testing.assert_array_equal(found.sample.rows, X[whole.sample.numbers])
+    np.testing.assert_array_equal(found.sample.weights, W[whole.sample.numbers])
+
+
+def test_moments_are_numpys():
+    found = survey(X, W)
+    np.testing.assert_allclose(found.mean, np.average(X, axis=0, weights=W))
+    np.testing.assert_allclose(found.covariance, np.cov(X.T, aweights=W, ddof=0))
+    np.testing.assert_allclose(found.total_weight, W.sum())
+
+
+@pytest.mark.parametrize("offset", [1e6, 1e12])
+def test_an_offset_costs_no_digits_of_the_covariance(offset):
+    rows = np.round(X * 1024) / 1024 if offset < 1e9 else np.round(X)
+    found = survey(rows + offset)
+    np.testing.assert_allclose(found.covariance, np.cov(rows.T, ddof=0), rtol=1e-9)
+
+
+def test_a_float32_offset_is_summed_in_float64():
+    rows = (np.round(X * 4) / 4 + 4096).astype(np.float32)
+    np.testing.assert_allclose(survey(rows).covariance, np.cov(rows.T.astype(float), ddof=0))
+
+
+def test_the_sample_is_uniform():
+    rows = np.arange(50.0)[:, None]
+    drawn = np.zeros(50)
+    for seed in range(2000):
+        numbers = survey(rows, size=10, seed=seed, chunk_rows=50).sample.numbers
+        assert len(numbers) == 10
+        drawn[numbers] += 1
+    expected = 2000 * 10 / 50
+    # 4.5 binomial standard deviations
+    assert np.abs(drawn - expected).max() < 4.5 * np.sqrt(expected * 0.8)
+
+
+def test_another_seed_is_another_sample():
+    a, b = (survey(X, seed=seed).sample.numbers for seed in (0, 1))
+    assert set(a) != set(b)
+
+
+def test_a_sample_larger_than_the_data_is_the_data():
+    found = survey(X, size=1000).sample
+    np.testing.assert_array_equal(found.rows, X)
+    np.testing.assert_array_equal(found.numbers, np.arange(60))
+
+
+def test_keys_depend_on_the_row_number_alone():
+    whole = row_keys(5, np.arange(1000))
+    for numbers in (np.array([999]), np.arange(17, 200), np.array([3, 4, 9, 998])):
+        np.testing.assert_array_equal(row_keys(5, numbers), whole[numbers])
+    far = np.array([10**15, 10**15 + 1])
+    assert len(set(row_keys(5, far))) == 2
+    assert len(row_keys(5, np.empty(0, int))) == 0
+
+
+def gappy():
+    rows = X.copy()
+    rows[12, 1] = np.nan
+    rows[30, [0, 2]] = np.nan
+    return rows
+
+
+def test_gaps_are_counted_and_left_out_of_the_moments_and_the_sample():
+    found = survey(gappy(), size=100)
+    whole = np.delete(np.arange(60), [12, 30])
+    assert (found.n_rows, found.n_incomplete, found.n_complete) == (60, 2, 58)
+    np.testing.assert_array_equal(found.missing_per_column, [1, 1, 1])
+    np.testing.assert_allclose(found.mean, X[whole].mean(axis=0))
+    np.testing.assert_array_equal(found.sample.numbers, whole)
+    found.raise_for_bad_cells(missing="omit", columns=None)
+
+
+def test_the_first_gap_is_named_with_row_chunk_and_column():
+    sentence = (
+        r"2 of 60 rows have one, the first in row 12 of the data \(chunk 1\), column 1 \('b'\)"
+    )
+    with pytest.raises(DataError, match=sentence) as raised:
+        survey(gappy()).raise_for_bad_cells(missing="raise", columns=("a", "b", "c"))
+    assert str(raised.value).startswith("Input X contains NaN.\nGaussianMixture does not accept")
+
+
+def test_the_first_infinity_is_named_though_gaps_are_left_out():
+    rows = gappy()
+    rows[40, 2] = -np.inf
+    with pytest.raises(DataError, match=r"contains infinity .* row 40 of the data \(chunk 5\)"):
+        survey(rows).raise_for_bad_cells(missing="omit", columns=None)
+
+
+def test_too_few_rows_are_said_in_scikit_learns_words():
+    sentence = "Expected n_samples >= n_components but got n_components = 61, n_samples = 60"
+    with pytest.raises(DataError, match=sentence):
+        survey(X).raise_for_too_few(61)
+    for n_rows in (0, 1):
+        with pytest.raises(DataError, match=rf"Found array with {n_rows} sample\(s\)"):
+            survey(X[:n_rows]).raise_for_too_few(1)
+    none = np.zeros(60)
+    none[:2] = 1.0
+    with pytest.raises(DataError, match="n_samples = 2"):
+        survey(X, none).raise_for_too_few(3)

@@ -1,0 +1,35 @@
+import pytest
+from strategies import mixture
+
+from daskgmm.fit.convergence import AbsoluteChange
+from daskgmm.fit.state import FitState, Outcome
+
+INF = float("inf")
+START = mixture("full")
+
+
+@pytest.mark.parametrize(
+    ("bounds", "previous", "outcome"),
+    [
+        ((), -INF, None),
+        ((-5.0,), -INF, None),
+        ((-5.0, -4.9995), -INF, Outcome.CONVERGED),
+        ((-5.0, -5.0005), -INF, Outcome.CONVERGED),
+        ((-5.0, -4.0), -INF, None),
+        ((-5.0,), -5.0005, Outcome.CONVERGED),  # a warm start knows the bound before
+        ((-5.0, -4.0, -3.0), -INF, Outcome.REACHED_MAX_ITER),
+        ((-5.0, -4.0, -3.9999), -INF, Outcome.CONVERGED),
+    ],
+)
+def test_it_stops_where_scikit_learn_does(bounds, previous, outcome):
+    state = FitState(START, lower_bounds=bounds, previous_bound=previous)
+    assert AbsoluteChange(tol=1e-3, max_iter=3).outcome(state) is outcome
+
+
+def test_no_tolerance_never_converges():
+    state = FitState(START, lower_bounds=(-5.0, -5.0))
+    assert AbsoluteChange(tol=0.0, max_iter=9).outcome(state) is None
+
+
+def test_no_iterations_are_reached_at_once():
+    assert AbsoluteChange(1e-3, 0).outcome(FitState(START)) is Outcome.REACHED_MAX_ITER

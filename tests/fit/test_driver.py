@@ -1,0 +1,105 @@
+import dask.array as da
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pytest
+from strategies import clusters, mixture
+
+from daskgmm.data.dataset import DaskDataset, InMemoryDataset
+from daskgmm.errors import DataError, DegenerateCovarianceError
+from daskgmm.fit.convergence import AbsoluteChange
+from daskgmm.fit.driver import Settings, fit_mixture
+from daskgmm.fit.given import Given
+from daskgmm.fit.observers import NullObserver
+from daskgmm.fit.state import Outcome
+from daskgmm.model.covariance import FAMILIES
+
+X = clusters(500)
+
+
+def settings(name="full", **changes):
+    defaults = {
+        "family": FAMILIES[name],
+        "n_components": 3,
+        "reg_covar": 1e-6,
+        "rule": AbsoluteChange(1e-4, 200),
+        "n_init": 1,
+        "init_params": "kmeans",
+        "given": Given(),
+    }
+    return Settings(**{**defaults, **changes})
+
+
+def fitted(dataset, seed=0, **changes):
+    random = np.random.RandomState(seed)
+    return fit_mixture(dataset, settings(**changes), random, NullObserver())
+
+
+def test_memory_and_dask_give_the_same_fit(family_name):
+    memory = fitted(InMemoryDataset(X, chunk_rows=100), name=family_name)
+    dask = fitted(DaskDataset.of(da.from_array(X, chunks=(100, 3))), name=family_name)
+    assert memory.state.lower_bounds == dask.state.lower_bounds
+    assert memory.state.parameters.means.tobytes() == dask.state.parameters.means.tobytes()
+    assert memory.state.outcome is Outcome.CONVERGED
+
+
+def test_passes_are_the_survey_and_the_iterations():
+    fit = fitted(InMemoryDataset(X))
+    assert fit.n_passes == 1 + fit.state.n_iter
+    frame = dd.from_pandas(pd.DataFrame(X, columns=list("abc")), npartitions=3)
+    fit = fitted(DaskDataset.of(frame))
+    assert fit.n_passes == 2 + fit.state.n_iter  # one more to count the rows
+
+
+def test_rows_with_gaps_are_left_out_where_that_is_asked_for(family_name):
+    rows = np.vstack([X, X[:50]])
+    rows[500:, 1] = np.nan
+    array = da.from_array(rows, chunks=(100, 3))
+    with pytest.raises(DataError, match="Input X contains NaN"):
+        fitted(DaskDataset.of(array), name=family_name)
+    fit = fitted(DaskDataset.of(array, missing="omit"), name=family_name)
+    whole = fitted(DaskDataset.of(da.from_array(X, chunks=(100, 3))), name=family_name)
+    np.testing.assert_allclose(fit.state.parameters.means, whole.state.parameters.means)
+    assert fit.survey.n_incomplete == 50
+
+
+def test_whole_weights_are_repeated_rows(family_name):
+    start = mixture(family_name)
+    given = Given(start.weights, start.means, start.precisions)
+    weights = np.random.default_rng(0).integers(0, 4, size=500)
+    rule = AbsoluteChange(0.0, 10)
+    weighted = fitted(
+        InMemoryDataset(X, weights.astype(float)), name=family_name, given=given, rule=rule
+    )
+    repeated = fitted(
+        InMemoryDataset(np.repeat(X, weights, axis=0)), name=family_name, given=given, rule=rule
+    )
+    ours, theirs = weighted.state.parameters, repeated.state.parameters
+    np.testing.assert_allclose(ours.means, theirs.means, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(ours.covariances, theirs.covariances, rtol=1e-9, atol=1e-10)
+    np.testing.assert_allclose(weighted.state.lower_bounds, repeated.state.lower_bounds)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_the_scale_of_the_weights_does_not_matter(scale):
+    ones = fitted(InMemoryDataset(X, np.ones(500)))
+    many = fitted(InMemoryDataset(X, np.full(500, scale)))
+    np.testing.assert_allclose(ones.state.parameters.means, many.state.parameters.means)
+
+
+def test_the_best_of_several_starts_is_kept():
+    alone = [fitted(InMemoryDataset(X), seed=1, init_params="random_from_data")]
+    many = fitted(InMemoryDataset(X), seed=1, init_params="random_from_data", n_init=6)
+    assert many.state.lower_bound >= alone[0].state.lower_bound
+
+
+def test_where_every_start_collapses_it_is_said():
+    with pytest.raises(DegenerateCovarianceError, match="ill-defined"):
+        fitted(InMemoryDataset(np.ones((20, 3))), reg_covar=0.0, n_components=1)
+
+
+def test_the_sample_grows_with_the_model_and_stays_in_memory():
+    assert settings().sample_size(3) == 50_000
+    assert settings(n_components=64).sample_size(64) == 100 * 64 * 64
+    assert settings(n_components=64).sample_size(10_000) == (1 << 28) // 80_000
+    assert settings(n_components=9000).sample_size(10**6) == 9000

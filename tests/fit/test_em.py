@@ -1,0 +1,114 @@
+from dataclasses import replace
+
+import numpy as np
+from strategies import clusters, mixture
+
+from daskgmm.data.dataset import Dataset, InMemoryDataset
+from daskgmm.fit import em
+from daskgmm.fit.convergence import AbsoluteChange
+from daskgmm.fit.observers import NullObserver
+from daskgmm.fit.state import FitState, Outcome
+from daskgmm.model.expectation import e_step
+from daskgmm.model.likelihood import MaximumLikelihood
+
+X = clusters(300)
+
+
+def model_of(start, reg_covar=1e-6):
+    return MaximumLikelihood(start.family, reg_covar, X.mean(axis=0))
+
+
+class Counted(Dataset):
+    """A dataset that counts its readings."""
+
+    n_features = 3
+    columns = None
+
+    def __init__(self):
+        self.passes = 0
+
+    def reduce(self, fn):
+        self.passes += 1
+        return InMemoryDataset(X, chunk_rows=64).reduce(fn)
+
+
+def test_advance_is_pure_and_keeps_the_bound_of_the_parameters_it_began_with(family_name):
+    start = mixture(family_name)
+    model, rule = model_of(start), AbsoluteChange(0.0, 5)
+    statistics = InMemoryDataset(X).reduce(lambda c: e_step(c, model.densities(start)))
+    state = FitState(start)
+    once, again = (em.advance(state, statistics, model, rule) for _ in range(2))
+    assert state == FitState(start)
+    assert once.parameters.means.tobytes() == again.parameters.means.tobytes()
+    assert once.lower_bounds == (model.lower_bound(statistics),)
+    assert once.outcome is None
+
+
+def test_candidates_share_each_pass_and_end_as_if_alone():
+    starts = [mixture("full", seed=seed) for seed in range(4)]
+    rule, model = AbsoluteChange(1e-3, 60), model_of(starts[0])
+    dataset = Counted()
+    together = em.run([FitState(s) for s in starts], dataset, model, rule, NullObserver())
+    assert dataset.passes == max(state.n_iter for state in together)
+    assert len({state.n_iter for state in together}) > 1
+    for start, state in zip(starts, together, strict=True):
+        (alone,) = em.run([FitState(start)], Counted(), model, rule, NullObserver())
+        assert alone.lower_bounds == state.lower_bounds
+        assert alone.parameters.means.tobytes() == state.parameters.means.tobytes()
+
+
+def test_a_fit_continued_is_the_uninterrupted_one():
+    start = mixture("full")
+    model = model_of(start)
+
+    def run(state, max_iter):
+        rule = AbsoluteChange(0.0, max_iter)
+        return em.run([state], Counted(), model, rule, NullObserver())[0]
+
+    whole = run(FitState(start), 9)
+    halves = run(replace(run(FitState(start), 4), outcome=None), 9)
+    assert halves.lower_bounds == whole.lower_bounds
+    assert halves.parameters.covariances.tobytes() == whole.parameters.covariances.tobytes()
+
+
+def test_no_iterations_read_nothing():
+    dataset = Counted()
+    start = mixture("full")
+    (state,) = em.run(
+        [FitState(start)], dataset, model_of(start), AbsoluteChange(1e-3, 0), NullObserver()
+    )
+    assert (dataset.passes, state.outcome) == (0, Outcome.REACHED_MAX_ITER)
+
+
+def test_a_collapsed_candidate_keeps_its_last_parameters_and_the_others_go_on():
+    sound = mixture("diag", 2)
+    rows = np.vstack([X, np.zeros((50, 3))])
+    tight = type(sound).from_covariances(
+        sound.family,
+        sound.weights,
+        np.array([[0.0] * 3, [9.0] * 3]),
+        np.array([[1e-8] * 3, [9.0] * 3]),
+    )
+    model = MaximumLikelihood(sound.family, 0.0, rows.mean(axis=0))
+    states = em.run(
+        [FitState(tight), FitState(sound)],
+        InMemoryDataset(rows),
+        model,
+        AbsoluteChange(1e-3, 5),
+        NullObserver(),
+    )
+    assert states[0].outcome is Outcome.DEGENERATE
+    assert states[0].parameters is tight
+    assert states[1].n_iter == 5
+
+
+def test_an_observer_sees_each_pass():
+    seen = []
+
+    class Watching(NullObserver):
+        def on_pass(self, states, seconds):
+            seen.append([state.n_iter for state in states])
+
+    start = mixture("full")
+    em.run([FitState(start)] * 2, Counted(), model_of(start), AbsoluteChange(0.0, 3), Watching())
+    assert seen == [[1, 1], [2, 2], [3, 3]]

@@ -1,0 +1,27 @@
+import pytest
+from strategies import mixture
+
+from daskgmm.errors import DegenerateCovarianceError
+from daskgmm.fit.selection import best
+from daskgmm.fit.state import FitState, Outcome
+
+START = mixture("full")
+
+
+def state(bound, outcome=Outcome.CONVERGED):
+    return FitState(START, lower_bounds=(bound,), outcome=outcome)
+
+
+def test_the_highest_bound_is_kept_and_the_first_of_equals():
+    low, high, equal = state(-2.0), state(-1.0), state(-1.0)
+    assert best([low, high, equal]) is high
+
+
+def test_a_collapsed_candidate_is_passed_over():
+    sound = state(-2.0)
+    assert best([state(-1.0, Outcome.DEGENERATE), sound]) is sound
+
+
+def test_where_all_collapse_it_is_said():
+    with pytest.raises(DegenerateCovarianceError, match="ill-defined empirical covariance"):
+        best([state(-1.0, Outcome.DEGENERATE)])

@@ -1,0 +1,70 @@
+import numpy as np
+import oracles
+import pytest
+from strategies import clusters, mixture
+
+from daskgmm.errors import DegenerateCovarianceError
+from daskgmm.model.covariance import FAMILIES
+
+
+def test_names_are_the_tables_keys():
+    assert {name: family.name for name, family in FAMILIES.items()} == {n: n for n in FAMILIES}
+    assert set(FAMILIES) == {"full", "tied", "diag", "spherical"}
+
+
+def test_covariances_of_second_moments_are_the_textbooks(family_name):
+    family, rows = FAMILIES[family_name], clusters(60)
+    r = np.random.default_rng(0).dirichlet(np.ones(4), size=60)
+    counts, means, scatter = oracles.moments(rows, r, np.ones(60))
+    x = rows - rows.mean(axis=0)
+    second = family.second_moment(x, r.T)
+    about_means = family.shifted(second, r.T @ x, counts, means - rows.mean(axis=0))
+    found = family.covariances(about_means, counts, 3, 1e-3)
+    np.testing.assert_allclose(found, oracles.covariances(family_name, counts, scatter, 1e-3))
+
+
+def test_factors_invert_covariances(family_name):
+    model = mixture(family_name, 2, 4)
+    eye = np.broadcast_to(np.eye(4), (2, 4, 4))
+    covariances = model.dense_covariances
+    precisions = model.family.dense(model.precisions, 2, 4)
+    np.testing.assert_allclose(covariances @ precisions, eye, atol=1e-12)
+    again = model.family.precision_cholesky_of(model.precisions)
+    np.testing.assert_allclose(again, model.precision_cholesky, rtol=1e-10, atol=1e-12)
+    log_det = model.family.log_det(model.precision_cholesky, 2, 4)
+    np.testing.assert_allclose(-2 * log_det, np.linalg.slogdet(covariances)[1])
+
+
+def test_a_matrix_factor_is_upper_triangular():
+    for name in ("full", "tied"):
+        factor = mixture(name).precision_cholesky
+        np.testing.assert_array_equal(factor, np.triu(factor))
+
+
+def test_numbers_of_parameters():
+    counts = {name: family.n_parameters(3, 4) for name, family in FAMILIES.items()}
+    assert counts == {"full": 30, "tied": 10, "diag": 12, "spherical": 3}
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, np.nan])
+def test_a_collapsed_covariance_is_said_in_scikit_learns_words(family_name, bad):
+    covariances = mixture(family_name).covariances.copy()
+    covariances[..., -1] = bad
+    with pytest.raises(DegenerateCovarianceError, match="ill-defined empirical covariance"):
+        FAMILIES[family_name].precision_cholesky(covariances)
+
+
+def test_the_families_nest(family_name):
+    # One component of equal variances is the same Gaussian in every family.
+    family = FAMILIES[family_name]
+    second = family.second_moment(np.eye(2) * 3, np.ones((1, 2)))
+    covariances = family.covariances(second, np.array([2.0]), 2, 0.0)
+    np.testing.assert_allclose(family.dense(covariances, 1, 2)[0], 4.5 * np.eye(2))
+
+
+def test_coloured_noise_has_the_covariance(family_name):
+    model = mixture(family_name)
+    noise = np.random.default_rng(0).normal(size=(200_000, 3))
+    for k in range(3):
+        found = np.cov(model.family.coloured(model.covariances, k, noise).T)
+        np.testing.assert_allclose(found, model.dense_covariances[k], atol=0.06)

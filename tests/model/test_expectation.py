@@ -1,0 +1,90 @@
+import pickle
+
+import numpy as np
+import oracles
+import pytest
+from strategies import clusters, mixture
+
+from daskgmm.chunk import Chunk
+from daskgmm.model import expectation
+from daskgmm.model.likelihood import MaximumLikelihood, densities
+from daskgmm.model.statistics import SufficientStatistics
+
+
+def chunk(rows, weights=None):
+    return Chunk(rows, weights, 0, 0)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_e_step_is_the_definition(family_name, weighted):
+    rows, model = clusters(3000), mixture(family_name)
+    weights = np.random.default_rng(0).gamma(1.0, size=3000) if weighted else None
+    pivot = rows.mean(axis=0)
+    found = expectation.e_step(chunk(rows, weights), densities(model, pivot))
+    r, norm = oracles.e_step(rows, model.weights, model.means, model.dense_covariances)
+    w = np.ones(3000) if weights is None else weights
+    expected = SufficientStatistics.of(model.family, rows, (r * w[:, None]).T, pivot)
+    found = found.about(expected.pivot)
+    np.testing.assert_allclose(found.effective_counts, expected.effective_counts)
+    np.testing.assert_allclose(found.first_moment, expected.first_moment, atol=1e-9)
+    np.testing.assert_allclose(found.second_moment, expected.second_moment, atol=1e-9)
+    np.testing.assert_allclose(found.log_likelihood, w @ norm)
+    np.testing.assert_allclose(found.total_weight, w.sum())
+
+
+def test_whole_weights_are_repeated_rows(family_name):
+    rows, model = clusters(200), mixture(family_name)
+    weights = np.random.default_rng(0).integers(0, 4, size=200)
+    sent = densities(model, rows.mean(axis=0))
+    weighted = expectation.e_step(chunk(rows, weights.astype(float)), sent)
+    repeated = expectation.e_step(chunk(np.repeat(rows, weights, axis=0)), sent)
+    np.testing.assert_allclose(weighted.second_moment, repeated.second_moment, rtol=1e-10)
+    np.testing.assert_allclose(weighted.log_likelihood, repeated.log_likelihood, rtol=1e-10)
+
+
+def test_a_row_of_no_weight_may_be_anywhere():
+    rows = np.vstack([clusters(50), np.full((1, 3), np.inf), np.full((1, 3), 1e200)])
+    weights = np.r_[np.ones(50), 0.0, 0.0]
+    sent = densities(mixture("full"))
+    found = expectation.e_step(chunk(rows, weights), sent)
+    plain = expectation.e_step(chunk(rows[:50]), sent)
+    np.testing.assert_array_equal(found.second_moment, plain.second_moment)
+    np.testing.assert_allclose(found.log_likelihood, plain.log_likelihood)
+
+
+def test_an_empty_chunk_gives_zero(family_name):
+    sent = densities(mixture(family_name))
+    none = expectation.e_step(chunk(np.empty((0, 3))), sent)
+    some = expectation.e_step(chunk(clusters(20)), sent)
+    np.testing.assert_array_equal((some + none).second_moment, some.second_moment)
+    assert none.total_weight == 0.0
+
+
+def test_responsibilities_and_labels_are_the_definitions(family_name):
+    rows, model = clusters(500), mixture(family_name)
+    r, norm = oracles.e_step(rows, model.weights, model.means, model.dense_covariances)
+    sent = densities(model)
+    np.testing.assert_allclose(expectation.responsibilities(rows, sent), r, atol=1e-12)
+    np.testing.assert_allclose(expectation.log_prob_norm(rows, sent), norm)
+    labels, probability, log_density = expectation.assign(rows, sent)
+    np.testing.assert_array_equal(labels, r.argmax(axis=1))
+    np.testing.assert_allclose(probability, r.max(axis=1))
+    np.testing.assert_allclose(log_density, norm)
+
+
+def test_a_row_with_a_gap_has_no_label():
+    rows = clusters(20)
+    rows[[3, 7], [0, 2]] = np.nan
+    labels, probability, log_density = expectation.assign(rows, densities(mixture("full")))
+    gaps = np.isin(np.arange(20), [3, 7])
+    np.testing.assert_array_equal(labels == -1, gaps)
+    np.testing.assert_array_equal(np.isnan(probability), gaps)
+    np.testing.assert_array_equal(np.isnan(log_density), gaps)
+
+
+def test_workers_receive_densities_and_nothing_else():
+    # Arrays of the model's own size: no rows, no estimator, no n x K table.
+    model = mixture("full", 16, 16)
+    sent = MaximumLikelihood(model.family, 1e-6, np.zeros(16)).densities(model)
+    assert type(sent) is expectation.Densities
+    assert len(pickle.dumps(sent)) < 16 * (1 + 16 + 16 * 17 // 2) * 8 + 1000

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import FAMILY_NAMES, clusters
+
+from daskgmm.model.covariance import FAMILIES
+from daskgmm.model.statistics import JointStatistics, SufficientStatistics
+
+names = st.sampled_from(FAMILY_NAMES)
+seeds = st.integers(0, 1000)
+
+
+def statistics(name, seed=0, n_rows=12, pivot=(0.0, 0.0, 0.0)):
+    rows = clusters(n_rows, seed=seed)
+    r = np.random.default_rng(seed).dirichlet(np.ones(2), size=n_rows).T
+    return SufficientStatistics.of(FAMILIES[name], rows, r, np.array(pivot))
+
+
+def assert_close(a, b):
+    for mine, yours in [
+        (a.pivot, b.pivot),
+        (a.effective_counts, b.effective_counts),
+        (a.first_moment, b.first_moment),
+        (a.second_moment, b.second_moment),
+        (a.log_likelihood, b.log_likelihood),
+        (a.total_weight, b.total_weight),
+    ]:
+        np.testing.assert_allclose(mine, yours, rtol=1e-9, atol=1e-9)
+
+
+@given(names, seeds)
+def test_zero_is_neutral(name, seed):
+    some = statistics(name, seed)
+    assert_close(some + SufficientStatistics.zero(some.family, some.pivot), some)
+
+
+@given(names, seeds)
+def test_addition_commutes_and_associates(name, seed):
+    a, b, c = (statistics(name, seed + i) for i in range(3))
+    assert_close(a + b, b + a)
+    assert_close((a + b) + c, a + (b + c))
+
+
+@given(names, seeds, st.lists(st.floats(-5, 5), min_size=6, max_size=6))
+@settings(max_examples=50)
+def test_moving_the_pivot_is_starting_from_it(name, seed, pivot):
+    some = statistics(name, seed)
+    pivot = np.array(pivot[:3])
+    moved = some.about(np.tile(pivot, (2, 1)))
+    assert_close(moved, statistics(name, seed, pivot=pivot))
+    assert_close(moved.about(some.pivot), some)
+
+
+@given(names, seeds, st.integers(0, 4))
+def test_scaling_is_repeating(name, seed, times):
+    some = statistics(name, seed)
+    total = SufficientStatistics.zero(some.family, some.pivot)
+    for _ in range(times):
+        total = total + some
+    assert_close(some.scaled(times), total)
+
+
+def test_a_pivot_per_component(family_name):
+    some = statistics(family_name)
+    pivots = np.random.default_rng(0).normal(size=(2, 3))
+    assert_close(some.about(pivots).about(some.pivot), some)
+
+
+def test_different_pivots_do_not_add():
+    with pytest.raises(ValueError, match="about different pivots"):
+        statistics("full") + statistics("full", pivot=(1.0, 0.0, 0.0))
+
+
+def test_joint_statistics_add_one_by_one():
+    pair = JointStatistics([statistics("full", 0), statistics("diag", 1)])
+    total = pair + pair
+    assert isinstance(total, JointStatistics)
+    for found, once in zip(total, pair, strict=True):
+        assert_close(found, once.scaled(2.0))
+    with pytest.raises(TypeError):
+        pair + JointStatistics([statistics("full", 0)])

@@ -1,0 +1,70 @@
+import io
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zarr
+from rich.console import Console
+from strategies import clusters
+
+from daskgmm.pipeline import run
+from daskgmm.pipeline.config import FitConfig, Threads
+
+THREADS = Threads(kind="threads", n_threads=2)
+
+
+def write_parquet(path, rows, names):
+    names = names or [f"x{i}" for i in range(rows.shape[1])]
+    pq.write_table(pa.table(list(rows.T), names), path, row_group_size=100)
+
+
+WRITERS = {
+    ".parquet": write_parquet,
+    ".zarr": lambda path, rows, _: zarr.create_array(path, data=rows, chunks=(100, rows.shape[1])),
+    ".npy": lambda path, rows, _: np.save(path, rows),
+}
+
+
+@pytest.fixture(params=WRITERS)
+def ending(request):
+    return request.param
+
+
+@pytest.fixture
+def rows():
+    return clusters(600, 2)
+
+
+@pytest.fixture
+def save(tmp_path):
+    """Write rows in the format of an ending, Parquet and Zarr in chunks of a hundred."""
+
+    def saved(rows, ending=".npy", names=None):
+        path = tmp_path / f"rows{ending}"
+        WRITERS[ending](path, rows, names)
+        return path
+
+    return saved
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "results"
+
+
+@pytest.fixture
+def fit(folder):
+    """Fit what is at a path and leave the results in `folder`, as `daskgmm fit` does."""
+
+    def fitted(path, *, cluster=THREADS, columns=None, missing="raise", **model):
+        config = FitConfig.model_validate(
+            {
+                "source": {"url": str(path), "columns": columns, "missing": missing},
+                "model": {"n_components": 3, "max_iter": 2, **model},
+                "output": {"dir": folder},
+            }
+        )
+        return run.fit(config, cluster, Console(file=io.StringIO()))
+
+    return fitted

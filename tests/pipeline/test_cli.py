@@ -1,0 +1,155 @@
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from daskgmm.pipeline.cli import main
+
+
+@pytest.fixture
+def arguments(tmp_path, monkeypatch, save, rows):
+    """A fit that works, in a folder that holds other files too."""
+    monkeypatch.chdir(tmp_path)
+    save(rows)
+    content = save(rows, ".parquet", ["dep_delay", "arr_delay"]).read_bytes()
+    (tmp_path / "damaged.parquet").write_bytes(content[:4] + b"\xff" * 96 + content[100:])
+    pq.write_table(pa.table({"delay": [1.0, 2.0], "carrier": ["UA", "B6"]}), "text.parquet")
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "rows.npy").read_bytes()[:-9])
+    (tmp_path / "cluster.yaml").write_text("cluster: {kind: threads, n_threads: 2}")
+    config = {
+        "source": {"url": "rows.npy"},
+        "model": {"n_components": 3, "max_iter": 2},
+        "output": {"dir": "results"},
+    }
+    (tmp_path / "fit.yaml").write_text(yaml.safe_dump(config))
+    return ["fit", "fit.yaml", "--cluster", "cluster.yaml"]
+
+
+def fitted(arguments, *changes):
+    more = [word for change in changes for word in ("--set", change)]
+    return CliRunner().invoke(main, [*arguments, *more])
+
+
+def started(arguments):
+    command = [sys.executable, "-m", "daskgmm", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def sentence(code, stderr):
+    """The one line that says what is wrong."""
+    assert code == 2
+    (line,) = stderr.splitlines()
+    assert line.startswith("daskgmm: ")
+    return line
+
+
+def refusal(arguments, *changes):
+    result = fitted(arguments, *changes)
+    return sentence(result.exit_code, result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ("modle.n_components=3", "unknown key 'modle': did you mean 'model'?"),
+        ("source.colums=[0]", "unknown key 'source.colums': did you mean 'columns'?"),
+        ("model.n_component=3", "unknown key 'n_component': did you mean 'n_components'?"),
+        ("model.n_components=0", "Got 0"),
+        ("model.covariance_type=fulll", "Got 'fulll'"),
+        ("model.means_init=[1, 2]", "means"),
+        ("model.weights_init=[a, b, c]", "weights"),
+        ("model.n_components=601", "n_components = 601, n_samples = 600"),
+        ("model.n_components", "key=value"),
+        ("source.url=absent.npy", "absent.npy"),
+        ("source.url=s3://bucket/rows.npy", "unknown scheme 's3'"),
+        ("source.url=rows.csv", ".parquet, .zarr, .npy"),
+        ("source.url=cut.npy", "cut.npy is not an array in NumPy's format"),
+        ("source.url=text.parquet", "'carrier' (string)"),
+        ("source.columns=[0, 7]", "no column 7"),
+        ("source.url=damaged.parquet", "damaged.parquet"),
+        ("output.dir=fit.yaml", "fit.yaml"),
+        ("output.dir=fit.yaml/results", "fit.yaml"),
+    ],
+)
+def test_what_a_person_can_mend_is_said_in_one_sentence(arguments, change, part):
+    assert part in refusal(arguments, change)
+
+
+def test_a_column_that_is_not_there_is_named_with_those_that_are(arguments):
+    found = refusal(arguments, "source.url=rows.parquet", "source.columns=[delay]")
+    assert "'delay'" in found
+    assert "dep_delay, arr_delay" in found
+
+
+def test_a_missing_value_is_refused_with_its_chunk_row_and_column(arguments, save, rows):
+    rows[250, 1] = np.nan
+    save(rows, ".parquet", ["dep_delay", "arr_delay"])
+    found = refusal(arguments, "source.url=rows.parquet")
+    for part in ("1 of 600 rows", "row 250", "chunk 2", "column 1", "'arr_delay'"):
+        assert part in found
+
+
+def test_a_file_that_is_not_there_is_named(arguments):
+    assert "absent.yaml" in refusal(["fit", "absent.yaml"])
+    assert "absent.yaml" in refusal([*arguments[:3], "absent.yaml"])
+
+
+def test_a_refused_run_leaves_no_results(arguments, tmp_path):
+    refusal(arguments, "source.columns=[7]")
+    assert not (tmp_path / "results").exists()
+
+
+def test_the_summary_tells_weights_means_and_cost(arguments):
+    result = fitted(arguments, "source.url=rows.parquet")
+    assert result.exit_code == 0, result.stderr
+    for part in ("2 threads", "survey    600 rows", "3 components x 2 features"):
+        assert part in result.stdout
+    table = result.stdout.split("weight and means\n")[1].splitlines()
+    assert table[0].split() == ["label", "weight", "dep_delay", "arr_delay"]
+    weights = [float(line.split()[1]) for line in table[1:4]]
+    assert weights == sorted(weights, reverse=True)
+    assert sum(weights) == pytest.approx(1.0, abs=2e-4)
+    assert "not converged" in result.stdout
+    assert "600, of which 0 left out" in result.stdout
+
+
+@pytest.mark.parametrize("names", [["speed [m/s]", "[/b]"], ["[red]delay", ":smile:"]])
+def test_the_summary_shows_names_of_columns_as_they_are(arguments, save, rows, names):
+    save(rows, ".parquet", names)
+    result = fitted(arguments, "source.url=rows.parquet")
+    assert result.exit_code == 0, result.exception
+    for name in names:
+        assert name in result.stdout
+
+
+def test_the_summary_shows_every_column_however_many_there_are(arguments, save):
+    names = [f"feature_{i}" for i in range(12)]
+    save(np.random.default_rng(0).normal(size=(300, 12)), ".parquet", names)
+    result = fitted(arguments, "source.url=rows.parquet", "model.covariance_type=diag")
+    assert result.exit_code == 0, result.stderr
+    for name in names:
+        assert name in result.stdout.split()
+
+
+def test_the_command_runs_as_a_process(arguments):
+    done = started(arguments)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert "written" in done.stdout
+
+
+@pytest.mark.parametrize("change", ["source.columns=[7]", "source.url=absent.parquet"])
+def test_a_process_that_refuses_says_one_sentence_on_stderr(arguments, change):
+    done = started([*arguments, "--set", change])
+    assert change.split("=")[1].strip("[]") in sentence(done.returncode, done.stderr)
+
+
+def test_what_workers_meet_is_said_in_one_sentence_too(arguments, tmp_path):
+    (tmp_path / "cluster.yaml").write_text("cluster: {kind: local, n_workers: 1}")
+    done = started([*arguments, "--set", "source.url=damaged.parquet"])
+    assert "damaged.parquet" in sentence(done.returncode, done.stderr)

@@ -1,0 +1,176 @@
+import os
+
+import pytest
+import yaml
+
+from daskgmm.errors import ConfigError
+from daskgmm.pipeline.config import ClusterConfig, FitConfig, LocalCluster, Threads, load
+
+FIT = {"source": {"url": "rows.npy"}, "model": {"n_components": 3}, "output": {"dir": "results"}}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a configuration, given as text or as a value."""
+
+    def written(content):
+        path = tmp_path / "config.yaml"
+        path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+        return path
+
+    return written
+
+
+@pytest.fixture
+def refusal(write):
+    """The one sentence with which a configuration is refused."""
+
+    def refused(content, *changes, kind=FitConfig):
+        path = write(content)
+        with pytest.raises(ConfigError) as caught:
+            load(path, kind, changes)
+        sentence = str(caught.value)
+        assert "\n" not in sentence
+        assert changes or str(path) in sentence
+        return sentence
+
+    return refused
+
+
+def test_a_configuration_holds_what_its_file_says_and_defaults(write):
+    config = load(write(FIT), FitConfig)
+    assert config.source.url == "rows.npy"
+    assert config.source.columns is None
+    assert config.source.missing == "raise"
+    assert config.model == {"n_components": 3}
+    assert str(config.output.dir) == "results"
+
+
+def test_changes_are_applied_in_order_and_make_the_sections_they_need(write):
+    path = write({"source": {"url": "rows.npy"}, "output": {"dir": "results"}})
+    changes = (
+        "source.columns=[a, 3]",
+        "model.n_components=4",
+        "model.n_components=5",
+        "model.means_init=[[0.5]]",
+        "output.dir=a=b",
+    )
+    config = load(path, FitConfig, changes)
+    assert config.source.columns == ["a", 3]
+    assert config.model == {"n_components": 5, "means_init": [[0.5]]}
+    assert str(config.output.dir) == "a=b"
+
+
+@pytest.mark.parametrize("number", ["1e-3", "1.0e-3", "0.001"])
+def test_a_number_can_be_written_as_people_write_it(write, number):
+    in_file = write(f"{{source: {{url: x.npy}}, model: {{tol: {number}}}, output: {{dir: x}}}}")
+    assert load(in_file, FitConfig).model["tol"] == 0.001
+    assert load(write(FIT), FitConfig, [f"model.tol={number}"]).model["tol"] == 0.001
+
+
+@pytest.mark.parametrize(
+    ("place", "sentence"),
+    [
+        (("modle",), "unknown key 'modle': did you mean 'model'?"),
+        (("source", "colums"), "unknown key 'source.colums': did you mean 'columns'?"),
+        (("output", "dirr"), "unknown key 'output.dirr': did you mean 'dir'?"),
+        (("model", "n_component"), "unknown key 'n_component': did you mean 'n_components'?"),
+        (("zzz",), "unknown key 'zzz'; known are model, output, source"),
+    ],
+    ids=lambda each: ".".join(each) if isinstance(each, tuple) else "",
+)
+def test_an_unknown_key_is_named_with_the_nearest_known_one(refusal, place, sentence):
+    *sections, key = place
+    inner = {key: 1} if not sections else {sections[0]: {**FIT[sections[0]], key: 1}}
+    assert sentence in refusal({**FIT, **inner})
+
+
+def test_a_misspelt_key_that_must_be_there_is_named_with_the_right_one(refusal):
+    sentence = refusal({"sorce": FIT["source"], "output": FIT["output"]})
+    assert "unknown key 'sorce': did you mean 'source'?" in sentence
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ("model.n_components=0", "'n_components' parameter"),
+        ("model.n_components=two", "Got 'two'"),
+        ("model.covariance_type=fulll", "Got 'fulll'"),
+        ("model.tol=-1", "'tol' parameter"),
+        ("model.random_state=-1", "'random_state' parameter"),
+        ("model=[1]", "model: "),
+        ("source.missing=drop", "source.missing: input should be 'raise' or 'omit'"),
+        ("source.columns=delay", "source.columns: "),
+        ("source.url=null", "source.url: "),
+        ("output=null", "output: "),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_with_its_place(refusal, change, part):
+    assert part in refusal(FIT, change)
+
+
+def test_a_key_that_must_be_there_is_named(refusal):
+    assert "the key 'output' is missing" in refusal({"source": {"url": "rows.npy"}})
+    assert "the key 'source' is missing (and 1 more)" in refusal({})
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ("model.n_components", "write it as key=value"),
+        ("model.tol=[1", "the value is not YAML"),
+        ("source.url.x=1", "'url' is a value and has no keys"),
+    ],
+)
+def test_a_change_that_cannot_be_applied_is_quoted(refusal, change, part):
+    sentence = refusal(FIT, change)
+    assert f"--set {change}" in sentence
+    assert part in sentence
+
+
+@pytest.mark.parametrize("content", ["", "- source", "source"])
+def test_a_file_without_keys_is_refused(refusal, content):
+    assert "must hold keys and values" in refusal(content)
+
+
+def test_a_file_that_is_not_yaml_is_refused_with_the_line(refusal):
+    sentence = refusal("source:\n  url: [rows.npy\n")
+    assert "is not YAML" in sentence
+    assert "line 3" in sentence
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="is not YAML"):
+        load(path, FitConfig)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"absent\.yaml: No such file"):
+        load(tmp_path / "absent.yaml", FitConfig)
+
+
+def test_a_cluster_is_of_the_kind_its_file_says_and_uses_every_core(write):
+    local = load(write("cluster: {kind: local}"), ClusterConfig).cluster
+    assert local == LocalCluster(n_workers=os.cpu_count(), threads_per_worker=1)
+    threads = load(write("cluster: {kind: threads}"), ClusterConfig).cluster
+    assert threads == Threads(kind="threads", n_threads=os.cpu_count())
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        ("kind: thread", ["'thread'", "'local', 'threads'"]),
+        ("n_workers: 2", ["cluster", "kind"]),
+        ("{kind: threads, n_threads: 0}", ["cluster.n_threads: "]),
+        ("{kind: threads, n_thread: 2}", ["'cluster.n_thread': did you mean 'n_threads'?"]),
+        ("{kind: threads, n_workers: 2}", ["'cluster.n_workers'", "n_threads"]),
+        ("{kind: local, n_worker: 2}", ["'cluster.n_worker': did you mean 'n_workers'?"]),
+        ("{kind: local, memory_limit: lots}", ["cluster.memory_limit: "]),
+    ],
+)
+def test_a_cluster_that_cannot_be_is_refused_with_its_place(refusal, content, parts):
+    sentence = refusal({"cluster": yaml.safe_load(content)}, kind=ClusterConfig)
+    for part in parts:
+        assert part in sentence

@@ -1,0 +1,122 @@
+import re
+from html.parser import HTMLParser
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+from strategies import clusters
+
+from daskgmm.pipeline.report import page
+
+EVIL = "<script>alert(1)</script>"
+REFERENCES = {"src", "srcset", "href", "xlink:href", "data", "action", "poster"}
+
+
+class Read(HTMLParser):
+    """What a browser would see: elements, attributes, texts."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.texts = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.attributes += attributes
+
+    def handle_data(self, text):
+        self.texts.append(text.strip())
+
+
+@pytest.fixture
+def pages(fit, save):
+    """The page about a fit, as in its file."""
+
+    def written(rows, names=None, **options):
+        ending = ".parquet" if names else ".npy"
+        return page(fit(save(rows, ending, names), **options))
+
+    return written
+
+
+def pictures(text):
+    return [ET.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", text, re.DOTALL)]
+
+
+def component_rows(text):
+    (body,) = re.findall(r"<tbody>(.*?)</tbody>", text, re.DOTALL)
+    return re.findall(r"<tr>(.*?)</tr>", body)
+
+
+@pytest.mark.parametrize(
+    ("n_components", "n_features"), [(1, 1), (40, 1), (3, 2), (1, 30), (40, 30)]
+)
+def test_there_is_a_row_per_component_and_two_pictures(pages, n_components, n_features):
+    rows = clusters(400, n_features)
+    text = pages(rows, n_components=n_components, reg_covar=0.1, init_params="k-means++")
+    lines = component_rows(text)
+    assert len(lines) == n_components
+    assert {line.count("<td>") for line in lines} == {3 + n_features}
+    assert len(pictures(text)) == 2
+    assert ("The first 6 of 30 features" in text) == (n_features == 30)
+
+
+def test_the_file_holds_the_page(fit, save, rows, folder):
+    result = fit(save(rows))
+    assert (folder / "report.html").read_text(encoding="utf-8") == page(result)
+
+
+def test_the_page_fetches_nothing(pages, rows):
+    text = pages(rows)
+    seen = Read(text)
+    assert not {"script", "link", "iframe", "object", "embed", "base"} & set(seen.tags)
+    fetched = [value for name, value in seen.attributes if name in REFERENCES]
+    fetched += re.findall(r"url\(['\"]?([^)'\"]*)", text)
+    assert fetched
+    assert all(value.startswith(("#", "data:")) for value in fetched)
+    assert "@import" not in text
+
+
+def test_names_of_columns_are_text_wherever_they_stand(pages, rows):
+    rows[5, 0] = np.nan
+    text = pages(rows, [EVIL, "<b>&amp;"], missing="omit")
+    seen = Read(text)
+    assert "script" not in seen.tags
+    assert "b" not in seen.tags
+    header = re.findall(r"<th>(.*?)</th>", text)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in header
+    assert f"(1 in {EVIL})" in " ".join(seen.texts)
+    in_pictures = [each for picture in pictures(text) for each in picture.itertext()]
+    assert EVIL in in_pictures
+    assert "<b>&amp;" in in_pictures
+
+
+def test_components_stand_heaviest_first_with_their_means_and_deviations(fit, save, rows):
+    result = fit(save(rows), max_iter=5, random_state=0)
+    order = result.mixture.weights.argsort()[::-1]
+    for line, k in zip(component_rows(page(result)), order, strict=True):
+        number, weight, share, *features = re.findall(r"<td>(.*?)</td>", line)
+        assert number.endswith(f"</span>{k}")
+        assert float(weight) == pytest.approx(result.mixture.weights[k], abs=1e-4)
+        assert float(share) == pytest.approx(600 * result.mixture.weights[k], abs=0.5)
+        found = [[float(x) for x in re.findall(r"-?[\d.]+", each)] for each in features]
+        means, deviations = result.mixture.means[k], result.mixture.standard_deviations[k]
+        np.testing.assert_allclose(found, np.column_stack([means, deviations]), rtol=1e-2)
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0, 1.7e18])
+def test_a_feature_that_is_constant_is_shown(pages, rows, value):
+    rows[:, 1] = value
+    assert len(pictures(pages(rows))) == 2
+
+
+def test_a_fit_without_iterations_has_no_convergence_to_show(pages, rows):
+    text = pages(rows, max_iter=0)
+    assert len(pictures(text)) == 1
+    assert "did not converge" in text
+    assert "after 0 iterations" in text
+
+
+def test_the_page_says_whether_the_fit_converged(pages, rows):
+    assert "The fit converged" in pages(rows, max_iter=100, tol=0.1)
+    assert "did not converge" in pages(rows, max_iter=1)

@@ -1,0 +1,116 @@
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from daskgmm import GaussianMixture, Mixture, open_dataset
+from daskgmm.pipeline.config import LocalCluster
+from daskgmm.pipeline.run import VERSIONED
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def resolved(folder):
+    return yaml.safe_load((folder / "config.yaml").read_text())
+
+
+def labels(folder):
+    return pq.read_table(folder / "labels.parquet").to_pandas()
+
+
+def assert_same(mixture, other):
+    for name in ("weights", "means", "covariances"):
+        np.testing.assert_array_equal(getattr(mixture, name), getattr(other, name))
+
+
+def test_a_fit_leaves_model_labels_report_and_configuration(fit, save, rows, folder, ending):
+    result = fit(save(rows, ending))
+    assert {path.name for path in folder.iterdir()} == {
+        "model.npz",
+        "labels.parquet",
+        "report.html",
+        "config.yaml",
+    }
+    assert_same(Mixture.load(folder / "model.npz"), result.mixture)
+    assert len(labels(folder)) == result.written.n_rows == 600
+    assert result.bic == pytest.approx(
+        result.mixture.n_parameters * np.log(600) - 2 * labels(folder)["log_density"].sum()
+    )
+
+
+def test_labels_are_the_estimators_and_rows_with_gaps_have_none(fit, save, rows, folder, ending):
+    gaps = np.array([0, 99, 100, 350, 599])
+    rows[gaps, gaps % 2] = np.nan
+    path = save(rows, ending)
+    result = fit(path, missing="omit", random_state=0)
+    dataset = open_dataset(path, missing="omit")
+    estimator = GaussianMixture(**resolved(folder)["model"]).fit(dataset)
+    found = labels(folder)
+    np.testing.assert_array_equal(found["label"], estimator.predict(dataset).compute())
+    np.testing.assert_array_equal(np.flatnonzero(found["label"] == -1), gaps)
+    for name in ("probability", "log_density"):
+        np.testing.assert_array_equal(np.flatnonzero(found[name].isna()), gaps)
+    assert result.written.n_left_out == result.survey.n_incomplete == 5
+
+
+def test_worker_processes_find_the_same_model_and_labels(fit, save, rows, folder):
+    path = save(rows, ".parquet")
+    here, labels_here = fit(path, random_state=0), labels(folder)
+    cluster = LocalCluster(n_workers=2, memory_limit="1 GiB")
+    there = fit(path, random_state=0, cluster=cluster)
+    assert_same(there.mixture, here.mixture)
+    assert labels(folder).equals(labels_here)
+    assert there.peak_worker > 1 << 20
+
+
+def test_a_second_run_with_fewer_chunks_leaves_no_part_of_the_first(fit, save, rows, folder):
+    fit(save(rows, ".parquet"))
+    parts = folder / "labels.parquet"
+    assert len(list(parts.iterdir())) == 6
+    fit(save(rows[:50], ".npy"))
+    assert [part.name for part in parts.iterdir()] == ["part-00000000.parquet"]
+    assert len(labels(folder)) == 50
+
+
+def test_the_configuration_says_all_that_a_run_was(fit, save, rows, folder):
+    path = save(rows, ".parquet")
+    fit(path, columns=["x1"], tol=0.5, means_init=[[0.0], [1.0], [2.0]])
+    config = resolved(folder)
+    assert config["source"] == {"url": str(path), "columns": ["x1"], "missing": "raise"}
+    assert config["output"] == {"dir": str(folder)}
+    assert config["cluster"] == {"kind": "threads", "n_threads": 2}
+    assert set(config["versions"]) == {"python", *VERSIONED}
+    assert set(config["model"]) == set(GaussianMixture().get_params())
+    assert config["model"]["tol"] == 0.5
+    assert config["model"]["means_init"] == [[0.0], [1.0], [2.0]]
+
+
+def test_a_seed_that_nobody_chose_is_written_down_and_makes_the_same_model(fit, save, rows, folder):
+    path = save(rows)
+    first = fit(path, init_params="random")
+    seed = resolved(folder)["model"]["random_state"]
+    assert isinstance(seed, int)
+    assert_same(fit(path, init_params="random", random_state=seed).mixture, first.mixture)
+    fit(path, init_params="random")
+    assert resolved(folder)["model"]["random_state"] != seed
+
+
+def test_features_have_the_names_of_their_columns(fit, save, rows):
+    named = save(np.hstack([rows, rows + 1.0]), ".parquet", ["a", "b", "c", "d"])
+    assert fit(named, columns=["d", "a"]).columns == ("d", "a")
+    numbered = save(np.hstack([rows, rows + 1.0]))
+    assert fit(numbered).columns == ("x0", "x1", "x2", "x3")
+    assert fit(numbered, columns=[3, 1]).columns == ("x3", "x1")
+
+
+def test_a_run_says_how_often_it_read_the_data(fit, save, rows):
+    result = fit(save(rows), max_iter=3, tol=0.0)
+    assert len(result.lower_bounds) == 3
+    assert result.n_passes == 5
+    assert not result.converged
+
+
+def test_the_start_alone_can_be_kept(fit, save, rows):
+    result = fit(save(rows), max_iter=0)
+    assert result.lower_bounds == []
+    assert result.rows_per_second == 0.0

@@ -1,0 +1,276 @@
+import pickle
+import warnings
+
+import dask
+import dask.array as da
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn.mixture
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from strategies import FAMILY_NAMES, clusters, mixture
+
+from daskgmm import GaussianMixture
+from daskgmm.data.dataset import DaskDataset
+
+X = clusters(700)
+FRAME = pd.DataFrame(X, columns=["a", "b", "c"])
+CHUNKINGS = {
+    "one": lambda x: da.from_array(x, chunks=x.shape),
+    "tiny": lambda x: da.from_array(x, chunks=(9, 3)),
+    "ragged": lambda x: da.from_array(x, chunks=((1, 300, 0, 399), 3)),
+    "columns": lambda x: da.from_array(x, chunks=(128, 1)),
+    "frame": lambda x: dd.from_pandas(pd.DataFrame(x, columns=list("abc")), npartitions=6),
+    "memory": lambda x: x,
+}
+
+
+def start(name):
+    given = mixture(name)
+    return {
+        "weights_init": given.weights,
+        "means_init": given.means,
+        "precisions_init": given.precisions,
+    }
+
+
+def fitted(cls, X, **parameters):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return cls(**parameters).fit(X)
+
+
+@pytest.mark.parametrize("chunking", CHUNKINGS)
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+@pytest.mark.parametrize("max_iter", [1, 25])
+def test_from_the_same_start_it_gives_scikit_learns_parameters(name, chunking, max_iter):
+    parameters = {"n_components": 3, "covariance_type": name, "tol": 0.0, "max_iter": max_iter}
+    parameters |= start(name)
+    rows = CHUNKINGS[chunking](X)
+    ours = fitted(GaussianMixture, rows, **parameters)
+    theirs = fitted(sklearn.mixture.GaussianMixture, X, **parameters)
+    for attribute in (
+        "weights_",
+        "means_",
+        "covariances_",
+        "precisions_",
+        "precisions_cholesky_",
+        "lower_bound_",
+        "lower_bounds_",
+    ):
+        np.testing.assert_allclose(
+            getattr(ours, attribute), getattr(theirs, attribute), rtol=1e-8, atol=1e-12
+        )
+    assert (ours.n_iter_, ours.converged_) == (theirs.n_iter_, theirs.converged_)
+    np.testing.assert_array_equal(np.asarray(ours.predict(rows)), theirs.predict(X))
+    proba, density = ours.predict_proba(rows), ours.score_samples(rows)
+    np.testing.assert_allclose(np.asarray(proba), theirs.predict_proba(X), atol=1e-10)
+    np.testing.assert_allclose(np.asarray(density), theirs.score_samples(X), rtol=1e-10)
+    for criterion in ("score", "aic", "bic"):
+        found, expected = getattr(ours, criterion)(rows), getattr(theirs, criterion)(X)
+        np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("init_params", ["kmeans", "k-means++", "random", "random_from_data"])
+def test_with_the_same_seed_it_gives_scikit_learns_fit(init_params):
+    parameters = {"n_components": 3, "init_params": init_params, "random_state": 4, "n_init": 2}
+    ours = fitted(GaussianMixture, da.from_array(X, chunks=(100, 3)), **parameters)
+    theirs = fitted(sklearn.mixture.GaussianMixture, X, **parameters)
+    np.testing.assert_allclose(ours.means_, theirs.means_, rtol=1e-5)
+    np.testing.assert_allclose(ours.lower_bound_, theirs.lower_bound_, rtol=1e-8)
+
+
+def test_it_has_scikit_learns_constructor():
+    assert GaussianMixture().get_params() == sklearn.mixture.GaussianMixture().get_params()
+    model = clone(GaussianMixture(4, tol=0.5)).set_params(max_iter=7)
+    assert (model.n_components, model.tol, model.max_iter) == (4, 0.5, 7)
+
+
+@pytest.mark.filterwarnings("ignore:X has feature names")
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+def test_results_on_dask_collections_are_lazy(name):
+    model = GaussianMixture(3, covariance_type=name, random_state=0).fit(X)
+    array = da.from_array(X, chunks=(100, 3))
+    frame = dd.from_pandas(FRAME, npartitions=4)
+
+    def never(*_, **__):
+        pytest.fail("computed")
+
+    with dask.config.set(scheduler=never):
+        labels, proba = model.predict(array), model.predict_proba(array)
+        density = model.score_samples(array)
+        framed = [model.predict(frame), model.predict_proba(frame), model.score_samples(frame)]
+    assert labels.chunks == ((100,) * 7,)
+    assert proba.chunks == ((100,) * 7, (3,))
+    assert (labels.dtype, proba.dtype, density.dtype) == (np.int64, float, float)
+    np.testing.assert_array_equal(labels.compute(), model.predict(X))
+    for lazy, method in zip(framed, ("predict", "predict_proba", "score_samples"), strict=True):
+        assert lazy.divisions == frame.divisions
+        found = lazy.compute()
+        np.testing.assert_array_equal(found.index, FRAME.index)
+        np.testing.assert_allclose(found, getattr(model, method)(X), rtol=1e-9, atol=1e-12)
+
+
+def test_frames_name_their_features():
+    for frame in (FRAME, dd.from_pandas(FRAME, npartitions=3)):
+        model = GaussianMixture(2, random_state=0).fit(frame)
+        assert model.feature_names_in_.tolist() == ["a", "b", "c"]
+        with pytest.raises(ValueError, match="feature names should match"):
+            model.predict(frame.rename(columns={"a": "z"}))
+
+
+def test_a_dataset_names_its_features():
+    dataset = DaskDataset.of(da.from_array(X, chunks=(100, 3)), columns=["a", "b", "c"])
+    model = GaussianMixture(2, random_state=0).fit(dataset)
+    assert model.feature_names_in_.tolist() == ["a", "b", "c"]
+    assert model.predict(FRAME).shape == (700,)
+
+
+def test_float32_stays_float32(family_name):
+    for rows in (X.astype(np.float32), da.from_array(X.astype(np.float32), chunks=(100, 3))):
+        model = GaussianMixture(3, covariance_type=family_name, random_state=0).fit(rows)
+        for attribute in ("weights_", "means_", "covariances_", "precisions_cholesky_"):
+            assert getattr(model, attribute).dtype == np.float32
+        assert model.score_samples(rows).dtype == np.float32
+        assert model.predict_proba(rows).dtype == np.float32
+        assert np.asarray(model.score_samples(rows)).dtype == np.float32
+
+
+def test_samples_are_drawn_from_the_mixture(family_name):
+    model = GaussianMixture(3, covariance_type=family_name, random_state=0).fit(X)
+    rows, labels = model.sample(50_000)
+    np.testing.assert_allclose(rows.mean(axis=0), X.mean(axis=0), atol=0.1)
+    np.testing.assert_allclose(np.bincount(labels) / 50_000, model.weights_, atol=0.01)
+    with pytest.raises(ValueError, match="Invalid value for 'n_samples': 0"):
+        model.sample(0)
+
+
+def test_a_warm_start_goes_on_where_the_last_fit_ended(family_name):
+    parameters = {
+        "n_components": 3,
+        "covariance_type": family_name,
+        "tol": 0.0,
+        **start(family_name),
+    }
+    whole = fitted(GaussianMixture, X, max_iter=6, **parameters)
+    halves = fitted(GaussianMixture, X, max_iter=3, warm_start=True, **parameters)
+    with pytest.warns(ConvergenceWarning):
+        halves.fit(X)
+    np.testing.assert_allclose(halves.means_, whole.means_, rtol=1e-12)
+    with pytest.raises(ValueError, match="warm_start continues a fit with means of shape"):
+        halves.set_params(n_components=2).fit(X)
+
+
+def test_one_component_is_closed_form(family_name):
+    model = GaussianMixture(covariance_type=family_name, reg_covar=0.0).fit(X)
+    np.testing.assert_allclose(model.weights_, [1.0])
+    np.testing.assert_allclose(model.means_, [X.mean(axis=0)], rtol=1e-10)
+    assert model.converged_
+
+
+def test_no_iterations_give_the_start():
+    model = GaussianMixture(3, max_iter=0, random_state=0).fit(X)  # and no warning
+    assert (model.n_iter_, model.lower_bound_, model.lower_bounds_) == (0, -np.inf, [])
+    assert not model.converged_
+    assert model.predict(X).shape == (700,)
+
+
+def test_it_warns_where_it_did_not_converge():
+    with pytest.warns(ConvergenceWarning, match="Best performing initialization did not converge"):
+        GaussianMixture(3, max_iter=1, random_state=0).fit(X)
+
+
+def test_passes_are_counted():
+    model = GaussianMixture(3, random_state=0).fit(X)
+    assert model.n_passes_ == model.n_iter_ + 1
+
+
+def test_a_dataset_that_omits_gaps_labels_them_minus_one():
+    rows = X.copy()
+    rows[::10, 1] = np.nan
+    dataset = DaskDataset.of(da.from_array(rows, chunks=(100, 3)), missing="omit")
+    model = GaussianMixture(3, random_state=0).fit(dataset)
+    labels, density = model.predict(dataset).compute(), model.score_samples(dataset).compute()
+    np.testing.assert_array_equal(labels == -1, np.isnan(rows).any(axis=1))
+    np.testing.assert_array_equal(np.isnan(density), np.isnan(rows).any(axis=1))
+    np.testing.assert_allclose(model.score(dataset), np.nanmean(density))
+
+
+def test_it_pickles(family_name):
+    model = GaussianMixture(3, covariance_type=family_name, random_state=0).fit(X)
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+
+
+NAN, INF = X.copy(), X.copy()
+NAN[150, 1], INF[250, 2] = np.nan, np.inf
+
+
+@pytest.mark.parametrize("memory", [True, False])
+@pytest.mark.parametrize(
+    ("parameters", "rows", "sentence"),
+    [
+        ({"tol": -1}, X, "The 'tol' parameter of GaussianMixture must be a float in the range"),
+        ({"covariance_type": "round"}, X, "The 'covariance_type' parameter of GaussianMixture"),
+        ({"n_components": 0}, X, "The 'n_components' parameter of GaussianMixture must be an int"),
+        (
+            {"n_components": 5},
+            X[:3],
+            "Expected n_samples >= n_components but got n_components = 5, n_samples = 3",
+        ),
+        ({}, X[:1], r"Found array with 1 sample\(s\)"),
+        ({}, NAN, "Input X contains NaN.\nGaussianMixture does not accept missing values"),
+        ({}, INF, "Input X contains infinity or a value too large for dtype"),
+        ({}, X[:, 0], "Expected 2D array, got 1D array instead"),
+        (
+            {"n_components": 3, "means_init": X[:2]},
+            X,
+            "The parameter 'means' should have the shape",
+        ),
+        (
+            {"reg_covar": 0},
+            np.ones((9, 2)),
+            "some components have ill-defined empirical covariance",
+        ),
+    ],
+)
+def test_what_cannot_be_is_said_in_scikit_learns_words(memory, parameters, rows, sentence):
+    given = rows if memory else da.from_array(rows, chunks=(100, *rows.shape[1:]))
+    with pytest.raises(ValueError, match=sentence):
+        GaussianMixture(**parameters).fit(given)
+    with pytest.raises(ValueError, match=sentence):
+        sklearn.mixture.GaussianMixture(**parameters).fit(rows)
+
+
+def test_a_gap_in_dask_rows_is_named_with_its_place():
+    with pytest.raises(ValueError, match=r"row 150 of the data \(chunk 1\), column 1"):
+        GaussianMixture().fit(da.from_array(NAN, chunks=(100, 3)))
+
+
+def test_prediction_checks_its_input():
+    model = GaussianMixture(2, random_state=0)
+    with pytest.raises(NotFittedError, match="This GaussianMixture instance is not fitted yet"):
+        model.predict(X)
+    model.fit(X)
+    for rows in (X[:, :2], da.from_array(X[:, :2])):
+        with pytest.raises(
+            ValueError, match="X has 2 features, but GaussianMixture is expecting 3"
+        ):
+            model.predict(rows)
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        model.predict(NAN)
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        model.predict(da.from_array(NAN)).compute()
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        model.score(da.from_array(NAN))
+
+
+def test_given_parameters_are_never_overwritten():
+    given = start("full")
+    copies = {name: value.copy() for name, value in given.items()}
+    model = GaussianMixture(3, **given).fit(X)
+    for name, value in copies.items():
+        assert getattr(model, name) is given[name]
+        np.testing.assert_array_equal(given[name], value)
