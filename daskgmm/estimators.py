@@ -1,7 +1,6 @@
 """The mixtures as scikit-learn estimators, on NumPy arrays and on Dask collections."""
 
 import warnings
-from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -11,14 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import assert_all_finite, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from daskgmm.chunk import Chunk
 from daskgmm.data.dataset import DaskDataset, Dataset, InMemoryDataset
-from daskgmm.data.lazy import map_rows
 from daskgmm.fit.convergence import AbsoluteChange
 from daskgmm.fit.driver import Settings, fit_mixture
 from daskgmm.fit.given import checked
@@ -27,9 +24,8 @@ from daskgmm.fit.observers import NullObserver, Observer, PrintingObserver
 from daskgmm.fit.state import FitState, Outcome
 from daskgmm.model import expectation
 from daskgmm.model.covariance import FAMILIES
-from daskgmm.model.expectation import Densities
-from daskgmm.model.likelihood import densities
 from daskgmm.model.mixture import Mixture
+from daskgmm.prediction import RowFunction, of_rows, total_log_density
 
 Rows = ArrayLike | da.Array | dd.DataFrame | Dataset
 
@@ -220,16 +216,16 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Rows) -> Any:
         """Most probable component of each row, int64 of shape (n_samples,)."""
-        return self._of_rows(X, expectation.labels, np.int64, None, "label")
+        return self._of_rows(X, expectation.labels, None, "label")
 
     def predict_proba(self, X: Rows) -> Any:
         """Posterior probability of each component, (n_samples, n_components)."""
         width = len(self._fitted().weights_)
-        return self._of_rows(X, expectation.responsibilities, np.float64, width, "probability")
+        return self._of_rows(X, expectation.responsibilities, width, "probability")
 
     def score_samples(self, X: Rows) -> Any:
         """Log-density of each row in nats, (n_samples,)."""
-        return self._of_rows(X, expectation.log_prob_norm, np.float64, None, "log_density")
+        return self._of_rows(X, expectation.log_prob_norm, None, "log_density")
 
     def score(self, X: Rows, y: None = None) -> float:
         """Mean log-density of the rows in nats; reads Dask collections once."""
@@ -337,43 +333,12 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self.lower_bound_ = state.lower_bound
         self.lower_bounds_ = list(state.lower_bounds)
 
-    def _of_rows(self, X: Rows, fn: Any, dtype: type, width: int | None, name: str) -> Any:
+    def _of_rows(self, X: Rows, fn: RowFunction, width: int | None, name: str) -> Any:
         """A row-wise result: at once for arrays in memory, lazy for Dask collections."""
         dataset = self._fitted()._dataset(X, reset=False)
-        of_block = partial(
-            _of_whole_rows, fn, densities(self.mixture_), dataset.missing, type(self).__name__
-        )
-        if isinstance(dataset, DaskDataset):
-            floating = np.dtype(dtype).kind == "f"
-            narrow = getattr(dataset.collection, "dtype", None) == np.float32
-            kind = np.float32 if floating and narrow else dtype
-            return map_rows(of_block, dataset.collection, dtype=kind, width=width, name=name)
-        assert isinstance(dataset, InMemoryDataset)
-        return of_block(dataset.rows)
+        return of_rows(fn, dataset, self.mixture_, width=width, name=name)
 
-    def _total_log_density(self, X: Rows) -> tuple[float, float]:
+    def _total_log_density(self, X: Rows) -> tuple[float, int]:
         """Sum of the log-densities over the rows, and how many rows there are."""
         dataset = self._fitted()._dataset(X, reset=False)
-        fn = partial(
-            _chunk_log_density, densities(self.mixture_), dataset.missing, type(self).__name__
-        )
-        total, n_samples = dataset.reduce(fn)
-        return float(total), float(n_samples)
-
-
-def _of_whole_rows(
-    fn: Any, sent: Densities, missing: str, estimator: str, rows: NDArray[Any]
-) -> NDArray[Any]:
-    if missing == "raise":
-        assert_all_finite(rows, estimator_name=estimator, input_name="X")
-    result = fn(rows, sent)
-    return result.astype(rows.dtype, copy=False) if result.dtype.kind == "f" else result
-
-
-def _chunk_log_density(
-    sent: Densities, missing: str, estimator: str, chunk: Chunk
-) -> NDArray[np.float64]:
-    if missing == "raise":
-        assert_all_finite(chunk.rows, estimator_name=estimator, input_name="X")
-    log_density = expectation.log_prob_norm(chunk.complete().rows, sent)
-    return np.array([log_density.sum(), len(log_density)])
+        return total_log_density(dataset, self.mixture_)

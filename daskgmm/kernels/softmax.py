@@ -5,7 +5,7 @@ import numpy as np
 from daskgmm.kernels.moments import Array
 
 # Responsibilities below 1e-282 are raised to it: it changes no bit of a sum that holds
-# anything else, and denormals, a hundred times slower to multiply, never appear.
+# anything else, and denormals, many times slower to multiply, never appear.
 LOG_FLOOR = -650.0
 
 

@@ -8,11 +8,11 @@ whose responsibility matters are gathered for the moments.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.blas import dtrmm
+from scipy.linalg.blas import dsyrk, dtrmm
 
 from daskgmm.kernels.moments import Array, Moments
 
@@ -24,28 +24,73 @@ NEGLIGIBLE = 1e-20
 
 
 def by_matrix(factor: Array, difference: Array) -> None:
-    """difference <- U.T @ difference for an upper-triangular U, in place (dtrmm)."""
-    dtrmm(1.0, factor.T, difference.T, side=1, lower=1, trans_a=1, overwrite_b=1)
+    """difference <- difference @ U for an upper-triangular U, in place (dtrmm)."""
+    # BLAS sees the transposes of C-contiguous arrays.
+    dtrmm(1.0, factor.T, difference.T, lower=1, overwrite_b=1)
 
 
 def by_scale(factor: Array, difference: Array) -> None:
     """difference <- factor * difference, a factor per feature or one for all, in place."""
-    difference *= factor.reshape(-1, 1)
+    difference *= factor
 
 
-def scatter(weighted: Array, difference: Array) -> Array:
-    """Sum of r d dᵀ over rows."""
-    return weighted.T @ difference
+class SecondOrder(Protocol):
+    """The second moments of a family of covariances."""
+
+    def zeros(self, n_components: int, n_features: int) -> Array:
+        """Sums of nothing, one per component."""
+
+    def add(self, scaled: Array, k: int, sums: Array) -> None:
+        """Add the second order of rows (n, n_features) to the sums of component k."""
+
+    def moments(self, sums: Array) -> Array:
+        """The sums as second moments."""
 
 
-def squares(weighted: Array, difference: Array) -> Array:
-    """Sum of r d**2 over rows, per feature."""
-    return np.einsum("ij,ij->j", weighted, difference)
+@dataclass(frozen=True)
+class Scatter:
+    """Sums of d dᵀ: a matrix per component, or pooled over them."""
+
+    pooled: bool = False
+
+    def zeros(self, n_components: int, n_features: int) -> Array:
+        return np.zeros((n_components, n_features, n_features))
+
+    def add(self, scaled: Array, k: int, sums: Array) -> None:
+        # The lower triangle alone: dsyrk sees the transposes, and half of the products.
+        dsyrk(1.0, scaled.T, 1.0, sums[k].T, overwrite_c=1)
+
+    def moments(self, sums: Array) -> Array:
+        lower = sums.sum(axis=0) if self.pooled else sums
+        return np.tril(lower) + np.swapaxes(np.tril(lower, -1), -1, -2)
 
 
-def squared_norm(weighted: Array, difference: Array) -> Array:
-    """Sum of r |d|**2 over rows."""
-    return np.einsum("ij,ij->", weighted, difference)
+@dataclass(frozen=True)
+class Squares:
+    """Sums of d**2: a vector per component."""
+
+    def zeros(self, n_components: int, n_features: int) -> Array:
+        return np.zeros((n_components, n_features))
+
+    def add(self, scaled: Array, k: int, sums: Array) -> None:
+        sums[k] += np.einsum("ij,ij->j", scaled, scaled)
+
+    def moments(self, sums: Array) -> Array:
+        return sums.copy()
+
+
+@dataclass(frozen=True)
+class SquaredNorm:
+    """Sums of |d|**2: a number per component."""
+
+    def zeros(self, n_components: int, n_features: int) -> Array:
+        return np.zeros(n_components)
+
+    def add(self, scaled: Array, k: int, sums: Array) -> None:
+        sums[k] += np.einsum("ij,ij->", scaled, scaled)
+
+    def moments(self, sums: Array) -> Array:
+        return sums.copy()
 
 
 @dataclass(frozen=True)
@@ -62,17 +107,14 @@ class Triangular:
         Precision factors, one per component: upper-triangular matrices, or inverse
         standard deviations.
     whiten : `by_matrix` or `by_scale`
-    second_order : one of `scatter`, `squares`, `squared_norm`
-    pooled : bool
-        Whether the second moment is summed over the components.
+    second_order : SecondOrder
     """
 
     constants: Array
     means: Array
     factors: Array
     whiten: Callable[[Array, Array], None]
-    second_order: Callable[[Array, Array], Array]
-    pooled: bool = False
+    second_order: SecondOrder
 
     @property
     def n_components(self) -> int:
@@ -91,24 +133,23 @@ class TriangularRun:
         n_components, n_features = kernel.means.shape
         room = BLOCK_BYTES // (8 * (n_components + n_features))
         self.block_rows = min(max(1 << room.bit_length() - 1, MIN_ROWS), MAX_ROWS)
-        self._difference = np.empty(n_features * self.block_rows)
+        self._difference = np.empty((self.block_rows, n_features))
         self._log_prob = np.empty(n_components * self.block_rows)
         self._block: NDArray[Any] = np.empty((0, n_features))
         self._counts = np.zeros(n_components)
         self._first = np.zeros_like(kernel.means)
-        empty = np.empty((0, n_features))
-        self._second = np.stack([kernel.second_order(empty, empty)] * n_components)
+        self._second = kernel.second_order.zeros(n_components, n_features)
 
     def log_prob(self, block: NDArray[Any]) -> Array:
         """Weighted log-densities of a block of rows, shape (n_components, n_rows)."""
         kernel, n = self._kernel, len(block)
         out = self._log_prob[: len(kernel.means) * n].reshape(-1, n)
-        difference = self._difference[: kernel.means.shape[1] * n].reshape(-1, n)
+        difference = self._difference[:n]
         self._block = block
         for k, mean in enumerate(kernel.means):
-            np.subtract(block.T, mean[:, None], out=difference)
+            np.subtract(block, mean, out=difference)
             kernel.whiten(kernel.factors[k], difference)
-            np.einsum("ij,ij->j", difference, difference, out=out[k])
+            np.einsum("ij,ij->i", difference, difference, out=out[k])
         out *= -0.5
         out += kernel.constants[:, None]
         return out
@@ -118,13 +159,21 @@ class TriangularRun:
         kernel = self._kernel
         self._counts += responsibilities.sum(axis=1)
         for k, share in enumerate(responsibilities):
+            rows = self._block
             matters = np.flatnonzero(share > NEGLIGIBLE * self._counts[k])
-            difference = self._block[matters] - kernel.means[k]
-            weighted = difference * share[matters, None]
-            self._first[k] += weighted.sum(axis=0)
-            self._second[k] += kernel.second_order(weighted, difference)
+            if len(matters) < len(rows) // 2:
+                rows, share = rows[matters], share[matters]  # noqa: PLW2901
+            root = np.sqrt(share)
+            scaled = np.subtract(rows, kernel.means[k], out=self._difference[: len(rows)])
+            scaled *= root[:, None]
+            self._first[k] += root @ scaled
+            kernel.second_order.add(scaled, k, self._second)
 
     def moments(self) -> Moments:
         """The sums so far, about each component's mean."""
-        second = self._second.sum(axis=0) if self._kernel.pooled else self._second
-        return Moments(self._kernel.means.copy(), self._counts, self._first, second)
+        return Moments(
+            pivot=self._kernel.means.copy(),
+            counts=self._counts.copy(),
+            first=self._first.copy(),
+            second=self._kernel.second_order.moments(self._second),
+        )

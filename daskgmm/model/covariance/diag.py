@@ -58,5 +58,5 @@ class Diag(Family):
 
     def triangular(self, constants: Array, means: Array, precision_cholesky: Array) -> Triangular:
         return Triangular(
-            constants, means, precision_cholesky, triangular.by_scale, triangular.squares
+            constants, means, precision_cholesky, triangular.by_scale, triangular.Squares()
         )

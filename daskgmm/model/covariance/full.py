@@ -73,5 +73,5 @@ class Full(Family):
 
     def triangular(self, constants: Array, means: Array, precision_cholesky: Array) -> Triangular:
         return Triangular(
-            constants, means, precision_cholesky, triangular.by_matrix, triangular.scatter
+            constants, means, precision_cholesky, triangular.by_matrix, triangular.Scatter()
         )

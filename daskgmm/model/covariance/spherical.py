@@ -59,5 +59,5 @@ class Spherical(Family):
 
     def triangular(self, constants: Array, means: Array, precision_cholesky: Array) -> Triangular:
         return Triangular(
-            constants, means, precision_cholesky, triangular.by_scale, triangular.squared_norm
+            constants, means, precision_cholesky, triangular.by_scale, triangular.SquaredNorm()
         )

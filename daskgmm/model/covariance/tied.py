@@ -67,5 +67,5 @@ class Tied(Family):
     def triangular(self, constants: Array, means: Array, precision_cholesky: Array) -> Triangular:
         factors = np.broadcast_to(precision_cholesky, (len(means), *precision_cholesky.shape))
         return Triangular(
-            constants, means, factors, triangular.by_matrix, triangular.scatter, pooled=True
+            constants, means, factors, triangular.by_matrix, triangular.Scatter(pooled=True)
         )

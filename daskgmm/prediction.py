@@ -1,0 +1,71 @@
+"""What a mixture says of rows: at once for those in memory, lazily for Dask's."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import assert_all_finite
+
+from daskgmm.chunk import Chunk
+from daskgmm.data.dataset import DaskDataset, Dataset, InMemoryDataset
+from daskgmm.data.lazy import map_rows
+from daskgmm.model.expectation import Densities, log_prob_norm
+from daskgmm.model.likelihood import densities
+from daskgmm.model.mixture import Mixture
+
+RowFunction = Callable[[NDArray[Any], Densities], NDArray[Any]]
+
+
+def of_rows(
+    fn: RowFunction, dataset: Dataset, mixture: Mixture, *, width: int | None, name: str
+) -> Any:
+    """Row by row ``fn(rows, densities)``, floats in the precision of the rows.
+
+    Parameters
+    ----------
+    width : int or None
+        Columns of the result; None for one value per row.
+    name : str
+        Of the resulting series, for a dataframe.
+
+    Raises
+    ------
+    ValueError
+        In scikit-learn's words, for NaN (unless the dataset omits it) and infinity; for Dask
+        collections when they are computed.
+    """
+    of_block = partial(_of_block, fn, densities(mixture), dataset.missing)
+    if isinstance(dataset, DaskDataset):
+        narrow = getattr(dataset.collection, "dtype", None) == np.float32
+        like = of_block(np.zeros((1, dataset.n_features), np.float32 if narrow else np.float64))
+        return map_rows(of_block, dataset.collection, dtype=like.dtype, width=width, name=name)
+    if isinstance(dataset, InMemoryDataset):
+        return of_block(dataset.rows)
+    raise TypeError(f"{type(dataset).__name__} holds no rows to give results for")
+
+
+def total_log_density(dataset: Dataset, mixture: Mixture) -> tuple[float, int]:
+    """Sum of the log-densities of the rows in nats, and their number; one pass."""
+    fn = partial(_of_chunk, densities(mixture), dataset.missing)
+    total, n_rows = dataset.reduce(fn)
+    return float(total), int(n_rows)
+
+
+def _check(rows: NDArray[Any], missing: str) -> None:
+    assert_all_finite(
+        rows, allow_nan=missing == "omit", estimator_name="GaussianMixture", input_name="X"
+    )
+
+
+def _of_block(fn: RowFunction, sent: Densities, missing: str, rows: NDArray[Any]) -> NDArray[Any]:
+    _check(rows, missing)
+    result = fn(rows, sent)
+    return result.astype(rows.dtype, copy=False) if result.dtype.kind == "f" else result
+
+
+def _of_chunk(sent: Densities, missing: str, chunk: Chunk) -> NDArray[np.float64]:
+    _check(chunk.rows, missing)
+    log_density = log_prob_norm(chunk.complete().rows, sent)
+    return np.array([log_density.sum(), len(log_density)])

@@ -1,0 +1,169 @@
+"""The floors of daskgmm/DESIGN.md, held against the code."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "daskgmm"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# From the ground up; a file imports from its own floor or from floors below.
+FLOORS = [
+    ["errors", "version", "chunk"],
+    ["kernels"],
+    ["model"],
+    ["data"],
+    ["fit"],
+    ["prediction", "estimators"],
+    ["pipeline"],
+    ["__init__", "__main__"],
+]
+# On one floor, a file imports from files above it in its list.
+ORDER = {
+    "kernels": ["moments", "softmax", "quadratic", "triangular", "__init__", "blas_threads"],
+    "model": ["covariance", "statistics", "mixture", "expectation", "likelihood"],
+    "data": ["tree", "source", "passes", "dataset", "sources", "survey", "lazy", "sinks"],
+    "fit": [
+        "state",
+        "convergence",
+        "observers",
+        "given",
+        "initialization",
+        "em",
+        "selection",
+        "driver",
+    ],
+    "pipeline": ["config", "cluster", "progress", "result", "plots", "report", "run", "cli"],
+}
+# The rooms of each foreign library; the standard library and numpy are everywhere.
+ROOMS = {
+    "scipy": {"kernels", "model/covariance"},
+    "threadpoolctl": {"kernels/blas_threads.py"},
+    "dask": {"data", "estimators.py", "pipeline/cluster.py"},
+    "distributed": {"data/source.py", "data/passes.py", "pipeline/cluster.py"},
+    "pandas": {"data/dataset.py", "data/lazy.py"},
+    "pyarrow": {"data/sources/parquet.py", "data/sinks.py"},
+    "zarr": {"data/sources/zarr.py"},
+    "sklearn": {
+        "fit/given.py",
+        "fit/initialization.py",
+        "prediction.py",
+        "estimators.py",
+        "pipeline/run.py",
+    },
+    "pydantic": {"pipeline/config.py"},
+    "yaml": {"pipeline/config.py", "pipeline/run.py", "pipeline/report.py"},
+    "rich": {"pipeline/progress.py", "pipeline/run.py", "pipeline/cli.py"},
+    "click": {"pipeline/cli.py"},
+    "matplotlib": {"pipeline/plots.py"},
+    "jinja2": {"pipeline/report.py"},
+}
+
+
+def imports(path):
+    """Modules that a file imports, wherever in it; one name per imported module."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            for alias in node.names:
+                inside = PACKAGE.parent / node.module.replace(".", "/") / alias.name
+                whole = inside.is_dir() or inside.with_suffix(".py").exists()
+                yield f"{node.module}.{alias.name}" if whole else node.module
+
+
+def place(path):
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def floor(name):
+    (found,) = [i for i, names in enumerate(FLOORS) if name in names]
+    return found
+
+
+def rank(room, name):
+    return ORDER[room].index(name)
+
+
+@pytest.mark.parametrize("path", FILES, ids=place)
+def test_imports_go_down(path):
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    for module in imports(path):
+        other = module.split(".")
+        if other[0] != "daskgmm":
+            continue
+        target = other[1] if len(other) > 1 else "__init__"
+        assert floor(target) <= floor(parts[0]), f"{place(path)} imports {module} from above"
+        if target == parts[0] in ORDER and len(parts) > 1 and parts[1] != "__init__":
+            mine, theirs = parts[1], other[2] if len(other) > 2 else "__init__"
+            if mine != theirs:
+                assert rank(target, theirs) < rank(target, mine), f"{place(path)} imports {module}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=place)
+def test_each_foreign_library_has_its_rooms(path):
+    for module in imports(path):
+        library = module.split(".")[0]
+        if library in sys.stdlib_module_names or library in {"daskgmm", "numpy"}:
+            continue
+        rooms = ROOMS[library]
+        assert any(place(path) == room or place(path).startswith(f"{room}/") for room in rooms), (
+            f"{place(path)} imports {library}, whose rooms are {sorted(rooms)}"
+        )
+
+
+@pytest.mark.parametrize("path", FILES, ids=place)
+def test_a_file_holds_one_idea(path):
+    assert len(path.read_text().splitlines()) <= 350
+    assert path.stem not in {"utils", "helpers", "core", "base", "common", "misc", "manager"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=place)
+def test_a_file_says_what_it_is_for(path):
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+@pytest.mark.parametrize("path", FILES, ids=place)
+def test_family_names_stay_in_their_room(path):
+    if place(path).startswith("model/covariance/"):
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Compare):
+            names = {n.value for n in ast.walk(node) if isinstance(n, ast.Constant)}
+            assert not names & {"full", "tied", "diag", "spherical"}, place(path)
+
+
+def calls(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            yield getattr(node.func, "attr", getattr(node.func, "id", ""))
+
+
+@pytest.mark.parametrize("path", FILES, ids=place)
+def test_residency_is_the_callers_choice(path):
+    assert not {"persist", "scatter", "rebalance"} & set(calls(path))
+
+
+@pytest.mark.parametrize("room", ["kernels", "model", "fit"])
+def test_numerics_compute_no_collection(room):
+    for path in (PACKAGE / room).rglob("*.py"):
+        assert not {"compute", "delayed"} & set(calls(path)), place(path)
+
+
+def test_importing_does_nothing_but_define():
+    # No thread, no file, no BLAS setting, no Dask configuration of ours.
+    program = """
+import threading, threadpoolctl, numpy, scipy.linalg, dask, sklearn.mixture, dask.dataframe
+import dask.array, distributed, zarr, pyarrow.parquet
+before = (threading.active_count(), threadpoolctl.threadpool_info(), dict(dask.config.config))
+import daskgmm, daskgmm.pipeline.cli
+after = (threading.active_count(), threadpoolctl.threadpool_info(), dict(dask.config.config))
+assert before[0] == after[0], "a thread"
+assert [p["num_threads"] for p in before[1]] == [p["num_threads"] for p in after[1]], "BLAS"
+assert before[2] == after[2], "Dask's configuration"
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
