@@ -13,6 +13,10 @@ class DataError(DaskgmmError):
     """The rows, or where they are said to be, cannot be used."""
 
 
+class FitError(DaskgmmError):
+    """A fit of the pipeline ended without a model."""
+
+
 class ModelFileError(DaskgmmError):
     """A file is not a model that this version can read."""
 

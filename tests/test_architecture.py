@@ -42,7 +42,7 @@ ORDER = {
 ROOMS = {
     "scipy": {"kernels", "model/covariance"},
     "threadpoolctl": {"kernels/blas_threads.py"},
-    "dask": {"data", "estimators.py", "pipeline/cluster.py"},
+    "dask": {"data", "estimators.py", "pipeline/cluster.py", "pipeline/config.py"},
     "distributed": {"data/source.py", "data/passes.py", "pipeline/cluster.py"},
     "pandas": {"data/dataset.py", "data/lazy.py"},
     "pyarrow": {"data/sources/parquet.py", "data/sinks.py"},

@@ -20,13 +20,20 @@ def write_flights(path: Path, n_rows: int | None) -> None:
     flights[:n_rows].to_parquet(path, row_group_size=16_384, index=False)
 
 
+def split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """What stands before and behind ``--``."""
+    at = arguments.index("--") if "--" in arguments else len(arguments)
+    return arguments[:at], arguments[at + 1 :]
+
+
 def main() -> None:
     """Run the steps."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", nargs="?", default="config/fit/quickstart.yaml", type=Path)
     parser.add_argument("--data", default="data/flights.parquet", type=Path)
     parser.add_argument("--rows", type=int, help="only the first N flights")
-    options, for_daskgmm = parser.parse_known_args()
+    mine, for_daskgmm = split(sys.argv[1:])
+    options = parser.parse_args(mine)
 
     print(f"1. writing the flights to {options.data}")
     write_flights(options.data, options.rows)

@@ -43,7 +43,7 @@ def write_labels(dataset: Dataset, densities: Densities, folder: Path) -> Writte
     first. Parts of an earlier run are removed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for part in folder.glob("part-*.parquet"):
+    for part in (*folder.glob("part-*.parquet"), *folder.glob(".part-*.draft")):
         part.unlink()
     return dataset.reduce(partial(_write_part, densities=densities, folder=folder.absolute()))
 
@@ -51,7 +51,7 @@ def write_labels(dataset: Dataset, densities: Densities, folder: Path) -> Writte
 def _write_part(chunk: Chunk, densities: Densities, folder: Path) -> Written:
     labels, probability, log_density = assign(chunk.rows, densities)
     part = folder / f"part-{chunk.number:08d}.parquet"
-    draft = part.with_suffix(".draft")
+    draft = folder / f".{part.stem}.draft"  # hidden: readers of the folder pass it over
     table = pa.table(
         {
             "label": pa.array(labels, pa.int32()),

@@ -61,7 +61,12 @@ def checked(
 def _array(parameter: ArrayLike | None, name: str, shape: tuple[int, ...]) -> Array | None:
     if parameter is None:
         return None
-    array = check_array(parameter, dtype=np.float64, ensure_2d=False, allow_nd=True, copy=True)
+    try:
+        array = check_array(
+            parameter, dtype=np.float64, ensure_2d=False, allow_nd=True, copy=True, input_name=name
+        )
+    except TypeError as error:
+        raise ValueError(f"The parameter '{name}' does not hold numbers: {error}") from error
     if array.shape != shape:
         raise ValueError(
             f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from daskgmm.errors import DaskgmmError
@@ -36,7 +37,7 @@ def main() -> None:
 )
 def fit(file: Path, cluster_file: Path | None, changes: tuple[str, ...]) -> None:
     """Fit the mixture that FILE describes; label its rows; write a report."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     try:
         settings = config.load(file, config.FitConfig, changes)
         cluster: config.Cluster = config.LocalCluster()
@@ -44,7 +45,7 @@ def fit(file: Path, cluster_file: Path | None, changes: tuple[str, ...]) -> None
             cluster = config.load(cluster_file, config.ClusterConfig).cluster
         result = run.fit(settings, cluster, console)
     except DaskgmmError as error:
-        click.echo(f"daskgmm: {error}", err=True)
+        click.echo(f"daskgmm: {' '.join(str(error).split())}", err=True)
         sys.exit(BAD_INPUT)
     except KeyboardInterrupt:
         click.echo("daskgmm: interrupted", err=True)
@@ -65,7 +66,9 @@ def _summary(result: FitResult, folder: Path, console: Console) -> None:
     n_iterations, workers = len(result.lower_bounds), result.peak_worker
     console.print()
     console.print("components, heaviest first: weight and means", style="bold")
-    console.print(table)
+    # As wide as it needs: a column that the terminal has no room for is still printed.
+    unbounded = console.options.update(width=sys.maxsize)
+    console.print(table, width=Measurement.get(console, unbounded, table).maximum, crop=False)
     console.print()
     if not result.converged:
         console.print("not converged: raise model.max_iter, or model.tol", style="bold")

@@ -3,12 +3,15 @@
 import difflib
 import inspect
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
+from dask.utils import parse_bytes
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 
 from daskgmm.errors import ConfigError
 from daskgmm.estimators import GaussianMixture
@@ -67,11 +70,18 @@ class LocalCluster(_Strict):
     threads_per_worker: int = Field(default=1, ge=1)
     memory_limit: str = "auto"
 
+    @field_validator("memory_limit")
+    @classmethod
+    def _is_a_size(cls, limit: str) -> str:
+        if limit != "auto":
+            parse_bytes(limit)
+        return limit
+
 
 class Threads(_Strict):
     """Threads of this process; default one per core."""
 
-    kind: Literal["threads"]
+    kind: Literal["threads"] = "threads"
     n_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
 
 
@@ -105,9 +115,20 @@ def load(path: Path, kind: type[Config], changes: Sequence[str] = ()) -> Config:
         raise ConfigError(f"{path}: {_sentence(error, kind)}") from error
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML as people write it: 1e-3 is a number, as in YAML 1.2."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506  a safe loader
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -128,35 +149,52 @@ def _apply(content: dict[str, Any], change: str) -> None:
         if not isinstance(content, dict):
             raise ConfigError(f"--set {change}: {parent!r} is a value and has no keys")
     try:
-        content[last] = yaml.safe_load(value)
+        content[last] = yaml.load(value, _Loader)  # noqa: S506  a safe loader
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {change}: the value is not YAML") from error
 
 
 def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
-    """The first mistake, and how many more there are."""
-    first, *more = error.errors()
-    place = ".".join(str(part) for part in first["loc"])
+    """The first mistake, an unknown key before all others, and how many more there are."""
+    mistakes = error.errors()
+    first = min(mistakes, key=lambda mistake: mistake["type"] != "extra_forbidden")
+    keys, known = _walk(kind, first["loc"])
+    place = ".".join(keys)
     if first["type"] == "extra_forbidden":
-        key = str(first["loc"][-1])
-        text = f"unknown key {place!r}{_nearest(key, _known_keys(kind, first['loc'][:-1]))}"
+        text = f"unknown key {place!r}{_nearest(keys[-1], known)}"
     elif first["type"] == "missing":
         text = f"the key {place!r} is missing"
     else:
         reason = first["msg"].removeprefix("Value error, ")
         text = f"{place}: {reason[:1].lower()}{reason[1:]}" if place else reason
-    return text + (f" (and {len(more)} more)" if more else "")
+    return text + (f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else "")
 
 
-def _known_keys(kind: type[BaseModel], place: Iterable[str | int]) -> Iterable[str]:
-    fields: Mapping[str, Any] = kind.model_fields
+def _walk(
+    kind: type[BaseModel], place: Iterable[str | int]
+) -> tuple[list[str], Mapping[str, FieldInfo]]:
+    """The keys of a place as they stand in the file, and what is known where the last stands.
+
+    pydantic names the variant of a union as if it were a key.
+    """
+    keys: list[str] = []
+    fields: Mapping[str, FieldInfo] = kind.model_fields
+    variants: dict[str | int, type[BaseModel]] = {}
     for part in place:
+        if part in variants:
+            fields, variants = variants[part].model_fields, {}
+            continue
+        keys.append(str(part))
         annotation = fields[str(part)].annotation if str(part) in fields else None
-        if not (inspect.isclass(annotation) and issubclass(annotation, BaseModel)):
-            variants = (LocalCluster, Threads) if kind is ClusterConfig else ()
-            return {name for variant in variants for name in variant.model_fields}
-        fields = annotation.model_fields
-    return fields
+        choices = [each for each in (annotation, *get_args(annotation)) if _is_model(each)]
+        if len(choices) == 1:
+            fields = choices[0].model_fields
+        variants = {each.model_fields["kind"].default: each for each in choices[1:] and choices}
+    return keys, fields
+
+
+def _is_model(annotation: object) -> bool:
+    return inspect.isclass(annotation) and issubclass(annotation, BaseModel)
 
 
 def _nearest(key: str, known: Iterable[str]) -> str:

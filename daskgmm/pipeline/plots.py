@@ -1,6 +1,7 @@
 """The report's pictures, as SVG that takes the page's text colour."""
 
 import io
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "daskgmm",
     "text.color": _INK,
+    "text.parse_math": False,
     "xtick.color": _INK,
     "ytick.color": _INK,
 }
@@ -61,8 +63,8 @@ def pairs(rows: NDArray[Any], mixture: Mixture, columns: Sequence[str]) -> str:
     """
     shown = min(len(columns), MAX_FEATURES)
     low, high = np.quantile(rows[:, :shown], VIEW, axis=0)
-    flat = low == high
-    low, high = low - 0.5 * flat, high + 0.5 * flat
+    room = np.where(low == high, np.maximum(0.5, 1e-6 * np.abs(low)), 0.0)
+    low, high = low - room, high + room
     with mpl.rc_context(_STYLE):
         size = 2.3 * shown if shown > 1 else 5.0
         figure = Figure(figsize=(size, size if shown > 1 else 3.0), layout="constrained")
@@ -161,6 +163,9 @@ def _dash(k: int) -> str:
 
 def _svg(figure: Figure) -> str:
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    with warnings.catch_warnings():
+        # Text stays text: the reader's browser has the glyphs that matplotlib's font lacks.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     svg = buffer.getvalue()
     return svg[svg.index("<svg") :].replace(_INK, "currentColor")

@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from daskgmm.data.sinks import write_labels
 from daskgmm.data.sources import open_dataset
+from daskgmm.errors import ConfigError, FitError
 from daskgmm.estimators import GaussianMixture
 from daskgmm.model.likelihood import densities
 from daskgmm.pipeline import report
@@ -32,20 +33,27 @@ def fit(config: FitConfig, cluster: Cluster, console: Console) -> FitResult:
     dataset = open_dataset(
         config.source.url, columns=config.source.columns, missing=config.source.missing
     )
-    columns = dataset.columns or tuple(f"x{i}" for i in range(dataset.n_features))
+    numbers = config.source.columns or range(dataset.n_features)
+    columns = dataset.columns or tuple(f"x{number}" for number in numbers)
     # A seed that nobody chose is chosen here, and written down.
     seed = config.model.get("random_state")
     seed = secrets.randbelow(2**31) if seed is None else seed
     estimator = GaussianMixture(**{**config.model, "random_state": seed})
     folder = config.output.dir
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"output.dir: cannot make {folder}: {error.strerror}") from error
     with connect(cluster) as place:
         console.print(f"cluster   {place.description}", highlight=False)
         began = perf_counter()
         progress = PassLines(console)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the summary says it
-            estimator.fit(dataset, observer=progress)
+            try:
+                estimator.fit(dataset, observer=progress)
+            except ValueError as error:
+                raise FitError(str(error)) from error
         mixture = estimator.mixture_
         mixture.save(folder / "model.npz", dataset.columns)
         console.print(f"labels    {folder / 'labels.parquet'}", highlight=False)

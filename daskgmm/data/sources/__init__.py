@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import dask.array as da
 
@@ -30,7 +31,7 @@ def open_dataset(
     ----------
     url : str or Path
         A Parquet file or directory (``.parquet``), a Zarr array (``.zarr``), or a NumPy file
-        (``.npy``), by path or ``file://`` URL.
+        (``.npy``), by path or ``file://`` URL; an array in a Zarr group as ``group.zarr/name``.
     columns : names, or for arrays numbers, of the columns to use; default all
     missing : {'raise', 'omit'}, default='raise'
         What a fit does about rows with a missing value (NaN or null): refuse them, naming
@@ -47,18 +48,22 @@ def open_dataset(
         Where there is nothing, nothing readable, no such column, or text in a column.
     """
     path = _local_path(str(url))
+    if columns is not None and not columns:
+        raise DataError(f"{url}: no column is chosen; leave `columns` out to use them all")
     if missing not in {"raise", "omit"}:
         raise DataError(f"missing must be 'raise' or 'omit', not {missing!r}")
-    if path.suffix not in OPENERS:
+    # An array inside a Zarr group, or a part of a Parquet directory, has the store's ending.
+    endings = [each.suffix for each in (path, *path.parents) if each.suffix in OPENERS]
+    if not endings:
         raise DataError(f"{url}: the format of a source is its ending, one of {', '.join(OPENERS)}")
     if not path.exists():
         raise DataError(f"there is no file or directory at {path} (looked in {Path.cwd()})")
-    rows, names = OPENERS[path.suffix](path, columns)
+    rows, names = OPENERS[endings[0]](path, columns)
     return DaskDataset.of(rows, columns=names, missing=missing)
 
 
 def _local_path(url: str) -> Path:
-    scheme, separator, rest = url.partition("://")
+    scheme, separator, _ = url.partition("://")
     if not separator:
         return Path(url)
     if scheme != "file":
@@ -66,4 +71,4 @@ def _local_path(url: str) -> Path:
             f"{url}: unknown scheme {scheme!r}; this version of daskgmm reads local paths "
             "and file:// URLs"
         )
-    return Path(rest)
+    return Path(unquote(urlsplit(url).path))

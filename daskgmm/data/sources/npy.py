@@ -20,6 +20,8 @@ def open_rows(path: Path, columns: Sequence[str | int] | None) -> tuple[da.Array
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise DataError(f"{path} is not an array in NumPy's format: {error}") from error
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{path} is an archive of arrays; a single array is needed")
     if array.ndim != 2 or array.dtype.kind not in "biuf":
         raise DataError(
             f"{path} holds {array.dtype} of shape {array.shape}; rows of numbers, "
@@ -31,7 +33,7 @@ def open_rows(path: Path, columns: Sequence[str | int] | None) -> tuple[da.Array
     rows = array_of_reads(
         read_rows,
         [(str(path), start, stop, chosen) for start, stop in bounds],
-        path=path,
+        files=[path],
         lengths=[stop - start for start, stop in bounds],
         width=len(chosen),
         dtype=array.dtype,

@@ -33,17 +33,20 @@ def open_rows(path: Path, columns: Sequence[str | int] | None) -> tuple[da.Array
         raise DataError(f"there are no rows in {path}")
     typed = [(*call, str(dtype)) for call in calls]
     rows = array_of_reads(
-        read_row_group, typed, path=path, lengths=lengths, width=len(names), dtype=dtype
+        read_row_group, typed, files=files, lengths=lengths, width=len(names), dtype=dtype
     )
     return rows, tuple(names)
 
 
 def read_row_group(file: str, group: int, columns: list[str], dtype: str) -> NDArray[Any]:
     """The rows of one row group, nulls as NaN."""
-    table = pq.ParquetFile(file).read_row_group(group, columns=columns)
+    try:
+        table = pq.ParquetFile(file).read_row_group(group, columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{file}: row group {group} cannot be read: {error}") from error
     rows = np.empty((table.num_rows, len(columns)), dtype=dtype)
     for i, name in enumerate(columns):
-        rows[:, i] = pc.cast(table[name], pa.float64()).to_numpy()
+        rows[:, i] = pc.cast(table[name], pa.float64(), safe=False).to_numpy()
     return rows
 
 

@@ -17,7 +17,7 @@ def array_of_reads(
     read: Callable[..., Any],
     calls: Sequence[tuple[Any, ...]],
     *,
-    path: Path,
+    files: Sequence[Path],
     lengths: Sequence[int],
     width: int,
     dtype: DTypeLike,
@@ -26,7 +26,6 @@ def array_of_reads(
 
     The name tells the files' times, so that a file written anew is another array.
     """
-    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
     times = [file.stat().st_mtime_ns for file in files]
     name = f"{read.__name__}-{tokenize(calls, times)}"
     graph: dict[Any, Any] = {(name, i, 0): (read, *call) for i, call in enumerate(calls)}

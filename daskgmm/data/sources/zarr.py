@@ -1,32 +1,53 @@
-"""Zarr arrays, chunked as they are stored."""
+"""Zarr arrays, by the rows of a chunk; of a sharded array, by those of a shard."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import dask.array as da
+import numpy as np
 import zarr
+from numpy.typing import NDArray
 
-from daskgmm.data.sources.reads import column_numbers
+from daskgmm.data.sources.reads import array_of_reads, column_numbers
 from daskgmm.errors import DataError
 
 
 def open_rows(path: Path, columns: Sequence[str | int] | None) -> tuple[da.Array, None]:
-    """The rows of a two-dimensional array; of a sharded one, a chunk is a shard."""
+    """The rows of a two-dimensional array; one inside a group is named by its path."""
     try:
         stored = zarr.open(path, mode="r")
     except (ValueError, OSError, KeyError) as error:
         raise DataError(f"{path} is not a Zarr store: {error}") from error
     if isinstance(stored, zarr.Group):
-        inside = ", ".join(sorted(stored.array_keys())) or "no array"
-        raise DataError(f"{path} is a Zarr group ({inside}); name one array in it")
+        inside = ", ".join(str(path / name) for name in sorted(stored.array_keys()))
+        raise DataError(f"{path} is a Zarr group; name an array in it: {inside or 'it has none'}")
     if stored.ndim != 2 or stored.dtype.kind not in "biuf":
         raise DataError(
             f"{path} holds {stored.dtype} of shape {stored.shape}; rows of numbers, "
             "two-dimensional, are needed"
         )
-    chosen = column_numbers(columns, stored.shape[1], path)
-    rows = da.from_zarr(stored, chunks=stored.shards or stored.chunks)
-    whole = chosen == list(range(stored.shape[1]))
-    return (rows if whole else rows[:, chosen]), None
+    n_rows, width = stored.shape
+    chosen = column_numbers(columns, width, path)
+    step = (stored.shards or stored.chunks)[0]
+    bounds = [(a, min(a + step, n_rows)) for a in range(0, max(n_rows, 1), step)]
+    rows = array_of_reads(
+        read_rows,
+        [(str(path), start, stop, chosen) for start, stop in bounds],
+        files=[file for file in (path / "zarr.json", path / ".zarray") if file.exists()],
+        lengths=[stop - start for start, stop in bounds],
+        width=len(chosen),
+        dtype=stored.dtype,
+    )
+    return rows, None
+
+
+def read_rows(path: str, start: int, stop: int, columns: list[int]) -> NDArray[Any]:
+    """Some rows and columns of an array."""
+    try:
+        rows = np.asarray(zarr.open_array(path, mode="r")[start:stop])
+    except Exception as error:  # codecs raise what they like
+        raise DataError(f"{path}: rows {start} to {stop} cannot be read: {error}") from error
+    return rows if columns == list(range(rows.shape[1])) else rows[:, columns]

@@ -94,6 +94,12 @@ def test_columns_that_are_all_float32_stay_float32(write):
     np.testing.assert_array_equal(found, np.array([[0.1, np.nan], [np.nan, 2.5]], np.float32))
 
 
+def test_columns_that_differ_in_type_are_read_in_float64(write):
+    found = read(write(a=np.array([0.1], np.float32), b=[0.1]))
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, [[np.float32(0.1), 0.1]])
+
+
 @pytest.mark.parametrize("first", [np.float32, np.float64])
 def test_files_that_differ_in_type_are_read_in_float64(write, first):
     other = np.float64 if first is np.float32 else np.float32
