@@ -64,15 +64,25 @@ class Shard:
         return Chunk(rows, row_weights, number, start)
 
 
+Partials = list[tuple[int, Value]]
+
+
 def visit(
     fn: Callable[[Chunk], Value], shard: Shard, held: Mapping[Any, Any]
-) -> list[tuple[int, Value]]:
-    """Apply `fn` to each chunk of a shard and return the partial sums of the fixed tree."""
+) -> Partials[Value] | DataError:
+    """Apply `fn` to each chunk of a shard and return the partial sums of the fixed tree.
+
+    Rows that can't be used are a value too: raised here, a cluster would print them as a
+    failure of the worker's.
+    """
     tree: TreeSum[Value] = TreeSum()
     start = shard.start
     with one_blas_thread():
         for i in range(len(shard.graphs)):
-            chunk = shard.read(i, held, start)
+            try:
+                chunk = shard.read(i, held, start)
+            except DataError as error:
+                return error
             start += len(chunk.rows)
             tree.add(fn(chunk))
             del chunk
@@ -101,6 +111,8 @@ def run_pass(fn: Callable[[Chunk], Value], source: GraphSource) -> Value:
     ]
     tree: TreeSum[Value] = TreeSum()
     for partials in on_cluster(client, fn, shards) if client else locally(get, fn, shards):
+        if isinstance(partials, DataError):
+            raise partials
         tree.extend(partials)
     return tree.total()
 
@@ -114,19 +126,19 @@ def n_threads_of(client: Client | None) -> int:
 
 def locally(
     get: Callable[..., Any], fn: Callable[[Chunk], Value], shards: list[Shard]
-) -> list[list[tuple[int, Value]]]:
+) -> list[Partials[Value] | DataError]:
     """The shards of a pass on one of Dask's local schedulers."""
     pass_id = uuid4().hex
     keys = [(f"gmm-pass-{pass_id}", i) for i in range(len(shards))]
     graph = {key: (partial(visit, fn, shard, {}),) for key, shard in zip(keys, shards, strict=True)}
     # A process takes one shard at a time; other schedulers ignore chunksize.
-    result: list[list[tuple[int, Value]]] = list(get(graph, keys, chunksize=1))
+    result: list[Partials[Value] | DataError] = list(get(graph, keys, chunksize=1))
     return result
 
 
 def on_cluster(
     client: Client, fn: Callable[[Chunk], Value], shards: list[Shard]
-) -> list[list[tuple[int, Value]]]:
+) -> list[Partials[Value] | DataError]:
     """The shards of a pass as tasks of a distributed cluster.
 
     What the pass needs to know travels as the result of a task: once per worker, and made
@@ -140,7 +152,7 @@ def on_cluster(
         for i, shard in enumerate(shards)
     ]
     try:
-        result: list[list[tuple[int, Value]]] = client.gather(futures)
+        result: list[Partials[Value] | DataError] = client.gather(futures)
         return result
     except BaseException:
         client.cancel([*futures, sent], force=True)

@@ -65,8 +65,8 @@ def _array(parameter: ArrayLike | None, name: str, shape: tuple[int, ...]) -> Ar
         array = check_array(
             parameter, dtype=np.float64, ensure_2d=False, allow_nd=True, copy=True, input_name=name
         )
-    except TypeError as error:
-        raise ValueError(f"The parameter '{name}' does not hold numbers: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"The parameter '{name}' cannot be used: {error}") from error
     if array.shape != shape:
         raise ValueError(
             f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}"

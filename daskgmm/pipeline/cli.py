@@ -37,7 +37,7 @@ def main() -> None:
 )
 def fit(file: Path, cluster_file: Path | None, changes: tuple[str, ...]) -> None:
     """Fit the mixture that FILE describes; label its rows; write a report."""
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     try:
         settings = config.load(file, config.FitConfig, changes)
         cluster: config.Cluster = config.LocalCluster()
@@ -68,7 +68,8 @@ def _summary(result: FitResult, folder: Path, console: Console) -> None:
     console.print("components, heaviest first: weight and means", style="bold")
     # As wide as it needs: a column that the terminal has no room for is still printed.
     unbounded = console.options.update(width=sys.maxsize)
-    console.print(table, width=Measurement.get(console, unbounded, table).maximum, crop=False)
+    console.width = max(console.width, Measurement.get(console, unbounded, table).maximum)
+    console.print(table)
     console.print()
     if not result.converged:
         console.print("not converged: raise model.max_iter, or model.tol", style="bold")

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import dask
 import distributed
@@ -39,7 +40,7 @@ def connect(cluster: Cluster) -> Iterator[Place]:
     """Make a cluster the place where Dask computes, for the length of the context."""
     if isinstance(cluster, Threads):
         with dask.config.set(scheduler="threads", num_workers=cluster.n_threads):
-            yield Place(f"{cluster.n_threads} threads")
+            yield Place(f"{cluster.n_threads} thread{'s' * (cluster.n_threads > 1)}")
         return
     with (
         distributed.LocalCluster(
@@ -50,11 +51,11 @@ def connect(cluster: Cluster) -> Iterator[Place]:
         ) as local,
         distributed.Client(local) as client,
     ):
-        yield Place(
-            f"{cluster.n_workers} processes x {cluster.threads_per_worker} thread"
-            f"{'s' * (cluster.threads_per_worker > 1)}, dashboard {client.dashboard_link}",
-            client,
-        )
+        n, m = cluster.n_workers, cluster.threads_per_worker
+        size = f"{n} process{'es' * (n > 1)} x {m} thread{'s' * (m > 1)}"
+        # Without bokeh there is a link, but nothing behind it.
+        seen = f", dashboard {client.dashboard_link}" if find_spec("bokeh") else ""
+        yield Place(size + seen, client)
 
 
 def _peak_memory() -> int:

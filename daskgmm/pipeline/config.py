@@ -145,7 +145,9 @@ def _apply(content: dict[str, Any], change: str) -> None:
         raise ConfigError(f"--set {change}: write it as key=value, such as model.n_components=12")
     *parents, last = path.split(".")
     for parent in parents:
-        content = content.setdefault(parent, {})
+        if content.get(parent) is None:
+            content[parent] = {}
+        content = content[parent]
         if not isinstance(content, dict):
             raise ConfigError(f"--set {change}: {parent!r} is a value and has no keys")
     try:

@@ -3,7 +3,6 @@
 from typing import Any
 
 import jinja2
-import yaml
 
 from daskgmm.pipeline import plots
 from daskgmm.pipeline.result import FitResult
@@ -26,7 +25,6 @@ def page(result: FitResult) -> str:
         convergence=plots.convergence(result.lower_bounds) if result.lower_bounds else "",
         pairs=plots.pairs(result.survey.sample.rows, result.mixture, result.columns),
         n_shown=min(len(result.columns), plots.MAX_FEATURES),
-        config=yaml.safe_dump(result.resolved, sort_keys=False, allow_unicode=True),
     )
 
 

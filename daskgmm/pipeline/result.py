@@ -1,7 +1,6 @@
 """What a run found."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -16,14 +15,16 @@ class FitResult:
 
     Attributes
     ----------
-    resolved : the configuration as it ran, with seed and versions
+    url : where the rows are
+    resolved : the configuration as it ran, as YAML
     columns : names of the features
     seconds : of the whole run, without starting the cluster
     pass_seconds : of the iterations alone
     peak_driver, peak_worker : resident bytes; None where there are no workers
     """
 
-    resolved: dict[str, Any]
+    url: str
+    resolved: str
     columns: tuple[str, ...]
     mixture: Mixture
     survey: Survey

@@ -5,7 +5,6 @@ import platform
 import secrets
 import warnings
 from time import perf_counter
-from typing import Any
 
 import yaml
 from rich.console import Console
@@ -63,6 +62,7 @@ def fit(config: FitConfig, cluster: Cluster, console: Console) -> FitResult:
         seconds = perf_counter() - began
         peak_driver, peak_worker = place.peak_memory()
     result = FitResult(
+        url=config.source.url,
         resolved=_resolved(config, cluster, estimator),
         columns=columns,
         mixture=mixture,
@@ -76,20 +76,19 @@ def fit(config: FitConfig, cluster: Cluster, console: Console) -> FitResult:
         peak_driver=peak_driver,
         peak_worker=peak_worker,
     )
-    text = yaml.safe_dump(result.resolved, sort_keys=False, allow_unicode=True)
-    (folder / "config.yaml").write_text(text, encoding="utf-8")
+    (folder / "config.yaml").write_text(result.resolved, encoding="utf-8")
     (folder / "report.html").write_text(report.page(result), encoding="utf-8")
     return result
 
 
-def _resolved(config: FitConfig, cluster: Cluster, estimator: GaussianMixture) -> dict[str, Any]:
-    """The configuration as it ran: every default, the seed, the versions."""
-    return {
-        **config.model_dump(mode="json"),
-        "model": estimator.get_params(),
-        "cluster": cluster.model_dump(mode="json"),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in VERSIONED},
-        },
-    }
+def _resolved(config: FitConfig, cluster: Cluster, estimator: GaussianMixture) -> str:
+    """The configuration as it ran, with every default and the seed, to run again.
+
+    Versions and machines stand in comments: they are facts, not wishes.
+    """
+    versions = {name: importlib.metadata.version(name) for name in VERSIONED}
+    facts = {"python": platform.python_version(), **versions, "cluster": cluster.model_dump()}
+    wishes = {**config.model_dump(mode="json"), "model": estimator.get_params()}
+    return "".join(f"# {name}: {fact}\n" for name, fact in facts.items()) + yaml.safe_dump(
+        wishes, sort_keys=False, allow_unicode=True
+    )

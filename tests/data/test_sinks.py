@@ -89,9 +89,10 @@ def test_the_parts_of_an_earlier_run_are_removed_and_other_files_are_kept(rows, 
 
 def test_a_draft_that_a_killed_run_left_does_not_stay_among_the_parts(rows, folder):
     folder.mkdir(parents=True)
-    (folder / "part-00000007.draft").write_bytes(b"PAR1")
+    (folder / ".part-00000007.draft").write_bytes(b"PAR1")
     write_labels(in_chunks(rows), DENSITIES, folder)
     assert pq.read_table(folder).num_rows == 300
+    assert not list(folder.glob("*.draft")) + list(folder.glob(".*.draft"))
 
 
 def test_workers_write_into_the_folder_that_the_driver_means(rows, tmp_path, client, monkeypatch):

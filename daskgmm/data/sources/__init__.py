@@ -52,8 +52,9 @@ def open_dataset(
         raise DataError(f"{url}: no column is chosen; leave `columns` out to use them all")
     if missing not in {"raise", "omit"}:
         raise DataError(f"missing must be 'raise' or 'omit', not {missing!r}")
-    # An array inside a Zarr group, or a part of a Parquet directory, has the store's ending.
-    endings = [each.suffix for each in (path, *path.parents) if each.suffix in OPENERS]
+    # An array inside a Zarr group needs no ending of its own.
+    inside = (path, *path.parents) if not path.suffix else (path,)
+    endings = [each.suffix for each in inside if each.suffix in OPENERS]
     if not endings:
         raise DataError(f"{url}: the format of a source is its ending, one of {', '.join(OPENERS)}")
     if not path.exists():

@@ -21,8 +21,8 @@ def open_rows(path: Path, columns: Sequence[str | int] | None) -> tuple[da.Array
     except (ValueError, OSError, EOFError) as error:
         raise DataError(f"{path} is not an array in NumPy's format: {error}") from error
     if not isinstance(array, np.ndarray):
-        raise DataError(f"{path} is an archive of arrays; a single array is needed")
-    if array.ndim != 2 or array.dtype.kind not in "biuf":
+        raise DataError(f"{path} is not an array in NumPy's format: it is an archive of arrays")
+    if array.ndim != 2 or not array.shape[1] or array.dtype.kind not in "biuf":
         raise DataError(
             f"{path} holds {array.dtype} of shape {array.shape}; rows of numbers, "
             "two-dimensional, are needed"

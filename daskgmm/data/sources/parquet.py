@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from dask.utils import natural_sort_key
 from numpy.typing import NDArray
 
 from daskgmm.data.sources.reads import array_of_reads
@@ -16,8 +17,8 @@ from daskgmm.errors import DataError
 
 
 def open_rows(path: Path, columns: Sequence[str | int] | None) -> tuple[da.Array, tuple[str, ...]]:
-    """The row groups of a file, or of a directory's files in order of name."""
-    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    """The row groups of a file, or of a directory's files in natural order of names."""
+    files = _files(path)
     if not files:
         raise DataError(f"there is no .parquet file in the directory {path}")
     calls, lengths = [], []
@@ -43,11 +44,20 @@ def read_row_group(file: str, group: int, columns: list[str], dtype: str) -> NDA
     try:
         table = pq.ParquetFile(file).read_row_group(group, columns=columns)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{file}: row group {group} cannot be read: {error}") from error
+        reason = " ".join(str(error).split())
+        raise DataError(f"{file}: row group {group} cannot be read: {reason}") from error
     rows = np.empty((table.num_rows, len(columns)), dtype=dtype)
     for i, name in enumerate(columns):
         rows[:, i] = pc.cast(table[name], pa.float64(), safe=False).to_numpy()
     return rows
+
+
+def _files(path: Path) -> list[Path]:
+    """The files of a directory in their natural order: part.2 before part.10, as Dask writes."""
+    if not path.is_dir():
+        return [path]
+    files = [file for file in path.rglob("*.parquet") if file.is_file()]
+    return sorted(files, key=lambda file: natural_sort_key(str(file)))
 
 
 def _footer(file: Path) -> Any:
@@ -68,6 +78,8 @@ def _chosen(
             raise DataError(
                 f"there is no column {name!r} in {file}; it has {', '.join(schema.names)}"
             )
+        if schema.names.count(name) > 1:
+            raise DataError(f"{file} has {schema.names.count(name)} columns named {name!r}")
     text = [
         f"{name!r} ({schema.field(name).type})"
         for name in names

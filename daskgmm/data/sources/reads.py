@@ -41,7 +41,9 @@ def column_numbers(columns: Sequence[str | int] | None, width: int, where: Path)
     """The chosen columns of an array that has no names; DataError where there is no such."""
     if columns is None:
         return list(range(width))
-    wrong = [c for c in columns if not isinstance(c, int) or not 0 <= c < width]
+    wrong = [
+        c for c in columns if not isinstance(c, int) or isinstance(c, bool) or not 0 <= c < width
+    ]
     if wrong:
         raise DataError(
             f"there is no column {wrong[0]!r} in {where}: an array's columns are numbers, here "

@@ -161,3 +161,12 @@ def test_a_directory_without_files_is_refused(tmp_path, refusal):
     path = tmp_path / "rows.parquet"
     path.mkdir()
     assert str(path) in refusal(path)
+
+
+def test_the_files_of_a_directory_come_in_their_natural_order(tmp_path):
+    folder = tmp_path / "rows.parquet"
+    folder.mkdir()
+    for number in range(12):
+        pq.write_table(pa.table({"a": [float(number)]}), folder / f"part.{number}.parquet")
+    rows = open_dataset(folder).collection.compute()
+    np.testing.assert_array_equal(rows[:, 0], np.arange(12.0))
