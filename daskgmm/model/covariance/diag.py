@@ -4,10 +4,11 @@ import numpy as np
 
 from daskgmm.kernels import Quadratic, Triangular, quadratic, triangular
 from daskgmm.kernels.moments import Array
-from daskgmm.model.covariance.family import Family, check_positive, inverse_root, linear_terms
+from daskgmm.model.covariance.family import linear_terms
+from daskgmm.model.covariance.uncorrelated import Uncorrelated
 
 
-class Diag(Family):
+class Diag(Uncorrelated):
     """Variances of shape (n_components, n_features)."""
 
     name = "diag"
@@ -27,26 +28,11 @@ class Diag(Family):
     def covariances(self, second: Array, counts: Array, n_features: int, reg_covar: float) -> Array:
         return second / counts[:, None] + reg_covar
 
-    def precision_cholesky(self, covariances: Array) -> Array:
-        return inverse_root(covariances)
-
-    def precision_cholesky_of(self, precisions: Array) -> Array:
-        return np.sqrt(precisions)
-
-    def precisions(self, precision_cholesky: Array) -> Array:
-        return np.square(precision_cholesky)
-
-    def check_precisions(self, precisions: Array) -> None:
-        check_positive(precisions, self.name)
-
     def dense(self, covariances: Array, n_components: int, n_features: int) -> Array:
         return covariances[:, :, None] * np.eye(n_features)
 
     def log_det(self, precision_cholesky: Array, n_components: int, n_features: int) -> Array:
         return np.log(precision_cholesky).sum(axis=1)
-
-    def coloured(self, covariances: Array, k: int, noise: Array) -> Array:
-        return noise * np.sqrt(covariances[k])
 
     def quadratic(
         self, constants: Array, means: Array, precision_cholesky: Array, pivot: Array

@@ -111,19 +111,6 @@ def check_positive_definite(precision: Array, name: str) -> None:
         raise ValueError(f"'{name} precision' should be symmetric, positive-definite")
 
 
-def check_positive(precision: Array, name: str) -> None:
-    """Raise scikit-learn's ValueError unless positive."""
-    if np.any(precision <= 0.0):
-        raise ValueError(f"'{name} precision' should be positive")
-
-
-def inverse_root(variances: Array) -> Array:
-    """1 / sqrt(variances); DegenerateCovarianceError unless all are positive."""
-    if not np.all(variances > 0.0):
-        raise DegenerateCovarianceError
-    return 1.0 / np.sqrt(variances)
-
-
 def linear_terms(constants: Array, precision_mean: Array, mean: Array) -> Array:
     """[constants - mean·Λ·mean/2, Λ·mean]: the coefficients of [1, x], (K, 1 + D)."""
     constant = constants - 0.5 * np.einsum("kd,kd->k", precision_mean, mean)

@@ -1,0 +1,29 @@
+"""What families without correlations share: variances, and factors that are inverse roots."""
+
+import numpy as np
+
+from daskgmm.errors import DegenerateCovarianceError
+from daskgmm.kernels.moments import Array
+from daskgmm.model.covariance.family import Family
+
+
+class Uncorrelated(Family):
+    """Covariances are variances: their factors are 1 / standard deviation."""
+
+    def precision_cholesky(self, covariances: Array) -> Array:
+        if not np.all(covariances > 0.0):
+            raise DegenerateCovarianceError
+        return 1.0 / np.sqrt(covariances)
+
+    def precision_cholesky_of(self, precisions: Array) -> Array:
+        return np.sqrt(precisions)
+
+    def precisions(self, precision_cholesky: Array) -> Array:
+        return np.square(precision_cholesky)
+
+    def check_precisions(self, precisions: Array) -> None:
+        if np.any(precisions <= 0.0):
+            raise ValueError(f"'{self.name} precision' should be positive")
+
+    def coloured(self, covariances: Array, k: int, noise: Array) -> Array:
+        return noise * np.sqrt(covariances[k])
