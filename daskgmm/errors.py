@@ -13,8 +13,8 @@ class DataError(DaskgmmError):
     """The rows, or where they are said to be, cannot be used."""
 
 
-class FitError(DaskgmmError):
-    """A fit of the pipeline ended without a model."""
+class ParameterError(DaskgmmError):
+    """A parameter has a value that cannot be used."""
 
 
 class ModelFileError(DaskgmmError):

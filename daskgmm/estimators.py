@@ -296,12 +296,13 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
     def _settings(self, n_features: int) -> Settings:
         resumed = None
         if self.warm_start and hasattr(self, "converged_"):
-            shape = (self.n_components, n_features)
-            if self.means_.shape != shape:
+            asked = (self.covariance_type, self.n_components, n_features)
+            fitted = (self._fitted_type, *self.means_.shape)
+            if asked != fitted:
                 raise ValueError(
-                    f"warm_start continues a fit with means of shape {self.means_.shape}, but "
-                    f"n_components and the data now ask for {shape}: use a new estimator, or "
-                    "warm_start=False"
+                    "warm_start continues a fit with (covariance_type, n_components, "
+                    f"n_features) = {fitted}, but the parameters and the data now ask for "
+                    f"{asked}: use a new estimator, or warm_start=False"
                 )
             resumed = FitState(self.mixture_, previous_bound=self.lower_bound_)
         return Settings(
@@ -323,6 +324,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
     def _keep(self, state: FitState, dtype: type) -> None:
         mixture = state.parameters
+        self._fitted_type = mixture.family.name
         self.weights_: NDArray[Any] = mixture.weights.astype(dtype)
         self.means_: NDArray[Any] = mixture.means.astype(dtype)
         self.covariances_: NDArray[Any] = mixture.covariances.astype(dtype)

@@ -44,7 +44,7 @@ ROOMS = {
     "threadpoolctl": {"kernels/blas_threads.py"},
     "dask": {"data", "estimators.py", "pipeline/cluster.py", "pipeline/config.py"},
     "distributed": {"data/source.py", "data/passes.py", "pipeline/cluster.py"},
-    "pandas": {"data/dataset.py", "data/lazy.py"},
+    "pandas": {"data/source.py", "data/dataset.py", "data/lazy.py"},
     "pyarrow": {"data/sources/parquet.py", "data/sinks.py"},
     "zarr": {"data/sources/zarr.py"},
     "sklearn": {
@@ -55,7 +55,7 @@ ROOMS = {
         "pipeline/run.py",
     },
     "pydantic": {"pipeline/config.py"},
-    "yaml": {"pipeline/config.py", "pipeline/run.py", "pipeline/report.py"},
+    "yaml": {"pipeline/config.py", "pipeline/run.py"},
     "rich": {"pipeline/progress.py", "pipeline/run.py", "pipeline/cli.py"},
     "click": {"pipeline/cli.py"},
     "matplotlib": {"pipeline/plots.py"},

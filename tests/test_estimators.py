@@ -159,8 +159,11 @@ def test_a_warm_start_goes_on_where_the_last_fit_ended(family_name):
     with pytest.warns(ConvergenceWarning):
         halves.fit(X)
     np.testing.assert_allclose(halves.means_, whole.means_, rtol=1e-12)
-    with pytest.raises(ValueError, match="warm_start continues a fit with means of shape"):
+    with pytest.raises(ValueError, match="warm_start continues a fit with"):
         halves.set_params(n_components=2).fit(X)
+    other = "diag" if family_name != "diag" else "full"
+    with pytest.raises(ValueError, match="warm_start continues a fit with"):
+        halves.set_params(n_components=3, covariance_type=other).fit(X)
 
 
 def test_one_component_is_closed_form(family_name):

@@ -44,6 +44,11 @@ class Dataset(ABC):
             return pd.DataFrame(columns=list(self.columns))
         return np.empty((0, self.n_features))
 
+    @property
+    @abstractmethod
+    def n_rows(self) -> int:
+        """Rows of a counted dataset, those with a missing value included."""
+
     @abstractmethod
     def reduce(self, fn: Callable[[Chunk], Value]) -> Value:
         """One pass: the sum of ``fn(chunk)`` over all chunks, by one fixed tree."""
@@ -73,6 +78,10 @@ class CompleteRows(Dataset):
         self.n_features = dataset.n_features
         self.columns = dataset.columns
 
+    @property
+    def n_rows(self) -> int:
+        return self._dataset.n_rows
+
     def reduce(self, fn: Callable[[Chunk], Value]) -> Value:
         return self._dataset.reduce(partial(_of_complete, fn))
 
@@ -93,6 +102,10 @@ class InMemoryDataset(Dataset):
     @property
     def n_features(self) -> int:  # type: ignore[override]
         return int(self.rows.shape[1])
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.rows)
 
     def reduce(self, fn: Callable[[Chunk], Value]) -> Value:
         tree: TreeSum[Value] = TreeSum()
@@ -143,6 +156,12 @@ class DaskDataset(Dataset):
     @property
     def columns(self) -> tuple[str, ...] | None:  # type: ignore[override]
         return self.source.columns
+
+    @property
+    def n_rows(self) -> int:
+        if self.source.lengths is None:
+            raise ValueError("the rows are not counted yet: ask .counted() for a dataset")
+        return sum(self.source.lengths)
 
     def reduce(self, fn: Callable[[Chunk], Value]) -> Value:
         return run_pass(fn, self.source)

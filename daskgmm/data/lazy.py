@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import DTypeLike, NDArray
 
-from daskgmm.data.source import Collection, check_numeric, whole_rows
+from daskgmm.data.source import Collection, check_numeric, plain, whole_rows
 
 RowFunction = Callable[[NDArray[Any]], NDArray[Any]]
 
@@ -54,7 +54,7 @@ def map_rows(
 
 def float_rows(block: Any) -> NDArray[Any]:
     """A block as float32 where it is float32, else float64."""
-    array = np.asarray(block)
+    array = plain(block)
     return array if array.dtype == np.float32 else array.astype(np.float64, copy=False)
 
 

@@ -10,14 +10,13 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 import dask
-import numpy as np
 from dask.base import get_scheduler
 from dask.local import get_sync
 from dask.system import CPU_COUNT
-from distributed import Client, Future
+from distributed import Client, Future, KilledWorker
 
 from daskgmm.chunk import Chunk
-from daskgmm.data.source import GraphSource, as_rows
+from daskgmm.data.source import GraphSource, as_rows, as_weights
 from daskgmm.data.tree import Addable, TreeSum
 from daskgmm.errors import DataError
 from daskgmm.kernels.blas_threads import one_blas_thread
@@ -60,8 +59,9 @@ class Shard:
                 f"chunk {number} has {len(rows)} rows where its Dask array says "
                 f"{self.lengths[i]}: the data changed, or the array's chunks are wrong"
             )
-        row_weights = np.asarray(weights[0], dtype=np.float64) if weights else None
-        return Chunk(rows, row_weights, number, start)
+        if not weights:
+            return Chunk(rows, None, number, start)
+        return Chunk(rows, as_weights(weights[0], number, len(rows)), number, start)
 
 
 Partials = list[tuple[int, Value]]
@@ -154,6 +154,13 @@ def on_cluster(
     try:
         result: list[Partials[Value] | DataError] = client.gather(futures)
         return result
+    except KilledWorker as error:
+        (shard,) = (s for i, s in enumerate(shards) if futures[i].key == error.task)
+        raise DataError(
+            f"workers died again and again with chunks {shard.first} to "
+            f"{shard.first + len(shard.keys) - 1} assigned to them: most often a chunk needs "
+            "more memory than a worker has; use smaller chunks or a higher memory_limit"
+        ) from error
     except BaseException:
         client.cancel([*futures, sent], force=True)
         raise

@@ -6,11 +6,13 @@ from typing import Any
 import dask.array as da
 import dask.dataframe as dd
 import numpy as np
+import pandas as pd
 from dask.base import optimize
 from dask.core import flatten
 from dask.optimization import cull
 from distributed import futures_of
 from numpy.typing import NDArray
+from pandas.api.types import is_extension_array_dtype as is_extension
 
 from daskgmm.errors import DataError
 
@@ -91,6 +93,8 @@ def whole_rows(array: da.Array) -> da.Array:
             f"Expected 2D array, got {array.ndim}D array instead: a Dask array of shape "
             "(n_samples, n_features) is needed."
         )
+    if array.shape[1] == 0:
+        raise DataError("Found array with 0 feature(s): a column at least is needed.")
     if np.isnan(array.shape[1]):
         raise DataError(
             "the Dask array does not know its number of columns: "
@@ -113,9 +117,29 @@ def check_numeric(frame: dd.DataFrame) -> None:
         )
 
 
+def as_weights(block: Any, number: int, n_rows: int) -> NDArray[np.float64]:
+    """A computed chunk of weights, one per row; DataError if they can't weigh."""
+    weights = np.asarray(block, dtype=np.float64)
+    if weights.shape != (n_rows,):
+        raise DataError(
+            f"the sample weights of chunk {number} have shape {weights.shape}, its rows {n_rows}: "
+            "one weight per row is needed, in the rows' chunks"
+        )
+    if not np.all(weights >= 0.0) or np.isinf(weights).any():
+        raise DataError(f"the sample weights of chunk {number} are not all finite and >= 0")
+    return weights
+
+
+def plain(block: Any) -> NDArray[Any]:
+    """A block as an array; a frame's pd.NA as NaN."""
+    if isinstance(block, pd.DataFrame) and any(is_extension(kind) for kind in block.dtypes):
+        return block.to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.asarray(block)
+
+
 def as_rows(block: Any, number: int, n_features: int) -> NDArray[Any]:
     """A computed chunk as (n_rows, n_features) float32 or float64; DataError if it can't be."""
-    array = np.asarray(block)
+    array = plain(block)
     if array.ndim != 2 or array.shape[1] != n_features:
         raise DataError(
             f"chunk {number} has shape {array.shape} where (rows, {n_features}) was expected"

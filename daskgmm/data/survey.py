@@ -78,7 +78,7 @@ class Sample:
 class Survey:
     """What is known of the rows before the first iteration.
 
-    Moments, bounds and sample are of the complete rows: those without NaN or infinity.
+    Moments and sample are of the complete rows: those without NaN or infinity.
 
     Attributes
     ----------
@@ -95,7 +95,6 @@ class Survey:
         mean of far-off data would cost the moments.
     scatter : (n_features, n_features) array
         Sum of weight * (x - mean)(x - mean)ᵀ.
-    minimum, maximum : (n_features,) arrays
     sample : Sample
     dtype : numpy dtype of the rows
     """
@@ -111,8 +110,6 @@ class Survey:
     origin: Array
     offset: Array
     scatter: Array
-    minimum: Array
-    maximum: Array
     sample: Sample
     dtype: np.dtype[Any]
 
@@ -153,8 +150,6 @@ class Survey:
             origin=origin,
             offset=self.offset + share * shift if self.total_weight else other.offset,
             scatter=self.scatter + other.scatter + between,
-            minimum=np.minimum(self.minimum, other.minimum),
-            maximum=np.maximum(self.maximum, other.maximum),
             sample=self.sample + other.sample,
             dtype=np.promote_types(self.dtype, other.dtype),
         )
@@ -196,12 +191,45 @@ def _place(cell: BadCell, columns: tuple[str, ...] | None) -> str:
     return f"in row {cell.row:,} of the data (chunk {cell.chunk}), column {cell.column}{name}"
 
 
-def take_survey(dataset: Dataset, *, seed: int, sample_size: int) -> Survey:
-    """Visit the rows of a counted dataset once."""
-    return dataset.reduce(partial(survey_chunk, seed=seed, sample_size=sample_size))
+@dataclass(frozen=True)
+class Aim:
+    """Which rows a sample is drawn from.
+
+    Attributes
+    ----------
+    size : int
+        Rows wanted.
+    limit : int
+        Rows with keys above are passed over at once. Without it every shard would hold
+        `size` rows, and the driver would receive most of the data.
+    """
+
+    size: int
+    limit: int
+
+    @classmethod
+    def at(cls, size: int, n_rows: int) -> "Aim":
+        """For `n_rows` rows: the limit lets `size` of them pass, and eight deviations more."""
+        share = (size + 8.0 * math.sqrt(size)) / max(n_rows, 1)
+        return cls(size, min(int(share * 2.0**64), 2**64 - 1))
 
 
-def survey_chunk(chunk: Chunk, *, seed: int, sample_size: int) -> Survey:
+def take_survey(dataset: Dataset, *, seed: int, sample_size: int) -> tuple[Survey, int]:
+    """Visit the rows of a counted dataset once, and say how many passes it took.
+
+    Once more where so many rows are incomplete that the sample came out less than half as
+    large as it could be.
+    """
+    survey = dataset.reduce(
+        partial(survey_chunk, seed=seed, aim=Aim.at(sample_size, dataset.n_rows))
+    )
+    if 2 * len(survey.sample.keys) >= min(sample_size, survey.n_complete):
+        return survey, 1
+    aim = Aim.at(sample_size, survey.n_complete)
+    return dataset.reduce(partial(survey_chunk, seed=seed, aim=aim)), 2
+
+
+def survey_chunk(chunk: Chunk, *, seed: int, aim: "Aim") -> Survey:
     """The survey of one chunk."""
     rows = chunk.rows
     missing, infinite = np.isnan(rows), np.isinf(rows)
@@ -218,15 +246,13 @@ def survey_chunk(chunk: Chunk, *, seed: int, sample_size: int) -> Survey:
         n_infinite=int(unbounded.sum()),
         missing_per_column=missing.sum(axis=0),
         first_missing=_first(missing, chunk),
-        first_infinite=_first(infinite, chunk),
+        first_infinite=_first(infinite & ~incomplete[:, None], chunk),
         n_zero_weight=0 if weights is None else int((weights == 0.0).sum()),
         total_weight=total,
         origin=origin,
         offset=offset,
         scatter=scatter,
-        minimum=rows.min(axis=0, initial=math.inf).astype(np.float64),
-        maximum=rows.max(axis=0, initial=-math.inf).astype(np.float64),
-        sample=draw(rows, weights, chunk.start + np.flatnonzero(whole), seed, sample_size),
+        sample=draw(rows, weights, chunk.start + np.flatnonzero(whole), seed, aim),
         dtype=chunk.rows.dtype,
     )
 
@@ -249,13 +275,13 @@ def weighted_moments(
 
 
 def draw(
-    rows: NDArray[Any], weights: Array | None, numbers: NDArray[np.int64], seed: int, size: int
+    rows: NDArray[Any], weights: Array | None, numbers: NDArray[np.int64], seed: int, aim: Aim
 ) -> Sample:
     """The sample of some rows, given their numbers in the whole data (ascending)."""
     keys = row_keys(seed, numbers)
-    keep = slice(None) if len(keys) <= size else np.sort(np.argpartition(keys, size)[: size + 1])
+    keep = np.flatnonzero(keys <= np.uint64(aim.limit))
     chosen = None if weights is None else weights[keep]
-    return Sample(size, keys[keep], numbers[keep], rows[keep].copy(), chosen).kept()
+    return Sample(aim.size, keys[keep], numbers[keep], rows[keep], chosen).kept()
 
 
 def row_keys(seed: int, numbers: NDArray[np.int64]) -> NDArray[np.uint64]:

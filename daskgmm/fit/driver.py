@@ -75,8 +75,8 @@ def fit_mixture(
     """
     began = perf_counter()
     rows = dataset.counted()
-    n_surveys = 1 if rows is dataset else 2
-    survey = take_survey(
+    counting = 0 if rows is dataset else 1
+    survey, n_surveys = take_survey(
         rows,
         seed=_seed_beside(random),
         sample_size=settings.sample_size(dataset.n_features),
@@ -102,7 +102,8 @@ def fit_mixture(
         states = [FitState(mixture) for mixture in mixtures]
     observer.on_start(states)
     states = em.run(states, rows, model, settings.rule, observer)
-    return Fit(best(states), survey, n_surveys + max(state.n_iter for state in states))
+    n_passes = counting + n_surveys + max(state.n_iter for state in states)
+    return Fit(best(states), survey, n_passes)
 
 
 def _seed_beside(random: np.random.RandomState) -> int:

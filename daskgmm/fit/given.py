@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
+from daskgmm.errors import ParameterError
 from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import Family
 
@@ -40,7 +41,7 @@ def checked(
 
     Raises
     ------
-    ValueError
+    ParameterError
         For a wrong shape, weights that are no probabilities, or precisions that are not
         positive definite.
     """
@@ -66,9 +67,9 @@ def _array(parameter: ArrayLike | None, name: str, shape: tuple[int, ...]) -> Ar
             parameter, dtype=np.float64, ensure_2d=False, allow_nd=True, copy=True, input_name=name
         )
     except (TypeError, ValueError) as error:
-        raise ValueError(f"The parameter '{name}' cannot be used: {error}") from error
+        raise ParameterError(f"The parameter '{name}' cannot be used: {error}") from error
     if array.shape != shape:
-        raise ValueError(
+        raise ParameterError(
             f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}"
         )
     return np.ascontiguousarray(array)
@@ -77,12 +78,12 @@ def _array(parameter: ArrayLike | None, name: str, shape: tuple[int, ...]) -> Ar
 def _check_probabilities(weights: Array, tolerance: float) -> None:
     if weights.min() < 0.0 or weights.max() > 1.0:
         # scikit-learn prints the two the wrong way round, and its tests ask for it.
-        raise ValueError(
+        raise ParameterError(
             "The parameter 'weights' should be in the range [0, 1], but got max value "
             f"{weights.min():.5f}, min value {weights.max():.5f}"
         )
     if abs(1.0 - weights.sum()) > tolerance:
-        raise ValueError(
+        raise ParameterError(
             "The parameter 'weights' should be normalized, but got sum(weights) = "
             f"{weights.sum():.5f}"
         )

@@ -50,14 +50,19 @@ def starts(
 def _statistics(
     sample: Sample, responsibilities: Responsibilities, model: MaximumLikelihood
 ) -> SufficientStatistics:
-    """The statistics of the sample under given responsibilities, block by block."""
+    """The statistics of the sample under given responsibilities, block by block.
+
+    Each block about its own means, then merged: tight components far apart keep their digits.
+    """
     total = None
     for rows, weights, block in _blocks(sample):
         share = responsibilities(block)
         if weights is not None:
             share = share * weights
-        part = SufficientStatistics.of(model.family, rows, share, model.pivot)
-        total = part if total is None else total + part
+        counts = np.maximum(share.sum(axis=1), np.finfo(np.float64).tiny)
+        means = model.pivot + share @ (rows - model.pivot) / counts[:, None]
+        part = SufficientStatistics.of(model.family, rows, share, means)
+        total = part if total is None else total.merged(part)
     assert total is not None
     return total
 
@@ -101,7 +106,10 @@ def _k_means_plusplus(
 def _random_from_data(
     sample: Sample, n_components: int, random: np.random.RandomState
 ) -> Responsibilities:
-    chosen = random.choice(len(sample.rows), size=n_components, replace=False)
+    rows = np.arange(len(sample.rows))
+    if sample.weights is not None:  # a row of no weight is no row
+        rows = np.flatnonzero(sample.weights)
+    chosen = rows[random.choice(len(rows), size=n_components, replace=False)]
     return _one_row_each(chosen, len(sample.rows))
 
 

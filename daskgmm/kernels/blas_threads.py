@@ -5,6 +5,7 @@ the last bit. The setting belongs to the process, so overlapping visits share on
 the first sets it, the last puts back what was there.
 """
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -27,6 +28,18 @@ def _keeper() -> ThreadPoolExecutor:
 @cache
 def _controller() -> ThreadpoolController:
     return ThreadpoolController()
+
+
+def _forget() -> None:
+    """A forked child has none of its parent's threads, and nobody computing."""
+    global _lock, _limit, _visitors
+    _lock, _limit, _visitors = Lock(), ExitStack(), 0
+    _keeper.cache_clear()
+    _controller.cache_clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 def _set() -> None:

@@ -55,15 +55,16 @@ class SufficientStatistics:
         """The statistics of rows (n, D) and given responsibilities (K, n), as defined.
 
         The plain form that the kernels are tested against; also the way from a start's
-        labels to its parameters. `pivot` (D,) serves all components.
+        labels to its parameters. `pivot` is (K, D).
         """
-        x = rows - pivot
+        differences = [rows - point for point in pivot]
+        pairs = list(zip(differences, responsibilities, strict=True))
         return cls(
             family=family,
-            pivot=np.tile(pivot, (len(responsibilities), 1)),
+            pivot=pivot,
             effective_counts=responsibilities.sum(axis=1),
-            first_moment=responsibilities @ x,
-            second_moment=family.second_moment(x, responsibilities),
+            first_moment=np.stack([r @ x for x, r in pairs]),
+            second_moment=family.joined([family.second_moment(x, r[None]) for x, r in pairs]),
             log_likelihood=0.0,
             total_weight=float(responsibilities.sum()),
         )
@@ -83,6 +84,16 @@ class SufficientStatistics:
             log_likelihood=self.log_likelihood + other.log_likelihood,
             total_weight=self.total_weight + other.total_weight,
         )
+
+    def merged(self, other: "SufficientStatistics") -> "SufficientStatistics":
+        """The sum of statistics about their own means, about the means of both.
+
+        Chan, Golub & LeVeque 1979, eq. 2.1: all terms are positive, nothing cancels.
+        """
+        total = self.effective_counts + other.effective_counts
+        share = other.effective_counts / np.maximum(total, np.finfo(np.float64).tiny)
+        pivot = self.pivot + share[:, None] * (other.pivot - self.pivot)
+        return self.about(pivot) + other.about(pivot)
 
     def scaled(self, factor: float) -> "SufficientStatistics":
         """The statistics of the same rows with their weights times `factor`."""

@@ -1,11 +1,13 @@
 """From a description of machines to a place where passes run."""
 
 import resource
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
 import dask
 import distributed
@@ -51,6 +53,7 @@ def connect(cluster: Cluster) -> Iterator[Place]:
         ) as local,
         distributed.Client(local) as client,
     ):
+        client.register_plugin(_DeafToInterrupts())
         n, m = cluster.n_workers, cluster.threads_per_worker
         size = f"{n} process{'es' * (n > 1)} x {m} thread{'s' * (m > 1)}"
         # Without bokeh there is a link, but nothing behind it.
@@ -58,5 +61,19 @@ def connect(cluster: Cluster) -> Iterator[Place]:
         yield Place(size + seen, client)
 
 
+class _DeafToInterrupts(distributed.WorkerPlugin):
+    """Ctrl-C reaches every process of a terminal; the driver closes its workers in order."""
+
+    name = "daskgmm-deaf-to-interrupts"
+
+    def setup(self, worker: distributed.Worker) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _peak_memory() -> int:
+    """Peak resident bytes of this process."""
+    status = Path("/proc/self/status")
+    if status.exists():  # elsewhere on Linux a process inherits its parent's peak
+        (line,) = (x for x in status.read_text().splitlines() if x.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT

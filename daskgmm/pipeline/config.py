@@ -16,6 +16,13 @@ from pydantic.fields import FieldInfo
 from daskgmm.errors import ConfigError
 from daskgmm.estimators import GaussianMixture
 
+# Parameters of the estimator that a run has its own way for.
+ELSEWHERE = {
+    "verbose": "a run writes a line per pass",
+    "verbose_interval": "a run writes a line per pass",
+    "warm_start": "a run starts anew",
+}
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,6 +54,8 @@ class FitConfig(_Strict):
     def _is_a_model(cls, model: dict[str, Any]) -> dict[str, Any]:
         known = inspect.signature(GaussianMixture).parameters
         for key in model:
+            if key in ELSEWHERE:
+                raise ValueError(f"{key} has no meaning here: {ELSEWHERE[key]}")
             if key not in known:
                 raise ValueError(f"unknown key {key!r}{_nearest(key, known)}")
         GaussianMixture(**model).check_parameters()

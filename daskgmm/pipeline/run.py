@@ -12,12 +12,12 @@ from sklearn.exceptions import ConvergenceWarning
 
 from daskgmm.data.sinks import write_labels
 from daskgmm.data.sources import open_dataset
-from daskgmm.errors import ConfigError, FitError
+from daskgmm.errors import ConfigError
 from daskgmm.estimators import GaussianMixture
 from daskgmm.model.likelihood import densities
 from daskgmm.pipeline import report
 from daskgmm.pipeline.cluster import connect
-from daskgmm.pipeline.config import Cluster, FitConfig
+from daskgmm.pipeline.config import ELSEWHERE, Cluster, FitConfig
 from daskgmm.pipeline.progress import PassLines
 from daskgmm.pipeline.result import FitResult
 
@@ -49,10 +49,7 @@ def fit(config: FitConfig, cluster: Cluster, console: Console) -> FitResult:
         progress = PassLines(console)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the summary says it
-            try:
-                estimator.fit(dataset, observer=progress)
-            except ValueError as error:
-                raise FitError(str(error)) from error
+            estimator.fit(dataset, observer=progress)
         mixture = estimator.mixture_
         mixture.save(folder / "model.npz", dataset.columns)
         console.print(f"labels    {folder / 'labels.parquet'}", highlight=False)
@@ -88,7 +85,8 @@ def _resolved(config: FitConfig, cluster: Cluster, estimator: GaussianMixture) -
     """
     versions = {name: importlib.metadata.version(name) for name in VERSIONED}
     facts = {"python": platform.python_version(), **versions, "cluster": cluster.model_dump()}
-    wishes = {**config.model_dump(mode="json"), "model": estimator.get_params()}
+    model = {k: v for k, v in estimator.get_params().items() if k not in ELSEWHERE}
+    wishes = {**config.model_dump(mode="json"), "model": model}
     return "".join(f"# {name}: {fact}\n" for name, fact in facts.items()) + yaml.safe_dump(
         wishes, sort_keys=False, allow_unicode=True
     )

@@ -8,7 +8,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, SchedulerPlugin
 from strategies import clusters, mixture
 
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
@@ -108,19 +108,78 @@ def test_a_killed_worker_changes_no_bit(rows):
 
 def test_a_pass_is_a_few_tasks_per_thread_and_none_remain(client):
     dataset = DaskDataset.of(da.ones((3000, 2), chunks=(1, 2)))
-    seen = set()
-
-    def count(dask_scheduler=None):
-        return {str(key) for key in dask_scheduler.tasks}
-
-    assert shard_length(3000, 2) == 64  # 47 shards
-    for _ in range(2):
-        assert dataset.reduce(_rows) == 3000
-        seen.add(len(client.run_on_scheduler(count)))
+    client.run_on_scheduler(_watch)
+    try:
+        for _ in range(2):
+            assert dataset.reduce(_rows) == 3000
+        shards = -(-3000 // shard_length(3000, 2))
+        assert client.run_on_scheduler(_seen) == 2 * (shards + 1)  # and what they are told
+    finally:
+        client.run_on_scheduler(_unwatch)
     deadline = time.time() + 10
-    while (left := client.run_on_scheduler(count)) and time.time() < deadline:
+    while (left := client.run_on_scheduler(_tasks)) and time.time() < deadline:
         time.sleep(0.05)
-    assert left == set()
+    assert left == 0
+
+
+class _Keys(SchedulerPlugin):
+    """The keys that a scheduler has seen."""
+
+    name = "keys"
+
+    def __init__(self):
+        self.keys = set()
+
+    def transition(self, key, *_, **__):
+        self.keys.add(key)
+
+
+def _watch(dask_scheduler=None):
+    dask_scheduler.add_plugin(_Keys())
+
+
+def _seen(dask_scheduler=None):
+    return len(dask_scheduler.plugins["keys"].keys)
+
+
+def _unwatch(dask_scheduler=None):
+    dask_scheduler.remove_plugin(name="keys")
+
+
+def _tasks(dask_scheduler=None):
+    return len(dask_scheduler.tasks)
+
+
+def test_workers_that_die_of_their_chunks_are_said():
+    array = da.ones((40, 2), chunks=(1, 2)).map_blocks(_deadly, meta=np.empty((0, 2)))
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as local,
+        Client(local),
+        pytest.raises(DataError, match=r"workers died .* with chunks \d+ to \d+"),
+    ):
+        DaskDataset.of(array).reduce(_rows)
+
+
+def _deadly(block, block_id=None):
+    if block_id[0] == 17:
+        os.kill(os.getpid(), 9)
+    return block
+
+
+@pytest.mark.parametrize(
+    ("weights", "sentence"),
+    [
+        (da.ones(100, chunks=((50, 50),)), "weights of chunk 0 have shape .50,., its rows 40"),
+        (da.ones((100, 1), chunks=((40, 60), 1)), "weights of chunk 0 have shape .40, 1."),
+        (da.from_array(np.r_[np.ones(99), -1.0], chunks=((40, 60),)), "of chunk 1 are not all"),
+        (da.from_array(np.r_[np.nan, np.ones(99)], chunks=((40, 60),)), "of chunk 0 are not all"),
+    ],
+)
+def test_weights_that_cannot_weigh_are_named(weights, sentence):
+    dataset = DaskDataset.of(da.ones((100, 2), chunks=((40, 60), 2)), weights=weights)
+    with pytest.raises(DataError, match=sentence):
+        dataset.reduce(_rows)
 
 
 def _rows(chunk):

@@ -106,6 +106,12 @@ def test_a_collection_that_is_no_rows_is_refused_at_once(collection, sentence):
         source_of(collection)
 
 
+def test_a_missing_value_of_a_nullable_column_is_nan():
+    frame = pd.DataFrame({"a": pd.array([1, None, 3], dtype="Int64"), "b": [0.5, 1.5, 2.5]})
+    found = everything(dd.from_pandas(frame, npartitions=2))
+    np.testing.assert_array_equal(found, [[1, 0.5], [np.nan, 1.5], [3, 2.5]])
+
+
 def test_weights_need_the_chunks_of_the_rows():
     with pytest.raises(DataError, match="have 2 chunks, the data 5"):
         source_of(da.ones((10, 2), chunks=(2, 2)), da.ones(10, chunks=5))

@@ -1,11 +1,15 @@
+import functools
+import operator
+
 import dask.array as da
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from strategies import clusters, cuts
 
+from daskgmm.chunk import Chunk
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
-from daskgmm.data.survey import row_keys, take_survey
+from daskgmm.data.survey import Aim, row_keys, survey_chunk, take_survey
 from daskgmm.errors import DataError
 
 X = clusters(60)
@@ -13,9 +17,8 @@ W = np.random.default_rng(0).gamma(1.0, size=60)
 
 
 def survey(rows, weights=None, chunk_rows=7, size=20, seed=3):
-    return take_survey(
-        InMemoryDataset(rows, weights, chunk_rows=chunk_rows), seed=seed, sample_size=size
-    )
+    dataset = InMemoryDataset(rows, weights, chunk_rows=chunk_rows)
+    return take_survey(dataset, seed=seed, sample_size=size)[0]
 
 
 @given(cuts(60))
@@ -24,12 +27,10 @@ def test_any_chunking_gives_the_same_survey(lengths):
     dataset = DaskDataset.of(
         da.from_array(X, chunks=(lengths, 3)), weights=da.from_array(W, chunks=(lengths,))
     )
-    found, whole = take_survey(dataset, seed=3, sample_size=20), survey(X, W, chunk_rows=60)
+    (found, _), whole = take_survey(dataset, seed=3, sample_size=20), survey(X, W, chunk_rows=60)
     assert found.n_rows == whole.n_rows == 60
     np.testing.assert_allclose(found.mean, whole.mean)
     np.testing.assert_allclose(found.covariance, whole.covariance)
-    np.testing.assert_array_equal(found.minimum, X.min(axis=0))
-    np.testing.assert_array_equal(found.maximum, X.max(axis=0))
     # The sample not only looks the same: it is the same rows.
     np.testing.assert_array_equal(found.sample.numbers, whole.sample.numbers)
     np.testing.assert_array_equal(found.sample.rows, X[whole.sample.numbers])
@@ -118,6 +119,39 @@ def test_the_first_infinity_is_named_though_gaps_are_left_out():
     rows[40, 2] = -np.inf
     with pytest.raises(DataError, match=r"contains infinity .* row 40 of the data \(chunk 5\)"):
         survey(rows).raise_for_bad_cells(missing="omit", columns=None)
+
+
+def test_a_row_with_both_is_left_out():
+    rows = X.copy()
+    rows[5, 0], rows[5, 1] = np.nan, np.inf
+    survey(rows).raise_for_bad_cells(missing="omit", columns=None)
+
+
+def test_chunks_hold_little_more_than_the_sample_in_all():
+    # Else every shard would hold a whole sample, and the driver would receive the data.
+    rows = np.arange(40_000.0)[:, None]
+    aim = Aim.at(100, len(rows))
+    parts = [
+        survey_chunk(Chunk(rows[a : a + 500], None, a // 500, a), seed=1, aim=aim)
+        for a in range(0, len(rows), 500)
+    ]
+    held = sum(len(part.sample.keys) for part in parts)
+    assert 100 <= held <= 300
+    total = functools.reduce(operator.add, parts).sample
+    whole = survey(rows, size=100, seed=1, chunk_rows=len(rows)).sample
+    np.testing.assert_array_equal(total.numbers, whole.numbers)
+    keys = row_keys(1, np.arange(40_000))
+    np.testing.assert_array_equal(total.numbers, np.sort(np.argsort(keys)[:100]))
+
+
+def test_where_most_rows_are_left_out_the_sample_is_drawn_again():
+    rows = np.full((20_000, 1), np.nan)
+    rows[::100] = 1.0
+    dataset = InMemoryDataset(rows, chunk_rows=999)
+    found, n_passes = take_survey(dataset, seed=0, sample_size=150)
+    assert n_passes == 2
+    assert len(found.sample.numbers) == 150
+    assert take_survey(InMemoryDataset(X), seed=0, sample_size=20)[1] == 1
 
 
 def test_too_few_rows_are_said_in_scikit_learns_words():

@@ -23,6 +23,7 @@ class Counted(Dataset):
 
     n_features = 3
     columns = None
+    n_rows = 300
 
     def __init__(self):
         self.passes = 0

@@ -19,7 +19,7 @@ ONE_ROW_TIED = {("tied", "k-means++"), ("tied", "random_from_data")}
 
 
 def found(name="full", method="kmeans", *, given=FREE, n_init=1, weights=None, seed=7, rows=X):
-    survey = take_survey(InMemoryDataset(rows, weights), seed=0, sample_size=len(rows))
+    survey, _ = take_survey(InMemoryDataset(rows, weights), seed=0, sample_size=len(rows))
     model = MaximumLikelihood(FAMILIES[name], 1e-3, survey.mean)
     return starts(
         survey.sample,
@@ -88,3 +88,28 @@ def test_whole_weights_are_repeated_rows():
     (repeated,) = found(method="kmeans", rows=np.repeat(X, weights, axis=0))
     order, other = np.argsort(weighted.means[:, 0]), np.argsort(repeated.means[:, 0])
     np.testing.assert_allclose(weighted.means[order], repeated.means[other], rtol=0.05, atol=0.05)
+
+
+def test_tight_components_far_apart_keep_their_digits(family_name):
+    rows = np.random.default_rng(0).normal(scale=1e-2, size=(3000, 2))
+    rows += np.where(np.arange(3000) % 3, 1e5, -1e5)[:, None] * (np.arange(3000) % 3 + 1)[:, None]
+    survey, _ = take_survey(InMemoryDataset(rows), seed=0, sample_size=3000)
+    model = MaximumLikelihood(FAMILIES[family_name], 0.0, survey.mean)
+    (start,) = starts(
+        survey.sample,
+        method="kmeans",
+        n_components=3,
+        n_init=1,
+        given=FREE,
+        model=model,
+        random=np.random.RandomState(0),
+    )
+    np.testing.assert_allclose(start.standard_deviations, 1e-2, rtol=0.1)
+
+
+def test_a_row_of_no_weight_is_no_start():
+    weights = np.zeros(len(X))
+    weights[:3] = 1.0
+    (start,) = found(method="random_from_data", weights=weights)
+    np.testing.assert_allclose(np.sort(start.means, axis=0), np.sort(X[:3], axis=0))
+    np.testing.assert_allclose(start.weights, 1 / 3)

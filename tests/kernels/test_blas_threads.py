@@ -1,6 +1,8 @@
+import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
+import pytest
 from threadpoolctl import threadpool_info
 
 from daskgmm.kernels.blas_threads import one_blas_thread
@@ -36,3 +38,17 @@ def test_overlapping_visits_share_one_limit_whoever_leaves_last():
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(visit, range(4))) == [{1}] * 4
     assert blas_threads() == before
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+def test_a_forked_child_can_compute_too():
+    with one_blas_thread():
+        pass
+    context = multiprocessing.get_context("fork")
+    with context.Pool(1) as pool:
+        assert pool.apply_async(_limited).get(timeout=30) == {1}
+
+
+def _limited():
+    with one_blas_thread():
+        return blas_threads()

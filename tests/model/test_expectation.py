@@ -23,7 +23,9 @@ def test_e_step_is_the_definition(family_name, weighted):
     found = expectation.e_step(chunk(rows, weights), densities(model, pivot))
     r, norm = oracles.e_step(rows, model.weights, model.means, model.dense_covariances)
     w = np.ones(3000) if weights is None else weights
-    expected = SufficientStatistics.of(model.family, rows, (r * w[:, None]).T, pivot)
+    expected = SufficientStatistics.of(
+        model.family, rows, (r * w[:, None]).T, np.tile(pivot, (3, 1))
+    )
     found = found.about(expected.pivot)
     np.testing.assert_allclose(found.effective_counts, expected.effective_counts)
     np.testing.assert_allclose(found.first_moment, expected.first_moment, atol=1e-9)

@@ -14,7 +14,7 @@ seeds = st.integers(0, 1000)
 def statistics(name, seed=0, n_rows=12, pivot=(0.0, 0.0, 0.0)):
     rows = clusters(n_rows, seed=seed)
     r = np.random.default_rng(seed).dirichlet(np.ones(2), size=n_rows).T
-    return SufficientStatistics.of(FAMILIES[name], rows, r, np.array(pivot))
+    return SufficientStatistics.of(FAMILIES[name], rows, r, np.tile(pivot, (2, 1)))
 
 
 def assert_close(a, b):
@@ -65,6 +65,27 @@ def test_a_pivot_per_component(family_name):
     some = statistics(family_name)
     pivots = np.random.default_rng(0).normal(size=(2, 3))
     assert_close(some.about(pivots).about(some.pivot), some)
+
+
+def test_merging_loses_no_digit_of_tight_components_far_apart(family_name):
+    rows = np.random.default_rng(0).normal(scale=1e-3, size=(400, 2))
+    rows = np.round(rows * 2**20) / 2**20
+    owners = np.arange(400) % 2
+    far = rows + np.where(owners, 1e6, -1e6)[:, None]
+    r = np.stack([owners == 0, owners == 1]).astype(float)
+
+    def total(x):
+        whole = None
+        for block in (slice(0, 100), slice(100, 400)):
+            share = r[:, block]
+            means = share @ x[block] / share.sum(axis=1)[:, None]
+            part = SufficientStatistics.of(FAMILIES[family_name], x[block], share, means)
+            whole = part if whole is None else whole.merged(part)
+        return whole
+
+    np.testing.assert_allclose(
+        total(far).second_moment, total(rows).second_moment, rtol=1e-6, atol=1e-12
+    )
 
 
 def test_different_pivots_do_not_add():

@@ -1,4 +1,5 @@
 import dask
+import numpy as np
 import pytest
 from distributed import default_client
 
@@ -36,3 +37,10 @@ def test_a_local_cluster_has_the_workers_asked_for_and_is_closed_at_the_end():
     assert place.client.status == "closed"
     with pytest.raises(ValueError, match="No client"):
         default_client()
+
+
+def test_the_peak_of_a_worker_is_its_own():
+    held = np.ones(60 << 20)  # 480 MB that the workers never had
+    with connect(LocalCluster(n_workers=1)) as place:
+        driver, worker = place.peak_memory()
+    assert driver > held.nbytes > worker

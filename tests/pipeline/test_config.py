@@ -2,9 +2,10 @@ import os
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from daskgmm.errors import ConfigError
-from daskgmm.pipeline.config import ClusterConfig, FitConfig, LocalCluster, Threads, load
+from daskgmm.pipeline.config import ELSEWHERE, ClusterConfig, FitConfig, LocalCluster, Threads, load
 
 FIT = {"source": {"url": "rows.npy"}, "model": {"n_components": 3}, "output": {"dir": "results"}}
 
@@ -174,3 +175,11 @@ def test_a_cluster_that_cannot_be_is_refused_with_its_place(refusal, content, pa
     sentence = refusal({"cluster": yaml.safe_load(content)}, kind=ClusterConfig)
     for part in parts:
         assert part in sentence
+
+
+@pytest.mark.parametrize("key", ELSEWHERE)
+def test_a_parameter_that_would_be_ignored_is_refused(key):
+    with pytest.raises(ValidationError, match=f"{key} has no meaning here"):
+        FitConfig.model_validate(
+            {"source": {"url": "x"}, "output": {"dir": "y"}, "model": {key: 1}}
+        )

@@ -47,7 +47,7 @@ def open_dataset(
     DataError
         Where there is nothing, nothing readable, no such column, or text in a column.
     """
-    path = _local_path(str(url))
+    path = _local_path(str(url)).absolute()  # workers may have another directory
     if columns is not None and not columns:
         raise DataError(f"{url}: no column is chosen; leave `columns` out to use them all")
     if missing not in {"raise", "omit"}:
@@ -58,7 +58,7 @@ def open_dataset(
     if not endings:
         raise DataError(f"{url}: the format of a source is its ending, one of {', '.join(OPENERS)}")
     if not path.exists():
-        raise DataError(f"there is no file or directory at {path} (looked in {Path.cwd()})")
+        raise DataError(f"there is no file or directory at {path}")
     rows, names = OPENERS[endings[0]](path, columns)
     return DaskDataset.of(rows, columns=names, missing=missing)
 

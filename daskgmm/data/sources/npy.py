@@ -43,6 +43,9 @@ def open_rows(path: Path, columns: Sequence[str | int] | None) -> tuple[da.Array
 
 def read_rows(path: str, start: int, stop: int, columns: list[int]) -> NDArray[Any]:
     """Some rows and columns of a file."""
-    rows = np.load(path, mmap_mode="r", allow_pickle=False)[start:stop]
+    try:
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)[start:stop]
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(f"{path}: rows {start} to {stop} cannot be read: {error}") from error
     whole = columns == list(range(rows.shape[1]))
     return np.array(rows if whole else rows[:, columns])

@@ -36,7 +36,7 @@ def open_rows(path: Path, columns: Sequence[str | int] | None) -> tuple[da.Array
     rows = array_of_reads(
         read_rows,
         [(str(path), start, stop, chosen) for start, stop in bounds],
-        files=[file for file in (path / "zarr.json", path / ".zarray") if file.exists()],
+        files=sorted(file for file in path.rglob("*") if file.is_file()),
         lengths=[stop - start for start, stop in bounds],
         width=len(chosen),
         dtype=stored.dtype,

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 from scipy import linalg
 
-from daskgmm.errors import DegenerateCovarianceError
+from daskgmm.errors import DegenerateCovarianceError, ParameterError
 from daskgmm.kernels import Quadratic, Triangular
 from daskgmm.kernels.moments import Array
 
@@ -35,6 +35,10 @@ class Family(ABC):
     def second_moment(self, x: Array, responsibilities: Array) -> Array:
         """Sum over rows of r times the second order of x; x (n, D), r (K, n)."""
 
+    def joined(self, seconds: list[Array]) -> Array:
+        """The second moments of single components, together."""
+        return np.concatenate(seconds)
+
     @abstractmethod
     def shifted(self, second: Array, first: Array, counts: Array, shift: Array) -> Array:
         """The second moment about pivots moved by `shift` (K, D)."""
@@ -57,7 +61,7 @@ class Family(ABC):
 
     @abstractmethod
     def check_precisions(self, precisions: Array) -> None:
-        """Raise ValueError, in scikit-learn's words, unless positive definite."""
+        """Raise ParameterError, in scikit-learn's words, unless positive definite."""
 
     @abstractmethod
     def dense(self, covariances: Array, n_components: int, n_features: int) -> Array:
@@ -83,8 +87,8 @@ class Family(ABC):
 
     def standard_deviations(self, covariances: Array, n_components: int, n_features: int) -> Array:
         """Standard deviation of each feature in each component, (K, D)."""
-        dense = self.dense(covariances, n_components, n_features)
-        return np.sqrt(np.diagonal(dense, axis1=1, axis2=2))
+        deviations = np.sqrt(np.diagonal(covariances, axis1=-2, axis2=-1))
+        return np.broadcast_to(deviations, (n_components, n_features))
 
 
 def inverse_cholesky(covariance: Array) -> Array:
@@ -106,9 +110,9 @@ def upper_cholesky(precision: Array) -> Array:
 
 
 def check_positive_definite(precision: Array, name: str) -> None:
-    """Raise scikit-learn's ValueError unless symmetric and positive definite."""
+    """Raise ParameterError, in scikit-learn's words, unless symmetric and positive definite."""
     if not (np.allclose(precision, precision.T) and np.all(linalg.eigvalsh(precision) > 0.0)):
-        raise ValueError(f"'{name} precision' should be symmetric, positive-definite")
+        raise ParameterError(f"'{name} precision' should be symmetric, positive-definite")
 
 
 def linear_terms(constants: Array, precision_mean: Array, mean: Array) -> Array:

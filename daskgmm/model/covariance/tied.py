@@ -28,6 +28,9 @@ class Tied(Family):
     def second_moment(self, x: Array, responsibilities: Array) -> Array:
         return (responsibilities.sum(axis=0) * x.T) @ x
 
+    def joined(self, seconds: list[Array]) -> Array:
+        return np.sum(seconds, axis=0)
+
     def shifted(self, second: Array, first: Array, counts: Array, shift: Array) -> Array:
         cross = first.T @ shift
         return second - cross - cross.T + (counts[:, None] * shift).T @ shift

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from daskgmm.errors import DegenerateCovarianceError
+from daskgmm.errors import DegenerateCovarianceError, ParameterError
 from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance.family import Family
 
@@ -23,7 +23,11 @@ class Uncorrelated(Family):
 
     def check_precisions(self, precisions: Array) -> None:
         if np.any(precisions <= 0.0):
-            raise ValueError(f"'{self.name} precision' should be positive")
+            raise ParameterError(f"'{self.name} precision' should be positive")
+
+    def standard_deviations(self, covariances: Array, n_components: int, n_features: int) -> Array:
+        deviations = np.sqrt(covariances).reshape(n_components, -1)
+        return np.broadcast_to(deviations, (n_components, n_features))
 
     def coloured(self, covariances: Array, k: int, noise: Array) -> Array:
         return noise * np.sqrt(covariances[k])
