@@ -54,7 +54,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
     n_init : int, default=1
         Starts. All of them share each reading; the best is kept.
     init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
-        How a start is found, on a uniform sample of the rows: at least 50,000, or all.
+        How a start is found, on a uniform sample: 50,000 rows or 100 per component and
+        feature, in 256 MiB at the most; all rows where there are no more.
     weights_init : array-like of shape (n_components,), default=None
     means_init : array-like of shape (n_components, n_features), default=None
     precisions_init : array-like, default=None

@@ -16,7 +16,7 @@ from scipy.linalg.blas import dsyrk, dtrmm
 
 from daskgmm.kernels.moments import Array, Moments
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 21
 MIN_ROWS, MAX_ROWS = 256, 2048
 
 # A term below this share of the sum it joins is lost to float64 rounding anyway.

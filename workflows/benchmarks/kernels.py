@@ -4,8 +4,8 @@ python workflows/benchmarks/kernels.py [--repeats N] [--separations S ...]
 
 One process, one BLAS thread, in turn: ours, theirs, ours, theirs. Ratios are medians of the
 ratios of neighbours; seconds are medians. A separation is the distance between the means of
-two components in units of their standard deviations: at 4 components overlap, at 16 they
-don't, so that one component owns each row, as is the rule in many dimensions.
+two components in units of their standard deviations: at 4 components overlap, at 8 they don't,
+at 16 one component owns each row to the last bit, as is the rule in many dimensions.
 """
 
 import argparse
@@ -113,7 +113,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--separations", type=float, nargs="+", default=[4.0, 16.0])
+    parser.add_argument("--separations", type=float, nargs="+", default=[4.0, 8.0, 16.0])
     options = parser.parse_args()
     with threadpool_limits(1):
         for pool in threadpool_info():
