@@ -176,14 +176,19 @@ class Survey:
             raise DataError(
                 f"Found array with {self.n_complete} sample(s) "
                 f"(shape=({self.n_complete}, {len(self.offset)})) while a minimum of 2 is "
-                "required by GaussianMixture."
+                f"required by GaussianMixture.{self._left_out()}"
             )
         usable = self.n_complete - self.n_zero_weight
         if usable < n_components:
             raise DataError(
                 "Expected n_samples >= n_components but got n_components = "
-                f"{n_components}, n_samples = {usable}"
+                f"{n_components}, n_samples = {usable}{self._left_out()}"
             )
+
+    def _left_out(self) -> str:
+        if not self.n_incomplete:
+            return ""
+        return f" ({self.n_incomplete:,} of {self.n_rows:,} rows have a missing value)"
 
 
 def _place(cell: BadCell, columns: tuple[str, ...] | None) -> str:

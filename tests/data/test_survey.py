@@ -161,6 +161,8 @@ def test_too_few_rows_are_said_in_scikit_learns_words():
     for n_rows in (0, 1):
         with pytest.raises(DataError, match=rf"Found array with {n_rows} sample\(s\)"):
             survey(X[:n_rows]).raise_for_too_few(1)
+    with pytest.raises(DataError, match=r"\(60 of 60 rows have a missing value\)"):
+        survey(X * np.nan).raise_for_too_few(1)
     none = np.zeros(60)
     none[:2] = 1.0
     with pytest.raises(DataError, match="n_samples = 2"):
