@@ -1,6 +1,5 @@
 """From a description of machines to a place where passes run."""
 
-import logging
 import resource
 import signal
 import sys
@@ -59,12 +58,7 @@ def connect(cluster: Cluster) -> Iterator[Place]:
         size = f"{n} process{'es' * (n > 1)} x {m} thread{'s' * (m > 1)}"
         # Without bokeh there is a link, but nothing behind it.
         seen = f", dashboard {client.dashboard_link}" if find_spec("bokeh") else ""
-        try:
-            yield Place(size + seen, client)
-        except KeyboardInterrupt:
-            # What was under way ends in exceptions that nobody waits for any more.
-            logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-            raise
+        yield Place(size + seen, client)
 
 
 class _DeafToInterrupts(distributed.WorkerPlugin):
