@@ -66,7 +66,7 @@ def pairs(rows: NDArray[Any], mixture: Mixture, columns: Sequence[str]) -> str:
     room = np.where(low == high, np.maximum(0.5, 1e-6 * np.abs(low)), 0.0)
     low, high = low - room, high + room
     with mpl.rc_context(_STYLE):
-        size = 2.3 * shown if shown > 1 else 5.0
+        size = max(2.3 * shown, 6.0) if shown > 1 else 5.0
         figure = Figure(figsize=(size, size if shown > 1 else 3.0), layout="constrained")
         grid = figure.subplots(shown, shown, squeeze=False)
         for i in range(shown):
