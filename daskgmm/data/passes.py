@@ -155,11 +155,12 @@ def on_cluster(
         result: list[Partials[Value] | DataError] = client.gather(futures)
         return result
     except KilledWorker as error:
-        (shard,) = (s for i, s in enumerate(shards) if futures[i].key == error.task)
+        keys = [future.key for future in futures]
+        blamed = [s for s, key in zip(shards, keys, strict=True) if key == error.task] or shards
         raise DataError(
-            f"workers died again and again with chunks {shard.first} to "
-            f"{shard.first + len(shard.keys) - 1} assigned to them: most often a chunk needs "
-            "more memory than a worker has; use smaller chunks or a higher memory_limit"
+            f"workers died again and again with chunks {blamed[0].first} to "
+            f"{blamed[-1].first + len(blamed[-1].keys) - 1} assigned to them: most often a chunk "
+            "needs more memory than a worker has; use smaller chunks or a higher memory_limit"
         ) from error
     except BaseException:
         client.cancel([*futures, sent], force=True)

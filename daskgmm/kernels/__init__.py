@@ -14,7 +14,7 @@ Kernel = Quadratic | Triangular
 
 __all__ = ["MAX_ROUNDING", "Kernel", "Quadratic", "Triangular", "choose"]
 
-# Nats: below scikit-learn's own rounding at the same data, far below any tol.
+# Nats per log-density: the design's bound, far below any tol.
 MAX_ROUNDING = 1e-8
 
 

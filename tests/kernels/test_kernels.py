@@ -144,9 +144,8 @@ def test_extra_memory_stays_below_sixteen_megabytes(name):
                 continue
             kernel = built(kind, model, np.zeros(n_features))
             run = kernel.run()
-            n_sums = kernel.theta.size if kind == "quadratic" else 0
-            buffers = sum(
-                each.nbytes for each in vars(run).values() if isinstance(each, np.ndarray)
-            )
-            # Sums are the result, and views are counted twice: the bound is on the rest.
-            assert buffers / 2 - 8 * n_sums < 16 << 20
+            buffers = [each for each in vars(run).values() if isinstance(each, np.ndarray)]
+            owned = sum(each.nbytes for each in buffers if each.base is None)
+            # The sums are the result, not extra.
+            sums = sum(each.nbytes for each in run.moments() if each.ndim)
+            assert owned - sums < 16 << 20
