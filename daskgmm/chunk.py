@@ -1,5 +1,6 @@
 """What one read gives."""
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,17 +18,34 @@ class Chunk(NamedTuple):
         Which chunk of the data this is.
     start : int
         Number, in the whole data, of the first row.
+    omit : bool
+        Whether rows with a missing value (NaN) are to be left out.
     """
 
     rows: NDArray[Any]
     weights: NDArray[np.float64] | None
     number: int
     start: int
+    omit: bool = False
 
-    def complete(self) -> "Chunk":
-        """The chunk without the rows that have a missing value (NaN)."""
-        keep = ~np.isnan(self.rows).any(axis=1)
-        if keep.all():
-            return self
-        weights = None if self.weights is None else self.weights[keep]
-        return self._replace(rows=self.rows[keep], weights=weights)
+    def cut(self, n_rows: int) -> Iterator["Chunk"]:
+        """The chunk in pieces of at most `n_rows` rows, without a copy; one at least."""
+        for at in range(0, max(len(self.rows), 1), n_rows):
+            some = slice(at, at + n_rows)
+            weights = None if self.weights is None else self.weights[some]
+            yield self._replace(rows=self.rows[some], weights=weights, start=self.start + at)
+
+    def blocks(self, n_rows: int) -> Iterator[tuple[NDArray[Any], NDArray[np.float64] | None]]:
+        """Rows that count, with their weights, in blocks of at most `n_rows` and not empty.
+
+        No row of weight zero, which may be anywhere, even where densities underflow; none
+        with a missing value, where they are to be left out.
+        """
+        for rows, weights, *_ in self.cut(n_rows):
+            counts = np.ones(len(rows), dtype=np.bool_) if weights is None else weights > 0.0
+            if self.omit:
+                counts &= ~np.isnan(rows).any(axis=1)
+            if counts.all() and len(rows):
+                yield rows, weights
+            elif counts.any():
+                yield rows[counts], None if weights is None else weights[counts]

@@ -15,6 +15,9 @@ from daskgmm.model.expectation import Densities, log_prob_norm
 from daskgmm.model.likelihood import densities
 from daskgmm.model.mixture import Mixture
 
+# What is held beside a chunk is that of a block of it.
+BLOCK_ROWS = 1 << 16
+
 RowFunction = Callable[[NDArray[Any], Densities], NDArray[Any]]
 
 
@@ -66,6 +69,9 @@ def _of_block(fn: RowFunction, sent: Densities, missing: str, rows: NDArray[Any]
 
 
 def _of_chunk(sent: Densities, missing: str, chunk: Chunk) -> NDArray[np.float64]:
-    _check(chunk.rows, missing)
-    log_density = log_prob_norm(chunk.complete().rows, sent)
-    return np.array([log_density.sum(), len(log_density)])
+    total, n_rows = 0.0, 0
+    for rows, _ in chunk._replace(weights=None, omit=missing == "omit").blocks(BLOCK_ROWS):
+        assert_all_finite(rows, estimator_name="GaussianMixture", input_name="X")
+        total += float(log_prob_norm(rows, sent).sum())
+        n_rows += len(rows)
+    return np.array([total, n_rows])

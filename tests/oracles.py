@@ -46,3 +46,9 @@ def covariances(name, counts, scatter, reg_covar):
         return scatter.sum(axis=0) / counts.sum() + reg_covar * np.eye(n_features)
     variances = np.diagonal(scatter, axis1=1, axis2=2) / counts[:, None] + reg_covar
     return variances if name == "diag" else variances.mean(axis=1)
+
+
+def bits(statistics):
+    """Everything in some statistics, to the last bit."""
+    arrays = (statistics.effective_counts, statistics.first_moment, statistics.second_moment)
+    return b"".join(array.tobytes() for array in arrays), statistics.log_likelihood

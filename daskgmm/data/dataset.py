@@ -13,9 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from daskgmm.chunk import Chunk
-from daskgmm.data.passes import run_pass
+from daskgmm.data.passes import ready, run_pass
 from daskgmm.data.source import Collection, GraphSource, source_of, whole_rows
-from daskgmm.data.tree import Addable, TreeSum
+from daskgmm.data.tree import Addable, Partial, TreeSum
 from daskgmm.kernels.blas_threads import one_blas_thread
 
 Value = TypeVar("Value", bound=Addable)
@@ -57,12 +57,12 @@ class Dataset(ABC):
         """One pass: ``fn(chunk)`` of each chunk, in order."""
         return self.reduce(partial(_listed, fn))
 
-    def counted(self) -> "Dataset":
-        """The same rows with the length of every chunk known: one pass where it wasn't."""
-        return self
+    def prepared(self) -> tuple["Dataset", int]:
+        """The same rows, counted and ready for passes, and how many passes that took."""
+        return self, 0
 
     def complete_rows(self) -> "Dataset":
-        """The rows without a missing value."""
+        """The rows without a missing value: chunks that say which to leave out."""
         return CompleteRows(self)
 
 
@@ -87,7 +87,7 @@ class CompleteRows(Dataset):
 
 
 def _of_complete(fn: Callable[[Chunk], Value], chunk: Chunk) -> Value:
-    return fn(chunk.complete())
+    return fn(chunk._replace(omit=True))
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class InMemoryDataset(Dataset):
             for number, start in enumerate(range(0, max(len(self.rows), 1), self.chunk_rows)):
                 some = slice(start, start + self.chunk_rows)
                 weights = None if self.weights is None else self.weights[some]
-                tree.add(fn(Chunk(self.rows[some], weights, number, start)))
+                tree.add(Partial(number, 1, fn(Chunk(self.rows[some], weights, number, start))))
         return tree.total()
 
 
@@ -160,7 +160,7 @@ class DaskDataset(Dataset):
     @property
     def n_rows(self) -> int:
         if self.source.lengths is None:
-            raise ValueError("the rows are not counted yet: ask .counted() for a dataset")
+            raise ValueError("the rows are not counted yet: ask for .prepared()")
         return sum(self.source.lengths)
 
     def reduce(self, fn: Callable[[Chunk], Value]) -> Value:
@@ -171,11 +171,14 @@ class DaskDataset(Dataset):
         frame = isinstance(self.collection, dd.DataFrame)
         return self.collection._meta if frame else super().header
 
-    def counted(self) -> "DaskDataset":
-        if self.source.lengths is not None:
-            return self
-        lengths = tuple(self.map(_length))
-        return replace(self, source=replace(self.source, lengths=lengths))
+    def prepared(self) -> tuple["DaskDataset", int]:
+        source, n_passes = self.source, 0
+        if not source.is_ready:
+            source, n_passes = ready(source), 1
+        if source.lengths is None:
+            lengths = tuple(run_pass(partial(_listed, _length), source))
+            source, n_passes = replace(source, lengths=lengths), n_passes + 1
+        return replace(self, source=source), n_passes
 
 
 def _length(chunk: Chunk) -> int:

@@ -4,12 +4,18 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from daskgmm.chunk import Chunk
 from daskgmm.data.dataset import Dataset
 from daskgmm.model.expectation import Densities, assign
+
+SCHEMA = pa.schema({"label": pa.int32(), "probability": pa.float64(), "log_density": pa.float64()})
+
+# Rows that are labelled and written at a time: some 10 MiB beside a chunk of any size.
+ROW_GROUP = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -49,17 +55,14 @@ def write_labels(dataset: Dataset, densities: Densities, folder: Path) -> Writte
 
 
 def _write_part(chunk: Chunk, densities: Densities, folder: Path) -> Written:
-    labels, probability, log_density = assign(chunk.rows, densities)
     part = folder / f"part-{chunk.number:08d}.parquet"
     draft = folder / f".{part.stem}.draft"  # hidden: readers of the folder pass it over
-    table = pa.table(
-        {
-            "label": pa.array(labels, pa.int32()),
-            "probability": probability,
-            "log_density": log_density,
-        }
-    )
-    pq.write_table(table, draft)
+    written = Written(0, 0, 0.0)
+    with pq.ParquetWriter(draft, SCHEMA) as file:
+        for block in chunk.cut(ROW_GROUP):
+            labels, probability, log_density = assign(block.rows, densities)
+            file.write_table(pa.table([labels.astype(np.int32), probability, log_density], SCHEMA))
+            known = labels >= 0
+            written += Written(len(labels), int((~known).sum()), float(log_density[known].sum()))
     draft.replace(part)
-    known = labels >= 0
-    return Written(len(labels), int((~known).sum()), float(log_density[known].sum()))
+    return written

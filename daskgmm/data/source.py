@@ -1,6 +1,9 @@
 """A Dask collection as chunks that a task can visit one at a time."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import dask.array as da
@@ -9,14 +12,13 @@ import numpy as np
 import pandas as pd
 from dask.base import optimize
 from dask.core import flatten
-from dask.optimization import cull
-from distributed import futures_of
+from distributed import Client, Future, futures_of
 from numpy.typing import NDArray
 from pandas.api.types import is_extension_array_dtype as is_extension
 
+from daskgmm.data.graphs import Cut, Key, cut
 from daskgmm.errors import DataError
 
-Graph = dict[Any, Any]
 Collection = da.Array | dd.DataFrame
 
 
@@ -26,23 +28,45 @@ class GraphSource:
 
     Attributes
     ----------
-    graphs : one culled graph per chunk
-        They share their tasks, so a run of them pickles in few bytes per chunk.
-    keys : tuple
-        Of each chunk, in its graph: the key of its rows and, if any, of its weights.
+    cut : Cut
+        A part per chunk, whose keys are that of its rows and, if any, that of its weights.
+    futures : what is persisted on a cluster, by key
+    common : values of the keys of ``cut.common``, once they are computed
     n_features : int
+    dtype : of the rows
     lengths : rows per chunk, or None where the collection doesn't know
     columns : names of the features, or None
     """
 
-    graphs: tuple[Graph, ...]
-    keys: tuple[tuple[Any, ...], ...]
+    cut: Cut
+    futures: Mapping[Key, Future[Any]]
     n_features: int
+    dtype: np.dtype[Any]
     lengths: tuple[int, ...] | None
     columns: tuple[str, ...] | None
+    common: Mapping[Key, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self.cut.parts)
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """Number, in the whole data, of each chunk's first row; zeros where not known."""
+        return [0] * len(self) if self.lengths is None else [0, *accumulate(self.lengths)][:-1]
+
+    def needs(self, number: int) -> list[Key]:
+        """What a chunk's part needs from outside, in an order to compute it in."""
+        return list(self.cut.all_needs(self.cut.parts[number]))
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether nothing remains to be computed before the chunks can be visited."""
+        return len(self.common) == len(self.cut.common.keys)
+
+    def with_common(self, get: Callable[..., Any]) -> "GraphSource":
+        """The source with its common values, computed by a Dask scheduler's `get`."""
+        tasks, keys, _ = self.cut.common
+        return replace(self, common=dict(zip(keys, get(tasks, list(keys)), strict=True)))
 
 
 def source_of(collection: Collection, weights: da.Array | None = None) -> GraphSource:
@@ -51,20 +75,19 @@ def source_of(collection: Collection, weights: da.Array | None = None) -> GraphS
     An array cut along its columns is rechunked into whole rows. `weights`, one per row,
     must have the chunks of the rows.
     """
-    columns, lengths = None, None
+    columns, lengths, dtype = None, None, np.dtype(np.float64)
     if isinstance(collection, dd.DataFrame):
         columns = tuple(str(name) for name in collection.columns)
         check_numeric(collection)
         n_features = len(columns)
     else:
         collection = whole_rows(collection)
-        n_features = int(collection.shape[1])
+        n_features, dtype = int(collection.shape[1]), collection.dtype
         if not np.isnan(collection.chunks[0]).any():
             lengths = tuple(int(n) for n in collection.chunks[0])
     collections = (collection,) if weights is None else (collection, weights)
     optimized = [_optimized(each) for each in collections]
-    # Optimization drops persisted chunks, as their client would find them by key.
-    graph: Graph = {future.key: future for future in futures_of(collections)}
+    graph: dict[Key, Any] = {}
     for each in optimized:
         graph.update(each.__dask_graph__())
     keys_of_each = [list(flatten(each.__dask_keys__())) for each in optimized]
@@ -73,9 +96,20 @@ def source_of(collection: Collection, weights: da.Array | None = None) -> GraphS
             f"the sample weights have {len(keys_of_each[1])} chunks, the data "
             f"{len(keys_of_each[0])}: rechunk the weights like the rows"
         )
-    keys = tuple(zip(*keys_of_each, strict=True))
-    graphs = tuple(dict(cull(graph, list(of_chunk))[0]) for of_chunk in keys)
-    return GraphSource(graphs, keys, n_features, lengths, columns)
+    futures = _futures(collections, graph)
+    chunks = cut(graph, list(zip(*keys_of_each, strict=True)), outside=futures)
+    return GraphSource(chunks, futures, n_features, dtype, lengths, columns)
+
+
+def _futures(collections: tuple[Any, ...], graph: Mapping[Key, Any]) -> dict[Key, Future[Any]]:
+    """What the tasks of a graph expect to find on a cluster, by key."""
+    # Optimization drops persisted chunks: their client would find them by key.
+    futures = {future.key: future for future in futures_of(collections)}
+    # Nobody lists those that are arguments of tasks, as in from_delayed(client.map(...)).
+    needed = (key for task in graph.values() for key in getattr(task, "dependencies", ()))
+    for key in {key for key in needed if key not in graph and key not in futures}:
+        futures[key] = Future(key, Client.current())
+    return futures
 
 
 def _optimized(collection: Collection) -> Collection:
@@ -100,7 +134,8 @@ def whole_rows(array: da.Array) -> da.Array:
             "the Dask array does not know its number of columns: "
             "call .compute_chunk_sizes() on it first"
         )
-    return array.rechunk({1: -1}) if array.numblocks[1] > 1 else array
+    # A shuffle between workers has no chunk that could be made alone.
+    return array.rechunk({1: -1}, method="tasks") if array.numblocks[1] > 1 else array
 
 
 def check_numeric(frame: dd.DataFrame) -> None:

@@ -2,7 +2,8 @@
 
 import math
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from daskgmm.chunk import Chunk
 from daskgmm.data.dataset import Dataset
 from daskgmm.errors import DataError
 from daskgmm.kernels.moments import Array
+
+BLOCK_BYTES = 1 << 21
 
 
 @dataclass(frozen=True)
@@ -234,8 +237,13 @@ def take_survey(dataset: Dataset, *, seed: int, sample_size: int) -> tuple[Surve
     return dataset.reduce(partial(survey_chunk, seed=seed, aim=aim)), 2
 
 
-def survey_chunk(chunk: Chunk, *, seed: int, aim: "Aim") -> Survey:
-    """The survey of one chunk."""
+def survey_chunk(chunk: Chunk, *, seed: int, aim: Aim) -> Survey:
+    """The survey of one chunk, in blocks: what is held beside it is a few MiB."""
+    block_rows = max(BLOCK_BYTES // (8 * chunk.rows.shape[1]), 1)
+    return reduce(add, (_survey_block(block, seed, aim) for block in chunk.cut(block_rows)))
+
+
+def _survey_block(chunk: Chunk, seed: int, aim: Aim) -> Survey:
     rows = chunk.rows
     missing, infinite = np.isnan(rows), np.isinf(rows)
     incomplete = missing.any(axis=1)

@@ -1,12 +1,12 @@
 """One fixed binary tree of additions over chunk numbers.
 
-A range of chunks splits at the largest power of two inside it. Values are merged like the
-carries of a binary counter, so a sum needs O(log chunks) memory, and any run of chunks that
-starts at a multiple of its length can be summed elsewhere without moving a bit.
+A range of chunks splits at the largest power of two inside it. Sums of the two halves of an
+aligned range merge as soon as both are there, in whatever order they come, so neither who
+summed what nor when moves a bit; sums that come in order take O(log chunks) memory.
 """
 
 from collections.abc import Iterable
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, NamedTuple, Protocol, Self, TypeVar
 
 
 class Addable(Protocol):
@@ -18,28 +18,47 @@ class Addable(Protocol):
 Value = TypeVar("Value", bound=Addable)
 
 
+class Partial(NamedTuple, Generic[Value]):
+    """The sum over the chunks ``first`` to ``first + n_chunks``, an aligned range.
+
+    `n_chunks` is a power of two, `first` a multiple of it.
+    """
+
+    first: int
+    n_chunks: int
+    value: Value
+
+
 class TreeSum(Generic[Value]):
-    """A running sum of values in chunk order, merged as the fixed tree says."""
+    """A running sum of values by chunk number, merged as the fixed tree says."""
 
     def __init__(self) -> None:
-        self.partials: list[tuple[int, Value]] = []
-        """Sums not yet merged, as (number of chunks, sum), largest first."""
+        self._partials: dict[int, Partial[Value]] = {}
 
-    def add(self, value: Value, n_chunks: int = 1) -> None:
-        """Append the sum of the next `n_chunks` chunks, a power of two."""
-        while self.partials and self.partials[-1][0] == n_chunks:
-            value = self.partials.pop()[1] + value
+    @property
+    def partials(self) -> list[Partial[Value]]:
+        """Sums not yet merged, in the order of their chunks."""
+        return sorted(self._partials.values(), key=lambda partial: partial.first)
+
+    def add(self, partial: Partial[Value]) -> None:
+        """Take in the sum of an aligned range."""
+        first, n_chunks, value = partial
+        while (other := self._partials.get(first ^ n_chunks)) and other.n_chunks == n_chunks:
+            del self._partials[other.first]
+            value = other.value + value if other.first < first else value + other.value
+            first = min(first, other.first)
             n_chunks *= 2
-        self.partials.append((n_chunks, value))
+        self._partials[first] = Partial(first, n_chunks, value)
 
-    def extend(self, partials: Iterable[tuple[int, Value]]) -> None:
-        """Append another tree's partials."""
-        for n_chunks, value in partials:
-            self.add(value, n_chunks)
+    def extend(self, partials: Iterable[Partial[Value]]) -> None:
+        """Take in the sums of several."""
+        for partial in partials:
+            self.add(partial)
 
     def total(self) -> Value:
-        """The sum of everything added; there must be something."""
-        *rest, (_, total) = self.partials
-        for _, value in reversed(rest):
-            total = value + total
+        """The sum of everything added: all chunks from the first on, at least one."""
+        *rest, last = self.partials
+        total = last.value
+        for partial in reversed(rest):
+            total = partial.value + total
         return total

@@ -57,7 +57,8 @@ class Fit:
         Of the best candidate.
     survey : Survey
     n_passes : int
-        Readings of the data, the survey's included (and one to count rows, where needed).
+        Readings of the data, the survey's included (and those that count rows or
+        compute what all chunks need).
     """
 
     state: FitState
@@ -74,8 +75,7 @@ def fit_mixture(
     covariances of every candidate collapse.
     """
     began = perf_counter()
-    rows = dataset.counted()
-    counting = 0 if rows is dataset else 1
+    rows, n_preparing = dataset.prepared()
     survey, n_surveys = take_survey(
         rows,
         seed=_seed_beside(random),
@@ -102,7 +102,7 @@ def fit_mixture(
         states = [FitState(mixture) for mixture in mixtures]
     observer.on_start(states)
     states = em.run(states, rows, model, settings.rule, observer)
-    n_passes = counting + n_surveys + max(state.n_iter for state in states)
+    n_passes = n_preparing + n_surveys + max(state.n_iter for state in states)
     return Fit(best(states), survey, n_passes)
 
 

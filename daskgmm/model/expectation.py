@@ -25,23 +25,19 @@ class Densities:
 
 def e_step(chunk: Chunk, densities: Densities) -> SufficientStatistics:
     """The sufficient statistics of a chunk's rows, in blocks that stay in cache."""
-    rows, weights = chunk.rows, chunk.weights
-    if weights is not None and not weights.all():
-        # A row that counts nothing may be anywhere: even where its density underflows.
-        rows, weights = rows[weights > 0.0], weights[weights > 0.0]
     run = densities.kernel.run()
-    log_likelihood = 0.0
-    for start in range(0, len(rows), run.block_rows):
-        stop = start + run.block_rows
-        responsibilities = run.log_prob(rows[start:stop])
+    log_likelihood = total_weight = 0.0
+    for rows, weights in chunk.blocks(run.block_rows):
+        responsibilities = run.log_prob(rows)
         log_prob_norm = softmax(responsibilities)
         if weights is None:
             log_likelihood += float(log_prob_norm.sum())
-            run.add(responsibilities, None)
+            total_weight += len(rows)
         else:
-            log_likelihood += float(weights[start:stop] @ log_prob_norm)
-            responsibilities *= weights[start:stop]
-            run.add(responsibilities, weights[start:stop])
+            log_likelihood += float(weights @ log_prob_norm)
+            total_weight += float(weights.sum())
+            responsibilities *= weights
+        run.add(responsibilities, weights)
     moments = run.moments()
     return SufficientStatistics(
         family=densities.family,
@@ -50,7 +46,7 @@ def e_step(chunk: Chunk, densities: Densities) -> SufficientStatistics:
         first_moment=moments.first,
         second_moment=moments.second,
         log_likelihood=log_likelihood,
-        total_weight=float(len(rows) if weights is None else weights.sum()),
+        total_weight=total_weight,
     )
 
 

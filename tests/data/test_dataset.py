@@ -13,6 +13,10 @@ def _rows(chunk):
     return chunk.rows
 
 
+def _blocks(chunk):
+    return list(chunk.blocks(4))
+
+
 def _weights(chunk):
     return chunk.weights
 
@@ -43,12 +47,13 @@ def test_complete_rows_are_those_without_a_gap():
     rows = X.copy()
     rows[[0, 5, 39], [1, 2, 0]] = np.nan
     whole = np.delete(X, [0, 5, 39], axis=0)
-    weights = np.delete(np.arange(40.0), [0, 5, 39])
+    weights = np.delete(np.arange(1.0, 41.0), [0, 5, 39])
     for dataset in (
-        InMemoryDataset(rows, np.arange(40.0), chunk_rows=6),
-        DaskDataset.of(da.from_array(rows, chunks=(6, 3)), weights=da.arange(40.0, chunks=6)),
+        InMemoryDataset(rows, np.arange(1.0, 41.0), chunk_rows=6),
+        DaskDataset.of(da.from_array(rows, chunks=(6, 3)), weights=da.arange(1.0, 41.0, chunks=6)),
     ):
         complete = dataset.complete_rows()
         assert complete.n_features == 3
-        np.testing.assert_array_equal(np.vstack(complete.map(_rows)), whole)
-        np.testing.assert_array_equal(np.concatenate(complete.map(_weights)), weights)
+        blocks = [block for blocks in complete.map(_blocks) for block in blocks]
+        np.testing.assert_array_equal(np.vstack([rows for rows, _ in blocks]), whole)
+        np.testing.assert_array_equal(np.concatenate([each for _, each in blocks]), weights)

@@ -51,9 +51,10 @@ def test_unknown_lengths_are_counted():
     frame = dd.from_pandas(pd.DataFrame(X, columns=list("abc")), npartitions=4)
     dataset = DaskDataset.of(frame[frame.a > 0])
     assert dataset.source.lengths is None
-    counted = dataset.counted()
+    counted, n_passes = dataset.prepared()
+    assert n_passes == 1
     assert sum(counted.source.lengths) == (X[:, 0] > 0).sum()
-    assert counted.counted() is counted
+    assert counted.prepared() == (counted, 0)
     assert dataset.columns == ("a", "b", "c")
 
 

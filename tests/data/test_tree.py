@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daskgmm.data.tree import TreeSum
+from daskgmm.data.tree import Partial, TreeSum
 
 
 class Trace(str):
@@ -24,7 +24,7 @@ def specified(first, stop):
 def traced(numbers):
     tree = TreeSum()
     for number in numbers:
-        tree.add(Trace(number))
+        tree.add(Partial(number, 1, Trace(number)))
     return tree
 
 
@@ -33,19 +33,26 @@ def test_the_sum_is_the_specified_tree(n_chunks):
     assert traced(range(n_chunks)).total() == specified(0, n_chunks)
 
 
-@given(st.integers(1, 200), st.integers(0, 6))
-def test_aligned_runs_summed_elsewhere_give_the_same_tree(n_chunks, level):
-    length = 1 << level
+@given(st.permutations(range(37)))
+def test_the_order_of_arrival_moves_nothing(numbers):
+    assert traced(numbers).total() == specified(0, 37)
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=80), st.randoms())
+def test_any_sharing_out_moves_nothing(owners, random):
+    # Each chunk is summed by one of four, in chunk order; their sums come in any order.
+    shares = [traced(i for i, o in enumerate(owners) if o == owner) for owner in range(4)]
+    partials = [partial for share in shares for partial in share.partials]
+    random.shuffle(partials)
     tree = TreeSum()
-    for first in range(0, n_chunks, length):
-        tree.extend(traced(range(first, min(first + length, n_chunks))).partials)
-    assert tree.total() == specified(0, n_chunks)
+    tree.extend(partials)
+    assert tree.total() == specified(0, len(owners))
 
 
 @given(st.integers(1, 10_000))
 def test_few_partial_sums_are_held(n_chunks):
     tree = TreeSum()
-    for _ in range(n_chunks):
-        tree.add(1)
+    for number in range(n_chunks):
+        tree.add(Partial(number, 1, 1))
         assert len(tree.partials) <= 14
     assert tree.total() == n_chunks

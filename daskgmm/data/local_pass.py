@@ -1,0 +1,68 @@
+"""A pass on one of Dask's local schedulers: one thread, threads, or processes."""
+
+from collections.abc import Callable, Generator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import cache, partial
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import dask
+from dask.multiprocessing import get as get_on_processes
+from dask.multiprocessing import get_context, initialize_worker_process
+from dask.system import CPU_COUNT
+
+from daskgmm.chunk import Chunk
+from daskgmm.data.shards import Partials, Shard, cut_into_shards, visit, weights_of
+from daskgmm.data.source import GraphSource
+from daskgmm.data.tree import Addable, TreeSum
+from daskgmm.errors import DataError
+
+Value = TypeVar("Value", bound=Addable)
+
+
+def n_threads() -> int:
+    """Threads, or processes, that a local scheduler uses."""
+    return int(dask.config.get("num_workers", None) or CPU_COUNT)
+
+
+def on_this_machine(
+    get: Callable[..., Any], fn: Callable[[Chunk], Value], source: GraphSource
+) -> Generator[Partials[Value] | DataError]:
+    """Visit every chunk once with a local scheduler's `get`; yields sums of aligned ranges."""
+    pass_id = uuid4().hex
+    runs = cut_into_shards(weights_of(source), n_threads())
+    graph: dict[Any, Any] = {}
+    for i, run in enumerate(runs):
+        visited, merged = (f"gmm-pass-{pass_id}", i), (f"gmm-sum-{pass_id}", i)
+        graph[visited] = (partial(visit, fn, Shard(source, run), ()),)
+        # A chain, so that the sums of a few shards are held at a time.
+        graph[merged] = (_merged, (f"gmm-sum-{pass_id}", i - 1), visited) if i else visited
+    options: dict[str, Any] = {}
+    if get is get_on_processes and not dask.config.get("pool", None):
+        options = {"pool": _processes(n_threads()), "chunksize": 1}
+    try:
+        yield get(graph, (f"gmm-sum-{pass_id}", len(runs) - 1), **options)
+    except BrokenProcessPool as error:
+        _processes.cache_clear()
+        raise DataError(
+            "a process died in the middle of a pass: most often a chunk needs more memory than "
+            "there is; use smaller chunks or fewer processes"
+        ) from error
+
+
+@cache
+def _processes(n: int) -> ProcessPoolExecutor:
+    """Processes that outlive a pass: starting them takes longer than most passes."""
+    return ProcessPoolExecutor(n, get_context(), initializer=initialize_worker_process)
+
+
+def _merged(
+    first: Partials[Value] | DataError, second: Partials[Value] | DataError
+) -> Partials[Value] | DataError:
+    tree: TreeSum[Value] = TreeSum()
+    for partials in (first, second):
+        if isinstance(partials, DataError):
+            return partials
+        tree.extend(partials)
+    return tree.partials

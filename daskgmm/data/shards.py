@@ -1,0 +1,137 @@
+"""A shard: the chunks that one task visits, one in memory at a time."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daskgmm.chunk import Chunk
+from daskgmm.data.graphs import Key
+from daskgmm.data.source import GraphSource, as_rows, as_weights
+from daskgmm.data.tree import Addable, Partial, TreeSum
+from daskgmm.errors import DataError
+from daskgmm.kernels.blas_threads import one_blas_thread
+
+Value = TypeVar("Value", bound=Addable)
+Partials = list[Partial[Value]]
+
+# Shares of what one thread has to do in a pass: of what is left, that a shard may be, and of
+# the whole, that it need not fall below. Large shards first and small ones last keep the tasks
+# few and let all threads end together (guided self-scheduling, Polychronopoulos & Kuck 1987).
+LARGEST, SMALLEST = 1 / 4, 1 / 16
+
+# What it costs to visit a chunk at all, as bytes that could be worked on in that time.
+CHUNK_COST = 1 << 16
+
+
+class Shard:
+    """Some chunks of a source as a task receives them: opaque to Dask.
+
+    Attributes
+    ----------
+    numbers : of the chunks, ascending
+    persisted : keys of the values that the task is given from the cluster's memory
+    """
+
+    def __init__(self, source: GraphSource, numbers: Sequence[int]) -> None:
+        self.numbers = numbers
+        self.n_features = source.n_features
+        self.lengths = source.lengths and [source.lengths[i] for i in numbers]
+        self.starts = [source.starts[i] for i in numbers]
+        self._parts = [source.cut.parts[i] for i in numbers]
+        self._needs = [source.needs(i) for i in numbers]
+        used = {key: i for i, needs in enumerate(self._needs) for key in needs}
+        self.persisted = [key for key in used if key in source.futures]
+        self._common = {key: source.common[key] for key in used if key in source.common}
+        self._shared = {key: source.cut.shared[key] for key in used if key in source.cut.shared}
+        self._last_used: dict[int, list[Key]] = {}
+        for key in self._shared:
+            self._last_used.setdefault(used[key], []).append(key)
+
+    def chunks(self, held: Sequence[Any]) -> Iterator[Chunk]:
+        """The chunks, one by one; DataError at one that is not what the source said.
+
+        `held` are the values of `persisted`.
+        """
+        values: dict[Key, Any] = {**self._common, **dict(zip(self.persisted, held, strict=True))}
+        for i in range(len(self._parts)):
+            yield self._read(i, values)
+            for key in self._last_used.get(i, ()):
+                del values[key]
+
+    def _read(self, i: int, values: dict[Key, Any]) -> Chunk:
+        number, start = self.numbers[i], self.starts[i]
+        for key in self._needs[i]:
+            if key not in values:
+                (values[key],) = self._shared[key].compute(values)
+        block, *weights = self._parts[i].compute(values)
+        rows = as_rows(block, number, self.n_features)
+        if self.lengths and len(rows) != self.lengths[i]:
+            raise DataError(
+                f"chunk {number} has {len(rows)} rows where its Dask array says "
+                f"{self.lengths[i]}: the data changed, or the array's chunks are wrong"
+            )
+        if not weights:
+            return Chunk(rows, None, number, start)
+        return Chunk(rows, as_weights(weights[0], number, len(rows)), number, start)
+
+
+def visit(
+    fn: Callable[[Chunk], Value], shard: Shard, held: Sequence[Any]
+) -> Partials[Value] | DataError:
+    """Apply `fn` to each chunk of a shard and return the partial sums of the fixed tree.
+
+    Rows that can't be used are a value too: raised here, a cluster would print them as a
+    failure of the worker's.
+    """
+    tree: TreeSum[Value] = TreeSum()
+    with one_blas_thread():
+        chunks = shard.chunks(held)
+        while True:
+            try:
+                chunk = next(chunks, None)
+            except DataError as error:
+                return error
+            if chunk is None:
+                return tree.partials
+            tree.add(Partial(chunk.number, 1, fn(chunk)))
+            del chunk  # before the next is loaded
+
+
+def weights_of(source: GraphSource) -> NDArray[np.float64]:
+    """What each chunk is expected to cost, as bytes; equal where lengths are not known."""
+    rows = np.ones(len(source)) if source.lengths is None else np.array(source.lengths)
+    return rows * float(source.n_features * source.dtype.itemsize) + CHUNK_COST
+
+
+def cut_into_shards(
+    weights: NDArray[np.float64], n_threads: int, most: float = np.inf
+) -> list[range]:
+    """Runs of chunks for the tasks of a pass: aligned ranges of the tree, heavy ones first.
+
+    Parameters
+    ----------
+    weights : (n_chunks,) array
+        Of each chunk; zero for one that is not to be visited.
+    n_threads : int
+    most : float
+        What a shard of several chunks may weigh.
+    """
+    upto = np.concatenate([[0.0], np.cumsum(weights)])
+    share = upto[-1] / n_threads
+
+    def cut(run: range) -> Iterator[range]:
+        weight = upto[run.stop] - upto[run.start]
+        left = (upto[-1] - upto[run.start]) / n_threads
+        if weight <= min(max(LARGEST * left, SMALLEST * share), most) or len(run) == 1:
+            if weight:
+                yield run
+            return
+        middle = run.start + (1 << (len(run) - 1).bit_length() - 1)
+        yield from cut(range(run.start, middle))
+        yield from cut(range(middle, run.stop))
+
+    runs = cut(range(len(weights)))
+    # A chunk too heavy for its place must not come last.
+    return sorted(runs, key=lambda run: min(upto[run.start] - upto[run.stop], -LARGEST * share))

@@ -1,0 +1,50 @@
+"""Rows with weights, one E-step, and what the plain loop makes of them."""
+
+from functools import partial
+
+import dask.array as da
+import numpy as np
+import pytest
+from oracles import bits
+from strategies import clusters, mixture
+
+from daskgmm.data.dataset import DaskDataset, InMemoryDataset
+from daskgmm.model.expectation import e_step
+from daskgmm.model.likelihood import densities
+
+N_ROWS, CHUNK = 1000, 27  # 38 chunks, the last of them ragged
+
+
+@pytest.fixture
+def rows():
+    return clusters(N_ROWS)
+
+
+@pytest.fixture
+def weights():
+    return np.random.default_rng(0).gamma(1.0, size=N_ROWS)
+
+
+@pytest.fixture
+def lazy_rows(rows):
+    return da.from_array(rows, chunks=(CHUNK, 3))
+
+
+@pytest.fixture
+def lazy_weights(weights):
+    return da.from_array(weights, chunks=CHUNK)
+
+
+@pytest.fixture
+def dataset(lazy_rows, lazy_weights):
+    return DaskDataset.of(lazy_rows, weights=lazy_weights)
+
+
+@pytest.fixture
+def step(family_name):
+    return partial(e_step, densities=densities(mixture(family_name)))
+
+
+@pytest.fixture
+def specified(rows, weights, step):
+    return bits(InMemoryDataset(rows, weights, chunk_rows=CHUNK).reduce(step))

@@ -1,0 +1,332 @@
+import os
+import signal
+import threading
+import time
+import warnings
+from functools import partial
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+from distributed import Client, LocalCluster, SchedulerPlugin, get_worker, wait
+from oracles import bits
+from strategies import FAMILY_NAMES, mixture
+
+from daskgmm.data.dataset import DaskDataset, InMemoryDataset
+from daskgmm.data.shards import cut_into_shards, weights_of
+from daskgmm.errors import DataError
+from daskgmm.model.expectation import e_step
+from daskgmm.model.likelihood import densities
+
+
+def local_cluster(n_workers):
+    return LocalCluster(
+        n_workers=n_workers, threads_per_worker=1, dashboard_address=":0", memory_limit=0
+    )
+
+
+def steps():
+    return {name: partial(e_step, densities=densities(mixture(name))) for name in FAMILY_NAMES}
+
+
+@pytest.mark.parametrize("n_workers", [1, 2, 4])
+def test_any_number_of_workers_gives_the_plain_loops_bits(n_workers, rows, weights, dataset):
+    plain = InMemoryDataset(rows, weights, chunk_rows=27)
+    with local_cluster(n_workers) as local, Client(local) as client:
+        persisted = DaskDataset.of(
+            client.persist(da.from_array(rows, chunks=(27, 3))),
+            weights=client.persist(da.from_array(weights, chunks=27)),
+        )
+        for step in steps().values():
+            specified = bits(plain.reduce(step))
+            assert bits(dataset.reduce(step)) == specified
+            assert bits(persisted.reduce(step)) == specified
+
+
+def _slow(chunk, step):
+    time.sleep(0.02)
+    return step(chunk)
+
+
+@pytest.mark.parametrize("residence", ["lazy", "persisted"])
+def test_a_killed_worker_changes_no_bit(rows, weights, lazy_rows, lazy_weights, residence):
+    plain = InMemoryDataset(rows, weights, chunk_rows=27)
+    with local_cluster(2) as local, Client(local) as client:
+        if residence == "persisted":
+            lazy_rows, lazy_weights = client.persist([lazy_rows, lazy_weights])
+        dataset = DaskDataset.of(lazy_rows, weights=lazy_weights)
+        for step in steps().values():
+            if residence == "persisted":
+                wait(lazy_rows)
+            victim = next(iter(client.run(os.getpid).values()))
+            killer = threading.Timer(0.2, os.kill, (victim, 9))
+            killer.start()
+            assert bits(dataset.reduce(partial(_slow, step=step))) == bits(plain.reduce(step))
+            killer.join()
+            client.wait_for_workers(2)
+            assert victim not in client.run(os.getpid).values()
+
+
+def test_tasks_are_a_few_per_thread_and_none_remain(client):
+    dataset = DaskDataset.of(da.ones((3000, 2), chunks=(1, 2)))
+    client.run_on_scheduler(_watch)
+    try:
+        for _ in range(2):
+            assert dataset.reduce(_rows) == 3000
+        shards = len(cut_into_shards(weights_of(dataset.source), 2))
+        assert shards <= 2 * 16
+        assert client.run_on_scheduler(_seen) == 2 * (shards + 1)  # and what they are told
+    finally:
+        client.run_on_scheduler(_unwatch)
+    assert not left_on(client)
+
+
+def left_on(client):
+    """Tasks that a scheduler still knows after a while."""
+    deadline = time.time() + 10
+    while (left := client.run_on_scheduler(_tasks)) and time.time() < deadline:
+        time.sleep(0.05)
+    return left
+
+
+class _Keys(SchedulerPlugin):
+    """The keys that a scheduler has seen."""
+
+    name = "keys"
+
+    def __init__(self):
+        self.keys = set()
+
+    def transition(self, key, *_, **__):
+        self.keys.add(key)
+
+
+def _watch(dask_scheduler=None):
+    dask_scheduler.add_plugin(_Keys())
+
+
+def _seen(dask_scheduler=None):
+    return len(dask_scheduler.plugins["keys"].keys)
+
+
+def _unwatch(dask_scheduler=None):
+    dask_scheduler.remove_plugin(name="keys")
+
+
+def _tasks(dask_scheduler=None):
+    return [str(key) for key in dask_scheduler.tasks]
+
+
+def _known(dask_scheduler=None):
+    return len(dask_scheduler.task_prefixes), len(dask_scheduler.task_groups)
+
+
+def _rows(chunk):
+    return len(chunk.rows)
+
+
+def test_many_passes_leave_what_one_leaves(client):
+    dataset = DaskDataset.of(da.ones((100, 2), chunks=(1, 2)))
+    dataset.reduce(_rows)
+    left_on(client)
+    before = client.run_on_scheduler(_known)
+    for _ in range(30):
+        dataset.reduce(_rows)
+    left_on(client)
+    assert client.run_on_scheduler(_known) == before
+
+
+@pytest.mark.parametrize("weighed", [False, True])
+def test_persisted_chunks_do_not_travel(client, weighed):
+    rows = da.random.default_rng(0).random((4000, 100), chunks=(50, 100))  # 80 chunks of 40 kB
+    weights = da.ones(4000, chunks=50) if weighed else None
+    rows = client.persist(rows)
+    wait(rows)
+    assert all(client.run(_n_held).values())
+    dataset = DaskDataset.of(rows * 2.0, weights=weights)
+    client.run(_forget_transfers)
+    for _ in range(3):
+        assert dataset.reduce(_rows) == 4000
+    for log in client.run(_transfers).values():
+        for transfer in log:
+            travelled = [key for key in transfer["keys"] if "gmm-parameters" not in str(key)]
+            assert not travelled
+
+
+def _n_held(dask_worker=None):
+    return len(dask_worker.data)
+
+
+def _forget_transfers(dask_worker=None):
+    dask_worker.transfer_incoming_log.clear()
+
+
+def _transfers(dask_worker=None):
+    return list(dask_worker.transfer_incoming_log)
+
+
+def test_persisted_chunks_are_visited_in_few_tasks_that_fit(client):
+    rows = client.persist(da.ones((3000, 2), chunks=(1, 2)))
+    wait(rows)
+    dataset = DaskDataset.of(rows)
+    client.run_on_scheduler(_watch)
+    try:
+        dataset.reduce(_rows)
+        assert client.run_on_scheduler(_seen) <= 2 * 20 + 1
+    finally:
+        client.run_on_scheduler(_unwatch)
+
+
+def test_persisted_chunks_that_are_spilled_are_visited_a_few_at_a_time(tmp_path):
+    # 24 chunks of 32 MiB, four times what a shard may hold of a worker of 800 MiB.
+    rows = da.random.default_rng(0).random((24 * 4096, 1024), chunks=(4096, 1024))
+    with (
+        LocalCluster(
+            n_workers=1,
+            threads_per_worker=1,
+            dashboard_address=":0",
+            memory_limit="800 MiB",
+            local_directory=str(tmp_path),
+        ) as local,
+        Client(local) as client,
+    ):
+        persisted = client.persist(rows)
+        wait(persisted)
+        assert DaskDataset.of(persisted).reduce(_rows) == 24 * 4096
+
+
+def _nap(chunk):
+    """As long as the rows are many; on the first worker twice as long."""
+    time.sleep(2e-6 * len(chunk.rows) * (1 + (get_worker().name == 0)))
+    return len(chunk.rows)
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [
+        [5_000] * 200,
+        list(np.random.default_rng(0).integers(0, 10_000, 200)),
+        [500] * 400 + [50_000] * 16,
+    ],
+    ids=["even", "uneven", "heavy at the end"],
+)
+def test_a_worker_of_half_the_speed_is_given_half_the_work(client, lengths):
+    lengths = tuple(int(n) for n in lengths)
+    dataset = DaskDataset.of(da.ones((sum(lengths), 2), chunks=(lengths, 2)))
+    rows = sum(dataset.map(_nap_counted), start=np.zeros(2))
+    assert rows.sum() == sum(lengths)
+    seconds = rows * [4e-6, 2e-6]  # that each of the two was busy
+    assert seconds.max() < 1.3 * (2e-6 * sum(lengths) / 1.5)
+
+
+def _nap_counted(chunk):
+    n = _nap(chunk)
+    return np.array([n, 0.0] if get_worker().name == 0 else [0.0, n])
+
+
+class Large:
+    """32 MB that a pass is told; counts how often a process unpickled it."""
+
+    def __init__(self):
+        self.numbers = np.zeros(4_000_000)
+
+    def __call__(self, chunk):
+        return self.numbers[0] + len(chunk.rows)
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        os.environ["DASKGMM_TEST_UNPICKLED"] = str(_unpickled() + 1)
+
+
+def _unpickled():
+    return int(os.environ.get("DASKGMM_TEST_UNPICKLED", "0"))
+
+
+def test_what_a_pass_is_told_travels_once_per_worker(client):
+    dataset = DaskDataset.of(da.ones((3000, 2), chunks=(1, 2)))
+    dataset.reduce(_rows)
+    before = client.run(_unpickled)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # distributed's "large graph"
+        assert dataset.reduce(Large()) == 3000
+    travelled = {w: n - before[w] for w, n in client.run(_unpickled).items()}
+    assert all(n <= 2 for n in travelled.values())  # to run the task that holds it, and as a value
+    assert sum(travelled.values()) <= 3
+
+
+def test_a_cancelled_pass_leaves_no_task(client):
+    dataset = DaskDataset.of(da.ones((200, 2), chunks=(1, 2)))
+    timer = threading.Timer(0.5, _interrupt)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        dataset.reduce(_sleepy)
+    assert not left_on(client)
+    assert dataset.reduce(_rows) == 200
+
+
+def _interrupt():
+    signal.raise_signal(signal.SIGINT)
+
+
+def _sleepy(chunk):
+    time.sleep(0.05)
+    return 1
+
+
+def test_an_error_in_a_task_reaches_the_caller_and_leaves_no_task(client):
+    dataset = DaskDataset.of(da.ones((100, 2), chunks=(1, 2)))
+    with pytest.raises(ZeroDivisionError):
+        dataset.reduce(_fails)
+    assert not left_on(client)
+    assert dataset.reduce(_rows) == 100
+
+
+def _fails(chunk):
+    return 1 // (50 - chunk.number) if chunk.number >= 50 else 0
+
+
+def test_workers_that_die_of_their_chunks_are_said():
+    array = da.ones((40, 2), chunks=(1, 2)).map_blocks(_deadly, meta=np.empty((0, 2)))
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        local_cluster(1) as local,
+        Client(local),
+        pytest.raises(DataError, match=r"workers died .* with chunks \d+ to \d+"),
+    ):
+        DaskDataset.of(array).reduce(_rows)
+
+
+def _deadly(block, block_id=None):
+    if block_id[0] == 17:
+        os.kill(os.getpid(), 9)
+    return block
+
+
+def test_scattered_chunks_lost_with_their_worker_are_said(rows):
+    with local_cluster(2) as local, Client(local) as client:
+        holder, _ = client.nthreads()
+        (future,) = client.scatter([rows], workers=[holder])
+        lazy = da.from_delayed(dask.delayed(_identity)(future), rows.shape, rows.dtype)
+        array = da.concatenate([da.from_array(rows, chunks=(100, 3)), lazy])
+        dataset = DaskDataset.of(array)
+        assert dataset.reduce(_rows) == 2000
+        os.kill(client.run(os.getpid, workers=[holder])[holder], 9)
+        with pytest.raises(DataError, match="the cluster lost what a pass was working on"):
+            dataset.reduce(_rows)
+
+
+def _identity(block):
+    return block
+
+
+def test_a_persisted_array_and_its_mean(client, rows):
+    persisted = client.persist(da.from_array(rows, chunks=(27, 3)))
+    dataset, n_passes = DaskDataset.of(persisted - persisted.mean(axis=0)).prepared()
+    assert n_passes == 1
+    found = np.concatenate(dataset.map(_values))
+    np.testing.assert_allclose(found, rows - rows.mean(axis=0), atol=1e-12)
+
+
+def _values(chunk):
+    return chunk.rows

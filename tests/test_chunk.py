@@ -1,0 +1,42 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daskgmm.chunk import Chunk
+
+ROWS = np.arange(60.0).reshape(20, 3)
+WEIGHTS = np.arange(1.0, 21.0)
+
+
+@given(st.integers(1, 30), st.sets(st.integers(0, 19)), st.sets(st.integers(0, 19)), st.booleans())
+def test_blocks_hold_the_rows_that_count(n_rows, weightless, incomplete, omit):
+    rows, weights = ROWS.copy(), WEIGHTS.copy()
+    rows[list(incomplete), 1] = np.nan
+    weights[list(weightless)] = 0.0
+    left_out = weightless | (incomplete if omit else set())
+    blocks = list(Chunk(rows, weights, 0, 0, omit).blocks(n_rows))
+    assert all(0 < len(block) <= n_rows for block, _ in blocks)
+    expected = np.delete(np.arange(20), list(left_out))
+    found = [block for block, _ in blocks] or [np.empty((0, 3))]
+    np.testing.assert_array_equal(np.vstack(found), rows[expected])
+    found = [each for _, each in blocks] or [np.empty(0)]
+    np.testing.assert_array_equal(np.concatenate(found), weights[expected])
+
+
+def test_blocks_of_rows_that_all_count_are_views():
+    for block, weights in Chunk(ROWS, WEIGHTS, 0, 0, omit=True).blocks(7):
+        assert block.base is not None
+        assert np.shares_memory(weights, WEIGHTS)
+
+
+@given(st.integers(1, 30))
+def test_pieces_know_where_they_stand(n_rows):
+    pieces = list(Chunk(ROWS, None, 4, 100).cut(n_rows))
+    assert [piece.start for piece in pieces] == list(range(100, 120, n_rows))
+    np.testing.assert_array_equal(np.vstack([piece.rows for piece in pieces]), ROWS)
+
+
+def test_an_empty_chunk_is_one_empty_piece_and_no_block():
+    empty = Chunk(ROWS[:0], None, 0, 0)
+    assert [len(piece.rows) for piece in empty.cut(5)] == [0]
+    assert not list(empty.blocks(5))
