@@ -1,36 +1,33 @@
 """The mixtures as scikit-learn estimators, on NumPy arrays and on Dask collections."""
 
 import warnings
+from contextlib import nullcontext
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
-import dask.array as da
-import dask.dataframe as dd
 import numpy as np
+from distributed import Client
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metadata_routing import UNUSED
-from sklearn.utils.validation import check_is_fitted, validate_data
 
-from daskgmm.data.dataset import DaskDataset, Dataset, InMemoryDataset
+from daskgmm.data.machines import Machines
+from daskgmm.data.passes import machines
 from daskgmm.fit.convergence import AbsoluteChange
 from daskgmm.fit.driver import Settings, fit_mixture
 from daskgmm.fit.given import checked
 from daskgmm.fit.initialization import METHODS
-from daskgmm.fit.observers import NullObserver, Observer, PrintingObserver
+from daskgmm.fit.observers import Observer, observer_of
+from daskgmm.fit.plan import Plan, plan_fit
 from daskgmm.fit.state import FitState, Outcome
-from daskgmm.model import expectation
+from daskgmm.fitted import FittedMixture, Rows
 from daskgmm.model.covariance import FAMILIES
-from daskgmm.model.mixture import Mixture
-from daskgmm.prediction import RowFunction, of_rows, total_log_density
-
-Rows = ArrayLike | da.Array | dd.DataFrame | Dataset
 
 
-class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
+class GaussianMixture(FittedMixture):
     """Gaussian mixture fitted by expectation-maximization, on data of any size.
 
     A drop-in for :class:`sklearn.mixture.GaussianMixture`. NumPy arrays and pandas
@@ -126,8 +123,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         "verbose": ["verbose"],
         "verbose_interval": [Interval(Integral, 1, None, closed="left")],
     }
-    # Who watches a fit is no metadata of its rows.
-    __metadata_request__fit: ClassVar[dict[str, str]] = {"observer": UNUSED}
+    # Who watches a fit, and where it runs, is no metadata of its rows.
+    __metadata_request__fit: ClassVar[dict[str, str]] = {"observer": UNUSED, "client": UNUSED}
 
     def __init__(
         self,
@@ -162,7 +159,14 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self.verbose = verbose
         self.verbose_interval = verbose_interval
 
-    def fit(self, X: Rows, y: None = None, *, observer: Observer | None = None) -> Self:
+    def fit(
+        self,
+        X: Rows,
+        y: None = None,
+        *,
+        observer: Observer | None = None,
+        client: Client | None = None,
+    ) -> Self:
         """Fit the mixture to the rows of X.
 
         Parameters
@@ -171,6 +175,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         y : ignored
         observer : Observer, optional
             Told of the survey and of each pass, in this process.
+        client : distributed.Client, optional
+            Of the cluster that visits Dask collections; default where Dask would compute.
 
         Returns
         -------
@@ -180,22 +186,18 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         ------
         ValueError
             For parameters or rows that cannot be used, in scikit-learn's words, and where
-            the covariances of all starts collapse.
+            the covariances of all starts collapse; before anything is read, where a chunk
+            does not fit the memory of a worker.
         """
         self.check_parameters()
-        dataset = self._dataset(X, reset=True)
         if observer is None:
-            observer = (
-                PrintingObserver(self.verbose, self.verbose_interval)
-                if self.verbose
-                else NullObserver()
-            )
-        fit = fit_mixture(
-            dataset,
-            self._settings(dataset.n_features),
-            check_random_state(self.random_state),
-            observer,
-        )
+            observer = observer_of(self.verbose, self.verbose_interval)
+        with client.as_current() if client else nullcontext():
+            dataset = self._dataset(X, reset=True)
+            settings = self._settings(dataset.n_features)
+            if not dataset.layout.is_resident:
+                plan_fit(dataset, settings, machines()).raise_for_memory()
+            fit = fit_mixture(dataset, settings, check_random_state(self.random_state), observer)
         self._keep(fit.state, np.float32 if fit.survey.dtype == np.float32 else np.float64)
         self.n_passes_ = fit.n_passes
         if not self.converged_ and self.max_iter > 0:
@@ -207,6 +209,19 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
             )
         return self
 
+    def plan(self, X: Rows, *, where: Machines | None = None) -> Plan:
+        """What `fit(X)` would read and hold; reads nothing and changes nothing.
+
+        Parameters
+        ----------
+        X : as for `fit`
+        where : Machines, optional
+            Default the client or scheduler that would run it now.
+        """
+        self.check_parameters()
+        dataset = clone(self)._dataset(X, reset=True)
+        return plan_fit(dataset, self._settings(dataset.n_features), where or machines())
+
     def check_parameters(self) -> None:
         """Raise scikit-learn's InvalidParameterError, a ValueError, for a value that can't be."""
         self._validate_params()
@@ -214,85 +229,6 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
     def fit_predict(self, X: Rows, y: None = None) -> Any:
         """Fit, then label the same rows: `fit(X).predict(X)`."""
         return self.fit(X).predict(X)
-
-    def predict(self, X: Rows) -> Any:
-        """Most probable component of each row, int64 of shape (n_samples,)."""
-        return self._of_rows(X, expectation.labels, None, "label")
-
-    def predict_proba(self, X: Rows) -> Any:
-        """Posterior probability of each component, (n_samples, n_components)."""
-        width = len(self._fitted().weights_)
-        return self._of_rows(X, expectation.responsibilities, width, "probability")
-
-    def score_samples(self, X: Rows) -> Any:
-        """Log-density of each row in nats, (n_samples,)."""
-        return self._of_rows(X, expectation.log_prob_norm, None, "log_density")
-
-    def score(self, X: Rows, y: None = None) -> float:
-        """Mean log-density of the rows in nats; reads Dask collections once."""
-        total, n_samples = self._total_log_density(X)
-        return total / n_samples
-
-    def aic(self, X: Rows) -> float:
-        """Akaike information criterion on X, lower is better; reads X once."""
-        total, _ = self._total_log_density(X)
-        return -2.0 * total + 2.0 * self._n_parameters()
-
-    def bic(self, X: Rows) -> float:
-        """Bayesian information criterion on X, lower is better; reads X once."""
-        total, n_samples = self._total_log_density(X)
-        return -2.0 * total + self._n_parameters() * float(np.log(n_samples))
-
-    def sample(self, n_samples: int = 1) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """Draw rows from the fitted mixture.
-
-        Returns
-        -------
-        X : array of shape (n_samples, n_features)
-            Grouped by component.
-        y : int64 array of shape (n_samples,)
-            The component of each row.
-        """
-        self._fitted()
-        if n_samples < 1:
-            raise ValueError(
-                f"Invalid value for 'n_samples': {n_samples} . The sampling requires at "
-                "least one sample."
-            )
-        return self.mixture_.sample(n_samples, check_random_state(self.random_state))
-
-    @property
-    def mixture_(self) -> Mixture:
-        """The fitted mixture as a value, in float64."""
-        arrays = (self.weights_, self.means_, self.covariances_, self.precisions_cholesky_)
-        return Mixture(
-            FAMILIES[self.covariance_type], *(np.asarray(each, np.float64) for each in arrays)
-        )
-
-    def _fitted(self) -> Self:
-        check_is_fitted(self)
-        return self
-
-    def _n_parameters(self) -> int:
-        """Free parameters of the fitted mixture (scikit-learn's tests know it by this name)."""
-        return self.mixture_.n_parameters
-
-    def _dataset(self, X: Rows, *, reset: bool) -> Dataset:
-        """Anything that holds rows, as a dataset; checks and records names and width."""
-        if isinstance(X, da.Array | dd.DataFrame):
-            X = DaskDataset.of(X)
-        if isinstance(X, Dataset):
-            # Names and width can be checked without a row.
-            validate_data(self, X.header, skip_check_array=True, reset=reset)
-            return X
-        rows = validate_data(
-            self,
-            X,
-            dtype=[np.float64, np.float32],
-            ensure_min_samples=2 if reset else 1,
-            reset=reset,
-        )
-        return InMemoryDataset(rows)
 
     def _settings(self, n_features: int) -> Settings:
         resumed = None
@@ -335,13 +271,3 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self.n_iter_ = state.n_iter
         self.lower_bound_ = state.lower_bound
         self.lower_bounds_ = list(state.lower_bounds)
-
-    def _of_rows(self, X: Rows, fn: RowFunction, width: int | None, name: str) -> Any:
-        """A row-wise result: at once for arrays in memory, lazy for Dask collections."""
-        dataset = self._fitted()._dataset(X, reset=False)
-        return of_rows(fn, dataset, self.mixture_, width=width, name=name)
-
-    def _total_log_density(self, X: Rows) -> tuple[float, int]:
-        """Sum of the log-densities over the rows, and how many rows there are."""
-        dataset = self._fitted()._dataset(X, reset=False)
-        return total_log_density(dataset, self.mixture_)

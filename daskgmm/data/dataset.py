@@ -14,12 +14,54 @@ from numpy.typing import NDArray
 
 from daskgmm.chunk import Chunk
 from daskgmm.data.passes import ready, run_pass
+from daskgmm.data.shards import cut_into_shards, weights_of
 from daskgmm.data.source import Collection, GraphSource, source_of, whole_rows
 from daskgmm.data.tree import Addable, Partial, TreeSum
 from daskgmm.kernels.blas_threads import one_blas_thread
 
 Value = TypeVar("Value", bound=Addable)
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The shape of a dataset, as far as it is known without reading it.
+
+    Attributes
+    ----------
+    n_chunks, n_features : int
+    dtype : of the rows where they are
+    lengths : rows per chunk, or None
+    is_resident : bool
+        Whether visiting a chunk takes no memory of its own: it lies in memory already.
+    """
+
+    n_chunks: int
+    n_features: int
+    dtype: np.dtype[Any]
+    lengths: tuple[int, ...] | None
+    is_resident: bool
+
+    @property
+    def n_rows(self) -> int | None:
+        """Rows in all chunks."""
+        return None if self.lengths is None else sum(self.lengths)
+
+    @property
+    def longest(self) -> int | None:
+        """Rows in the longest chunk."""
+        return None if self.lengths is None else max(self.lengths)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row where it is."""
+        return self.n_features * self.dtype.itemsize
+
+    @property
+    def copy_bytes(self) -> int:
+        """Bytes of a row's copy as floats; none where it is float32 or float64."""
+        is_kept = self.dtype in (np.dtype(np.float32), np.dtype(np.float64))
+        return 0 if is_kept else 8 * self.n_features
 
 
 class Dataset(ABC):
@@ -36,6 +78,17 @@ class Dataset(ABC):
     n_features: int
     columns: tuple[str, ...] | None
     missing: str = "raise"
+    n_preparing: int = 0
+    """Passes that `prepared` takes."""
+
+    @property
+    @abstractmethod
+    def layout(self) -> Layout:
+        """Its shape, as far as it is known."""
+
+    def n_shards(self, n_threads: int) -> int:
+        """Tasks that a pass on so many threads takes."""
+        return 1
 
     @property
     def header(self) -> Any:
@@ -57,9 +110,9 @@ class Dataset(ABC):
         """One pass: ``fn(chunk)`` of each chunk, in order."""
         return self.reduce(partial(_listed, fn))
 
-    def prepared(self) -> tuple["Dataset", int]:
-        """The same rows, counted and ready for passes, and how many passes that took."""
-        return self, 0
+    def prepared(self) -> "Dataset":
+        """The same rows, counted and ready for passes."""
+        return self
 
     def complete_rows(self) -> "Dataset":
         """The rows without a missing value: chunks that say which to leave out."""
@@ -81,6 +134,10 @@ class CompleteRows(Dataset):
     @property
     def n_rows(self) -> int:
         return self._dataset.n_rows
+
+    @property
+    def layout(self) -> Layout:
+        return self._dataset.layout
 
     def reduce(self, fn: Callable[[Chunk], Value]) -> Value:
         return self._dataset.reduce(partial(_of_complete, fn))
@@ -106,6 +163,12 @@ class InMemoryDataset(Dataset):
     @property
     def n_rows(self) -> int:
         return len(self.rows)
+
+    @property
+    def layout(self) -> Layout:
+        starts = range(0, max(len(self.rows), 1), self.chunk_rows)
+        lengths = tuple(min(self.chunk_rows, len(self.rows) - start) for start in starts)
+        return Layout(len(starts), self.n_features, self.rows.dtype, lengths, is_resident=True)
 
     def reduce(self, fn: Callable[[Chunk], Value]) -> Value:
         tree: TreeSum[Value] = TreeSum()
@@ -171,14 +234,26 @@ class DaskDataset(Dataset):
         frame = isinstance(self.collection, dd.DataFrame)
         return self.collection._meta if frame else super().header
 
-    def prepared(self) -> tuple["DaskDataset", int]:
-        source, n_passes = self.source, 0
-        if not source.is_ready:
-            source, n_passes = ready(source), 1
+    @property
+    def n_preparing(self) -> int:  # type: ignore[override]
+        return (not self.source.is_ready) + (self.source.lengths is None)
+
+    def prepared(self) -> "DaskDataset":
+        source = ready(self.source)
         if source.lengths is None:
             lengths = tuple(run_pass(partial(_listed, _length), source))
-            source, n_passes = replace(source, lengths=lengths), n_passes + 1
-        return replace(self, source=source), n_passes
+            source = replace(source, lengths=lengths)
+        return replace(self, source=source)
+
+    @property
+    def layout(self) -> Layout:
+        source = self.source
+        return Layout(
+            len(source), source.n_features, source.dtype, source.lengths, bool(source.futures)
+        )
+
+    def n_shards(self, n_threads: int) -> int:
+        return len(cut_into_shards(weights_of(self.source), n_threads))
 
 
 def _length(chunk: Chunk) -> int:

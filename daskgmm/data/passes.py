@@ -10,7 +10,8 @@ from distributed import Client
 
 from daskgmm.chunk import Chunk
 from daskgmm.data.cluster_pass import on_cluster
-from daskgmm.data.local_pass import on_this_machine
+from daskgmm.data.local_pass import n_threads, on_this_machine
+from daskgmm.data.machines import Machines
 from daskgmm.data.source import GraphSource
 from daskgmm.data.tree import Addable, TreeSum
 from daskgmm.errors import DataError
@@ -23,6 +24,12 @@ def scheduler() -> tuple[Callable[..., Any], Client | None]:
     get = get_scheduler(collections=None) or dask.threaded.get
     bound = getattr(get, "__self__", None)
     return get, bound if isinstance(bound, Client) else None
+
+
+def machines() -> Machines:
+    """Where a pass would run now."""
+    _, client = scheduler()
+    return Machines.of_client(client) if client else Machines.of_threads(n_threads())
 
 
 def ready(source: GraphSource) -> GraphSource:

@@ -86,17 +86,14 @@ def visit(
     failure of the worker's.
     """
     tree: TreeSum[Value] = TreeSum()
-    with one_blas_thread():
-        chunks = shard.chunks(held)
-        while True:
-            try:
-                chunk = next(chunks, None)
-            except DataError as error:
-                return error
-            if chunk is None:
-                return tree.partials
-            tree.add(Partial(chunk.number, 1, fn(chunk)))
-            del chunk  # before the next is loaded
+    try:
+        with one_blas_thread():
+            for chunk in shard.chunks(held):
+                tree.add(Partial(chunk.number, 1, fn(chunk)))
+                del chunk  # before the next is loaded
+    except DataError as error:
+        return error
+    return tree.partials
 
 
 def weights_of(source: GraphSource) -> NDArray[np.float64]:

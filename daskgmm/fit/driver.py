@@ -75,7 +75,7 @@ def fit_mixture(
     covariances of every candidate collapse.
     """
     began = perf_counter()
-    rows, n_preparing = dataset.prepared()
+    rows = dataset.prepared()
     survey, n_surveys = take_survey(
         rows,
         seed=_seed_beside(random),
@@ -102,7 +102,7 @@ def fit_mixture(
         states = [FitState(mixture) for mixture in mixtures]
     observer.on_start(states)
     states = em.run(states, rows, model, settings.rule, observer)
-    n_passes = n_preparing + n_surveys + max(state.n_iter for state in states)
+    n_passes = dataset.n_preparing + n_surveys + max(state.n_iter for state in states)
     return Fit(best(states), survey, n_passes)
 
 

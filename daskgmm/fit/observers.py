@@ -30,6 +30,11 @@ class NullObserver:
     def on_pass(self, states: Sequence[FitState], seconds: float) -> None: ...
 
 
+def observer_of(verbose: int, interval: int) -> Observer:
+    """Who watches where nobody is named: what scikit-learn prints, or nobody."""
+    return PrintingObserver(verbose, interval) if verbose else NullObserver()
+
+
 class PrintingObserver:
     """scikit-learn's verbose output, for candidates that advance together.
 

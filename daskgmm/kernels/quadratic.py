@@ -162,6 +162,12 @@ class QuadraticRun:
         self._sums = np.zeros_like(kernel.theta)
         self._scatter = np.zeros((n_features, n_features), order="F")
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the buffers and sums."""
+        buffers = self._features, self._log_prob, self._sums, self._scatter
+        return sum(buffer.nbytes for buffer in buffers)
+
     def log_prob(self, block: NDArray[Any]) -> Array:
         """Weighted log-densities of a block of rows, shape (n_components, n_rows)."""
         kernel, n, d = self._kernel, len(block), len(self._kernel.pivot)

@@ -140,6 +140,12 @@ class TriangularRun:
         self._first = np.zeros_like(kernel.means)
         self._second = kernel.second_order.zeros(n_components, n_features)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the buffers and sums."""
+        buffers = self._difference, self._log_prob, self._counts, self._first, self._second
+        return sum(buffer.nbytes for buffer in buffers)
+
     def log_prob(self, block: NDArray[Any]) -> Array:
         """Weighted log-densities of a block of rows, shape (n_components, n_rows)."""
         kernel, n = self._kernel, len(block)

@@ -1,6 +1,8 @@
-"""The command line: ``daskgmm fit CONFIG``."""
+"""The command line: ``daskgmm plan | fit CONFIG``, ``daskgmm generate OUT``."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -9,7 +11,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from daskgmm.errors import DaskgmmError
-from daskgmm.pipeline import config, run
+from daskgmm.pipeline import config, generate, run
 from daskgmm.pipeline.result import FitResult
 from daskgmm.version import __version__
 
@@ -17,6 +19,17 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
+_CLUSTER = click.option(
+    "--cluster", "cluster_file", type=_FILE, help="YAML that says on which machines."
+)
+
+_CHANGES = click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a key of FILE, such as model.n_components=12; may be repeated.",
+)
 
 
 @click.group()
@@ -25,32 +38,79 @@ def main() -> None:
     """Gaussian mixtures, fitted by EM on Dask, for data that does not fit in memory."""
 
 
-@main.command()
-@click.argument("file", type=_FILE)
-@click.option("--cluster", "cluster_file", type=_FILE, help="YAML that says on which machines.")
-@click.option(
-    "--set",
-    "changes",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Change a key of FILE, such as model.n_components=12; may be repeated.",
-)
-def fit(file: Path, cluster_file: Path | None, changes: tuple[str, ...]) -> None:
-    """Fit the mixture that FILE describes; label its rows; write a report."""
-    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """What a person can mend, and an interrupt, as one line and an exit code."""
     try:
-        settings = config.load(file, config.FitConfig, changes)
-        cluster: config.Cluster = config.LocalCluster()
-        if cluster_file is not None:
-            cluster = config.load(cluster_file, config.ClusterConfig).cluster
-        result = run.fit(settings, cluster, console)
+        yield
     except DaskgmmError as error:
         click.echo(f"daskgmm: {' '.join(str(error).split())}", err=True)
         sys.exit(BAD_INPUT)
     except KeyboardInterrupt:
         click.echo("daskgmm: interrupted", err=True)
         sys.exit(INTERRUPTED)
+
+
+def _cluster(file: Path | None) -> config.Cluster:
+    """The cluster that a file describes; without a file, worker processes."""
+    if file is None:
+        return config.LocalCluster()
+    return config.load(file, config.ClusterConfig).cluster
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+@main.command()
+@click.argument("file", type=_FILE)
+@_CLUSTER
+@_CHANGES
+def plan(file: Path, cluster_file: Path | None, changes: tuple[str, ...]) -> None:
+    """Say what a fit of FILE would read and hold, before anything runs.
+
+    Exit code 2 where a chunk does not fit the memory of a worker.
+    """
+    console = _console()
+    with _one_sentence():
+        settings = config.load(file, config.FitConfig, changes)
+        planned = run.plan(settings, _cluster(cluster_file))
+        console.print(str(planned))
+        planned.raise_for_memory()
+
+
+@main.command()
+@click.argument("file", type=_FILE)
+@_CLUSTER
+@_CHANGES
+def fit(file: Path, cluster_file: Path | None, changes: tuple[str, ...]) -> None:
+    """Fit the mixture that FILE describes; label its rows; write a report."""
+    console = _console()
+    with _one_sentence():
+        settings = config.load(file, config.FitConfig, changes)
+        result = run.fit(settings, _cluster(cluster_file), console)
     _summary(result, settings.output.dir, console)
+
+
+@main.command("generate", context_settings={"show_default": True})
+@click.argument("out")
+@click.option("--rows", required=True, metavar="N", help="How many: 1000000, 1_000_000 or 1e6.")
+@click.option("--features", required=True, metavar="D", help="Columns of numbers.")
+@click.option("--components", required=True, metavar="K", help="Gaussians in the mixture.")
+@click.option("--separation", default="4", help="Between means, in sigmas.")
+@click.option("--dtype", default="float32", help="float32 or float64.")
+@click.option("--chunk-bytes", default="32 MiB", help="Rows that are drawn and stored together.")
+@click.option("--random-state", default="0", help="The seed; the same seed gives the same rows.")
+@click.option("--force", is_flag=True, help="Replace what is there.")
+@_CLUSTER
+def generate_rows(cluster_file: Path | None, **options: str | bool) -> None:
+    """Write rows of a random mixture to OUT.
+
+    OUT ends in .zarr, .npy or .parquet; the mixture itself goes beside it, as .truth.npz.
+    """
+    with _one_sentence():
+        settings = config.from_options(options, config.GenerateConfig)
+        generate.generate(settings, _cluster(cluster_file), _console())
 
 
 def _summary(result: FitResult, folder: Path, console: Console) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import dask
 import distributed
 
+from daskgmm.data.machines import Machines
 from daskgmm.pipeline.config import Cluster, Threads
 
 # ru_maxrss is in bytes on macOS, in KiB elsewhere.
@@ -35,6 +36,13 @@ class Place:
         """Peak resident bytes of this process, and of the largest worker."""
         workers = self.client.run(_peak_memory).values() if self.client else ()
         return _peak_memory(), max(workers, default=None)
+
+
+def machines_of(cluster: Cluster) -> Machines:
+    """The machines that `connect` would give, without connecting."""
+    if isinstance(cluster, Threads):
+        return Machines.of_threads(cluster.n_threads)
+    return Machines.of_workers(cluster.n_workers, cluster.threads_per_worker, cluster.memory_limit)
 
 
 @contextmanager

@@ -1,7 +1,8 @@
-"""What a run is told: strict YAML, every mistake one sentence with its place."""
+"""What a run is told: strict YAML or options, every mistake one sentence with its place."""
 
 import difflib
 import inspect
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +11,14 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from dask.utils import parse_bytes
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 
 from daskgmm.errors import ConfigError
@@ -103,6 +111,33 @@ class ClusterConfig(_Strict):
     cluster: Annotated[Cluster, Field(discriminator="kind")]
 
 
+def _whole_number(text: str) -> int:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not number.is_integer():
+        raise ValueError(f"{text!r} is not a whole number, such as 2000000, 2_000_000 or 2e6")
+    return int(number)
+
+
+Count = Annotated[int, BeforeValidator(_whole_number), Field(ge=1)]
+
+
+class GenerateConfig(_Strict):
+    """Rows to make up: the options of ``daskgmm generate``, as text or as values."""
+
+    out: str
+    rows: Count
+    features: Count
+    components: Count
+    separation: float = Field(ge=0.0, le=1e6)
+    dtype: Literal["float32", "float64"]
+    chunk_bytes: Annotated[int, BeforeValidator(parse_bytes), Field(ge=1)]
+    random_state: int = Field(ge=0)
+    force: bool
+
+
 Config = TypeVar("Config", bound=BaseModel)
 
 
@@ -122,6 +157,15 @@ def load(path: Path, kind: type[Config], changes: Sequence[str] = ()) -> Config:
         return kind.model_validate(content)
     except ValidationError as error:
         raise ConfigError(f"{path}: {_sentence(error, kind)}") from error
+
+
+def from_options(options: Mapping[str, Any], kind: type[Config]) -> Config:
+    """Check the options of a command; ConfigError names the first that can't be."""
+    try:
+        return kind.model_validate(options)
+    except ValidationError as error:
+        name, _, reason = _sentence(error, kind).partition(": ")
+        raise ConfigError(f"--{name.replace('_', '-')}: {reason}") from error
 
 
 class _Loader(yaml.SafeLoader):

@@ -4,19 +4,22 @@ import importlib.metadata
 import platform
 import secrets
 import warnings
+from dataclasses import replace
 from time import perf_counter
 
 import yaml
 from rich.console import Console
 from sklearn.exceptions import ConvergenceWarning
 
+from daskgmm.data.dataset import DaskDataset
 from daskgmm.data.sinks import write_labels
 from daskgmm.data.sources import open_dataset
 from daskgmm.errors import ConfigError
 from daskgmm.estimators import GaussianMixture
+from daskgmm.fit.plan import Plan
 from daskgmm.model.likelihood import densities
 from daskgmm.pipeline import report
-from daskgmm.pipeline.cluster import connect
+from daskgmm.pipeline.cluster import connect, machines_of
 from daskgmm.pipeline.config import ELSEWHERE, Cluster, FitConfig
 from daskgmm.pipeline.progress import PassLines
 from daskgmm.pipeline.result import FitResult
@@ -24,14 +27,26 @@ from daskgmm.pipeline.result import FitResult
 VERSIONED = ("daskgmm", "dask", "distributed", "numpy", "scipy", "scikit-learn", "pyarrow", "zarr")
 
 
+def plan(config: FitConfig, cluster: Cluster) -> Plan:
+    """What `fit` would read and hold; reads no row and starts no worker."""
+    dataset = open_source(config)
+    made = GaussianMixture(**config.model).plan(dataset, where=machines_of(cluster))
+    least, most = made.n_passes
+    return replace(made, n_passes=(least + 1, most + 1))  # the labels'
+
+
+def open_source(config: FitConfig) -> DaskDataset:
+    """The rows that a configuration names."""
+    source = config.source
+    return open_dataset(source.url, columns=source.columns, missing=source.missing)
+
+
 def fit(config: FitConfig, cluster: Cluster, console: Console) -> FitResult:
     """Fit, label, and write ``model.npz``, ``labels.parquet``, ``config.yaml``, ``report.html``.
 
     Raises DaskgmmError for anything that a person can mend.
     """
-    dataset = open_dataset(
-        config.source.url, columns=config.source.columns, missing=config.source.missing
-    )
+    dataset = open_source(config)
     numbers = config.source.columns or range(dataset.n_features)
     columns = dataset.columns or tuple(f"x{number}" for number in numbers)
     # A seed that nobody chose is chosen here, and written down.

@@ -322,9 +322,9 @@ def _identity(block):
 
 def test_a_persisted_array_and_its_mean(client, rows):
     persisted = client.persist(da.from_array(rows, chunks=(27, 3)))
-    dataset, n_passes = DaskDataset.of(persisted - persisted.mean(axis=0)).prepared()
-    assert n_passes == 1
-    found = np.concatenate(dataset.map(_values))
+    dataset = DaskDataset.of(persisted - persisted.mean(axis=0))
+    assert dataset.n_preparing == 1
+    found = np.concatenate(dataset.prepared().map(_values))
     np.testing.assert_allclose(found, rows - rows.mean(axis=0), atol=1e-12)
 
 

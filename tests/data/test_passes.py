@@ -104,13 +104,13 @@ def test_a_mean_that_all_chunks_need_is_a_pass_before(rows):
     array = da.from_array(rows, chunks=(10, 3)).map_blocks(read, meta=np.empty((0, 3)))
     dataset = DaskDataset.of(array - array.mean(axis=0))
     reads.clear()
-    prepared, n_passes = dataset.prepared()
-    assert (n_passes, reads) == (1, [10] * 100)
+    prepared = dataset.prepared()
+    assert (dataset.n_preparing, reads) == (1, [10] * 100)
     for n_reads in (200, 300):
         total = prepared.reduce(_sum)
         assert len(reads) == n_reads
     np.testing.assert_allclose(total, 0.0, atol=1e-9)
-    assert prepared.prepared()[1] == 0
+    assert prepared.n_preparing == 0
 
 
 def _sum(chunk):

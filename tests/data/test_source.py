@@ -51,10 +51,10 @@ def test_unknown_lengths_are_counted():
     frame = dd.from_pandas(pd.DataFrame(X, columns=list("abc")), npartitions=4)
     dataset = DaskDataset.of(frame[frame.a > 0])
     assert dataset.source.lengths is None
-    counted, n_passes = dataset.prepared()
-    assert n_passes == 1
+    assert dataset.n_preparing == 1
+    counted = dataset.prepared()
     assert sum(counted.source.lengths) == (X[:, 0] > 0).sum()
-    assert counted.prepared() == (counted, 0)
+    assert counted.n_preparing == 0
     assert dataset.columns == ("a", "b", "c")
 
 

@@ -47,7 +47,7 @@ def open_dataset(
     DataError
         Where there is nothing, nothing readable, no such column, or text in a column.
     """
-    path = _local_path(str(url)).absolute()  # workers may have another directory
+    path = local_path(str(url)).absolute()  # workers may have another directory
     if columns is not None and not columns:
         raise DataError(f"{url}: no column is chosen; leave `columns` out to use them all")
     if missing not in {"raise", "omit"}:
@@ -63,13 +63,14 @@ def open_dataset(
     return DaskDataset.of(rows, columns=names, missing=missing)
 
 
-def _local_path(url: str) -> Path:
+def local_path(url: str) -> Path:
+    """The path that a path or ``file://`` URL means; DataError for any other URL."""
     scheme, separator, _ = url.partition("://")
     if not separator:
         return Path(url)
     if scheme != "file":
         raise DataError(
-            f"{url}: unknown scheme {scheme!r}; this version of daskgmm reads local paths "
+            f"{url}: unknown scheme {scheme!r}; this version of daskgmm knows local paths "
             "and file:// URLs"
         )
     return Path(unquote(urlsplit(url).path))

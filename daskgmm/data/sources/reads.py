@@ -8,6 +8,7 @@ import dask.array as da
 import numpy as np
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
+from dask.utils import funcname
 from numpy.typing import DTypeLike
 
 from daskgmm.errors import DataError
@@ -27,7 +28,7 @@ def array_of_reads(
     The name tells the files' times, so that a file written anew is another array.
     """
     times = [file.stat().st_mtime_ns for file in files]
-    name = f"{read.__name__}-{tokenize(calls, times)}"
+    name = f"{funcname(read)}-{tokenize(read, calls, times)}"
     graph: dict[Any, Any] = {(name, i, 0): (read, *call) for i, call in enumerate(calls)}
     return da.Array(
         HighLevelGraph.from_collections(name, graph, dependencies=[]),

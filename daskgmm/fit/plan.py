@@ -1,0 +1,154 @@
+"""What a fit will read and hold, said before anything runs."""
+
+import math
+import pickle
+from dataclasses import dataclass
+
+import numpy as np
+
+from daskgmm.data.dataset import Dataset, Layout
+from daskgmm.data.machines import Machines
+from daskgmm.errors import DataError
+from daskgmm.fit.driver import Settings
+from daskgmm.kernels import Kernel
+from daskgmm.model.covariance import Family
+from daskgmm.model.statistics import SufficientStatistics
+
+# A chunk's rows, and as much again for what they are read through and made of.
+READING = 2
+
+# Blocks of the survey and of labels, whatever the shapes.
+BLOCKS = 24 << 20
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cost of a fit.
+
+    Attributes
+    ----------
+    layout : Layout
+        Rows and chunks, as far as they are known.
+    machines : Machines
+    n_shards : int
+        Tasks per pass.
+    n_passes : (int, int)
+        Readings of the data, at least and at most.
+    bytes_per_row : int
+        That a thread needs for each row of its chunk.
+    bytes_beside : int
+        That a thread needs beside its chunk: blocks, sums and parameters.
+    driver_bytes : int
+        That the driver needs: the sample, the sums and the parameters.
+    """
+
+    layout: Layout
+    machines: Machines
+    n_shards: int
+    n_passes: tuple[int, int]
+    bytes_per_row: int
+    bytes_beside: int
+    driver_bytes: int
+
+    @property
+    def bytes_per_pass(self) -> int | None:
+        """Bytes of rows that a pass reads; None before they are counted."""
+        n_rows = self.layout.n_rows
+        return None if n_rows is None else n_rows * self.layout.row_bytes
+
+    @property
+    def bytes_per_thread(self) -> int | None:
+        """Bytes that a thread's part of a pass takes at its peak."""
+        longest = self.layout.longest
+        return None if longest is None else longest * self.bytes_per_row + self.bytes_beside
+
+    def raise_for_memory(self) -> None:
+        """Raise DataError, with the size that fits, where a chunk does not."""
+        layout, machines, per_thread = self.layout, self.machines, self.bytes_per_thread
+        n_threads = machines.threads_per_process
+        if layout.lengths is None or per_thread is None or n_threads * per_thread <= machines.room:
+            return
+        longest = max(layout.lengths)
+        rows = int((machines.room / n_threads - self.bytes_beside) // self.bytes_per_row)
+        limit = machines.memory_used + n_threads * per_thread
+        threads = f", of which {n_threads} are visited at a time" if n_threads > 1 else ""
+        smaller = f"chunks of at most {rows:,} rows would fit, or " if rows > 0 else ""
+        raise DataError(
+            f"chunk {layout.lengths.index(longest)} has {longest:,} rows "
+            f"({mebibytes(longest * layout.row_bytes)}) and takes {mebibytes(per_thread)} to "
+            f"visit{threads}; a process has {mebibytes(max(machines.room, 0))} for it: {smaller}"
+            f"processes that may take {mebibytes(limit)}"
+        )
+
+    def lines(self) -> dict[str, str]:
+        """The plan for people: what, and how much of it."""
+        layout, machines, longest = self.layout, self.machines, self.layout.longest
+        unknown = "not known before they are counted"
+        n_rows = unknown if layout.n_rows is None else f"{layout.n_rows:,}"
+        chunks = f"{layout.n_chunks:,}"
+        if longest is not None:
+            chunks += f" of at most {longest:,} rows ({mebibytes(longest * layout.row_bytes)})"
+        per_thread = self.bytes_per_thread
+        limit = machines.memory_limit
+        killed = "" if limit is None else f", which may take {mebibytes(limit)}"
+        return {
+            "rows": f"{n_rows}, {layout.n_features} features of {layout.dtype}",
+            "chunks": chunks,
+            "tasks per pass": f"{self.n_shards:,} on {machines.n_threads:,} "
+            f"thread{'s' * (machines.n_threads > 1)}",
+            "bytes per pass": unknown
+            if self.bytes_per_pass is None
+            else f"{self.bytes_per_pass / 1e9:,.3g} GB",
+            "passes": f"{self.n_passes[0]} to {self.n_passes[1]}",
+            "memory": f"{unknown if per_thread is None else mebibytes(per_thread)} per thread; "
+            f"{machines.threads_per_process} in a process that takes "
+            f"{mebibytes(machines.memory_used)} of its own{killed}",
+            "driver": f"{mebibytes(self.driver_bytes)}, most of it the sample",
+        }
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name:<15} {value}" for name, value in self.lines().items())
+
+
+def mebibytes(n_bytes: float) -> str:
+    """Bytes as people read them."""
+    return f"{n_bytes / 2**20:,.0f} MiB" if n_bytes >= 10 * 2**20 else f"{n_bytes / 2**20:.1f} MiB"
+
+
+def plan_fit(dataset: Dataset, settings: Settings, machines: Machines) -> Plan:
+    """Add up what a fit will read and hold; reads nothing."""
+    layout = dataset.layout
+    n_shards = dataset.n_shards(machines.n_threads)
+    sums, parameters, workspace = _sizes(settings.family, settings.n_components, layout.n_features)
+    sums, parameters = settings.n_init * sums, settings.n_init * parameters
+    levels = max(layout.n_chunks, 1).bit_length()
+    sample = min(settings.sample_size(layout.n_features), layout.n_rows or 2**63)
+    sample_bytes = sample * (layout.row_bytes + 24)
+    in_shard = math.ceil(levels - math.log2(n_shards)) + 3
+    return Plan(
+        layout=layout,
+        machines=machines,
+        n_shards=n_shards,
+        n_passes=(dataset.n_preparing + 2, dataset.n_preparing + 1 + settings.rule.max_iter),
+        bytes_per_row=0 if layout.is_resident else layout.row_bytes * READING + layout.copy_bytes,
+        bytes_beside=BLOCKS
+        + max(2 * workspace + in_shard * sums + 2 * parameters, 2 * sample_bytes // n_shards),
+        driver_bytes=4 * sample_bytes + (levels + n_shards) * sums + 4 * parameters,
+    )
+
+
+def _sizes(family: Family, n_components: int, n_features: int) -> tuple[int, int, int]:
+    """Bytes of a candidate's sums, of its densities, and of the larger kernel's workspace."""
+    shape = family.shape(n_components, n_features)
+    ones, zeros = np.ones(n_components), np.zeros((n_components, n_features))
+    unit = family.covariances(np.zeros(shape), ones, n_features, 1.0)
+    factors = family.precision_cholesky(unit)
+    both: list[Kernel] = [
+        family.quadratic(ones, zeros, factors, zeros[0]),
+        family.triangular(ones, zeros, factors),
+    ]
+    return (
+        len(pickle.dumps(SufficientStatistics.zero(family, zeros))),
+        max(len(pickle.dumps(kernel)) for kernel in both),
+        max(kernel.run().nbytes for kernel in both),
+    )

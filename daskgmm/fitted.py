@@ -1,0 +1,125 @@
+"""What a fitted mixture answers, whichever way it was fitted."""
+
+from typing import Any, Self
+
+import dask.array as da
+import dask.dataframe as dd
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from daskgmm.data.dataset import DaskDataset, Dataset, InMemoryDataset
+from daskgmm.model import expectation
+from daskgmm.model.covariance import FAMILIES
+from daskgmm.model.mixture import Mixture
+from daskgmm.prediction import RowFunction, of_rows, total_log_density
+
+Rows = ArrayLike | da.Array | dd.DataFrame | Dataset
+
+
+class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
+    """Labels, probabilities, densities, criteria and samples, from fitted parameters.
+
+    Attributes
+    ----------
+    weights_, means_, covariances_, precisions_cholesky_ : arrays
+        What a fit leaves.
+    """
+
+    covariance_type: str
+    random_state: int | np.random.RandomState | None
+    weights_: NDArray[Any]
+    means_: NDArray[Any]
+    covariances_: NDArray[Any]
+    precisions_cholesky_: NDArray[Any]
+
+    def predict(self, X: Rows) -> Any:
+        """Most probable component of each row, int64 of shape (n_samples,)."""
+        return self._of_rows(X, expectation.labels, None, "label")
+
+    def predict_proba(self, X: Rows) -> Any:
+        """Posterior probability of each component, (n_samples, n_components)."""
+        width = len(self._fitted().weights_)
+        return self._of_rows(X, expectation.responsibilities, width, "probability")
+
+    def score_samples(self, X: Rows) -> Any:
+        """Log-density of each row in nats, (n_samples,)."""
+        return self._of_rows(X, expectation.log_prob_norm, None, "log_density")
+
+    def score(self, X: Rows, y: None = None) -> float:
+        """Mean log-density of the rows in nats; reads Dask collections once."""
+        total, n_samples = self._total_log_density(X)
+        return total / n_samples
+
+    def aic(self, X: Rows) -> float:
+        """Akaike information criterion on X, lower is better; reads X once."""
+        total, _ = self._total_log_density(X)
+        return -2.0 * total + 2.0 * self._n_parameters()
+
+    def bic(self, X: Rows) -> float:
+        """Bayesian information criterion on X, lower is better; reads X once."""
+        total, n_samples = self._total_log_density(X)
+        return -2.0 * total + self._n_parameters() * float(np.log(n_samples))
+
+    def sample(self, n_samples: int = 1) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Draw rows from the fitted mixture.
+
+        Returns
+        -------
+        X : array of shape (n_samples, n_features)
+            Grouped by component.
+        y : int64 array of shape (n_samples,)
+            The component of each row.
+        """
+        self._fitted()
+        if n_samples < 1:
+            raise ValueError(
+                f"Invalid value for 'n_samples': {n_samples} . The sampling requires at "
+                "least one sample."
+            )
+        return self.mixture_.sample(n_samples, check_random_state(self.random_state))
+
+    @property
+    def mixture_(self) -> Mixture:
+        """The fitted mixture as a value, in float64."""
+        arrays = (self.weights_, self.means_, self.covariances_, self.precisions_cholesky_)
+        return Mixture(
+            FAMILIES[self.covariance_type], *(np.asarray(each, np.float64) for each in arrays)
+        )
+
+    def _fitted(self) -> Self:
+        check_is_fitted(self)
+        return self
+
+    def _n_parameters(self) -> int:
+        """Free parameters of the fitted mixture (scikit-learn's tests know it by this name)."""
+        return self.mixture_.n_parameters
+
+    def _dataset(self, X: Rows, *, reset: bool) -> Dataset:
+        """Anything that holds rows, as a dataset; checks and records names and width."""
+        if isinstance(X, da.Array | dd.DataFrame):
+            X = DaskDataset.of(X)
+        if isinstance(X, Dataset):
+            # Names and width can be checked without a row.
+            validate_data(self, X.header, skip_check_array=True, reset=reset)
+            return X
+        rows = validate_data(
+            self,
+            X,
+            dtype=[np.float64, np.float32],
+            ensure_min_samples=2 if reset else 1,
+            reset=reset,
+        )
+        return InMemoryDataset(rows)
+
+    def _of_rows(self, X: Rows, fn: RowFunction, width: int | None, name: str) -> Any:
+        """A row-wise result: at once for arrays in memory, lazy for Dask collections."""
+        dataset = self._fitted()._dataset(X, reset=False)
+        return of_rows(fn, dataset, self.mixture_, width=width, name=name)
+
+    def _total_log_density(self, X: Rows) -> tuple[float, int]:
+        """Sum of the log-densities over the rows, and how many rows there are."""
+        dataset = self._fitted()._dataset(X, reset=False)
+        return total_log_density(dataset, self.mixture_)
