@@ -26,6 +26,9 @@ class Machines:
         Bytes at which a process takes on no more work until it has fewer.
     memory_used : int
         Bytes that a process takes before it has a chunk.
+    keeps_freed : bool
+        Whether the C library keeps what threads free. Dask starts its workers so that it
+        does not (MALLOC_TRIM_THRESHOLD_); for threads of this process it is not ours to say.
     """
 
     n_threads: int
@@ -33,6 +36,7 @@ class Machines:
     memory_limit: int | None
     memory_pause: int | None
     memory_used: int
+    keeps_freed: bool = False
 
     @property
     def room(self) -> float:
@@ -44,7 +48,7 @@ class Machines:
     @classmethod
     def of_threads(cls, n_threads: int) -> "Machines":
         """Threads of this process."""
-        return cls(n_threads, n_threads, MEMORY_LIMIT, None, _own_memory())
+        return cls(n_threads, n_threads, MEMORY_LIMIT, None, _own_memory(), keeps_freed=True)
 
     @classmethod
     def of_workers(

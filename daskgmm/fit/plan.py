@@ -14,8 +14,9 @@ from daskgmm.kernels import Kernel
 from daskgmm.model.covariance import Family
 from daskgmm.model.statistics import SufficientStatistics
 
-# A chunk's rows, and as much again for what they are read through and made of.
-READING = 2
+# A chunk's rows, and as much again for what they are read through and made of; and what a
+# C library that keeps freed memory for its threads was seen to keep, at the most.
+READING, KEPT = 2, 2
 
 # Blocks of the survey and of labels, whatever the shapes.
 BLOCKS = 24 << 20
@@ -125,16 +126,27 @@ def plan_fit(dataset: Dataset, settings: Settings, machines: Machines) -> Plan:
     sample = min(settings.sample_size(layout.n_features), layout.n_rows or 2**63)
     sample_bytes = sample * (layout.row_bytes + 24)
     in_shard = math.ceil(levels - math.log2(n_shards)) + 3
+    survey = 8 * layout.n_features**2
     return Plan(
         layout=layout,
         machines=machines,
         n_shards=n_shards,
         n_passes=(dataset.n_preparing + 2, dataset.n_preparing + 1 + settings.rule.max_iter),
-        bytes_per_row=0 if layout.is_resident else layout.row_bytes * READING + layout.copy_bytes,
+        bytes_per_row=_bytes_per_row(layout, machines),
         bytes_beside=BLOCKS
-        + max(2 * workspace + in_shard * sums + 2 * parameters, 2 * sample_bytes // n_shards),
-        driver_bytes=4 * sample_bytes + (levels + n_shards) * sums + 4 * parameters,
+        + max(
+            2 * workspace + in_shard * sums + 2 * parameters,
+            in_shard * survey + 2 * sample_bytes // n_shards,
+        ),
+        driver_bytes=4 * sample_bytes + (levels + n_shards) * max(sums, survey) + 4 * parameters,
     )
+
+
+def _bytes_per_row(layout: Layout, machines: Machines) -> int:
+    if layout.is_resident:
+        return layout.copy_bytes
+    copies = READING + KEPT * machines.keeps_freed
+    return layout.row_bytes * copies + layout.copy_bytes
 
 
 def _sizes(family: Family, n_components: int, n_features: int) -> tuple[int, int, int]:

@@ -155,12 +155,13 @@ class QuadraticRun:
         n_components, n_rows_of_phi = kernel.theta.shape
         n_features = len(kernel.pivot)
         room = BLOCK_BYTES // (8 * (n_components + n_rows_of_phi))
-        self.block_rows = min(max(1 << room.bit_length() - 1, MIN_ROWS), MAX_ROWS)
+        self.block_rows = min(max(1 << max(room, 1).bit_length() - 1, MIN_ROWS), MAX_ROWS)
         self._features = np.empty(n_rows_of_phi * self.block_rows)
         self._log_prob = np.empty(n_components * self.block_rows)
         self._phi = self._features.reshape(n_rows_of_phi, -1)
         self._sums = np.zeros_like(kernel.theta)
-        self._scatter = np.zeros((n_features, n_features), order="F")
+        pooled = 0 if kernel.shared_cholesky is None else n_features
+        self._scatter = np.zeros((pooled, pooled), order="F")
 
     @property
     def nbytes(self) -> int:

@@ -132,7 +132,7 @@ class TriangularRun:
         self._kernel = kernel
         n_components, n_features = kernel.means.shape
         room = BLOCK_BYTES // (8 * (n_components + n_features))
-        self.block_rows = min(max(1 << room.bit_length() - 1, MIN_ROWS), MAX_ROWS)
+        self.block_rows = min(max(1 << max(room, 1).bit_length() - 1, MIN_ROWS), MAX_ROWS)
         self._difference = np.empty((self.block_rows, n_features))
         self._log_prob = np.empty(n_components * self.block_rows)
         self._block: NDArray[Any] = np.empty((0, n_features))

@@ -1,0 +1,91 @@
+"""Peak memory of fits against what `plan` says before, over more and larger chunks.
+
+python workflows/benchmarks/memory.py [--rows N] [--features D] [--components K] [--chunks MiB ...]
+
+Each line is a fit in a process of its own, on two threads, of rows in a Zarr array. Growth is
+that of the process's resident peak over the fit, after a fit of a few rows has loaded all
+libraries; a fit keeps its promise where growth is at most what was planned.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import dask
+import numpy as np
+
+from daskgmm import GaussianMixture, open_dataset
+from daskgmm.data.machines import Machines
+
+# Times as many chunks of the same size, and so times as many rows.
+MORE = (1, 10, 100)
+
+
+def peak() -> int:
+    """Peak resident bytes of this process so far."""
+    status = Path("/proc/self/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
+
+
+def fit_one(url: str, n_components: int) -> None:
+    """Fit, and print what was planned and what it took, in bytes, as JSON."""
+    dataset = open_dataset(url)
+    model = GaussianMixture(n_components, max_iter=3, tol=0.0, random_state=0)
+    with dask.config.set(scheduler="threads", num_workers=2):
+        noise = np.random.default_rng(0).normal(size=(1000, dataset.n_features))
+        model.fit(dask.array.from_array(noise, chunks=(100, -1)))
+        plan = model.plan(dataset, where=Machines.of_threads(2))
+        before = peak()
+        model.fit(dataset)
+    assert plan.bytes_per_thread is not None
+    planned = 2 * plan.bytes_per_thread + plan.driver_bytes
+    print(json.dumps({"planned": planned, "growth": peak() - before}))
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--mebibytes", type=float, nargs="+", default=[0.1, 1.0, 8.0])
+    parser.add_argument("--features", type=int, default=16)
+    parser.add_argument("--components", type=int, default=8)
+    parser.add_argument("--fit", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.fit:
+        fit_one(options.fit, options.components)
+        return
+
+    print(f"{'chunk':>10} {'chunks':>7} {'data':>10} {'planned':>10} {'growth':>10}  of planned")
+    for size in options.mebibytes:
+        for more in MORE:
+            n_chunks = 6 * more
+            chunk_rows = int(size * 2**20) // (4 * options.features)
+            with tempfile.TemporaryDirectory() as folder:
+                url = f"{folder}/rows.zarr"
+                run(
+                    *("-m", "daskgmm", "generate", url, "--rows", n_chunks * chunk_rows),
+                    *("--features", options.features, "--components", options.components),
+                    *("--chunk-bytes", chunk_rows * 4 * options.features),
+                )
+                mine = (__file__, "--fit", url, "--components", options.components)
+                found = json.loads(run("-W", "ignore", *mine))
+            data = n_chunks * chunk_rows * 4 * options.features
+            sizes = (data, found["planned"], found["growth"])
+            text = " ".join(f"{n_bytes / 2**20:>6,.0f} MiB" for n_bytes in sizes)
+            print(
+                f"{size:>6.1f} MiB {n_chunks:>7,} {text}  {found['growth'] / found['planned']:.2f}",
+                flush=True,
+            )
+
+
+def run(*arguments: object) -> str:
+    """What a Python program prints."""
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+if __name__ == "__main__":
+    main()
