@@ -23,7 +23,15 @@ FLOORS = [
 ]
 # On one floor, a file imports from files above it in its list.
 ORDER = {
-    "kernels": ["moments", "softmax", "quadratic", "triangular", "__init__", "blas_threads"],
+    "kernels": [
+        "moments",
+        "softmax",
+        "blas",
+        "quadratic",
+        "triangular",
+        "__init__",
+        "blas_threads",
+    ],
     "model": ["covariance", "statistics", "mixture", "expectation", "likelihood"],
     "data": [
         "tree",

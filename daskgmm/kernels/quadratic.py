@@ -4,21 +4,25 @@ With ``x`` taken about a pivot, the weighted log-densities of a block are
 ``theta @ phi`` and its moments ``responsibilities @ phi.T``. The features are held
 feature-major, one row of ``phi`` per feature, so that building them writes whole
 rows and both products run on contiguous blocks that stay in cache.
+
+A block takes few calls, and none of them is short: between two calls threads wait for the
+interpreter, and where calls are short they wait most of the time.
 """
 
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
-from scipy.linalg.blas import dgemm, dsyrk
 
+from daskgmm.kernels.blas import add_gram, gemm
 from daskgmm.kernels.moments import Array, Moments
 
 # Features and responsibilities of one block, near a core's L2: the fastest of the powers of
 # two tried on the rows of workflows/benchmarks/kernels.py.
-BLOCK_BYTES = 1 << 22
-MIN_ROWS, MAX_ROWS = 256, 2048
+BLOCK_BYTES = 1 << 23
+MIN_ROWS, MAX_ROWS = 256, 8192
 
 
 class SecondOrder(Protocol):
@@ -27,8 +31,11 @@ class SecondOrder(Protocol):
     def count(self, n_features: int) -> int:
         """How many rows of ``phi`` they are."""
 
-    def fill(self, x: Array, out: Array) -> None:
-        """Write them, row by row, for x of shape (n_features, n_rows)."""
+    def before(self, n_features: int) -> int:
+        """How many rows to work in they need before those of x."""
+
+    def fill(self, rows: Array, n_features: int, out: Array) -> None:
+        """Write them to `out` for the x in the last rows of `rows`, (..., n)."""
 
     def unpack(self, sums: Array, n_features: int) -> Array:
         """Sums of them, (n_components, count), as a second moment."""
@@ -36,22 +43,43 @@ class SecondOrder(Protocol):
 
 @dataclass(frozen=True)
 class Products:
-    """The products x_i x_j, j >= i; the second moment is a matrix per component."""
+    """The products x_i x_j, each pair once; the second moment is a matrix per component.
+
+    They stand by wrapped diagonals: all x_i x_i, all x_i x_(i-1), ..., indices modulo
+    n_features. With the last rows of x repeated before the first, all of them are one
+    multiplication of x by a view that steps back a row from diagonal to diagonal.
+    """
 
     def count(self, n_features: int) -> int:
         return n_features * (n_features + 1) // 2
 
-    def fill(self, x: Array, out: Array) -> None:
-        row = 0
-        for i in range(len(x)):
-            np.multiply(x[i:], x[i], out=out[row : row + len(x) - i])
-            row += len(x) - i
+    def before(self, n_features: int) -> int:
+        return n_features // 2
+
+    @staticmethod
+    def pairs(n_features: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """The i and the j of each product."""
+        order = np.arange(Products().count(n_features))
+        i = order % n_features
+        return i, (i - order // n_features) % n_features
+
+    def fill(self, rows: Array, n_features: int, out: Array) -> None:
+        half, n = n_features // 2, rows.shape[1]
+        rows[:half] = rows[n_features:]
+        x = rows[half:]
+        whole = (n_features + 1) // 2  # diagonals; for even n_features half of one more
+        back, along = -x.strides[0], x.strides
+        stepped = as_strided(x, (whole, n_features, n), (back, *along))
+        diagonals = out[: whole * n_features].reshape(whole, n_features, n)
+        np.multiply(x, stepped, out=diagonals)
+        if n_features % 2 == 0:
+            np.multiply(x[:half], x[half:], out=out[whole * n_features :])
 
     def unpack(self, sums: Array, n_features: int) -> Array:
-        upper = np.triu_indices(n_features)
+        i, j = self.pairs(n_features)
         moment = np.empty((len(sums), n_features, n_features))
-        moment[:, upper[0], upper[1]] = sums
-        moment[:, upper[1], upper[0]] = sums
+        moment[:, i, j] = sums
+        moment[:, j, i] = sums
         return moment
 
 
@@ -62,8 +90,11 @@ class Squares:
     def count(self, n_features: int) -> int:
         return n_features
 
-    def fill(self, x: Array, out: Array) -> None:
-        np.multiply(x, x, out=out)
+    def before(self, n_features: int) -> int:
+        return 0
+
+    def fill(self, rows: Array, n_features: int, out: Array) -> None:
+        np.multiply(rows, rows, out=out)
 
     def unpack(self, sums: Array, n_features: int) -> Array:
         return sums.copy()
@@ -76,8 +107,11 @@ class SquaredNorm:
     def count(self, n_features: int) -> int:
         return 1
 
-    def fill(self, x: Array, out: Array) -> None:
-        np.einsum("ij,ij->j", x, x, out=out[0])
+    def before(self, n_features: int) -> int:
+        return 0
+
+    def fill(self, rows: Array, n_features: int, out: Array) -> None:
+        np.einsum("ij,ij->j", rows, rows, out=out[0])
 
     def unpack(self, sums: Array, n_features: int) -> Array:
         return sums[:, 0].copy()
@@ -90,7 +124,10 @@ class Shared:
     def count(self, n_features: int) -> int:
         return 0
 
-    def fill(self, x: Array, out: Array) -> None:
+    def before(self, n_features: int) -> int:
+        return 0
+
+    def fill(self, rows: Array, n_features: int, out: Array) -> None:
         pass
 
     def unpack(self, sums: Array, n_features: int) -> Array:
@@ -137,11 +174,12 @@ class Quadratic:
             How far from the pivot the rows that matter to a component lie.
         """
         d = len(self.pivot)
-        phi = np.ones((self.theta.shape[1], len(reach)))
-        phi[1 : d + 1] = reach.T
-        self.second_order.fill(reach.T, phi[d + 1 :])
+        before = self.second_order.before(d)
+        phi = np.empty((before + self.theta.shape[1] - 1, len(reach)))
+        phi[before : before + d] = reach.T
         with np.errstate(over="ignore"):
-            terms = np.einsum("kf,fk->k", np.abs(self.theta[:, 1:]), phi[1:])
+            self.second_order.fill(phi[: before + d], d, phi[before + d :])
+            terms = np.einsum("kf,fk->k", np.abs(self.theta[:, 1:]), phi[before:])
             if self.shared_cholesky is not None:
                 terms += 0.5 * np.square(reach @ np.abs(self.shared_cholesky)).sum(axis=1)
         return float(np.finfo(np.float64).eps * terms.max())
@@ -154,32 +192,36 @@ class QuadraticRun:
         self._kernel = kernel
         n_components, n_rows_of_phi = kernel.theta.shape
         n_features = len(kernel.pivot)
-        room = BLOCK_BYTES // (8 * (n_components + n_rows_of_phi))
+        self._before = kernel.second_order.before(n_features)
+        n_rows_held = self._before + n_rows_of_phi
+        room = BLOCK_BYTES // (8 * (n_components + n_rows_held))
         self.block_rows = min(max(1 << max(room, 1).bit_length() - 1, MIN_ROWS), MAX_ROWS)
-        self._features = np.empty(n_rows_of_phi * self.block_rows)
+        # Held as [x, second order of x, 1], so that there is room before x.
+        self._features = np.empty(n_rows_held * self.block_rows)
+        self._theta = np.roll(kernel.theta, -1, axis=1)
         self._log_prob = np.empty(n_components * self.block_rows)
-        self._phi = self._features.reshape(n_rows_of_phi, -1)
+        self._phi = self._features.reshape(n_rows_held, -1)[self._before :]
         self._sums = np.zeros_like(kernel.theta)
         pooled = 0 if kernel.shared_cholesky is None else n_features
-        self._scatter = np.zeros((pooled, pooled), order="F")
+        self._scatter = np.zeros((pooled, pooled))
 
     @property
     def nbytes(self) -> int:
         """Bytes of the buffers and sums."""
-        buffers = self._features, self._log_prob, self._sums, self._scatter
+        buffers = self._features, self._theta, self._log_prob, self._sums, self._scatter
         return sum(buffer.nbytes for buffer in buffers)
 
     def log_prob(self, block: NDArray[Any]) -> Array:
         """Weighted log-densities of a block of rows, shape (n_components, n_rows)."""
         kernel, n, d = self._kernel, len(block), len(self._kernel.pivot)
         out = self._log_prob[: len(kernel.theta) * n].reshape(-1, n)
-        phi = self._phi = self._features[: kernel.theta.shape[1] * n].reshape(-1, n)
-        x = phi[1 : d + 1]
-        phi[0] = 1.0
+        held = self._features[: (self._before + self._theta.shape[1]) * n].reshape(-1, n)
+        phi = self._phi = held[self._before :]
+        x = phi[:d]
         np.subtract(block.T, kernel.pivot[:, None], out=x)
-        kernel.second_order.fill(x, phi[d + 1 :])
-        # out = theta @ phi. scipy's dgemm: numpy's product is half as fast at these shapes.
-        dgemm(1.0, phi.T, kernel.theta.T, 0.0, out.T, overwrite_c=1)
+        kernel.second_order.fill(held[: self._before + d], d, phi[d:-1])
+        phi[-1] = 1.0
+        gemm(self._theta, phi, out)
         if kernel.shared_cholesky is not None:
             whitened = kernel.shared_cholesky.T @ x
             out -= 0.5 * np.einsum("ij,ij->j", whitened, whitened)
@@ -187,22 +229,21 @@ class QuadraticRun:
 
     def add(self, responsibilities: Array, weights: Array | None) -> None:
         """Add the moments of the block last given to `log_prob`."""
-        # sums += responsibilities @ phi.T
-        dgemm(1.0, self._phi.T, responsibilities.T, 1.0, self._sums.T, trans_a=1, overwrite_c=1)
+        gemm(responsibilities, self._phi, self._sums, transpose_b=True, add=True)
         if self._kernel.shared_cholesky is not None:
-            x = self._phi[1:]
+            x = self._phi[:-1]
             weighted = x if weights is None else x * np.sqrt(weights)
-            dsyrk(1.0, weighted.T, 1.0, self._scatter, trans=1, lower=0, overwrite_c=1)
+            add_gram(weighted, self._scatter, of_columns=False)
 
     def moments(self) -> Moments:
         """The sums so far, about the pivot."""
         kernel, d = self._kernel, len(self._kernel.pivot)
-        second = kernel.second_order.unpack(self._sums[:, d + 1 :], d)
+        second = kernel.second_order.unpack(self._sums[:, d:-1], d)
         if kernel.shared_cholesky is not None:
-            second = np.triu(self._scatter) + np.triu(self._scatter, 1).T
+            second = np.tril(self._scatter) + np.tril(self._scatter, -1).T
         return Moments(
             pivot=np.tile(kernel.pivot, (len(kernel.theta), 1)),
-            counts=self._sums[:, 0].copy(),
-            first=self._sums[:, 1 : d + 1].copy(),
+            counts=self._sums[:, -1].copy(),
+            first=self._sums[:, :d].copy(),
             second=second,
         )

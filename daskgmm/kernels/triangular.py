@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.blas import dsyrk, dtrmm
 
+from daskgmm.kernels.blas import add_gram, multiply_upper
 from daskgmm.kernels.moments import Array, Moments
 
 BLOCK_BYTES = 1 << 21
@@ -24,9 +24,8 @@ NEGLIGIBLE = 1e-20
 
 
 def by_matrix(factor: Array, difference: Array) -> None:
-    """difference <- difference @ U for an upper-triangular U, in place (dtrmm)."""
-    # BLAS sees the transposes of C-contiguous arrays.
-    dtrmm(1.0, factor.T, difference.T, lower=1, overwrite_b=1)
+    """difference <- difference @ U for an upper-triangular U, in place."""
+    multiply_upper(difference, factor)
 
 
 def by_scale(factor: Array, difference: Array) -> None:
@@ -57,8 +56,7 @@ class Scatter:
         return np.zeros((n_components, n_features, n_features))
 
     def add(self, scaled: Array, k: int, sums: Array) -> None:
-        # The lower triangle alone: dsyrk sees the transposes, and half of the products.
-        dsyrk(1.0, scaled.T, 1.0, sums[k].T, overwrite_c=1)
+        add_gram(scaled, sums[k])
 
     def moments(self, sums: Array) -> Array:
         lower = sums.sum(axis=0) if self.pooled else sums

@@ -65,7 +65,7 @@ class Full(Family):
         precisions = self.precisions(precision_cholesky)
         mean = means - pivot
         precision_mean = np.einsum("kij,kj->ki", precisions, mean)
-        rows, columns = np.triu_indices(len(pivot))
+        rows, columns = quadratic.Products.pairs(len(pivot))
         # x_i x_j stands for both orders of i and j off the diagonal.
         products = precisions[:, rows, columns] * np.where(rows == columns, -0.5, -1.0)
         theta = np.hstack([linear_terms(constants, precision_mean, mean), products])
