@@ -14,8 +14,8 @@ from daskgmm.model.expectation import Densities, assign
 
 SCHEMA = pa.schema({"label": pa.int32(), "probability": pa.float64(), "log_density": pa.float64()})
 
-# Rows that are labelled and written at a time: some 10 MiB beside a chunk of any size.
-ROW_GROUP = 1 << 18
+# Rows that are labelled and written at a time: a few MiB beside a chunk of any size.
+ROW_GROUP = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def _write_part(chunk: Chunk, densities: Densities, folder: Path) -> Written:
     part = folder / f"part-{chunk.number:08d}.parquet"
     draft = folder / f".{part.stem}.draft"  # hidden: readers of the folder pass it over
     written = Written(0, 0, 0.0)
-    with pq.ParquetWriter(draft, SCHEMA) as file:
+    with pq.ParquetWriter(draft, SCHEMA, use_dictionary=["label"]) as file:
         for block in chunk.cut(ROW_GROUP):
             labels, probability, log_density = assign(block.rows, densities)
             file.write_table(pa.table([labels.astype(np.int32), probability, log_density], SCHEMA))

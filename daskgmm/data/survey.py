@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from daskgmm.chunk import Chunk
 from daskgmm.data.dataset import Dataset
 from daskgmm.errors import DataError
+from daskgmm.kernels.blas import add_gram
 from daskgmm.kernels.moments import Array
 
 BLOCK_BYTES = 1 << 21
@@ -244,28 +245,32 @@ def survey_chunk(chunk: Chunk, *, seed: int, aim: Aim) -> Survey:
 
 
 def _survey_block(chunk: Chunk, seed: int, aim: Aim) -> Survey:
-    rows = chunk.rows
-    missing, infinite = np.isnan(rows), np.isinf(rows)
-    incomplete = missing.any(axis=1)
-    unbounded = infinite.any(axis=1) & ~incomplete
-    whole = ~(incomplete | unbounded)
-    if not whole.all():
-        rows = rows[whole]
-    weights = None if chunk.weights is None else chunk.weights[whole]
+    rows, weights = chunk.rows, chunk.weights
+    numbers = np.arange(chunk.start, chunk.start + len(rows))
+    none = np.zeros((0, rows.shape[1]), dtype=np.bool_)
+    missing = infinite = none
+    with np.errstate(over="ignore", invalid="ignore"):
+        is_finite = np.isfinite(rows.sum())
+    if not is_finite:  # a sum is quick, and almost always finite
+        missing, infinite = np.isnan(rows), np.isinf(rows)
+        infinite &= ~missing.any(axis=1)[:, None]
+        whole = ~(missing.any(axis=1) | infinite.any(axis=1))
+        rows, numbers = rows[whole], numbers[whole]
+        weights = None if weights is None else weights[whole]
     total, origin, offset, scatter = weighted_moments(rows, weights)
     return Survey(
         n_rows=len(chunk.rows),
-        n_incomplete=int(incomplete.sum()),
-        n_infinite=int(unbounded.sum()),
+        n_incomplete=int(missing.any(axis=1).sum()),
+        n_infinite=int(infinite.any(axis=1).sum()),
         missing_per_column=missing.sum(axis=0),
         first_missing=_first(missing, chunk),
-        first_infinite=_first(infinite & ~incomplete[:, None], chunk),
+        first_infinite=_first(infinite, chunk),
         n_zero_weight=0 if weights is None else int((weights == 0.0).sum()),
         total_weight=total,
         origin=origin,
         offset=offset,
         scatter=scatter,
-        sample=draw(rows, weights, chunk.start + np.flatnonzero(whole), seed, aim),
+        sample=draw(rows, weights, numbers, seed, aim),
         dtype=chunk.rows.dtype,
     )
 
@@ -283,8 +288,11 @@ def weighted_moments(
     difference = rows - origin
     offset = (difference.sum(axis=0) if weights is None else weights @ difference) / total
     difference -= offset
-    weighted = difference if weights is None else difference * weights[:, None]
-    return total, origin, offset, difference.T @ weighted
+    if weights is not None:
+        difference *= np.sqrt(weights)[:, None]
+    scatter = np.zeros((n_features, n_features))
+    add_gram(difference, scatter)
+    return total, origin, offset, np.tril(scatter) + np.tril(scatter, -1).T
 
 
 def draw(

@@ -1,6 +1,7 @@
 """Parquet: one chunk per row group, lengths from the footers, only the columns asked for."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,16 @@ def open_rows(path: Path, columns: Sequence[str | int] | None) -> tuple[da.Array
     files = _files(path)
     if not files:
         raise DataError(f"there is no .parquet file in the directory {path}")
-    calls, lengths = [], []
+    calls: list[tuple[Any, ...]] = []
+    lengths = []
     names, dtype = _chosen(_footer(files[0]), columns, files[0])
     for file in files:
         footer = _footer(file)
         if file is not files[0] and _chosen(footer, names, file)[1] != dtype:
             dtype = np.dtype(np.float64)
+        version = file.stat().st_mtime_ns
         for group in range(footer.metadata.num_row_groups):
-            calls.append((str(file), group, names))
+            calls.append((str(file), version, group, names))
             lengths.append(footer.metadata.row_group(group).num_rows)
     if not calls:
         raise DataError(f"there are no rows in {path}")
@@ -39,10 +42,19 @@ def open_rows(path: Path, columns: Sequence[str | int] | None) -> tuple[da.Array
     return rows, tuple(names)
 
 
-def read_row_group(file: str, group: int, columns: list[str], dtype: str) -> NDArray[Any]:
-    """The rows of one row group, nulls as NaN."""
+@lru_cache(maxsize=64)
+def _metadata(file: str, version: int) -> Any:  # noqa: ARG001  a key of the cache
+    """What a file's footer says, parsed once per process: there may be many row groups."""
+    return pq.read_metadata(file)
+
+
+def read_row_group(
+    file: str, version: int, group: int, columns: list[str], dtype: str
+) -> NDArray[Any]:
+    """The rows of one row group, nulls as NaN; another version's footer is read anew."""
     try:
-        table = pq.ParquetFile(file).read_row_group(group, columns=columns)
+        opened = pq.ParquetFile(file, metadata=_metadata(file, version))
+        table = opened.read_row_group(group, columns=columns)
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{file}: row group {group} cannot be read: {reason}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,12 @@ def open_rows(path: Path, columns: Sequence[str | int] | None) -> tuple[da.Array
     chosen = column_numbers(columns, width, path)
     step = (stored.shards or stored.chunks)[0]
     bounds = [(a, min(a + step, n_rows)) for a in range(0, max(n_rows, 1), step)]
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    version = max(file.stat().st_mtime_ns for file in files)
     rows = array_of_reads(
         read_rows,
-        [(str(path), start, stop, chosen) for start, stop in bounds],
-        files=sorted(file for file in path.rglob("*") if file.is_file()),
+        [(str(path), version, start, stop, chosen) for start, stop in bounds],
+        files=files,
         lengths=[stop - start for start, stop in bounds],
         width=len(chosen),
         dtype=stored.dtype,
@@ -44,10 +47,16 @@ def open_rows(path: Path, columns: Sequence[str | int] | None) -> tuple[da.Array
     return rows, None
 
 
-def read_rows(path: str, start: int, stop: int, columns: list[int]) -> NDArray[Any]:
-    """Some rows and columns of an array."""
+@lru_cache(maxsize=16)
+def _opened(path: str, version: int) -> Any:  # noqa: ARG001  a key of the cache
+    """An array, opened once per process: it takes longer than to read a small chunk."""
+    return zarr.open_array(path, mode="r")
+
+
+def read_rows(path: str, version: int, start: int, stop: int, columns: list[int]) -> NDArray[Any]:
+    """Some rows and columns of an array; another version is opened anew."""
     try:
-        rows = np.asarray(zarr.open_array(path, mode="r")[start:stop])
+        rows = np.asarray(_opened(path, version)[start:stop])
     except Exception as error:  # codecs raise what they like
         raise DataError(f"{path}: rows {start} to {stop} cannot be read: {error}") from error
     return rows if columns == list(range(rows.shape[1])) else rows[:, columns]
