@@ -7,13 +7,14 @@ that worker is lost, so are its shards, and its chunks are placed anew.
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
+from threading import Lock
 from time import monotonic
 from typing import Any, TypeVar
 from uuid import uuid4
 
 import dask
 import numpy as np
-from distributed import CancelledError, Client, Future, KilledWorker, wait
+from distributed import CancelledError, Client, Future, KilledWorker, get_worker, wait
 from distributed.protocol.pickle import dumps, loads
 
 from daskgmm.chunk import Chunk
@@ -33,6 +34,10 @@ PERSISTED_SHARE = 0.25
 COLLECT_SECONDS, WATCH_SECONDS = 0.25, 2.0
 
 
+# Dask's settings belong to the process.
+_setting = Lock()
+
+
 def on_cluster(
     client: Client, fn: Callable[[Chunk], Value], source: GraphSource
 ) -> Generator[Partials[Value] | DataError]:
@@ -42,7 +47,7 @@ def on_cluster(
     where its holder is lost.
     """
     # The warning is of data in the graph; these are parameters, and they are this large.
-    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):
+    with _setting, dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):
         sent = client.submit(_identity, fn, key=(f"gmm-parameters-{uuid4().hex}", 0), pure=False)
     waiting: dict[Future[Any], Shard] = {}
     homes: dict[Future[Any], Address | None] = {}
@@ -78,15 +83,16 @@ def on_cluster(
                 client.cancel(stranded, force=True)
                 todo = sorted(i for f in stranded for i in waiting.pop(f).numbers)
         sent.release()
-    except KilledWorker as error:
-        raise DataError(_blame(error, waiting)) from error
-    except CancelledError as error:
-        raise DataError(
-            f"the cluster lost what a pass was working on ({error}): its scheduler went away, or "
-            "a worker did whose chunks can't be made again, as scattered data can't"
-        ) from error
-    except BaseException:
-        client.cancel([*waiting, sent], force=True)
+    except BaseException as error:
+        with suppress(OSError):  # the scheduler may be gone
+            client.cancel([*waiting, sent], force=True)
+        if isinstance(error, KilledWorker):
+            raise DataError(_blame(error, waiting)) from error
+        if isinstance(error, CancelledError):
+            raise DataError(
+                f"the cluster lost what a pass was working on ({error}): its scheduler went away, "
+                "or a worker did whose chunks can't be made again, as scattered data can't"
+            ) from error
         raise
 
 
@@ -97,7 +103,14 @@ def _identity(value: Any) -> Any:
 def _visit(
     fn: Callable[[Chunk], Value], shard: bytes, held: Sequence[Any]
 ) -> Partials[Value] | DataError:
-    return visit(fn, loads(shard), held)
+    worker = get_worker()
+    key = worker.get_current_task()
+
+    def is_wanted() -> bool:
+        task = worker.state.tasks.get(key)  # which a cancelled pass takes away
+        return task is not None and task.state == "executing"
+
+    return visit(fn, loads(shard), held, is_wanted)
 
 
 def _done(waiting: dict[Future[Any], Shard]) -> list[Future[Any]]:
@@ -123,15 +136,20 @@ def _placed(
     wait(persisted)  # until then nobody knows where they will lie
     holders = client.who_has(persisted)
     sizes = client.nbytes(list(source.futures), summary=False)
+    needs = {i: [key for key in source.needs(i) if key in source.futures] for i in todo}
+    users = Counter(key for held in needs.values() for key in held)
     weights, homes = weights_of(source), {}
-    for i in todo:
-        held = [key for key in source.needs(i) if key in source.futures]
-        at = Counter({a: 0 for key in held for a in holders.get(key, ())})
-        for key in held:
-            at.update({a: sizes.get(key, 0) for a in holders.get(key, ())})
-        homes[i] = max(at, key=at.__getitem__, default=None)
-        if held:
-            weights[i] = sum(sizes.get(key, 0) for key in held) + CHUNK_COST
+    load: Counter[Address] = Counter()
+    for i, held in needs.items():
+        # What most chunks need (a mean, a table) travels once; it is nobody's home.
+        own = [key for key in held if users[key] == 1 or 2 * users[key] <= len(needs)]
+        at = Counter[Address]()
+        for key in own:
+            at.update(dict.fromkeys(holders.get(key, ()), sizes.get(key, 0) + 1))
+        homes[i] = home = max(at, key=lambda each: (at[each], -load[each]), default=None)
+        if home is not None:
+            weights[i] = sum(sizes.get(key, 0) for key in own) + CHUNK_COST
+            load[home] += weights[i]
     workers = client.scheduler_info()["workers"].values()
     limits = [worker["memory_limit"] / worker["nthreads"] for worker in workers]
     most = PERSISTED_SHARE * min((limit for limit in limits if limit), default=np.inf)

@@ -34,6 +34,8 @@ class Layout:
     lengths : rows per chunk, or None
     is_resident : bool
         Whether visiting a chunk takes no memory of its own: it lies in memory already.
+    shares : bool
+        Whether chunks are made of values that several need, of sizes that nobody knows.
     """
 
     n_chunks: int
@@ -41,6 +43,7 @@ class Layout:
     dtype: np.dtype[Any]
     lengths: tuple[int, ...] | None
     is_resident: bool
+    shares: bool = False
 
     @property
     def n_rows(self) -> int | None:
@@ -249,7 +252,12 @@ class DaskDataset(Dataset):
     def layout(self) -> Layout:
         source = self.source
         return Layout(
-            len(source), source.n_features, source.dtype, source.lengths, bool(source.futures)
+            n_chunks=len(source),
+            n_features=source.n_features,
+            dtype=source.dtype,
+            lengths=source.lengths,
+            is_resident=not any(part.tasks for part in source.cut.parts),
+            shares=bool(source.cut.shared),
         )
 
     def n_shards(self, n_threads: int) -> int:

@@ -67,10 +67,15 @@ class Cut:
     def all_needs(self, part: Part) -> dict[Key, None]:
         """What a part needs, and what that needs in its turn, in an order to compute it in."""
         found: dict[Key, None] = {}
-        for key in part.needs:
-            if key in self.shared:
-                found |= self.all_needs(self.shared[key])
-            found[key] = None
+        stack = [(key, False) for key in reversed(part.needs)]
+        while stack:
+            key, is_ready = stack.pop()
+            if is_ready or key not in self.shared:
+                found[key] = None
+            elif key not in found:
+                stack.append((key, True))
+                needs = self.shared[key].needs
+                stack += [(need, False) for need in reversed(needs) if need not in found]
         return found
 
 

@@ -4,10 +4,12 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache, partial
+from threading import Event
 from typing import Any, TypeVar
 from uuid import uuid4
 
 import dask
+from dask.local import get_sync
 from dask.multiprocessing import get as get_on_processes
 from dask.multiprocessing import get_context, initialize_worker_process
 from dask.system import CPU_COUNT
@@ -21,26 +23,33 @@ from daskgmm.errors import DataError
 Value = TypeVar("Value", bound=Addable)
 
 
-def n_threads() -> int:
+def n_threads(get: Callable[..., Any]) -> int:
     """Threads, or processes, that a local scheduler uses."""
-    return int(dask.config.get("num_workers", None) or CPU_COUNT)
+    return 1 if get is get_sync else int(dask.config.get("num_workers", None) or CPU_COUNT)
 
 
 def on_this_machine(
     get: Callable[..., Any], fn: Callable[[Chunk], Value], source: GraphSource
 ) -> Generator[Partials[Value] | DataError]:
     """Visit every chunk once with a local scheduler's `get`; yields sums of aligned ranges."""
-    pass_id = uuid4().hex
-    runs = cut_into_shards(weights_of(source), n_threads())
+    if source.futures:
+        raise DataError(
+            "the rows are persisted on a cluster, and Dask is configured to compute elsewhere: "
+            "make its client the current one, or pass it to fit"
+        )
+    pass_id, stop = uuid4().hex, Event()
+    # Threads see at once that a pass has ended; other processes finish their shard.
+    wanted = None if get is get_on_processes else stop
+    runs = cut_into_shards(weights_of(source), n_threads(get))
     graph: dict[Any, Any] = {}
     for i, run in enumerate(runs):
         visited, merged = (f"gmm-pass-{pass_id}", i), (f"gmm-sum-{pass_id}", i)
-        graph[visited] = (partial(visit, fn, Shard(source, run), ()),)
+        graph[visited] = (partial(_visit, fn, Shard(source, run), wanted),)
         # A chain, so that the sums of a few shards are held at a time.
         graph[merged] = (_merged, (f"gmm-sum-{pass_id}", i - 1), visited) if i else visited
     options: dict[str, Any] = {}
     if get is get_on_processes and not dask.config.get("pool", None):
-        options = {"pool": _processes(n_threads()), "chunksize": 1}
+        options = {"pool": _processes(n_threads(get)), "chunksize": 1}
     try:
         yield get(graph, (f"gmm-sum-{pass_id}", len(runs) - 1), **options)
     except BrokenProcessPool as error:
@@ -49,6 +58,17 @@ def on_this_machine(
             "a process died in the middle of a pass: most often a chunk needs more memory than "
             "there is; use smaller chunks or fewer processes"
         ) from error
+    finally:
+        stop.set()
+
+
+def _visit(
+    fn: Callable[[Chunk], Value], shard: Shard, stop: Event | None
+) -> Partials[Value] | DataError:
+    found = visit(fn, shard, (), lambda: stop is None or not stop.is_set())
+    if stop is not None and isinstance(found, DataError):
+        stop.set()
+    return found
 
 
 @cache

@@ -69,7 +69,7 @@ class Machines:
         limits = [worker["memory_limit"] for worker in workers if worker["memory_limit"]]
         n_threads = max(sum(client.nthreads().values()), 1)
         most = max((worker["nthreads"] for worker in workers), default=1)
-        used = min((worker["metrics"]["memory"] for worker in workers), default=0)
+        used = max((worker["metrics"]["memory"] for worker in workers), default=0)
         return cls(n_threads, most, *_thresholds(min(limits, default=0)), used)
 
 

@@ -28,8 +28,8 @@ def scheduler() -> tuple[Callable[..., Any], Client | None]:
 
 def machines() -> Machines:
     """Where a pass would run now."""
-    _, client = scheduler()
-    return Machines.of_client(client) if client else Machines.of_threads(n_threads())
+    get, client = scheduler()
+    return Machines.of_client(client) if client else Machines.of_threads(n_threads(get))
 
 
 def ready(source: GraphSource) -> GraphSource:

@@ -78,10 +78,14 @@ class Shard:
 
 
 def visit(
-    fn: Callable[[Chunk], Value], shard: Shard, held: Sequence[Any]
+    fn: Callable[[Chunk], Value],
+    shard: Shard,
+    held: Sequence[Any],
+    is_wanted: Callable[[], bool] = lambda: True,
 ) -> Partials[Value] | DataError:
     """Apply `fn` to each chunk of a shard and return the partial sums of the fixed tree.
 
+    Ends at the next chunk where `is_wanted` says that nobody waits for it any more.
     Rows that can't be used are a value too: raised here, a cluster would print them as a
     failure of the worker's.
     """
@@ -91,6 +95,8 @@ def visit(
             for chunk in shard.chunks(held):
                 tree.add(Partial(chunk.number, 1, fn(chunk)))
                 del chunk  # before the next is loaded
+                if not is_wanted():
+                    break
     except DataError as error:
         return error
     return tree.partials

@@ -18,8 +18,11 @@ from pandas.api.types import is_extension_array_dtype as is_extension
 
 from daskgmm.data.graphs import Cut, Key, cut
 from daskgmm.errors import DataError
+from daskgmm.kernels.blas_threads import one_blas_thread
 
 Collection = da.Array | dd.DataFrame
+
+SHUFFLE = "distributed.shuffle"
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,9 @@ class GraphSource:
     def with_common(self, get: Callable[..., Any]) -> "GraphSource":
         """The source with its common values, computed by a Dask scheduler's `get`."""
         tasks, keys, _ = self.cut.common
-        return replace(self, common=dict(zip(keys, get(tasks, list(keys)), strict=True)))
+        with one_blas_thread():
+            values = get(tasks, list(keys))
+        return replace(self, common=dict(zip(keys, values, strict=True)))
 
 
 def source_of(collection: Collection, weights: da.Array | None = None) -> GraphSource:
@@ -96,9 +101,21 @@ def source_of(collection: Collection, weights: da.Array | None = None) -> GraphS
             f"the sample weights have {len(keys_of_each[1])} chunks, the data "
             f"{len(keys_of_each[0])}: rechunk the weights like the rows"
         )
+    _check_no_shuffle(graph)
     futures = _futures(collections, graph)
     chunks = cut(graph, list(zip(*keys_of_each, strict=True)), outside=futures)
     return GraphSource(chunks, futures, n_features, dtype, lengths, columns)
+
+
+def _check_no_shuffle(graph: Mapping[Key, Any]) -> None:
+    """Raise DataError where chunks are made by workers that exchange rows, not one by one."""
+    for task in graph.values():
+        made_by = (type(task), getattr(task, "func", None))
+        if any(getattr(each, "__module__", "").startswith(SHUFFLE) for each in made_by if each):
+            raise DataError(
+                "the collection is shuffled between workers (p2p), which no chunk can be made "
+                "from alone: call .persist() on it first, or shuffle with method='tasks'"
+            )
 
 
 def _futures(collections: tuple[Any, ...], graph: Mapping[Key, Any]) -> dict[Key, Future[Any]]:
@@ -166,7 +183,9 @@ def as_weights(block: Any, number: int, n_rows: int) -> NDArray[np.float64]:
 
 
 def plain(block: Any) -> NDArray[Any]:
-    """A block as an array; a frame's pd.NA as NaN."""
+    """A block as an array; a frame's pd.NA, and what is masked, as NaN."""
+    if isinstance(block, np.ma.MaskedArray):
+        return np.ma.filled(block.astype(np.float64), np.nan)
     if isinstance(block, pd.DataFrame) and any(is_extension(kind) for kind in block.dtypes):
         return block.to_numpy(dtype=np.float64, na_value=np.nan)
     return np.asarray(block)
@@ -181,6 +200,8 @@ def as_rows(block: Any, number: int, n_features: int) -> NDArray[Any]:
         )
     if array.dtype.kind == "c":
         raise DataError(f"Complex data not supported: chunk {number} holds {array.dtype}")
+    if array.dtype.kind not in "biufO":
+        raise DataError(f"chunk {number} does not hold numbers: it holds {array.dtype}")
     try:
         return array.astype(
             np.float32 if array.dtype.itemsize == 4 and array.dtype.kind == "f" else np.float64,

@@ -285,7 +285,7 @@ def weighted_moments(
     if total == 0.0:
         return 0.0, zero, zero, np.zeros((n_features, n_features))
     origin = rows[0].astype(np.float64)
-    difference = rows - origin
+    difference = np.subtract(rows, origin, order="C")  # in any layout the same bits
     offset = (difference.sum(axis=0) if weights is None else weights @ difference) / total
     difference -= offset
     if weights is not None:

@@ -14,9 +14,12 @@ from daskgmm.kernels import Kernel
 from daskgmm.model.covariance import Family
 from daskgmm.model.statistics import SufficientStatistics
 
-# A chunk's rows, and as much again for what they are read through and made of; and what a
-# C library that keeps freed memory for its threads was seen to keep, at the most.
-READING, KEPT = 2, 2
+# A chunk's rows, and as much again for what they are read through and made of.
+READING = 2
+
+# What glibc was seen to keep of what a thread frees: twice a chunk, where chunks are below the
+# size (32 MiB) that it always gives back.
+KEPT, MOST_KEPT = 2, 64 << 20
 
 # Blocks of the survey and of labels, whatever the shapes.
 BLOCKS = 24 << 20
@@ -66,7 +69,7 @@ class Plan:
     def raise_for_memory(self) -> None:
         """Raise DataError, with the size that fits, where a chunk does not."""
         layout, machines, per_thread = self.layout, self.machines, self.bytes_per_thread
-        n_threads = machines.threads_per_process
+        n_threads = min(machines.threads_per_process, layout.n_chunks)
         if layout.lengths is None or per_thread is None or n_threads * per_thread <= machines.room:
             return
         longest = max(layout.lengths)
@@ -103,7 +106,8 @@ class Plan:
             "passes": f"{self.n_passes[0]} to {self.n_passes[1]}",
             "memory": f"{unknown if per_thread is None else mebibytes(per_thread)} per thread; "
             f"{machines.threads_per_process} in a process that takes "
-            f"{mebibytes(machines.memory_used)} of its own{killed}",
+            f"{mebibytes(machines.memory_used)} of its own{killed}"
+            + ("; chunks share values, whose memory is not known" if layout.shares else ""),
             "driver": f"{mebibytes(self.driver_bytes)}, most of it the sample",
         }
 
@@ -125,6 +129,7 @@ def plan_fit(dataset: Dataset, settings: Settings, machines: Machines) -> Plan:
     levels = max(layout.n_chunks, 1).bit_length()
     sample = min(settings.sample_size(layout.n_features), layout.n_rows or 2**63)
     sample_bytes = sample * (layout.row_bytes + 24)
+    keeps = machines.keeps_freed and not layout.is_resident
     in_shard = math.ceil(levels - math.log2(n_shards)) + 3
     survey = 8 * layout.n_features**2
     return Plan(
@@ -132,8 +137,9 @@ def plan_fit(dataset: Dataset, settings: Settings, machines: Machines) -> Plan:
         machines=machines,
         n_shards=n_shards,
         n_passes=(dataset.n_preparing + 2, dataset.n_preparing + 1 + settings.rule.max_iter),
-        bytes_per_row=_bytes_per_row(layout, machines),
+        bytes_per_row=layout.copy_bytes + layout.row_bytes * READING * (not layout.is_resident),
         bytes_beside=BLOCKS
+        + (min(KEPT * (layout.longest or 0) * layout.row_bytes, MOST_KEPT) if keeps else 0)
         + max(
             2 * workspace + in_shard * sums + 2 * parameters,
             in_shard * survey + 2 * sample_bytes // n_shards,
@@ -142,25 +148,17 @@ def plan_fit(dataset: Dataset, settings: Settings, machines: Machines) -> Plan:
     )
 
 
-def _bytes_per_row(layout: Layout, machines: Machines) -> int:
-    if layout.is_resident:
-        return layout.copy_bytes
-    copies = READING + KEPT * machines.keeps_freed
-    return layout.row_bytes * copies + layout.copy_bytes
-
-
 def _sizes(family: Family, n_components: int, n_features: int) -> tuple[int, int, int]:
     """Bytes of a candidate's sums, of its densities, and of the larger kernel's workspace."""
     shape = family.shape(n_components, n_features)
     ones, zeros = np.ones(n_components), np.zeros((n_components, n_features))
     unit = family.covariances(np.zeros(shape), ones, n_features, 1.0)
     factors = family.precision_cholesky(unit)
-    both: list[Kernel] = [
-        family.quadratic(ones, zeros, factors, zeros[0]),
-        family.triangular(ones, zeros, factors),
-    ]
+    kernels: list[Kernel] = [family.triangular(ones, zeros, factors)]
+    if family.crossover is None or n_features < family.crossover:
+        kernels.append(family.quadratic(ones, zeros, factors, zeros[0]))
     return (
         len(pickle.dumps(SufficientStatistics.zero(family, zeros))),
-        max(len(pickle.dumps(kernel)) for kernel in both),
-        max(kernel.run().nbytes for kernel in both),
+        max(len(pickle.dumps(kernel)) for kernel in kernels),
+        max(kernel.run().nbytes for kernel in kernels),
     )

@@ -12,6 +12,7 @@ import ctypes
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from scipy.linalg import cython_blas
 
 from daskgmm.kernels.moments import Array
@@ -40,12 +41,19 @@ def _double(value: float) -> Any:
     return ctypes.byref(ctypes.c_double(value))
 
 
-def _matrix(array: Array) -> tuple[Any, Any]:
+def _matrix(array: Array, *, written: bool = False) -> tuple[Any, Any]:
     """Address and leading dimension."""
     (n_rows, n_columns), (row, column) = array.shape, array.strides
-    if array.dtype.char != "d" or (column != 8 and n_columns > 1 and array.size):
-        raise ValueError("a float64 array with contiguous rows is needed")
     stride = row // 8 if n_rows > 1 else n_columns
+    if array.size and (
+        array.dtype != np.float64
+        or not array.dtype.isnative
+        or (n_columns > 1 and column != 8)
+        or row % 8
+        or stride < n_columns
+        or (written and not array.flags.writeable)
+    ):
+        raise ValueError("a float64 array with contiguous rows is needed")
     return ctypes.c_void_p(array.__array_interface__["data"][0]), _int(max(stride, 1))
 
 
@@ -59,7 +67,7 @@ def gemm(a: Array, b: Array, out: Array, *, transpose_b: bool = False, add: bool
     _dgemm(
         *(b"T" if transpose_b else b"N", b"N"),
         *(_int(n), _int(m), _int(k), _double(1.0)),
-        *(*_matrix(b), *_matrix(a), _double(float(add)), *_matrix(out)),
+        *(*_matrix(b), *_matrix(a), _double(float(add)), *_matrix(out, written=True)),
     )
 
 
@@ -72,7 +80,7 @@ def add_gram(rows: Array, out: Array, *, of_columns: bool = True) -> None:
         return
     _dsyrk(
         *(b"U", b"N" if of_columns else b"T", _int(n), _int(k)),
-        *(_double(1.0), *_matrix(rows), _double(1.0), *_matrix(out)),
+        *(_double(1.0), *_matrix(rows), _double(1.0), *_matrix(out, written=True)),
     )
 
 
@@ -85,5 +93,5 @@ def multiply_upper(rows: Array, upper: Array) -> None:
         return
     _dtrmm(
         *(b"L", b"L", b"N", b"N", _int(d), _int(n)),
-        *(_double(1.0), *_matrix(upper), *_matrix(rows)),
+        *(_double(1.0), *_matrix(upper), *_matrix(rows, written=True)),
     )

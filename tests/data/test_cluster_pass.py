@@ -7,7 +7,9 @@ from functools import partial
 
 import dask
 import dask.array as da
+import dask.dataframe as dd
 import numpy as np
+import pandas as pd
 import pytest
 from distributed import Client, LocalCluster, SchedulerPlugin, get_worker, wait
 from oracles import bits
@@ -154,6 +156,47 @@ def test_persisted_chunks_do_not_travel(client, weighed):
             assert not travelled
 
 
+def _who(chunk):
+    return [(get_worker().name, len(chunk.rows))]
+
+
+@pytest.mark.parametrize("what", ["a persisted mean", "a scattered table", "replicas"])
+def test_what_all_chunks_need_leaves_the_work_to_all_workers(client, what):
+    rows = da.random.default_rng(0).random((4000, 3), chunks=(20, 3))
+    if what == "a persisted mean":
+        rows = rows - client.persist(rows.mean(axis=0))
+    elif what == "a scattered table":
+        rows = rows.map_blocks(np.add, client.scatter(1.0), dtype=float)
+    else:
+        rows = client.persist(rows)
+        client.replicate(rows)
+    visited = DaskDataset.of(rows).reduce(_who)
+    for name in (0, 1):
+        assert sum(n for who, n in visited if who == name) > 1000
+
+
+def test_chunks_that_workers_exchange_rows_for_are_refused(client):
+    frame = dd.from_pandas(pd.DataFrame({"k": range(100), "a": 1.0}), npartitions=10)
+    wide = da.ones((4000, 40), chunks=(4000, 4))
+    with dask.config.set({"array.rechunk.method": "p2p", "dataframe.shuffle.method": "p2p"}):
+        shuffled = [frame.shuffle("k"), wide.rechunk((200, 40))]
+        for collection in shuffled:
+            with pytest.raises(DataError, match=r"shuffled between workers .* call .persist"):
+                DaskDataset.of(collection).reduce(_rows)
+        assert DaskDataset.of(client.persist(shuffled[1])).reduce(_rows) == 4000
+
+
+def test_a_pass_that_failed_or_was_cancelled_stops_at_the_next_chunk(client):
+    array = da.ones((400, 2), chunks=(1, 2))
+    timer = threading.Timer(0.4, _interrupt)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        DaskDataset.of(array).reduce(_sleepy)
+    began = time.monotonic()
+    assert DaskDataset.of(array[:2]).reduce(_rows) == 2
+    assert time.monotonic() - began < 1.5  # a shard of the cancelled pass takes five seconds
+
+
 def _n_held(dask_worker=None):
     return len(dask_worker.data)
 
@@ -291,10 +334,11 @@ def test_workers_that_die_of_their_chunks_are_said():
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         local_cluster(1) as local,
-        Client(local),
-        pytest.raises(DataError, match=r"workers died .* with chunks \d+ to \d+"),
+        Client(local) as client,
     ):
-        DaskDataset.of(array).reduce(_rows)
+        with pytest.raises(DataError, match=r"workers died .* with chunks \d+ to \d+"):
+            DaskDataset.of(array).reduce(_rows)
+        assert not left_on(client)
 
 
 def _deadly(block, block_id=None):

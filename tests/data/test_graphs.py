@@ -92,6 +92,11 @@ def test_time_and_parts_are_linear_where_chunks_share_a_root():
     assert sum(len(part.tasks) for part in parts.parts) < 4 * len(parts.parts)
 
 
+def test_a_long_chain_is_no_recursion():
+    parts = pieces(da.ones((1500, 2), chunks=(1, 2)).cumsum(axis=0))
+    assert len(parts.all_needs(parts.parts[-1])) > 1000
+
+
 def test_values_from_outside_are_needs():
     parts = cut({"a": (len, "x"), "b": "x"}, [("a",), ("b",), ("x",)], outside=["x"])
     assert [part.needs for part in parts.parts] == [("x",)] * 3

@@ -49,6 +49,38 @@ def _rows(chunk):
     return len(chunk.rows)
 
 
+def test_threads_stop_at_the_next_chunk_where_one_cannot_be_used():
+    read = []
+
+    def reads(block, block_id=None):
+        read.append(block_id[0])
+        return block if block_id[0] else block[:0]
+
+    array = da.ones((400, 2), chunks=(1, 2)).map_blocks(reads, meta=np.empty((0, 2)))
+    read.clear()
+    with (
+        dask.config.set(scheduler="threads", num_workers=2),
+        pytest.raises(DataError, match="chunk 0 has 0 rows"),
+    ):
+        DaskDataset.of(array).reduce(_rows)
+    assert len(read) < 200
+
+
+def test_rows_on_a_cluster_are_not_looked_for_here(client):
+    dataset = DaskDataset.of(client.persist(da.ones((40, 2), chunks=(10, 2))))
+    with (
+        dask.config.set(scheduler="threads"),
+        pytest.raises(DataError, match="the rows are persisted on a cluster"),
+    ):
+        dataset.reduce(_rows)
+
+
+def test_the_synchronous_scheduler_has_one_thread():
+    assert local_pass.n_threads(dask.get) == 1
+    with dask.config.set(num_workers=7):
+        assert local_pass.n_threads(dask.threaded.get) == 7
+
+
 def test_the_sums_of_few_shards_are_held_at_a_time():
     alive, most = [0], [0]
 

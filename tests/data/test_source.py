@@ -77,9 +77,16 @@ def test_rows_are_float32_or_float64_in_native_order(given, kept):
     np.testing.assert_array_equal(rows, [[0, 1], [1, 0]])
 
 
+def test_what_is_masked_is_missing():
+    block = np.ma.array([[1, 2], [3, 4]], mask=[[False, True], [False, False]])
+    np.testing.assert_array_equal(as_rows(block, 0, 2), [[1, np.nan], [3, 4]])
+
+
 @pytest.mark.parametrize(
     ("block", "sentence"),
     [
+        (np.array([["1", "2"]]), "chunk 5 does not hold numbers: it holds <U1"),
+        (np.zeros((1, 2), "M8[s]"), "chunk 5 does not hold numbers: it holds datetime64"),
         (np.ones((2, 3)), r"chunk 5 has shape \(2, 3\) where \(rows, 2\) was expected"),
         (np.ones(2), r"chunk 5 has shape \(2,\)"),
         (np.ones((2, 2), complex), "Complex data not supported: chunk 5"),

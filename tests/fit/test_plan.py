@@ -91,6 +91,22 @@ def test_a_chunk_that_cannot_fit_is_refused_with_the_size_that_fits():
         plan(X.rechunk((int(1.05 * rows), 64)), where=made.machines).raise_for_memory()
 
 
+def test_one_chunk_is_visited_by_one_thread():
+    X = da.ones((2_000_000, 64), chunks=(2_000_000, 64))
+    plan(X, where=Machines(8, 8, 3072 * MIB, 2600 * MIB, 200 * MIB)).raise_for_memory()
+
+
+def test_many_features_need_no_quadratic_workspace():
+    assert plan(da.ones((1000, 784), chunks=(100, 784)), n_components=10).bytes_beside < 600 * MIB
+
+
+def test_what_lies_beside_persisted_chunks_does_not_make_them_resident(client):
+    lazy = da.ones((1000, 3), chunks=(100, 3))
+    assert plan(client.persist(lazy)).bytes_per_row == 0
+    assert plan(lazy - client.persist(lazy.mean(axis=0))).bytes_per_row == 48
+    assert "share values" in str(plan(lazy.rechunk((30, 3))))
+
+
 def test_no_chunk_fits_where_a_worker_would_pause_before_it_began():
     X = da.ones((100, 2), chunks=(10, 2))
     made = plan(X, where=Machines(1, 1, 380 * MIB, 320 * MIB, 330 * MIB))

@@ -56,6 +56,10 @@ def test_rows_of_a_larger_array():
     [
         lambda: gemm(np.ones((2, 3)), np.ones((4, 2)), np.ones((2, 2))),
         lambda: gemm(np.ones((2, 3), "f4"), np.ones((3, 2)), np.ones((2, 2))),
+        lambda: gemm(np.ones((2, 3))[::-1], np.ones((3, 2)), np.ones((2, 2))),
+        lambda: gemm(np.broadcast_to(np.ones(3), (2, 3)), np.ones((3, 2)), np.ones((2, 2))),
+        lambda: gemm(np.ones((2, 3), ">f8"), np.ones((3, 2)), np.ones((2, 2))),
+        lambda: gemm(np.ones((2, 3)), np.ones((3, 2)), np.broadcast_to(1.0, (2, 2))),
         lambda: gemm(np.ones((3, 2)).T, np.ones((3, 2)), np.ones((2, 2))),
         lambda: add_gram(np.ones((2, 3)), np.ones((2, 2))),
         lambda: multiply_upper(np.ones((2, 3)), np.ones((2, 2))),
