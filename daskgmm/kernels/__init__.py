@@ -1,6 +1,6 @@
 """Arrays in, arrays out: from rows to log-densities and moments at the speed of the core.
 
-Two kernels share one shape: ``run()`` gives a run with ``block_rows``, ``nbytes``,
+Two kernels share one shape: ``run(n_rows)`` gives a run with ``block_rows``, ``nbytes``,
 ``log_prob(block)``, ``add(responsibilities, weights)`` and ``moments()``.
 """
 

@@ -158,9 +158,9 @@ class Quadratic:
     def n_components(self) -> int:
         return len(self.theta)
 
-    def run(self) -> "QuadraticRun":
-        """Start a run over blocks, with buffers and sums of its own."""
-        return QuadraticRun(self)
+    def run(self, n_rows: int | None = None) -> "QuadraticRun":
+        """Start a run over blocks of `n_rows` in all, with buffers and sums of its own."""
+        return QuadraticRun(self, n_rows)
 
     def rounding(self, reach: Array) -> float:
         """Rounding error to expect in a log-density, in nats.
@@ -188,7 +188,7 @@ class Quadratic:
 class QuadraticRun:
     """One visit of rows, block by block: buffers to work in and sums to add to."""
 
-    def __init__(self, kernel: Quadratic) -> None:
+    def __init__(self, kernel: Quadratic, n_rows: int | None) -> None:
         self._kernel = kernel
         n_components, n_rows_of_phi = kernel.theta.shape
         n_features = len(kernel.pivot)
@@ -196,6 +196,8 @@ class QuadraticRun:
         n_rows_held = self._before + n_rows_of_phi
         room = BLOCK_BYTES // (8 * (n_components + n_rows_held))
         self.block_rows = min(max(1 << max(room, 1).bit_length() - 1, MIN_ROWS), MAX_ROWS)
+        if n_rows is not None:
+            self.block_rows = min(self.block_rows, max(n_rows, 1))
         # Held as [x, second order of x, 1], so that there is room before x.
         self._features = np.empty(n_rows_held * self.block_rows)
         self._theta = np.roll(kernel.theta, -1, axis=1)

@@ -118,19 +118,21 @@ class Triangular:
     def n_components(self) -> int:
         return len(self.means)
 
-    def run(self) -> "TriangularRun":
-        """Start a run over blocks, with buffers and sums of its own."""
-        return TriangularRun(self)
+    def run(self, n_rows: int | None = None) -> "TriangularRun":
+        """Start a run over blocks of `n_rows` in all, with buffers and sums of its own."""
+        return TriangularRun(self, n_rows)
 
 
 class TriangularRun:
     """One visit of rows, block by block: buffers to work in and sums to add to."""
 
-    def __init__(self, kernel: Triangular) -> None:
+    def __init__(self, kernel: Triangular, n_rows: int | None) -> None:
         self._kernel = kernel
         n_components, n_features = kernel.means.shape
         room = BLOCK_BYTES // (8 * (n_components + n_features))
         self.block_rows = min(max(1 << max(room, 1).bit_length() - 1, MIN_ROWS), MAX_ROWS)
+        if n_rows is not None:
+            self.block_rows = min(self.block_rows, max(n_rows, 1))
         self._difference = np.empty((self.block_rows, n_features))
         self._log_prob = np.empty(n_components * self.block_rows)
         self._block: NDArray[Any] = np.empty((0, n_features))

@@ -25,7 +25,7 @@ class Densities:
 
 def e_step(chunk: Chunk, densities: Densities) -> SufficientStatistics:
     """The sufficient statistics of a chunk's rows, in blocks that stay in cache."""
-    run = densities.kernel.run()
+    run = densities.kernel.run(len(chunk.rows))
     log_likelihood = total_weight = 0.0
     for rows, weights in chunk.blocks(run.block_rows):
         responsibilities = run.log_prob(rows)
@@ -57,7 +57,7 @@ def e_steps(chunk: Chunk, densities: Sequence[Densities]) -> JointStatistics:
 
 def _posteriors(rows: NDArray[Any], densities: Densities) -> Iterator[tuple[slice, Array, Array]]:
     """Block by block: its rows, their responsibilities (K, n), their log-densities (n,)."""
-    run = densities.kernel.run()
+    run = densities.kernel.run(len(rows))
     for start in range(0, len(rows), run.block_rows):
         block = slice(start, start + run.block_rows)
         responsibilities = run.log_prob(rows[block])
