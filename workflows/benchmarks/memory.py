@@ -1,6 +1,6 @@
 """Peak memory of fits against what `plan` says before, over more and larger chunks.
 
-python workflows/benchmarks/memory.py [--rows N] [--features D] [--components K] [--chunks MiB ...]
+python workflows/benchmarks/memory.py [--mebibytes SIZE ...] [--features D] [--components K]
 
 Each line is a fit in a process of its own, on two threads, of rows in a Zarr array. Growth is
 that of the process's resident peak over the fit, after a fit of a few rows has loaded all
@@ -49,7 +49,7 @@ def fit_one(url: str, n_components: int) -> None:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mebibytes", type=float, nargs="+", default=[0.1, 1.0, 8.0])
+    parser.add_argument("--mebibytes", type=float, nargs="+", default=[0.1, 1.0, 4.0])
     parser.add_argument("--features", type=int, default=16)
     parser.add_argument("--components", type=int, default=8)
     parser.add_argument("--fit", help=argparse.SUPPRESS)
@@ -61,7 +61,7 @@ def main() -> None:
     print(f"{'chunk':>10} {'chunks':>7} {'data':>10} {'planned':>10} {'growth':>10}  of planned")
     for size in options.mebibytes:
         for more in MORE:
-            n_chunks = 6 * more
+            n_chunks = 4 * more
             chunk_rows = int(size * 2**20) // (4 * options.features)
             with tempfile.TemporaryDirectory() as folder:
                 url = f"{folder}/rows.zarr"
