@@ -1,6 +1,7 @@
 """Data, weights and chunkings that tests run over."""
 
 import numpy as np
+from distributed import LocalCluster
 from hypothesis import strategies as st
 
 from daskgmm.model.covariance import FAMILIES
@@ -42,3 +43,10 @@ def cuts(draw, n_rows):
     points = draw(st.lists(st.integers(0, n_rows), max_size=6))
     bounds = [0, *sorted(points), n_rows]
     return tuple(int(n) for n in np.diff(bounds))
+
+
+def local_cluster(n_workers):
+    """Worker processes of one thread each, without a limit of memory."""
+    return LocalCluster(
+        n_workers=n_workers, threads_per_worker=1, dashboard_address=":0", memory_limit=0
+    )

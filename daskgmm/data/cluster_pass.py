@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import dask
 import numpy as np
-from distributed import CancelledError, Client, Future, KilledWorker, get_worker, wait
+from distributed import CancelledError, Client, Future, KilledWorker, Reschedule, get_worker, wait
 from distributed.protocol.pickle import dumps, loads
 
 from daskgmm.chunk import Chunk
@@ -106,11 +106,18 @@ def _visit(
     worker = get_worker()
     key = worker.get_current_task()
 
-    def is_wanted() -> bool:
-        task = worker.state.tasks.get(key)  # which a cancelled pass takes away
-        return task is not None and task.state == "executing"
+    gone = False
 
-    return visit(fn, loads(shard), held, is_wanted)
+    def is_wanted() -> bool:
+        nonlocal gone  # once and for all: a task taken away may be given back
+        task = worker.state.tasks.get(key)
+        gone = gone or task is None or task.state != "executing"
+        return not gone
+
+    found = visit(fn, loads(shard), held, is_wanted)
+    if not is_wanted():
+        raise Reschedule  # a part must not pass for the whole, should it be wanted after all
+    return found
 
 
 def _done(waiting: dict[Future[Any], Shard]) -> list[Future[Any]]:

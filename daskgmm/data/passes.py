@@ -52,4 +52,6 @@ def run_pass(fn: Callable[[Chunk], Value], source: GraphSource) -> Value:
             if isinstance(partials, DataError):
                 raise partials
             tree.extend(partials)
+    if (n_chunks := sum(partial.n_chunks for partial in tree.partials)) != len(source):
+        raise RuntimeError(f"a pass over {len(source)} chunks summed {n_chunks}")
     return tree.total()

@@ -3,7 +3,6 @@ import signal
 import threading
 import time
 import warnings
-from functools import partial
 
 import dask
 import dask.array as da
@@ -12,62 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from distributed import Client, LocalCluster, SchedulerPlugin, get_worker, wait
-from oracles import bits
-from strategies import FAMILY_NAMES, mixture
+from strategies import local_cluster
 
-from daskgmm.data.dataset import DaskDataset, InMemoryDataset
+from daskgmm.data.dataset import DaskDataset
 from daskgmm.data.shards import cut_into_shards, weights_of
 from daskgmm.errors import DataError
-from daskgmm.model.expectation import e_step
-from daskgmm.model.likelihood import densities
-
-
-def local_cluster(n_workers):
-    return LocalCluster(
-        n_workers=n_workers, threads_per_worker=1, dashboard_address=":0", memory_limit=0
-    )
-
-
-def steps():
-    return {name: partial(e_step, densities=densities(mixture(name))) for name in FAMILY_NAMES}
-
-
-@pytest.mark.parametrize("n_workers", [1, 2, 4])
-def test_any_number_of_workers_gives_the_plain_loops_bits(n_workers, rows, weights, dataset):
-    plain = InMemoryDataset(rows, weights, chunk_rows=27)
-    with local_cluster(n_workers) as local, Client(local) as client:
-        persisted = DaskDataset.of(
-            client.persist(da.from_array(rows, chunks=(27, 3))),
-            weights=client.persist(da.from_array(weights, chunks=27)),
-        )
-        for step in steps().values():
-            specified = bits(plain.reduce(step))
-            assert bits(dataset.reduce(step)) == specified
-            assert bits(persisted.reduce(step)) == specified
-
-
-def _slow(chunk, step):
-    time.sleep(0.02)
-    return step(chunk)
-
-
-@pytest.mark.parametrize("residence", ["lazy", "persisted"])
-def test_a_killed_worker_changes_no_bit(rows, weights, lazy_rows, lazy_weights, residence):
-    plain = InMemoryDataset(rows, weights, chunk_rows=27)
-    with local_cluster(2) as local, Client(local) as client:
-        if residence == "persisted":
-            lazy_rows, lazy_weights = client.persist([lazy_rows, lazy_weights])
-        dataset = DaskDataset.of(lazy_rows, weights=lazy_weights)
-        for step in steps().values():
-            if residence == "persisted":
-                wait(lazy_rows)
-            victim = next(iter(client.run(os.getpid).values()))
-            killer = threading.Timer(0.2, os.kill, (victim, 9))
-            killer.start()
-            assert bits(dataset.reduce(partial(_slow, step=step))) == bits(plain.reduce(step))
-            killer.join()
-            client.wait_for_workers(2)
-            assert victim not in client.run(os.getpid).values()
 
 
 def test_tasks_are_a_few_per_thread_and_none_remain(client):

@@ -1,17 +1,21 @@
+import os
+import threading
+import time
 from functools import partial
 
 import dask
 import dask.array as da
 import numpy as np
 import pytest
-from distributed import Client
+from distributed import Client, wait
 from oracles import bits
-from strategies import mixture
+from strategies import FAMILY_NAMES, local_cluster, mixture
 
-from daskgmm.data.dataset import DaskDataset
+from daskgmm.data.dataset import DaskDataset, InMemoryDataset
 from daskgmm.data.passes import scheduler
+from daskgmm.data.shards import Shard
 from daskgmm.errors import DataError
-from daskgmm.model.expectation import e_steps
+from daskgmm.model.expectation import e_step, e_steps
 from daskgmm.model.likelihood import densities
 
 
@@ -115,3 +119,58 @@ def test_a_mean_that_all_chunks_need_is_a_pass_before(rows):
 
 def _sum(chunk):
     return chunk.rows.sum(axis=0)
+
+
+def steps():
+    return {name: partial(e_step, densities=densities(mixture(name))) for name in FAMILY_NAMES}
+
+
+@pytest.mark.parametrize("n_workers", [1, 2, 4])
+def test_any_number_of_workers_gives_the_plain_loops_bits(n_workers, rows, weights, dataset):
+    plain = InMemoryDataset(rows, weights, chunk_rows=27)
+    with local_cluster(n_workers) as local, Client(local) as client:
+        persisted = DaskDataset.of(
+            client.persist(da.from_array(rows, chunks=(27, 3))),
+            weights=client.persist(da.from_array(weights, chunks=27)),
+        )
+        for step in steps().values():
+            specified = bits(plain.reduce(step))
+            assert bits(dataset.reduce(step)) == specified
+            assert bits(persisted.reduce(step)) == specified
+
+
+def _slow(chunk, step):
+    time.sleep(0.02)
+    return step(chunk)
+
+
+@pytest.mark.parametrize("residence", ["lazy", "persisted"])
+def test_a_killed_worker_changes_no_bit(rows, weights, lazy_rows, lazy_weights, residence):
+    plain = InMemoryDataset(rows, weights, chunk_rows=27)
+    with local_cluster(2) as local, Client(local) as client:
+        if residence == "persisted":
+            lazy_rows, lazy_weights = client.persist([lazy_rows, lazy_weights])
+        dataset = DaskDataset.of(lazy_rows, weights=lazy_weights)
+        for step in steps().values():
+            if residence == "persisted":
+                wait(lazy_rows)
+            victim = next(iter(client.run(os.getpid).values()))
+            killer = threading.Timer(0.2, os.kill, (victim, 9))
+            killer.start()
+            assert bits(dataset.reduce(partial(_slow, step=step))) == bits(plain.reduce(step))
+            killer.join()
+            client.wait_for_workers(2)
+            assert victim not in client.run(os.getpid).values()
+
+
+def test_a_pass_that_lost_a_chunk_is_no_sum(dataset, monkeypatch):
+    def loses_one(self, held):
+        yield from list(whole(self, held))[:-1]
+
+    whole = Shard.chunks
+    monkeypatch.setattr(Shard, "chunks", loses_one)
+    with (
+        dask.config.set(scheduler="synchronous"),
+        pytest.raises(RuntimeError, match="a pass over 38 chunks summed"),
+    ):
+        dataset.reduce(_rows)
