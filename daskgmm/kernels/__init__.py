@@ -1,18 +1,20 @@
 """Arrays in, arrays out: from rows to log-densities and moments at the speed of the core.
 
 Two kernels share one shape: ``run(n_rows)`` gives a run with ``block_rows``, ``nbytes``,
-``log_prob(block)``, ``add(responsibilities, weights)`` and ``moments()``.
+``log_prob(block)``, ``add(responsibilities, weights)`` and ``moments()``. Log-densities are
+less the kernel's ``peak``, which none exceeds.
 """
 
 from collections.abc import Callable
 
 from daskgmm.kernels.moments import Array
-from daskgmm.kernels.quadratic import Quadratic
-from daskgmm.kernels.triangular import Triangular
+from daskgmm.kernels.quadratic import Quadratic, QuadraticRun
+from daskgmm.kernels.triangular import Triangular, TriangularRun
 
 Kernel = Quadratic | Triangular
+Run = QuadraticRun | TriangularRun
 
-__all__ = ["MAX_ROUNDING", "Kernel", "Quadratic", "Triangular", "choose"]
+__all__ = ["MAX_ROUNDING", "Kernel", "Quadratic", "Run", "Triangular", "choose"]
 
 # Nats per log-density: the design's bound, far below any tol.
 MAX_ROUNDING = 1e-8

@@ -1,11 +1,14 @@
-"""Three BLAS calls that let go of the interpreter, so that threads compute side by side.
+"""BLAS calls that let go of the interpreter, so that threads compute side by side.
 
 scipy's own wrappers (``scipy.linalg.blas``) hold the interpreter's lock: two threads of them
 take as long as one after the other. These call the same functions, by the addresses that
 ``scipy.linalg.cython_blas`` publishes for callers from outside; ctypes releases the lock.
+Products of a small matrix with a long one go through numpy's `matmul`, which takes them strip
+by strip in one call and without the lock: OpenBLAS has kernels for small products that copy
+nothing, up to twice as fast there.
 
-Arrays are two-dimensional, float64, and contiguous along their rows. BLAS, which thinks in
-columns, sees their transposes.
+Arrays are two-dimensional, float64 or float32 (all arrays of a call alike), and contiguous
+along their rows. BLAS, which thinks in columns, sees their transposes.
 """
 
 import ctypes
@@ -13,9 +16,20 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import cython_blas
 
 from daskgmm.kernels.moments import Array
+
+Matrix = NDArray[Any]
+
+# OpenBLAS's small kernels take products of at most 100**3 multiplications and, of two factors
+# that are summed along their rows, 1200 results (dgemm_small_kernel_permit_skylakex.c).
+SMALL, SMALL_RESULTS = 100**3, 1200
+
+# Columns of a strip. An odd number of strips to an array's row keeps its rows from falling on
+# one another in the cache, as they do at powers of two.
+STRIP = 264
 
 
 def _function(name: str) -> Callable[..., None]:
@@ -30,68 +44,111 @@ def _function(name: str) -> Callable[..., None]:
     return ctypes.CFUNCTYPE(None)(pointer(capsule, said))
 
 
-_dgemm, _dsyrk, _dtrmm = (_function(name) for name in ("dgemm", "dsyrk", "dtrmm"))
+_FUNCTIONS = {
+    (name, np.dtype(dtype)): _function(letter + name)
+    for name in ("gemm", "syrk", "trmm")
+    for letter, dtype in (("s", np.float32), ("d", np.float64))
+}
+_NUMBERS: dict[Any, Any] = {
+    np.dtype(np.float32): ctypes.c_float,
+    np.dtype(np.float64): ctypes.c_double,
+}
 
 
-def _int(value: int) -> Any:
-    return ctypes.byref(ctypes.c_int(value))
-
-
-def _double(value: float) -> Any:
-    return ctypes.byref(ctypes.c_double(value))
-
-
-def _matrix(array: Array, *, written: bool = False) -> tuple[Any, Any]:
-    """Address and leading dimension."""
-    (n_rows, n_columns), (row, column) = array.shape, array.strides
-    stride = row // 8 if n_rows > 1 else n_columns
-    if array.size and (
-        array.dtype != np.float64
-        or not array.dtype.isnative
-        or (n_columns > 1 and column != 8)
-        or row % 8
-        or stride < n_columns
-        or (written and not array.flags.writeable)
-    ):
-        raise ValueError("a float64 array with contiguous rows is needed")
-    return ctypes.c_void_p(array.__array_interface__["data"][0]), _int(max(stride, 1))
-
-
-def gemm(a: Array, b: Array, out: Array, *, transpose_b: bool = False, add: bool = False) -> None:
-    """``out = a @ b``, or ``b.T``, or added to what is there; (m, k), (k, n), (m, n)."""
-    (m, k), (_, n) = a.shape, out.shape
-    if out.shape[0] != m or b.shape != ((n, k) if transpose_b else (k, n)):
-        raise ValueError(f"shapes {a.shape}, {b.shape} and {out.shape} do not fit")
-    if not out.size:
-        return
-    _dgemm(
-        *(b"T" if transpose_b else b"N", b"N"),
-        *(_int(n), _int(m), _int(k), _double(1.0)),
-        *(*_matrix(b), *_matrix(a), _double(float(add)), *_matrix(out, written=True)),
+def _call(name: str, *arguments: Any, of: Matrix) -> None:
+    """Call a function of the type of `of`, with each argument by address."""
+    number = _NUMBERS[of.dtype]
+    _FUNCTIONS[name, of.dtype](
+        *(
+            ctypes.byref(number(each))
+            if isinstance(each, float)
+            else ctypes.byref(ctypes.c_int(each))
+            if isinstance(each, int)
+            else each
+            for each in arguments
+        )
     )
 
 
-def add_gram(rows: Array, out: Array, *, of_columns: bool = True) -> None:
+def _matrix(array: Matrix, *, like: Matrix | None = None, written: bool = False) -> tuple[Any, int]:
+    """Address and leading dimension."""
+    (n_rows, n_columns), (row, column), size = array.shape, array.strides, array.itemsize
+    stride = row // size if n_rows > 1 else n_columns
+    if array.size and (
+        array.dtype not in _NUMBERS
+        or (like is not None and like.dtype != array.dtype)
+        or (n_columns > 1 and column != size)
+        or row % size
+        or stride < n_columns
+        or (written and not array.flags.writeable)
+    ):
+        raise ValueError("arrays of one type, float64 or float32, with contiguous rows are needed")
+    return ctypes.c_void_p(array.__array_interface__["data"][0]), max(stride, 1)
+
+
+def _strips(array: Matrix, n_strips: int) -> Matrix:
+    """The first columns as (n_strips, n_rows, STRIP), without a copy."""
+    whole = array[:, : n_strips * STRIP]
+    return whole.reshape(len(array), n_strips, STRIP).swapaxes(0, 1)
+
+
+def multiply(a: Matrix, b: Matrix, out: Matrix) -> None:
+    """``out = a @ b``, of shapes (m, k), (k, n) and (m, n)."""
+    (m, k), n = a.shape, out.shape[1]
+    if out.shape[0] != m or b.shape != (k, n):
+        raise ValueError(f"shapes {a.shape}, {b.shape} and {out.shape} do not fit")
+    if m * k * STRIP > SMALL:
+        addresses = *_matrix(b), *_matrix(a, like=b), 0.0, *_matrix(out, like=b, written=True)
+        _call("gemm", b"N", b"N", n, m, k, 1.0, *addresses, of=out)
+        return
+    if n_strips := n // STRIP:
+        np.matmul(a, _strips(b, n_strips), out=_strips(out, n_strips))
+    if n > n_strips * STRIP:
+        rest = slice(n_strips * STRIP, n)
+        np.matmul(a, b[:, rest], out=out[:, rest])
+
+
+def add_inner(a: Matrix, b: Matrix, out: Array) -> None:
+    """``out += a @ b.T`` of shapes (m, n), (k, n) and (m, k); `out` is float64."""
+    (m, n), k = a.shape, len(b)
+    if b.shape != (k, n) or out.shape != (m, k):
+        raise ValueError(f"shapes {a.shape}, {b.shape} and {out.shape} do not fit")
+    if m * k * STRIP > SMALL:
+        exact = a.dtype == out.dtype
+        product = out if exact else np.empty(out.shape, dtype=a.dtype)
+        addresses = *_matrix(b), *_matrix(a, like=b), float(exact), *_matrix(product, written=True)
+        _call("gemm", b"T", b"N", k, m, n, 1.0, *addresses, of=product)
+        if not exact:
+            out += product
+        return
+    n_strips = n // STRIP
+    if n_strips and out.size:
+        strips, others = _strips(a, n_strips), _strips(b, n_strips).swapaxes(1, 2)
+        width = -(-k // -(-m * k // SMALL_RESULTS))
+        for at in range(0, k, width):
+            some = slice(at, at + width)
+            out[:, some] += np.matmul(strips, others[:, :, some]).sum(axis=0, dtype=np.float64)
+    if n > n_strips * STRIP:
+        rest = slice(n_strips * STRIP, n)
+        out += np.matmul(a[:, rest], b[:, rest].T)
+
+
+def add_gram(rows: Matrix, out: Matrix, *, of_columns: bool = True) -> None:
     """Add ``rows.T @ rows``, or ``rows @ rows.T``, to the lower triangle of `out`."""
     n, k = rows.shape[::-1] if of_columns else rows.shape
     if out.shape != (n, n):
         raise ValueError(f"shapes {rows.shape} and {out.shape} do not fit")
-    if not out.size:
-        return
-    _dsyrk(
-        *(b"U", b"N" if of_columns else b"T", _int(n), _int(k)),
-        *(_double(1.0), *_matrix(rows), _double(1.0), *_matrix(out, written=True)),
-    )
+    address, target = _matrix(rows, like=out), _matrix(out, written=True)
+    if out.size:
+        order = b"N" if of_columns else b"T"
+        _call("syrk", b"U", order, n, k, 1.0, *address, 1.0, *target, of=out)
 
 
-def multiply_upper(rows: Array, upper: Array) -> None:
+def multiply_upper(rows: Matrix, upper: Matrix) -> None:
     """``rows = rows @ upper`` for an upper-triangular matrix, in place."""
     n, d = rows.shape
     if upper.shape != (d, d):
         raise ValueError(f"shapes {rows.shape} and {upper.shape} do not fit")
-    if not rows.size:
-        return
-    _dtrmm(
-        *(b"L", b"L", b"N", b"N", _int(d), _int(n)),
-        *(_double(1.0), *_matrix(upper), *_matrix(rows, written=True)),
-    )
+    address, target = _matrix(upper, like=rows), _matrix(rows, written=True)
+    if rows.size:
+        _call("trmm", b"L", b"L", b"N", b"N", d, n, 1.0, *address, *target, of=rows)

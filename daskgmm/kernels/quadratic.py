@@ -16,13 +16,13 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from daskgmm.kernels.blas import add_gram, gemm
+from daskgmm.kernels.blas import STRIP, add_gram, add_inner, multiply
 from daskgmm.kernels.moments import Array, Moments
 
-# Features and responsibilities of one block, near a core's L2: the fastest of the powers of
-# two tried on the rows of workflows/benchmarks/kernels.py.
+# Features and responsibilities of one block, near a core's L2, in 1, 3, 7, 15 or 31 strips: the
+# fastest of those tried on the rows of workflows/benchmarks/kernels.py.
 BLOCK_BYTES = 1 << 23
-MIN_ROWS, MAX_ROWS = 256, 8192
+MAX_STRIPS = 31
 
 
 class SecondOrder(Protocol):
@@ -143,6 +143,8 @@ class Quadratic:
     theta : (n_components, 1 + n_features + second_order.count(n_features)) array
         Coefficients of [1, x - pivot, second order of x - pivot].
     pivot : (n_features,) array
+    peak : float
+        What no weighted log-density exceeds.
     second_order : SecondOrder
     shared_cholesky : (n_features, n_features) array or None
         Upper U: takes |U.T (x - pivot)|**2 / 2 from every component, and pools the
@@ -151,6 +153,7 @@ class Quadratic:
 
     theta: Array
     pivot: Array
+    peak: float
     second_order: SecondOrder
     shared_cholesky: Array | None = None
 
@@ -190,17 +193,22 @@ class QuadraticRun:
 
     def __init__(self, kernel: Quadratic, n_rows: int | None) -> None:
         self._kernel = kernel
+        self.peak = kernel.peak
         n_components, n_rows_of_phi = kernel.theta.shape
         n_features = len(kernel.pivot)
         self._before = kernel.second_order.before(n_features)
         n_rows_held = self._before + n_rows_of_phi
-        room = BLOCK_BYTES // (8 * (n_components + n_rows_held))
-        self.block_rows = min(max(1 << max(room, 1).bit_length() - 1, MIN_ROWS), MAX_ROWS)
+        n_strips = BLOCK_BYTES // (8 * (n_components + n_rows_held) * STRIP)
+        n_strips = (1 << (min(n_strips, MAX_STRIPS) + 1).bit_length() - 1) - 1
+        self.block_rows = STRIP * max(n_strips, 1)
         if n_rows is not None:
             self.block_rows = min(self.block_rows, max(n_rows, 1))
         # Held as [x, second order of x, 1], so that there is room before x.
         self._features = np.empty(n_rows_held * self.block_rows)
         self._theta = np.roll(kernel.theta, -1, axis=1)
+        # A component of no weight: matmul would warn of infinities.
+        lowest = np.finfo(np.float64).min / 4
+        self._theta[:, -1] = np.maximum(self._theta[:, -1] - kernel.peak, lowest)
         self._log_prob = np.empty(n_components * self.block_rows)
         self._phi = self._features.reshape(n_rows_held, -1)[self._before :]
         self._sums = np.zeros_like(kernel.theta)
@@ -214,16 +222,17 @@ class QuadraticRun:
         return sum(buffer.nbytes for buffer in buffers)
 
     def log_prob(self, block: NDArray[Any]) -> Array:
-        """Weighted log-densities of a block of rows, shape (n_components, n_rows)."""
+        """Weighted log-densities of a block of rows, less the peak, (n_components, n_rows)."""
         kernel, n, d = self._kernel, len(block), len(self._kernel.pivot)
         out = self._log_prob[: len(kernel.theta) * n].reshape(-1, n)
         held = self._features[: (self._before + self._theta.shape[1]) * n].reshape(-1, n)
         phi = self._phi = held[self._before :]
         x = phi[:d]
-        np.subtract(block.T, kernel.pivot[:, None], out=x)
-        kernel.second_order.fill(held[: self._before + d], d, phi[d:-1])
-        phi[-1] = 1.0
-        gemm(self._theta, phi, out)
+        with np.errstate(over="ignore", invalid="ignore"):  # rows 1e150 away
+            np.subtract(block.T, kernel.pivot[:, None], out=x)
+            kernel.second_order.fill(held[: self._before + d], d, phi[d:-1])
+            phi[-1] = 1.0
+            multiply(self._theta, phi, out)
         if kernel.shared_cholesky is not None:
             whitened = kernel.shared_cholesky.T @ x
             out -= 0.5 * np.einsum("ij,ij->j", whitened, whitened)
@@ -231,7 +240,7 @@ class QuadraticRun:
 
     def add(self, responsibilities: Array, weights: Array | None) -> None:
         """Add the moments of the block last given to `log_prob`."""
-        gemm(responsibilities, self._phi, self._sums, transpose_b=True, add=True)
+        add_inner(responsibilities, self._phi, self._sums)
         if self._kernel.shared_cholesky is not None:
             x = self._phi[:-1]
             weighted = x if weights is None else x * np.sqrt(weights)

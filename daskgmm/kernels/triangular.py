@@ -118,6 +118,11 @@ class Triangular:
     def n_components(self) -> int:
         return len(self.means)
 
+    @property
+    def peak(self) -> float:
+        """What no weighted log-density exceeds."""
+        return float(self.constants.max())
+
     def run(self, n_rows: int | None = None) -> "TriangularRun":
         """Start a run over blocks of `n_rows` in all, with buffers and sums of its own."""
         return TriangularRun(self, n_rows)
@@ -128,6 +133,7 @@ class TriangularRun:
 
     def __init__(self, kernel: Triangular, n_rows: int | None) -> None:
         self._kernel = kernel
+        self.peak = kernel.peak
         n_components, n_features = kernel.means.shape
         room = BLOCK_BYTES // (8 * (n_components + n_features))
         self.block_rows = min(max(1 << max(room, 1).bit_length() - 1, MIN_ROWS), MAX_ROWS)
@@ -147,7 +153,7 @@ class TriangularRun:
         return sum(buffer.nbytes for buffer in buffers)
 
     def log_prob(self, block: NDArray[Any]) -> Array:
-        """Weighted log-densities of a block of rows, shape (n_components, n_rows)."""
+        """Weighted log-densities of a block of rows, less the peak, (n_components, n_rows)."""
         kernel, n = self._kernel, len(block)
         out = self._log_prob[: len(kernel.means) * n].reshape(-1, n)
         difference = self._difference[:n]
@@ -157,7 +163,7 @@ class TriangularRun:
             kernel.whiten(kernel.factors[k], difference)
             np.einsum("ij,ij->i", difference, difference, out=out[k])
         out *= -0.5
-        out += kernel.constants[:, None]
+        out += (kernel.constants - kernel.peak)[:, None]
         return out
 
     def add(self, responsibilities: Array, weights: Array | None) -> None:

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskgmm.chunk import Chunk
-from daskgmm.kernels import Kernel
+from daskgmm.kernels import Kernel, Run
 from daskgmm.kernels.moments import Array
-from daskgmm.kernels.softmax import softmax
+from daskgmm.kernels.softmax import softmax, softmax_below
 from daskgmm.model.covariance import Family
 from daskgmm.model.statistics import JointStatistics, SufficientStatistics
 
@@ -23,13 +23,23 @@ class Densities:
     kernel: Kernel
 
 
+def _posterior(run: Run, rows: NDArray[Any]) -> tuple[Array, Array]:
+    """Responsibilities of a block's rows, (K, n), and their log-densities, (n,)."""
+    responsibilities = run.log_prob(rows)
+    log_prob_norm = softmax_below(responsibilities)
+    if log_prob_norm is None:  # a row far from every component
+        responsibilities = run.log_prob(rows)
+        log_prob_norm = softmax(responsibilities)
+    log_prob_norm += run.peak
+    return responsibilities, log_prob_norm
+
+
 def e_step(chunk: Chunk, densities: Densities) -> SufficientStatistics:
     """The sufficient statistics of a chunk's rows, in blocks that stay in cache."""
     run = densities.kernel.run(len(chunk.rows))
     log_likelihood = total_weight = 0.0
     for rows, weights in chunk.blocks(run.block_rows):
-        responsibilities = run.log_prob(rows)
-        log_prob_norm = softmax(responsibilities)
+        responsibilities, log_prob_norm = _posterior(run, rows)
         if weights is None:
             log_likelihood += float(log_prob_norm.sum())
             total_weight += len(rows)
@@ -60,9 +70,7 @@ def _posteriors(rows: NDArray[Any], densities: Densities) -> Iterator[tuple[slic
     run = densities.kernel.run(len(rows))
     for start in range(0, len(rows), run.block_rows):
         block = slice(start, start + run.block_rows)
-        responsibilities = run.log_prob(rows[block])
-        log_prob_norm = softmax(responsibilities)
-        yield block, responsibilities, log_prob_norm
+        yield block, *_posterior(run, rows[block])
 
 
 def log_prob_norm(rows: NDArray[Any], densities: Densities) -> Array:

@@ -3,65 +3,90 @@ import threading
 import numpy as np
 import pytest
 
-from daskgmm.kernels.blas import add_gram, gemm, multiply_upper
+from daskgmm.kernels.blas import add_gram, add_inner, multiply, multiply_upper
 
 random = np.random.default_rng(0)
-SHAPES = [(1, 1, 1), (3, 1, 5), (1, 7, 2), (8, 153, 2048), (5, 4, 0), (0, 3, 2), (4, 0, 3)]
+# One strip and less, many, a ragged end, several parts of results, and too much for strips.
+SHAPES = [(1, 1, 1), (3, 1, 5), (1, 7, 264), (8, 45, 2048), (20, 153, 600), (64, 100, 800)]
+SHAPES += [(5, 4, 0), (0, 3, 2), (4, 0, 3)]
 
 
-def close(found, expected):
-    np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-12)
+@pytest.fixture(params=[np.float64, np.float32])
+def dtype(request):
+    return request.param
+
+
+def drawn(dtype, *shape):
+    return random.normal(size=shape).astype(dtype)
+
+
+def close(found, expected, dtype):
+    exact = 100 * np.finfo(dtype).eps
+    np.testing.assert_allclose(found, expected, rtol=exact, atol=exact * 20)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("transpose", [False, True])
-@pytest.mark.parametrize("add", [False, True])
-def test_products(shape, transpose, add):
+def test_products(shape, dtype):
     m, k, n = shape
-    a, b, out = random.normal(size=(m, k)), random.normal(size=(k, n)), random.normal(size=(m, n))
-    expected = a @ b + out * add
-    gemm(a, np.ascontiguousarray(b.T) if transpose else b, out, transpose_b=transpose, add=add)
-    close(out, expected)
+    a, b, out = drawn(dtype, m, k), drawn(dtype, k, n), drawn(dtype, m, n)
+    multiply(a, b, out)
+    close(out, a @ b, dtype)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_inner_products_are_added_in_float64(shape, dtype):
+    m, k, n = shape
+    a, b, out = drawn(dtype, m, n), drawn(dtype, k, n), random.normal(size=(m, k))
+    expected = out + a.astype(float) @ b.T.astype(float)
+    add_inner(a, b, out)
+    np.testing.assert_allclose(out, expected, atol=np.finfo(dtype).eps * 30 * np.sqrt(n + 1))
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (40, 3), (2, 9), (0, 3), (3, 0)])
-def test_grams_are_added_to_the_lower_triangle(shape):
-    rows = random.normal(size=shape)
+def test_grams_are_added_to_the_lower_triangle(shape, dtype):
+    rows = drawn(dtype, *shape)
     for of_columns, expected in ((True, rows.T @ rows), (False, rows @ rows.T)):
-        out = np.full(expected.shape, 2.0)
+        out = np.full(expected.shape, 2.0, dtype=dtype)
         add_gram(rows, out, of_columns=of_columns)
-        close(np.tril(out), np.tril(expected + 2.0))
-        close(np.triu(out, 1), np.triu(np.full(expected.shape, 2.0), 1))
+        close(np.tril(out), np.tril(expected + 2.0), dtype)
+        close(np.triu(out, 1), np.triu(np.full(expected.shape, 2.0), 1), dtype)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (40, 3), (2, 9), (0, 3)])
-def test_triangular_products_in_place(shape):
-    rows = random.normal(size=shape)
-    square = random.normal(size=(shape[1], shape[1]))  # what is below the diagonal is not read
+def test_triangular_products_in_place(shape, dtype):
+    rows = drawn(dtype, *shape)
+    square = drawn(dtype, shape[1], shape[1])  # what is below the diagonal is not read
     expected = rows @ np.triu(square)
     multiply_upper(rows, square)
-    close(rows, expected)
+    close(rows, expected, dtype)
 
 
 def test_rows_of_a_larger_array():
     whole = random.normal(size=(10, 20))
     a, b, out = whole[2:5, 3:9], random.normal(size=(9, 7))[:6, :4], np.zeros((5, 9))
-    gemm(a, b, out[1:4, 2:6])
-    close(out[1:4, 2:6], a @ b)
+    multiply(a, b, out[1:4, 2:6])
+    close(out[1:4, 2:6], a @ b, float)
     assert np.count_nonzero(out) == 12
+
+
+# Too large a product for numpy, which would take all of these as they are meant.
+left, right, product = np.ones((64, 100)), np.ones((100, 300)), np.ones((64, 300))
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: gemm(np.ones((2, 3)), np.ones((4, 2)), np.ones((2, 2))),
-        lambda: gemm(np.ones((2, 3), "f4"), np.ones((3, 2)), np.ones((2, 2))),
-        lambda: gemm(np.ones((2, 3))[::-1], np.ones((3, 2)), np.ones((2, 2))),
-        lambda: gemm(np.broadcast_to(np.ones(3), (2, 3)), np.ones((3, 2)), np.ones((2, 2))),
-        lambda: gemm(np.ones((2, 3), ">f8"), np.ones((3, 2)), np.ones((2, 2))),
-        lambda: gemm(np.ones((2, 3)), np.ones((3, 2)), np.broadcast_to(1.0, (2, 2))),
-        lambda: gemm(np.ones((3, 2)).T, np.ones((3, 2)), np.ones((2, 2))),
+        lambda: multiply(np.ones((2, 3)), np.ones((4, 2)), np.ones((2, 2))),
+        lambda: add_inner(np.ones((2, 3)), np.ones((4, 2)), np.ones((2, 2))),
+        lambda: multiply(left.astype("f4"), right, product),
+        lambda: multiply(left[::-1], right, product),
+        lambda: multiply(np.broadcast_to(np.ones(100), (64, 100)), right, product),
+        lambda: multiply(left.astype(">f8"), right, product),
+        lambda: multiply(left, right, np.broadcast_to(1.0, (64, 300))),
+        lambda: multiply(np.ones((100, 64)).T, right, product),
+        lambda: multiply(left.astype(int), right.astype(int), product.astype(int)),
         lambda: add_gram(np.ones((2, 3)), np.ones((2, 2))),
+        lambda: add_gram(np.ones((2, 3), "f4"), np.ones((3, 3))),
         lambda: multiply_upper(np.ones((2, 3)), np.ones((2, 2))),
     ],
 )
@@ -73,7 +98,7 @@ def test_what_blas_would_read_wrongly_is_refused(call):
 def test_the_interpreter_runs_while_blas_does():
     a = np.ones((1500, 1500))
     out = np.empty_like(a)
-    thread = threading.Thread(target=gemm, args=(a, a, out))
+    thread = threading.Thread(target=multiply, args=(a, a, out))
     thread.start()
     ticks = 0
     while thread.is_alive():

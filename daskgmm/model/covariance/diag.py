@@ -40,7 +40,7 @@ class Diag(Uncorrelated):
         precisions = self.precisions(precision_cholesky)
         mean = means - pivot
         theta = np.hstack([linear_terms(constants, precisions * mean, mean), -0.5 * precisions])
-        return Quadratic(theta, pivot, quadratic.Squares())
+        return Quadratic(theta, pivot, constants.max(), quadratic.Squares())
 
     def triangular(self, constants: Array, means: Array, precision_cholesky: Array) -> Triangular:
         return Triangular(

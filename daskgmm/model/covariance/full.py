@@ -69,7 +69,7 @@ class Full(Family):
         # x_i x_j stands for both orders of i and j off the diagonal.
         products = precisions[:, rows, columns] * np.where(rows == columns, -0.5, -1.0)
         theta = np.hstack([linear_terms(constants, precision_mean, mean), products])
-        return Quadratic(theta, pivot, quadratic.Products())
+        return Quadratic(theta, pivot, constants.max(), quadratic.Products())
 
     def triangular(self, constants: Array, means: Array, precision_cholesky: Array) -> Triangular:
         return Triangular(

@@ -41,7 +41,7 @@ class Spherical(Uncorrelated):
         precisions = self.precisions(precision_cholesky)[:, None]
         mean = means - pivot
         theta = np.hstack([linear_terms(constants, precisions * mean, mean), -0.5 * precisions])
-        return Quadratic(theta, pivot, quadratic.SquaredNorm())
+        return Quadratic(theta, pivot, constants.max(), quadratic.SquaredNorm())
 
     def triangular(self, constants: Array, means: Array, precision_cholesky: Array) -> Triangular:
         return Triangular(

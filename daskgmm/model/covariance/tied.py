@@ -65,7 +65,7 @@ class Tied(Family):
         mean = means - pivot
         precision_mean = mean @ self.precisions(precision_cholesky)
         theta = linear_terms(constants, precision_mean, mean)
-        return Quadratic(theta, pivot, quadratic.Shared(), precision_cholesky)
+        return Quadratic(theta, pivot, constants.max(), quadratic.Shared(), precision_cholesky)
 
     def triangular(self, constants: Array, means: Array, precision_cholesky: Array) -> Triangular:
         factors = np.broadcast_to(precision_cholesky, (len(means), *precision_cholesky.shape))
