@@ -266,11 +266,12 @@ def verdict(goal: str, *, met: bool) -> str:
     return f"{goal} {'met' if met else 'missed'}"
 
 
-def line(shape: Shape, dtype: str, found: Measurement) -> str:
-    """A row of the table as text."""
+def line(shape: Shape, dtype: str, found: Measurement, width: int) -> str:
+    """A row of the table as text, with oneDAL's cells on `width` characters."""
     n = shape.n_rows(dtype)
     ours, theirs, _, *of_onedal = (f"{1e3 * time:>8.1f} ms" for time in found.times)
     _, ratio, of_product, *to_onedal = found.ratios
+    onedal = "".join(f"{f'{other:.1f}x':>7}" for other in to_onedal)
     rate = shape.flop(n) / found.times[0] / 1e9
     share = shape.flop(n) / PRODUCT * of_product
     goals = []
@@ -284,8 +285,7 @@ def line(shape: Shape, dtype: str, found: Measurement) -> str:
     return (
         f"{shape!s:<16}{n:>8,}  {found.kernel:<11}{theirs:>13}{ours:>12}{ratio:>8.1f}x"
         f"{rate:>9.1f}{share:>6.0%}{found.peak_bytes / 1e6:>7.1f} MB"
-        f"{next(iter(of_onedal), ''):>12}{''.join(f'{other:.1f}x' for other in to_onedal):>7}"
-        f"  {', '.join(goals)}"
+        f"{''.join(of_onedal) + onedal:>{width}}  {', '.join(goals)}"
     )
 
 
@@ -295,11 +295,12 @@ def main() -> None:
     names = [str(shape) for shape in TABLE]
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="full:8x8")
     parser.add_argument("--repeats", type=int, default=3, help="rounds, at least")
-    parser.add_argument("--separations", type=float, nargs="+", default=[4.0, 8.0, 16.0])
+    parser.add_argument("--separations", type=float, nargs="+", default=[4.0, 16.0])
     parser.add_argument("--dtype", choices=list(AGREEMENT), default="float64")
     parser.add_argument("--onedal-python", help="an interpreter that has daal4py")
     options = parser.parse_args()
     onedal = OneDAL(options.onedal_python) if options.onedal_python else None
+    width = 20 if onedal else 0
     with threadpool_limits(1):
         for pool in threadpool_info():
             if pool["user_api"] == "blas":
@@ -313,7 +314,7 @@ def main() -> None:
             print(
                 f"\nseparation {separation:g}\n{'shape':<16}{'rows':>8}  {'kernel':<11}"
                 f"{'scikit-learn':>13}{'daskgmm':>12}{'ratio':>9}{'GFLOP/s':>9}{'peak':>6}"
-                f"{'memory':>10}{'oneDAL':>12}{'ratio':>7}  goals"
+                f"{'memory':>10}{'oneDAL  ratio' if onedal else '':>{width}}  goals"
             )
             for shape in (shape for shape in TABLE if str(shape) in options.only):
                 found = measured(
@@ -323,7 +324,7 @@ def main() -> None:
                     repeats=options.repeats,
                     onedal=onedal,
                 )
-                print(line(shape, options.dtype, found), flush=True)
+                print(line(shape, options.dtype, found, width), flush=True)
 
 
 if __name__ == "__main__":
