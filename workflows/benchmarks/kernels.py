@@ -1,17 +1,37 @@
-"""One E-step and its M-step statistics, against scikit-learn's on the same rows.
+"""One E-step and its M-step statistics, against the same of scikit-learn and of oneDAL.
 
-python workflows/benchmarks/kernels.py [--repeats N] [--separations S ...]
+python workflows/benchmarks/kernels.py [--only full:8x8 ...] [--separations S ...] [--repeats N]
+                                       [--dtype float32] [--onedal-python PYTHON]
 
-One process, one BLAS thread, in turn: ours, theirs, ours, theirs. Ratios are medians of the
-ratios of neighbours; seconds are medians. A separation is the distance between the means of
+One process, one BLAS thread, in turn: theirs, ours, theirs, ours, on a chunk of 100,000 rows or
+25 MB, whichever is less. Times are the processor's, as the wall's would be those of whoever else
+computes there: medians; ratios are medians of the ratios of neighbours. All programs must come
+to the same means first. A separation is the distance between the means of
 two components in units of their standard deviations: at 4 components overlap, at 8 they don't,
 at 16 one component owns each row to the last bit, as is the rule in many dimensions.
+
+GFLOP/s counts what the symmetric form needs, whatever a program does: per row and component a
+multiplication and an addition for each of F features, once for the log-density and once for the
+statistics, where F is 1 + D + D(D+1)/2 (full), 1 + 2D (diag), 2 + D (spherical), or 1 + D (tied,
+with D(D+1)/2 once for all components). The peak is that of a product of large matrices by the
+BLAS that the kernels use, in turn with the programs: what slows the machine slows them all.
+Memory is the most, above the chunk, of what NumPy allocates in the first E-step.
+
+PYTHON is an interpreter of an environment with daal4py; see onedal.py, which runs there, in
+turn with the others.
 """
 
 import argparse
+import json
 import os
+import subprocess
+import tempfile
+import tracemalloc
 from collections.abc import Callable
-from time import perf_counter
+from functools import partial
+from pathlib import Path
+from time import process_time
+from typing import NamedTuple
 
 # A pin to older BLAS kernels would flatter nobody in the same way.
 for pin in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
@@ -19,6 +39,7 @@ for pin in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import get_blas_funcs
 from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -28,100 +49,282 @@ from daskgmm.model.expectation import e_step
 from daskgmm.model.likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
 
-# Family, rows, features, components; and the ratio that daskgmm's design asks for.
+Array = NDArray[np.float64]
+Rows = NDArray[np.floating]
+
+MOST_ROWS, MOST_BYTES = 100_000, 25_000_000
+MEMORY_GOAL = 16_000_000
+EDGE = 1200  # of the matrices of the large product
+PRODUCT = 2 * EDGE**3
+SHORTEST = 0.3  # seconds that the rounds of a shape take in all, so that short calls have many
+
+# How far means may differ between programs, in standard deviations.
+AGREEMENT = {"float64": 1e-7, "float32": 1e-2}
+
+
+class Shape(NamedTuple):
+    """A row of the table, and how many times as fast as scikit-learn it should be in float64."""
+
+    family: str
+    d: int
+    k: int
+    goal: float
+
+    def __str__(self) -> str:
+        return f"{self.family}:{self.d}x{self.k}"
+
+    @property
+    def onedal_goal(self) -> float:
+        """How many times as fast as oneDAL it should be."""
+        return 2.0 if self.d == 2 else 3.0
+
+    def n_rows(self, dtype: str) -> int:
+        """How many rows a chunk has."""
+        return min(MOST_ROWS, MOST_BYTES // (np.dtype(dtype).itemsize * self.d))
+
+    def flop(self, n_rows: int) -> int:
+        """Operations of the symmetric form, see above."""
+        pairs = self.d * (self.d + 1) // 2
+        second, shared = {
+            "full": (pairs, 0),
+            "tied": (0, pairs),
+            "diag": (self.d, 0),
+            "spherical": (1, 0),
+        }[self.family]
+        return 4 * n_rows * (self.k * (1 + self.d + second) + shared)
+
+
 TABLE = [
-    ("full", 200_000, 2, 8, 19.0),
-    ("full", 200_000, 8, 8, 10.0),
-    ("full", 200_000, 16, 16, 7.0),
-    ("full", 100_000, 32, 32, 5.7),
-    ("full", 40_000, 64, 64, 3.9),
-    ("full", 20_000, 128, 32, 3.5),
-    ("tied", 200_000, 16, 16, None),
-    ("diag", 200_000, 16, 16, None),
-    ("spherical", 200_000, 16, 16, None),
+    Shape("full", 2, 8, 20.0),
+    Shape("full", 4, 16, 14.0),
+    Shape("full", 8, 8, 12.0),
+    Shape("full", 16, 16, 9.0),
+    Shape("full", 16, 64, 9.0),
+    Shape("full", 32, 32, 7.0),
+    Shape("full", 64, 64, 5.0),
+    Shape("full", 128, 32, 4.0),
+    Shape("full", 256, 16, 4.0),
+    Shape("diag", 16, 16, 6.0),
+    Shape("diag", 128, 64, 6.0),
+    Shape("tied", 16, 16, 5.0),
+    Shape("spherical", 16, 16, 6.0),
 ]
 
 
-def rows_and_mixture(
-    name: str, n: int, d: int, k: int, separation: float
-) -> tuple[NDArray[np.float64], Mixture]:
+def rows_and_mixture(shape: Shape, dtype: str, separation: float) -> tuple[Rows, Mixture]:
     """Rows of k spherical clusters, and the mixture they were drawn from."""
+    name, d, k, _ = shape
+    n = shape.n_rows(dtype)
     random = np.random.default_rng(0)
     means = random.normal(scale=separation / np.sqrt(2 * d), size=(k, d))
     rows = means[random.integers(k, size=n)] + random.normal(size=(n, d))
     family = FAMILIES[name]
     unit = np.stack([np.eye(d)] * k) if name == "full" else np.eye(d)
     covariances = unit if name in {"full", "tied"} else np.ones(family.shape(k, d))
-    return rows, Mixture.from_covariances(family, np.full(k, 1 / k), means, covariances)
+    mixture = Mixture.from_covariances(family, np.full(k, 1 / k), means, covariances)
+    return rows.astype(dtype), mixture
+
+
+class Daskgmm:
+    """Ours."""
+
+    def __init__(self, rows: Rows, mixture: Mixture) -> None:
+        self._mixture = mixture
+        self._chunk = Chunk(rows, None, 0, 0)
+        self._model = MaximumLikelihood(mixture.family, 1e-6, rows.mean(axis=0, dtype=np.float64))
+        self.kernel = type(self._model.densities(mixture).kernel).__name__.lower()
+
+    def means(self) -> Array:
+        """The means of the mixture that the next pass begins with."""
+        return self._model.m_step(e_step(self._chunk, self._model.densities(self._mixture))).means
+
+    def peak_bytes(self) -> int:
+        """The most that an E-step holds beside its chunk."""
+        densities = self._model.densities(self._mixture)
+        tracemalloc.start()
+        e_step(self._chunk, densities)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return peak
+
+
+class ScikitLearn:
+    """Their E-step and M-step, in the precision of the rows."""
+
+    def __init__(self, rows: Rows, mixture: Mixture) -> None:
+        self._rows, self._type = rows, mixture.family.name
+        self._before = self._model(mixture.n_components)
+        self._before.weights_ = mixture.weights.astype(rows.dtype)
+        self._before.means_ = mixture.means.astype(rows.dtype)
+        self._before.precisions_cholesky_ = mixture.precision_cholesky.astype(rows.dtype)
+
+    def _model(self, n_components: int) -> GaussianMixture:
+        return GaussianMixture(n_components, covariance_type=self._type)
+
+    def means(self) -> Array:
+        """The means after a step."""
+        _, log_resp = self._before._e_step(self._rows)
+        after = self._model(self._before.n_components)
+        after._m_step(self._rows, log_resp)
+        return np.asarray(after.means_)
+
+
+class OneDAL:
+    """Theirs, in a process of another environment."""
+
+    families = ("full", "diag")
+
+    def __init__(self, python: str) -> None:
+        program = Path(__file__).with_name("onedal.py")
+        self._process = subprocess.Popen(
+            [python, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def _answer(self, line: str) -> str:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(line, file=self._process.stdin, flush=True)
+        return self._process.stdout.readline()
+
+    def means(self, rows: Rows, mixture: Mixture) -> Array:
+        """The means after a step on these rows, which it keeps."""
+        start = {name: getattr(mixture, name) for name in ("weights", "means", "covariances")}
+        with tempfile.NamedTemporaryFile(suffix=".npz") as file:
+            np.savez(file, rows=rows, **{k: v.astype(rows.dtype) for k, v in start.items()})
+            file.flush()
+            return np.array(json.loads(self._answer(file.name)))
+
+    def seconds(self) -> float:
+        """How long a step takes on the rows last given."""
+        return float(self._answer(""))
 
 
 def seconds(action: Callable[[], object]) -> float:
-    """How long one call takes."""
-    began = perf_counter()
+    """How long one call computes."""
+    began = process_time()
     action()
-    return perf_counter() - began
+    return process_time() - began
+
+
+def large_product(dtype: str) -> Callable[[], object]:
+    """The kernels' BLAS at its best: PRODUCT operations."""
+    square = np.asfortranarray(np.random.default_rng(0).normal(size=(EDGE, EDGE)).astype(dtype))
+    (gemm,) = get_blas_funcs(("gemm",), (square,))
+    return lambda: gemm(1.0, square, square)
+
+
+class Measurement(NamedTuple):
+    """What a row of the table says.
+
+    Attributes
+    ----------
+    kernel : str
+    peak_bytes : int
+    times : list of float
+        Median seconds of daskgmm, scikit-learn, the large product and, maybe, oneDAL.
+    ratios : list of float
+        Median ratios of the same to daskgmm's.
+    """
+
+    kernel: str
+    peak_bytes: int
+    times: list[float]
+    ratios: list[float]
 
 
 def measured(
-    name: str, n: int, d: int, k: int, *, separation: float, repeats: int
-) -> tuple[float, float, float, str]:
-    """Median seconds of theirs and of ours, median ratio, and our kernel's name."""
-    rows, mixture = rows_and_mixture(name, n, d, k, separation)
-    model = MaximumLikelihood(mixture.family, 1e-6, rows.mean(axis=0))
-    theirs = GaussianMixture(k, covariance_type=name)
-    theirs.weights_, theirs.means_ = mixture.weights, mixture.means
-    theirs.precisions_cholesky_ = mixture.precision_cholesky
-
-    def of_scikit_learn() -> None:
-        _, log_resp = theirs._e_step(rows)
-        other = GaussianMixture(k, covariance_type=name)
-        other._m_step(rows, log_resp)
-
-    def of_daskgmm() -> None:
-        model.m_step(e_step(Chunk(rows, None, 0, 0), model.densities(mixture)))
-
-    of_scikit_learn()
-    of_daskgmm()
-    pairs = np.array([(seconds(of_scikit_learn), seconds(of_daskgmm)) for _ in range(repeats)])
-    slow, fast = np.median(pairs, axis=0)
-    kernel = type(model.densities(mixture).kernel).__name__.lower()
-    return slow, fast, float(np.median(pairs[:, 0] / pairs[:, 1])), kernel
-
-
-def dgemm_gflops() -> float:
-    """The machine's speed, to read the seconds by."""
-    a = np.random.default_rng(0).normal(size=(2000, 2000))
-    return max(2 * 2000**3 / seconds(lambda: a @ a) for _ in range(3)) / 1e9
+    shape: Shape, *, dtype: str, separation: float, repeats: int, onedal: OneDAL | None
+) -> Measurement:
+    """All programs on one shape, in turn."""
+    rows, mixture = rows_and_mixture(shape, dtype, separation)
+    ours, theirs = Daskgmm(rows, mixture), ScikitLearn(rows, mixture)
+    peak_bytes = ours.peak_bytes()
+    means = {"scikit-learn": theirs.means()}
+    actions = ours.means, theirs.means, large_product(dtype)
+    turns: list[Callable[[], float]] = [partial(seconds, action) for action in actions]
+    if onedal and shape.family in onedal.families:
+        means["oneDAL"] = onedal.means(rows, mixture)
+        turns.append(onedal.seconds)
+    for name, found in means.items():
+        gap = np.abs(found - ours.means()).max()
+        if not gap <= AGREEMENT[dtype]:
+            raise SystemExit(f"{shape}: the means of {name} are {gap:.1e} from ours")
+    rounds: list[list[float]] = []
+    while len(rounds) < repeats or np.sum(rounds) < SHORTEST:
+        rounds.append([turn() for turn in turns])
+    times = np.array(rounds)
+    return Measurement(
+        ours.kernel,
+        peak_bytes,
+        np.median(times, axis=0).tolist(),
+        np.median(times / times[:, :1], axis=0).tolist(),
+    )
 
 
-def print_table(separation: float, repeats: int) -> None:
-    """The rows of the table, at one separation."""
-    print(f"\nseparation {separation:g}")
-    print(f"{'family':<10}{'N':>8}{'D':>5}{'K':>4}  {'kernel':<11}", end="")
-    print(f"{'scikit-learn':>14}{'daskgmm':>11}{'ratio':>9}{'design':>9}")
-    for name, n, d, k, design in TABLE:
-        slow, fast, ratio, kernel = measured(name, n, d, k, separation=separation, repeats=repeats)
-        asked = f"{design:>8.1f}x" if design else ""
-        print(
-            f"{name:<10}{n:>8}{d:>5}{k:>4}  {kernel:<11}{slow:>12.4f} s{fast:>9.4f} s"
-            f"{ratio:>8.1f}x{asked}",
-            flush=True,
-        )
+def verdict(goal: str, *, met: bool) -> str:
+    """A goal, and whether it is met."""
+    return f"{goal} {'met' if met else 'missed'}"
+
+
+def line(shape: Shape, dtype: str, found: Measurement, width: int) -> str:
+    """A row of the table as text, with oneDAL's cells on `width` characters."""
+    n = shape.n_rows(dtype)
+    ours, theirs, _, *of_onedal = (f"{1e3 * time:>8.1f} ms" for time in found.times)
+    _, ratio, of_product, *to_onedal = found.ratios
+    onedal = "".join(f"{f'{other:.1f}x':>7}" for other in to_onedal)
+    rate = shape.flop(n) / found.times[0] / 1e9
+    share = shape.flop(n) / PRODUCT * of_product
+    goals = []
+    if dtype == "float64":
+        goals.append(verdict(f"{shape.goal:.0f}x", met=ratio >= shape.goal))
+    for other in to_onedal:
+        goal = shape.onedal_goal
+        goals.append(verdict(f"{goal:.0f}x oneDAL", met=other >= goal))
+    if found.peak_bytes > MEMORY_GOAL:
+        goals.append(verdict(f"{MEMORY_GOAL / 1e6:.0f} MB", met=False))
+    return (
+        f"{shape!s:<16}{n:>8,}  {found.kernel:<11}{theirs:>13}{ours:>12}{ratio:>8.1f}x"
+        f"{rate:>9.1f}{share:>6.0%}{found.peak_bytes / 1e6:>7.1f} MB"
+        f"{''.join(of_onedal) + onedal:>{width}}  {', '.join(goals)}"
+    )
 
 
 def main() -> None:
-    """Print the table."""
+    """Print a table per separation."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--separations", type=float, nargs="+", default=[4.0, 8.0, 16.0])
+    names = [str(shape) for shape in TABLE]
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="full:8x8")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds, at least")
+    parser.add_argument("--separations", type=float, nargs="+", default=[4.0, 16.0])
+    parser.add_argument("--dtype", choices=list(AGREEMENT), default="float64")
+    parser.add_argument("--onedal-python", help="an interpreter that has daal4py")
     options = parser.parse_args()
+    onedal = OneDAL(options.onedal_python) if options.onedal_python else None
+    width = 20 if onedal else 0
     with threadpool_limits(1):
         for pool in threadpool_info():
             if pool["user_api"] == "blas":
-                print(f"{pool['prefix']} {pool['version']}, kernels for {pool['architecture']}")
-        print(f"DGEMM peak {dgemm_gflops():.0f} GFLOP/s")
+                home = Path(pool["filepath"]).parent.name
+                print(f"{home}: {pool['internal_api']} {pool['version']}", end=", ")
+                print(f"kernels for {pool['architecture']}, {pool['num_threads']} thread")
+        product = large_product(options.dtype)
+        best = PRODUCT / min(seconds(product) for _ in range(10)) / 1e9
+        print(f"{options.dtype} matrix products at {best:.0f} GFLOP/s at best")
         for separation in options.separations:
-            print_table(separation, options.repeats)
+            print(
+                f"\nseparation {separation:g}\n{'shape':<16}{'rows':>8}  {'kernel':<11}"
+                f"{'scikit-learn':>13}{'daskgmm':>12}{'ratio':>9}{'GFLOP/s':>9}{'peak':>6}"
+                f"{'memory':>10}{'oneDAL  ratio' if onedal else '':>{width}}  goals"
+            )
+            for shape in (shape for shape in TABLE if str(shape) in options.only):
+                found = measured(
+                    shape,
+                    dtype=options.dtype,
+                    separation=separation,
+                    repeats=options.repeats,
+                    onedal=onedal,
+                )
+                print(line(shape, options.dtype, found, width), flush=True)
 
 
 if __name__ == "__main__":
