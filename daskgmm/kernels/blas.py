@@ -144,11 +144,11 @@ def add_gram(rows: Matrix, out: Matrix, *, of_columns: bool = True) -> None:
         _call("syrk", b"U", order, n, k, 1.0, *address, 1.0, *target, of=out)
 
 
-def multiply_upper(rows: Matrix, upper: Matrix) -> None:
-    """``rows = rows @ upper`` for an upper-triangular matrix, in place."""
-    n, d = rows.shape
+def multiply_transposed(upper: Matrix, columns: Matrix) -> None:
+    """``columns = upper.T @ columns`` for an upper-triangular matrix, in place."""
+    d, n = columns.shape
     if upper.shape != (d, d):
-        raise ValueError(f"shapes {rows.shape} and {upper.shape} do not fit")
-    address, target = _matrix(upper, like=rows), _matrix(rows, written=True)
-    if rows.size:
-        _call("trmm", b"L", b"L", b"N", b"N", d, n, 1.0, *address, *target, of=rows)
+        raise ValueError(f"shapes {upper.shape} and {columns.shape} do not fit")
+    address, target = _matrix(upper, like=columns), _matrix(columns, written=True)
+    if columns.size:
+        _call("trmm", b"R", b"L", b"T", b"N", n, d, 1.0, *address, *target, of=columns)

@@ -161,7 +161,7 @@ class Quadratic:
     def n_components(self) -> int:
         return len(self.theta)
 
-    def run(self, n_rows: int | None = None) -> "QuadraticRun":
+    def run(self, n_rows: int | None = None, sums_of: Any = None) -> "QuadraticRun":
         """Start a run over blocks of `n_rows` in all, with buffers and sums of its own."""
         return QuadraticRun(self, n_rows)
 

@@ -2,93 +2,34 @@
 
 Differences are taken before anything is multiplied, and moments are summed about each
 component's current mean, so offsets and tight components cost no digits. In many
-dimensions it is also the faster form: posteriors are almost one-hot there, and only rows
-whose responsibility matters are gathered for the moments.
+dimensions it is also the faster form, as most components have nothing to do with most rows:
+`screen` finds out which in float32, at half the cost.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from daskgmm.kernels.blas import add_gram, multiply_upper
+from daskgmm.kernels.blas import STRIP, multiply_transposed
+from daskgmm.kernels.gathered import GatheredSums, SecondOrder
 from daskgmm.kernels.moments import Array, Moments
+from daskgmm.kernels.screen import Screen
 
-BLOCK_BYTES = 1 << 21
-MIN_ROWS, MAX_ROWS = 256, 2048
-
-# A term below this share of the sum it joins is lost to float64 rounding anyway.
-NEGLIGIBLE = 1e-20
+BLOCK_BYTES = 6 << 20
+MAX_STRIPS = 7
 
 
 def by_matrix(factor: Array, difference: Array) -> None:
-    """difference <- difference @ U for an upper-triangular U, in place."""
-    multiply_upper(difference, factor)
+    """difference <- U.T @ difference for an upper-triangular U, in place."""
+    multiply_transposed(factor, difference)
 
 
 def by_scale(factor: Array, difference: Array) -> None:
     """difference <- factor * difference, a factor per feature or one for all, in place."""
-    difference *= factor
-
-
-class SecondOrder(Protocol):
-    """The second moments of a family of covariances."""
-
-    def zeros(self, n_components: int, n_features: int) -> Array:
-        """Sums of nothing, one per component."""
-
-    def add(self, scaled: Array, k: int, sums: Array) -> None:
-        """Add the second order of rows (n, n_features) to the sums of component k."""
-
-    def moments(self, sums: Array) -> Array:
-        """The sums as second moments."""
-
-
-@dataclass(frozen=True)
-class Scatter:
-    """Sums of d dᵀ: a matrix per component, or pooled over them."""
-
-    pooled: bool = False
-
-    def zeros(self, n_components: int, n_features: int) -> Array:
-        return np.zeros((n_components, n_features, n_features))
-
-    def add(self, scaled: Array, k: int, sums: Array) -> None:
-        add_gram(scaled, sums[k])
-
-    def moments(self, sums: Array) -> Array:
-        lower = sums.sum(axis=0) if self.pooled else sums
-        return np.tril(lower) + np.swapaxes(np.tril(lower, -1), -1, -2)
-
-
-@dataclass(frozen=True)
-class Squares:
-    """Sums of d**2: a vector per component."""
-
-    def zeros(self, n_components: int, n_features: int) -> Array:
-        return np.zeros((n_components, n_features))
-
-    def add(self, scaled: Array, k: int, sums: Array) -> None:
-        sums[k] += np.einsum("ij,ij->j", scaled, scaled)
-
-    def moments(self, sums: Array) -> Array:
-        return sums.copy()
-
-
-@dataclass(frozen=True)
-class SquaredNorm:
-    """Sums of |d|**2: a number per component."""
-
-    def zeros(self, n_components: int, n_features: int) -> Array:
-        return np.zeros(n_components)
-
-    def add(self, scaled: Array, k: int, sums: Array) -> None:
-        sums[k] += np.einsum("ij,ij->", scaled, scaled)
-
-    def moments(self, sums: Array) -> Array:
-        return sums.copy()
+    difference *= np.reshape(factor, (-1, 1))
 
 
 @dataclass(frozen=True)
@@ -106,6 +47,9 @@ class Triangular:
         standard deviations.
     whiten : `by_matrix` or `by_scale`
     second_order : SecondOrder
+    screened : bool
+        Whether to look, where only the sums are wanted, for components that rows have
+        nothing to do with.
     """
 
     constants: Array
@@ -113,6 +57,7 @@ class Triangular:
     factors: Array
     whiten: Callable[[Array, Array], None]
     second_order: SecondOrder
+    screened: bool = False
 
     @property
     def n_components(self) -> int:
@@ -123,69 +68,81 @@ class Triangular:
         """What no weighted log-density exceeds."""
         return float(self.constants.max())
 
-    def run(self, n_rows: int | None = None) -> "TriangularRun":
-        """Start a run over blocks of `n_rows` in all, with buffers and sums of its own."""
-        return TriangularRun(self, n_rows)
+    def run(self, n_rows: int | None = None, sums_of: Any = None) -> "TriangularRun":
+        """Start a run over blocks of `n_rows` in all, with buffers and sums of its own.
+
+        `sums_of` is the type of the rows where only their moments and the sum of their
+        log-densities are wanted: then components that change no bit of them are left out.
+        """
+        return TriangularRun(self, n_rows, screened=self.screened and sums_of is not None)
 
 
 class TriangularRun:
     """One visit of rows, block by block: buffers to work in and sums to add to."""
 
-    def __init__(self, kernel: Triangular, n_rows: int | None) -> None:
+    def __init__(self, kernel: Triangular, n_rows: int | None, *, screened: bool) -> None:
         self._kernel = kernel
         self.peak = kernel.peak
         n_components, n_features = kernel.means.shape
-        room = BLOCK_BYTES // (8 * (n_components + n_features))
-        self.block_rows = min(max(1 << max(room, 1).bit_length() - 1, MIN_ROWS), MAX_ROWS)
+        n_strips = BLOCK_BYTES // (8 * STRIP * (n_components + 2 * n_features))
+        n_strips = (1 << (min(n_strips, MAX_STRIPS) + 1).bit_length() - 1) - 1
+        self.block_rows = STRIP * max(n_strips, 1)
         if n_rows is not None:
             self.block_rows = min(self.block_rows, max(n_rows, 1))
-        self._difference = np.empty((self.block_rows, n_features))
+        self._features = np.empty(n_features * self.block_rows)
+        self._room = np.empty(n_features * self.block_rows)
         self._log_prob = np.empty(n_components * self.block_rows)
-        self._block: NDArray[Any] = np.empty((0, n_features))
-        self._counts = np.zeros(n_components)
-        self._first = np.zeros_like(kernel.means)
-        self._second = kernel.second_order.zeros(n_components, n_features)
+        self._x = self._features.reshape(n_features, -1)
+        self._sums = GatheredSums(kernel.means, kernel.second_order)
+        self._constants = kernel.constants - kernel.peak
+        self._screen = None
+        if screened:
+            self._screen = Screen(self._constants, kernel.means, kernel.factors, self.block_rows)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the buffers and sums."""
-        buffers = self._difference, self._log_prob, self._counts, self._first, self._second
-        return sum(buffer.nbytes for buffer in buffers)
+        buffers = self._features, self._room, self._log_prob, self._sums
+        return sum(each.nbytes for each in buffers) + (self._screen.nbytes if self._screen else 0)
 
     def log_prob(self, block: NDArray[Any]) -> Array:
-        """Weighted log-densities of a block of rows, less the peak, (n_components, n_rows)."""
-        kernel, n = self._kernel, len(block)
-        out = self._log_prob[: len(kernel.means) * n].reshape(-1, n)
-        difference = self._difference[:n]
-        self._block = block
-        for k, mean in enumerate(kernel.means):
-            np.subtract(block, mean, out=difference)
-            kernel.whiten(kernel.factors[k], difference)
-            np.einsum("ij,ij->i", difference, difference, out=out[k])
-        out *= -0.5
-        out += (kernel.constants - kernel.peak)[:, None]
+        """Weighted log-densities of a block of rows, less the peak, (n_components, n_rows).
+
+        -inf for those that were found to matter to no sum.
+        """
+        n = len(block)
+        x = self._x = self._features[: block.size].reshape(-1, n)
+        np.copyto(x, block.T)
+        out = self._log_prob[: len(self._constants) * n].reshape(-1, n)
+        matters = self._screen.matters(x) if self._screen else None
+        if matters is None or 2 * np.count_nonzero(matters) > matters.size:
+            self._screen = None  # components overlap: looking for more would be in vain
+            for k in range(len(out)):
+                self._component(k, x, out[k])
+            return out
+        out.fill(-np.inf)
+        for k, mine in enumerate(matters):
+            rows = np.flatnonzero(mine)
+            if len(rows):
+                found = np.empty(len(rows))
+                self._component(k, x[:, rows], found)
+                out[k, rows] = found
         return out
+
+    def _component(self, k: int, x: Array, out: Array) -> None:
+        """Weighted log-densities of columns of x under one component."""
+        kernel = self._kernel
+        difference = self._room[: x.size].reshape(x.shape)
+        np.subtract(x, kernel.means[k][:, None], out=difference)
+        kernel.whiten(kernel.factors[k], difference)
+        np.einsum("ij,ij->j", difference, difference, out=out)
+        out *= -0.5
+        out += self._constants[k]
 
     def add(self, responsibilities: Array, weights: Array | None) -> None:
         """Add the moments of the block last given to `log_prob`."""
-        kernel = self._kernel
-        self._counts += responsibilities.sum(axis=1)
-        for k, share in enumerate(responsibilities):
-            rows = self._block
-            matters = np.flatnonzero(share > NEGLIGIBLE * self._counts[k])
-            if len(matters) < len(rows) // 2:
-                rows, share = rows[matters], share[matters]  # noqa: PLW2901
-            root = np.sqrt(share)
-            scaled = np.subtract(rows, kernel.means[k], out=self._difference[: len(rows)])
-            scaled *= root[:, None]
-            self._first[k] += root @ scaled
-            kernel.second_order.add(scaled, k, self._second)
+        self._sums.add(self._x, responsibilities, self._room)
 
     def moments(self) -> Moments:
         """The sums so far, about each component's mean."""
-        return Moments(
-            pivot=self._kernel.means.copy(),
-            counts=self._counts.copy(),
-            first=self._first.copy(),
-            second=self._kernel.second_order.moments(self._second),
-        )
+        return self._sums.moments()

@@ -36,7 +36,7 @@ def _posterior(run: Run, rows: NDArray[Any]) -> tuple[Array, Array]:
 
 def e_step(chunk: Chunk, densities: Densities) -> SufficientStatistics:
     """The sufficient statistics of a chunk's rows, in blocks that stay in cache."""
-    run = densities.kernel.run(len(chunk.rows))
+    run = densities.kernel.run(len(chunk.rows), chunk.rows.dtype)
     log_likelihood = total_weight = 0.0
     for rows, weights in chunk.blocks(run.block_rows):
         responsibilities, log_prob_norm = _posterior(run, rows)

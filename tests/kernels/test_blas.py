@@ -3,7 +3,7 @@ import threading
 import numpy as np
 import pytest
 
-from daskgmm.kernels.blas import add_gram, add_inner, multiply, multiply_upper
+from daskgmm.kernels.blas import add_gram, add_inner, multiply, multiply_transposed
 
 random = np.random.default_rng(0)
 # One strip and less, many, a ragged end, several parts of results, and too much for strips.
@@ -52,13 +52,13 @@ def test_grams_are_added_to_the_lower_triangle(shape, dtype):
         close(np.triu(out, 1), np.triu(np.full(expected.shape, 2.0), 1), dtype)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (40, 3), (2, 9), (0, 3)])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 40), (9, 2), (3, 0)])
 def test_triangular_products_in_place(shape, dtype):
-    rows = drawn(dtype, *shape)
-    square = drawn(dtype, shape[1], shape[1])  # what is below the diagonal is not read
-    expected = rows @ np.triu(square)
-    multiply_upper(rows, square)
-    close(rows, expected, dtype)
+    columns = drawn(dtype, *shape)
+    square = drawn(dtype, shape[0], shape[0])  # what is below the diagonal is not read
+    expected = np.triu(square).T @ columns
+    multiply_transposed(square, columns)
+    close(columns, expected, dtype)
 
 
 def test_rows_of_a_larger_array():
@@ -87,7 +87,7 @@ left, right, product = np.ones((64, 100)), np.ones((100, 300)), np.ones((64, 300
         lambda: multiply(left.astype(int), right.astype(int), product.astype(int)),
         lambda: add_gram(np.ones((2, 3)), np.ones((2, 2))),
         lambda: add_gram(np.ones((2, 3), "f4"), np.ones((3, 3))),
-        lambda: multiply_upper(np.ones((2, 3)), np.ones((2, 2))),
+        lambda: multiply_transposed(np.ones((2, 2)), np.ones((3, 2))),
     ],
 )
 def test_what_blas_would_read_wrongly_is_refused(call):

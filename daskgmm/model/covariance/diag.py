@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from daskgmm.kernels import Quadratic, Triangular, quadratic, triangular
+from daskgmm.kernels import Quadratic, Triangular, gathered, quadratic, triangular
 from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance.family import linear_terms
 from daskgmm.model.covariance.uncorrelated import Uncorrelated
@@ -44,5 +44,5 @@ class Diag(Uncorrelated):
 
     def triangular(self, constants: Array, means: Array, precision_cholesky: Array) -> Triangular:
         return Triangular(
-            constants, means, precision_cholesky, triangular.by_scale, triangular.Squares()
+            constants, means, precision_cholesky, triangular.by_scale, gathered.Squares()
         )

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import linalg
 
-from daskgmm.kernels import Quadratic, Triangular, quadratic, triangular
+from daskgmm.kernels import Quadratic, Triangular, gathered, quadratic, triangular
 from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance.family import (
     Family,
@@ -12,6 +12,9 @@ from daskgmm.model.covariance.family import (
     linear_terms,
     upper_cholesky,
 )
+
+# Features from which looking for components that don't matter pays.
+SCREENED = 32
 
 
 class Full(Family):
@@ -73,5 +76,10 @@ class Full(Family):
 
     def triangular(self, constants: Array, means: Array, precision_cholesky: Array) -> Triangular:
         return Triangular(
-            constants, means, precision_cholesky, triangular.by_matrix, triangular.Scatter()
+            constants,
+            means,
+            precision_cholesky,
+            triangular.by_matrix,
+            gathered.Scatter(),
+            screened=means.shape[1] >= SCREENED,
         )

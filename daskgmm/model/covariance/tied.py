@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import linalg
 
-from daskgmm.kernels import Quadratic, Triangular, quadratic, triangular
+from daskgmm.kernels import Quadratic, Triangular, gathered, quadratic, triangular
 from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance.family import (
     Family,
@@ -70,5 +70,5 @@ class Tied(Family):
     def triangular(self, constants: Array, means: Array, precision_cholesky: Array) -> Triangular:
         factors = np.broadcast_to(precision_cholesky, (len(means), *precision_cholesky.shape))
         return Triangular(
-            constants, means, factors, triangular.by_matrix, triangular.Scatter(pooled=True)
+            constants, means, factors, triangular.by_matrix, gathered.Scatter(pooled=True)
         )

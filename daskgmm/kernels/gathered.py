@@ -1,0 +1,127 @@
+"""Moments component by component, of the rows that matter to each.
+
+In many dimensions posteriors are almost one-hot: a row matters to one component or two, and
+gathering those rows makes the moments almost free. Where all matter, all are taken.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from daskgmm.kernels.blas import add_gram
+from daskgmm.kernels.moments import Array, Moments
+
+# A term below this share of the sum it joins is lost to float64 rounding anyway.
+NEGLIGIBLE = 1e-20
+
+# Softmax's floor is below this for any weight of a row; nothing else is.
+NOTHING = 1e-250
+
+
+class SecondOrder(Protocol):
+    """The second moments of a family of covariances."""
+
+    def zeros(self, n_components: int, n_features: int) -> Array:
+        """Sums of nothing, one per component."""
+
+    def add(self, scaled: Array, k: int, sums: Array) -> None:
+        """Add the second order of columns (n_features, n) to the sums of component k."""
+
+    def moments(self, sums: Array) -> Array:
+        """The sums as second moments."""
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Sums of d dᵀ: a matrix per component, or pooled over them."""
+
+    pooled: bool = False
+
+    def zeros(self, n_components: int, n_features: int) -> Array:
+        return np.zeros((n_components, n_features, n_features))
+
+    def add(self, scaled: Array, k: int, sums: Array) -> None:
+        add_gram(scaled, sums[k], of_columns=False)
+
+    def moments(self, sums: Array) -> Array:
+        lower = sums.sum(axis=0) if self.pooled else sums
+        return np.tril(lower) + np.swapaxes(np.tril(lower, -1), -1, -2)
+
+
+@dataclass(frozen=True)
+class Squares:
+    """Sums of d**2: a vector per component."""
+
+    def zeros(self, n_components: int, n_features: int) -> Array:
+        return np.zeros((n_components, n_features))
+
+    def add(self, scaled: Array, k: int, sums: Array) -> None:
+        sums[k] += np.einsum("ij,ij->i", scaled, scaled)
+
+    def moments(self, sums: Array) -> Array:
+        return sums.copy()
+
+
+@dataclass(frozen=True)
+class SquaredNorm:
+    """Sums of |d|**2: a number per component."""
+
+    def zeros(self, n_components: int, n_features: int) -> Array:
+        return np.zeros(n_components)
+
+    def add(self, scaled: Array, k: int, sums: Array) -> None:
+        sums[k] += np.einsum("ij,ij->", scaled, scaled)
+
+    def moments(self, sums: Array) -> Array:
+        return sums.copy()
+
+
+class GatheredSums:
+    """Sums about a centre per component.
+
+    Parameters
+    ----------
+    centres : (n_components, n_features) array
+    second_order : SecondOrder
+    """
+
+    def __init__(self, centres: Array, second_order: SecondOrder) -> None:
+        self._centres = centres
+        self._order = second_order
+        self.counts = np.zeros(len(centres))
+        self._first = np.zeros_like(centres)
+        self._second = second_order.zeros(*centres.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the sums."""
+        return self.counts.nbytes + self._first.nbytes + self._second.nbytes
+
+    def add(self, columns: Array, responsibilities: Array, room: Array) -> None:
+        """Add rows, given as columns (n_features, n), shared as (n_components, n).
+
+        `room` is an array to work in, of as many values as `columns`.
+        """
+        n_features, n = columns.shape
+        self.counts += responsibilities.sum(axis=1)
+        for k, share in enumerate(responsibilities):
+            some, centre = columns, self._centres[k][:, None]
+            matters = np.flatnonzero(share > max(NEGLIGIBLE * self.counts[k], NOTHING))
+            if len(matters) < n // 2:
+                some, share = columns[:, matters], share[matters]  # noqa: PLW2901
+            root = np.sqrt(share)
+            scaled = room[: n_features * len(share)].reshape(n_features, -1)
+            np.subtract(some, centre, out=scaled)
+            scaled *= root
+            self._first[k] += scaled @ root
+            self._order.add(scaled, k, self._second)
+
+    def moments(self) -> Moments:
+        """The sums so far, about the centres."""
+        return Moments(
+            pivot=self._centres.copy(),
+            counts=self.counts.copy(),
+            first=self._first.copy(),
+            second=self._order.moments(self._second),
+        )
