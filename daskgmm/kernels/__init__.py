@@ -6,6 +6,9 @@ less the kernel's ``peak``, which none exceeds.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
 
 from daskgmm.kernels.moments import Array
 from daskgmm.kernels.quadratic import Quadratic, QuadraticRun
@@ -18,6 +21,12 @@ __all__ = ["MAX_ROUNDING", "Kernel", "Quadratic", "Run", "Triangular", "choose"]
 
 # Nats per log-density: the design's bound, far below any tol.
 MAX_ROUNDING = 1e-8
+
+# The same of float32, whose errors the mean over the rows takes to 1e-6 nats and below, as
+# they are as often up as down; and what it holds with the products of two.
+MAX_SINGLE_ROUNDING = 1e-3
+SMALLEST, LARGEST = 1e-15, 1e15
+COARSER = float(np.finfo(np.float32).eps / np.finfo(np.float64).eps)
 
 
 def choose(
@@ -39,6 +48,12 @@ def choose(
     """
     if crossover is None or reach.shape[1] < crossover:
         candidate = quadratic()
-        if candidate.rounding(reach) <= MAX_ROUNDING:
-            return candidate
+        rounding = candidate.rounding(reach)
+        if rounding <= MAX_ROUNDING:
+            single = (
+                rounding * COARSER <= MAX_SINGLE_ROUNDING
+                and bool(np.all((reach > SMALLEST) & (reach < LARGEST)))
+                and np.array_equal(candidate.pivot, candidate.pivot.astype(np.float32))
+            )
+            return replace(candidate, single=single)
     return triangular()

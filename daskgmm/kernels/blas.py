@@ -30,6 +30,17 @@ SMALL, SMALL_RESULTS = 100**3, 1200
 # Columns of a strip. An odd number of strips to an array's row keeps its rows from falling on
 # one another in the cache, as they do at powers of two.
 STRIP = 264
+MAX_STRIPS = 31
+
+
+def rows_of_block(n_bytes: int, n_values: int, n_rows: int | None) -> int:
+    """Rows, of `n_values` float64 each, that a block of so many bytes holds.
+
+    1, 3, 7, 15 or 31 strips of them, or less where there are no more.
+    """
+    n_strips = min(n_bytes // (8 * n_values * STRIP), MAX_STRIPS)
+    block = STRIP * max((1 << (n_strips + 1).bit_length() - 1) - 1, 1)
+    return block if n_rows is None else min(block, max(n_rows, 1))
 
 
 def _function(name: str) -> Callable[..., None]:

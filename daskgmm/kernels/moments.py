@@ -25,3 +25,8 @@ class Moments(NamedTuple):
     counts: Array
     first: Array
     second: Array
+
+    def plus(self, other: "Moments") -> "Moments":
+        """The sums over the rows of both, which must be about the same points."""
+        sums = (mine + theirs for mine, theirs in zip(self[1:], other[1:], strict=True))
+        return Moments(self.pivot, *sums)

@@ -10,23 +10,27 @@ interpreter, and where calls are short they wait most of the time.
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from daskgmm.kernels.blas import STRIP, add_gram, add_inner, multiply
+from daskgmm.kernels import gathered
+from daskgmm.kernels.blas import SMALL, STRIP, add_gram, add_inner, multiply, rows_of_block
+from daskgmm.kernels.gathered import NEGLIGIBLE, GatheredSums
 from daskgmm.kernels.moments import Array, Moments
 
 # Features and responsibilities of one block, near a core's L2, in 1, 3, 7, 15 or 31 strips: the
 # fastest of those tried on the rows of workflows/benchmarks/kernels.py.
 BLOCK_BYTES = 1 << 23
-MAX_STRIPS = 31
 
 
 class SecondOrder(Protocol):
     """The second-order features of a family of covariances."""
+
+    of_gathered: ClassVar[gathered.SecondOrder | None]
+    """The same of rows that are gathered; None where that never pays."""
 
     def count(self, n_features: int) -> int:
         """How many rows of ``phi`` they are."""
@@ -49,6 +53,8 @@ class Products:
     n_features. With the last rows of x repeated before the first, all of them are one
     multiplication of x by a view that steps back a row from diagonal to diagonal.
     """
+
+    of_gathered: ClassVar[gathered.SecondOrder | None] = gathered.Scatter()
 
     def count(self, n_features: int) -> int:
         return n_features * (n_features + 1) // 2
@@ -87,6 +93,8 @@ class Products:
 class Squares:
     """The squares x_i**2; the second moment is a vector per component."""
 
+    of_gathered: ClassVar[gathered.SecondOrder | None] = gathered.Squares()
+
     def count(self, n_features: int) -> int:
         return n_features
 
@@ -104,6 +112,8 @@ class Squares:
 class SquaredNorm:
     """The one feature |x|**2; the second moment is a number per component."""
 
+    of_gathered: ClassVar[gathered.SecondOrder | None] = None
+
     def count(self, n_features: int) -> int:
         return 1
 
@@ -120,6 +130,8 @@ class SquaredNorm:
 @dataclass(frozen=True)
 class Shared:
     """No feature of its own: the second order is the same for all components."""
+
+    of_gathered: ClassVar[gathered.SecondOrder | None] = None
 
     def count(self, n_features: int) -> int:
         return 0
@@ -149,6 +161,8 @@ class Quadratic:
     shared_cholesky : (n_features, n_features) array or None
         Upper U: takes |U.T (x - pivot)|**2 / 2 from every component, and pools the
         second moment over them.
+    single : bool
+        Whether float32 is exact enough for the sums over rows that are float32.
     """
 
     theta: Array
@@ -156,14 +170,20 @@ class Quadratic:
     peak: float
     second_order: SecondOrder
     shared_cholesky: Array | None = None
+    single: bool = False
 
     @property
     def n_components(self) -> int:
         return len(self.theta)
 
     def run(self, n_rows: int | None = None, sums_of: Any = None) -> "QuadraticRun":
-        """Start a run over blocks of `n_rows` in all, with buffers and sums of its own."""
-        return QuadraticRun(self, n_rows)
+        """Start a run over blocks of `n_rows` in all, with buffers and sums of its own.
+
+        `sums_of` is the type of the rows where only their moments and the sum of their
+        log-densities are wanted: then float32 may be computed with.
+        """
+        single = self.single and sums_of == np.float32
+        return QuadraticRun(self, n_rows, np.float32 if single else np.float64)
 
     def rounding(self, reach: Array) -> float:
         """Rounding error to expect in a log-density, in nats.
@@ -189,72 +209,110 @@ class Quadratic:
 
 
 class QuadraticRun:
-    """One visit of rows, block by block: buffers to work in and sums to add to."""
+    """One visit of rows, block by block: buffers to work in and sums to add to.
 
-    def __init__(self, kernel: Quadratic, n_rows: int | None) -> None:
+    In float32 the features, both products and the responsibilities are; sums of blocks add
+    up in float64.
+    """
+
+    def __init__(self, kernel: Quadratic, n_rows: int | None, dtype: Any = np.float64) -> None:
         self._kernel = kernel
         self.peak = kernel.peak
         n_components, n_rows_of_phi = kernel.theta.shape
         n_features = len(kernel.pivot)
         self._before = kernel.second_order.before(n_features)
         n_rows_held = self._before + n_rows_of_phi
-        n_strips = BLOCK_BYTES // (8 * (n_components + n_rows_held) * STRIP)
-        n_strips = (1 << (min(n_strips, MAX_STRIPS) + 1).bit_length() - 1) - 1
-        self.block_rows = STRIP * max(n_strips, 1)
-        if n_rows is not None:
-            self.block_rows = min(self.block_rows, max(n_rows, 1))
+        self.block_rows = rows_of_block(BLOCK_BYTES, n_components + n_rows_held, n_rows)
         # Held as [x, second order of x, 1], so that there is room before x.
-        self._features = np.empty(n_rows_held * self.block_rows)
-        self._theta = np.roll(kernel.theta, -1, axis=1)
-        # A component of no weight: matmul would warn of infinities.
-        lowest = np.finfo(np.float64).min / 4
-        self._theta[:, -1] = np.maximum(self._theta[:, -1] - kernel.peak, lowest)
-        self._log_prob = np.empty(n_components * self.block_rows)
+        self._features = np.empty(n_rows_held * self.block_rows, dtype)
+        self._log_prob = np.empty(n_components * self.block_rows, dtype)
         self._phi = self._features.reshape(n_rows_held, -1)[self._before :]
+        theta = np.roll(kernel.theta, -1, axis=1)
+        # A component of no weight: matmul would warn of infinities.
+        theta[:, -1] = np.maximum(theta[:, -1] - kernel.peak, np.finfo(dtype).min / 4)
+        self._theta = theta.astype(dtype)
+        self._rounded_off = theta - self._theta
+        self._pivot = kernel.pivot.astype(dtype)[:, None]
         self._sums = np.zeros_like(kernel.theta)
         pooled = 0 if kernel.shared_cholesky is None else n_features
         self._scatter = np.zeros((pooled, pooled))
+        self._gathered: GatheredSums | None = None
+        self._exact: QuadraticRun | None = None
 
     @property
     def nbytes(self) -> int:
         """Bytes of the buffers and sums."""
         buffers = self._features, self._theta, self._log_prob, self._sums, self._scatter
-        return sum(buffer.nbytes for buffer in buffers)
+        more = [each.nbytes for each in (self._gathered, self._exact) if each]
+        return sum(buffer.nbytes for buffer in buffers) + sum(more)
 
-    def log_prob(self, block: NDArray[Any]) -> Array:
+    @property
+    def exact(self) -> "QuadraticRun":
+        """The run for blocks with rows that this one's type can't hold: of float64."""
+        if self._theta.dtype == np.float64:
+            return self
+        if self._exact is None:
+            self._exact = QuadraticRun(self._kernel, self.block_rows)
+        return self._exact
+
+    def log_prob(self, block: NDArray[Any]) -> NDArray[Any]:
         """Weighted log-densities of a block of rows, less the peak, (n_components, n_rows)."""
-        kernel, n, d = self._kernel, len(block), len(self._kernel.pivot)
-        out = self._log_prob[: len(kernel.theta) * n].reshape(-1, n)
+        kernel, n, d = self._kernel, len(block), len(self._pivot)
+        out = self._log_prob[: len(self._theta) * n].reshape(-1, n)
         held = self._features[: (self._before + self._theta.shape[1]) * n].reshape(-1, n)
         phi = self._phi = held[self._before :]
         x = phi[:d]
         with np.errstate(over="ignore", invalid="ignore"):  # rows 1e150 away
-            np.subtract(block.T, kernel.pivot[:, None], out=x)
+            np.subtract(block.T, self._pivot, out=x)
             kernel.second_order.fill(held[: self._before + d], d, phi[d:-1])
             phi[-1] = 1.0
             multiply(self._theta, phi, out)
-        if kernel.shared_cholesky is not None:
-            whitened = kernel.shared_cholesky.T @ x
-            out -= 0.5 * np.einsum("ij,ij->j", whitened, whitened)
+            if kernel.shared_cholesky is not None:
+                whitened = kernel.shared_cholesky.T.astype(out.dtype) @ x
+                np.square(whitened, out=whitened)
+                out -= 0.5 * whitened.sum(axis=0)
         return out
 
-    def add(self, responsibilities: Array, weights: Array | None) -> None:
+    def add(self, responsibilities: NDArray[Any], weights: Array | None) -> None:
         """Add the moments of the block last given to `log_prob`."""
-        add_inner(responsibilities, self._phi, self._sums)
-        if self._kernel.shared_cholesky is not None:
-            x = self._phi[:-1]
+        kernel, d = self._kernel, len(self._pivot)
+        x = self._phi[:d]
+        of_gathered = kernel.second_order.of_gathered
+        if of_gathered and self._is_sparse(responsibilities):
+            if self._gathered is None:
+                self._gathered = GatheredSums(np.zeros((len(self._theta), d)), of_gathered)
+            # The second order has served: where it was is room.
+            self._gathered.add(x, responsibilities, self._phi[d:-1].reshape(-1))
+        else:
+            add_inner(responsibilities, self._phi, self._sums)
+        if kernel.shared_cholesky is not None:
             weighted = x if weights is None else x * np.sqrt(weights)
-            add_gram(weighted, self._scatter, of_columns=False)
+            scatter = np.zeros(self._scatter.shape, weighted.dtype)
+            add_gram(weighted, scatter, of_columns=False)
+            self._scatter += scatter
+
+    def _is_sparse(self, responsibilities: NDArray[Any]) -> bool:
+        """Whether gathering the rows that matter is less work than one large product."""
+        if self._theta.size * STRIP <= SMALL or responsibilities.dtype != np.float64:
+            return False
+        matters = responsibilities > NEGLIGIBLE * responsibilities.max()
+        return bool(8 * np.count_nonzero(matters) < responsibilities.size)
+
+    def correction(self) -> float:
+        """What rounding the coefficients took from the sum of the log-densities.
+
+        To first order: the derivative of that sum by the coefficients are the moments.
+        """
+        return float(np.sum(self._rounded_off * self._sums))
 
     def moments(self) -> Moments:
         """The sums so far, about the pivot."""
-        kernel, d = self._kernel, len(self._kernel.pivot)
+        kernel, d = self._kernel, len(self._pivot)
         second = kernel.second_order.unpack(self._sums[:, d:-1], d)
         if kernel.shared_cholesky is not None:
             second = np.tril(self._scatter) + np.tril(self._scatter, -1).T
-        return Moments(
-            pivot=np.tile(kernel.pivot, (len(kernel.theta), 1)),
-            counts=self._sums[:, -1].copy(),
-            first=self._sums[:, :d].copy(),
-            second=second,
-        )
+        pivot = np.tile(kernel.pivot, (len(self._theta), 1))
+        total = Moments(pivot, self._sums[:, -1].copy(), self._sums[:, :d].copy(), second)
+        for more in (self._gathered, self._exact):
+            total = total if more is None else total.plus(more.moments())
+        return total

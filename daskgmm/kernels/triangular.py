@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from daskgmm.kernels.blas import STRIP, multiply_transposed
+from daskgmm.kernels.blas import multiply_transposed, rows_of_block
 from daskgmm.kernels.gathered import GatheredSums, SecondOrder
 from daskgmm.kernels.moments import Array, Moments
 from daskgmm.kernels.screen import Screen
 
 BLOCK_BYTES = 6 << 20
-MAX_STRIPS = 7
 
 
 def by_matrix(factor: Array, difference: Array) -> None:
@@ -84,11 +83,7 @@ class TriangularRun:
         self._kernel = kernel
         self.peak = kernel.peak
         n_components, n_features = kernel.means.shape
-        n_strips = BLOCK_BYTES // (8 * STRIP * (n_components + 2 * n_features))
-        n_strips = (1 << (min(n_strips, MAX_STRIPS) + 1).bit_length() - 1) - 1
-        self.block_rows = STRIP * max(n_strips, 1)
-        if n_rows is not None:
-            self.block_rows = min(self.block_rows, max(n_rows, 1))
+        self.block_rows = rows_of_block(BLOCK_BYTES, n_components + 2 * n_features, n_rows)
         self._features = np.empty(n_features * self.block_rows)
         self._room = np.empty(n_features * self.block_rows)
         self._log_prob = np.empty(n_components * self.block_rows)
@@ -98,6 +93,15 @@ class TriangularRun:
         self._screen = None
         if screened:
             self._screen = Screen(self._constants, kernel.means, kernel.factors, self.block_rows)
+
+    @property
+    def exact(self) -> "TriangularRun":
+        """The run for rows far from all: this one."""
+        return self
+
+    def correction(self) -> float:
+        """What to add to the sum of the log-densities: nothing is rounded off here."""
+        return 0.0
 
     @property
     def nbytes(self) -> int:

@@ -23,23 +23,27 @@ class Densities:
     kernel: Kernel
 
 
-def _posterior(run: Run, rows: NDArray[Any]) -> tuple[Array, Array]:
-    """Responsibilities of a block's rows, (K, n), and their log-densities, (n,)."""
+def _posterior(run: Run, rows: NDArray[Any]) -> tuple[Run, NDArray[Any], Array]:
+    """Responsibilities of a block's rows, (K, n), and their log-densities, (n,).
+
+    Before them the run that found them, and has to add them up.
+    """
     responsibilities = run.log_prob(rows)
     log_prob_norm = softmax_below(responsibilities)
     if log_prob_norm is None:  # a row far from every component
+        run = run.exact
         responsibilities = run.log_prob(rows)
         log_prob_norm = softmax(responsibilities)
     log_prob_norm += run.peak
-    return responsibilities, log_prob_norm
+    return run, responsibilities, log_prob_norm
 
 
 def e_step(chunk: Chunk, densities: Densities) -> SufficientStatistics:
     """The sufficient statistics of a chunk's rows, in blocks that stay in cache."""
-    run = densities.kernel.run(len(chunk.rows), chunk.rows.dtype)
+    run = densities.kernel.run(len(chunk.rows), sums_of=chunk.rows.dtype)
     log_likelihood = total_weight = 0.0
     for rows, weights in chunk.blocks(run.block_rows):
-        responsibilities, log_prob_norm = _posterior(run, rows)
+        found_by, responsibilities, log_prob_norm = _posterior(run, rows)
         if weights is None:
             log_likelihood += float(log_prob_norm.sum())
             total_weight += len(rows)
@@ -47,7 +51,8 @@ def e_step(chunk: Chunk, densities: Densities) -> SufficientStatistics:
             log_likelihood += float(weights @ log_prob_norm)
             total_weight += float(weights.sum())
             responsibilities *= weights
-        run.add(responsibilities, weights)
+        found_by.add(responsibilities, weights)
+    log_likelihood += run.correction()
     moments = run.moments()
     return SufficientStatistics(
         family=densities.family,
@@ -70,7 +75,7 @@ def _posteriors(rows: NDArray[Any], densities: Densities) -> Iterator[tuple[slic
     run = densities.kernel.run(len(rows))
     for start in range(0, len(rows), run.block_rows):
         block = slice(start, start + run.block_rows)
-        yield block, *_posterior(run, rows[block])
+        yield block, *_posterior(run, rows[block])[1:]
 
 
 def log_prob_norm(rows: NDArray[Any], densities: Densities) -> Array:
