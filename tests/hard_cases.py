@@ -69,6 +69,9 @@ class Case:
     weights : str
         Of `WEIGHTS`: all 1, all 1e-12, all 1e12, these three mixed at random over the rows,
         or one of them for all rows drawn from a component.
+    unit : float
+        Length of the unit: it moves all log-densities by the same amount, to zero where one
+        likes, where relative errors are the absolute ones.
     """
 
     name: str
@@ -80,6 +83,7 @@ class Case:
     dtype: type = np.float64
     n_components: int = 3
     seed: int = 0
+    unit: float = 1.0
 
     @property
     def bound(self) -> float:
@@ -91,9 +95,10 @@ class Case:
         """Components of the tightness, a unit apart."""
         random, (k, d) = np.random.default_rng(self.seed), (self.n_components, self.n_features)
         family = FAMILIES[self.name]
-        means = self.offset + random.normal(size=(k, d))
+        means = self.unit * (self.offset + random.normal(size=(k, d)))
         n_scales = {"tied": (1, d), "spherical": (k, 1)}.get(self.name, (k, d))
-        scales = np.broadcast_to(self.tightness * random.uniform(0.5, 2.0, n_scales), (k, d))
+        scales = self.unit * self.tightness * random.uniform(0.5, 2.0, n_scales)
+        scales = np.broadcast_to(scales, (k, d))
         signs = random.choice([-1.0, 1.0], size=(1 if self.name == "tied" else k, d))
         dense = np.full((k, d, d), self.correlation) * signs[:, :, None] * signs[:, None, :]
         dense[:, range(d), range(d)] = 1.0
@@ -141,11 +146,15 @@ class Case:
         return np.average(wide(self.rows), axis=0, weights=self.sample_weight).astype(np.float64)
 
     @cached_property
-    def expected(self) -> tuple[Expectation, Maximization]:
-        """Both steps in extended precision."""
+    def exact(self) -> Expectation:
+        """The E-step in extended precision."""
         mixture = self.mixture
-        exact = e_step(self.rows, mixture.weights, mixture.means, mixture.dense_covariances)
-        return exact, m_step(self.name, self.rows, exact.responsibilities, self.sample_weight)
+        return e_step(self.rows, mixture.weights, mixture.means, mixture.dense_covariances)
+
+    @cached_property
+    def best(self) -> Maximization:
+        """The M-step after it."""
+        return m_step(self.name, self.rows, self.exact.responsibilities, self.sample_weight)
 
     @cached_property
     def kernels(self) -> dict[str, Kernel]:
@@ -170,26 +179,27 @@ class Case:
         deviations = mixture.standard_deviations
         return quadratic.rounding(np.abs(mixture.means - self.pivot) + REACH * deviations)
 
+    def error_of_density(self, kernel: str) -> "DensityError":
+        """How far a kernel's log-densities are from the exact ones."""
+        sent = expectation.Densities(self.mixture.family, self.kernels[kernel])
+        norm = expectation.log_prob_norm(self.rows, sent)
+        size = np.maximum(1.0, np.abs(self.exact.log_prob_norm))
+        nats = np.abs(norm - self.exact.log_prob_norm)
+        limit = self.n_features * self.exact.sensitivity_of_norm / size
+        return DensityError(_worst(nats), _worst(nats / size), _worst(limit))
+
     def error(self, kernel: str) -> "Error":
         """How far one E-step and M-step by a kernel are from the exact ones."""
         sent = expectation.Densities(self.mixture.family, self.kernels[kernel])
-        norm = expectation.log_prob_norm(self.rows, sent)
         model = MaximumLikelihood(self.mixture.family, 0.0, self.pivot)
         chunk = Chunk(self.rows, self.sample_weight, 0, 0)
         with np.errstate(all="ignore"):  # a component may be empty, or collapse
             found = model.estimates(expectation.e_step(chunk, sent))
-            return Error(*self._of_density(norm), *self._of_parameters(*found))
-
-    def _of_density(self, norm: Array) -> tuple[float, float, float]:
-        exact = self.expected[0]
-        size = np.maximum(1.0, np.abs(exact.log_prob_norm))
-        nats = np.abs(norm - exact.log_prob_norm)
-        limit = self.n_features * (exact.sensitivity_of_norm / size).max()
-        return _worst(nats), _worst(nats / size), float(limit)
+            return Error(self.error_of_density(kernel), *self._of_parameters(*found))
 
     def _of_parameters(self, weights: Array, means: Array, covariances: Array) -> tuple[float, ...]:
         """Errors of weights, means and covariances, and what float64 allows each of them."""
-        (exact, best), mixture, d = self.expected, self.mixture, self.n_features
+        exact, best, mixture, d = self.exact, self.best, self.mixture, self.n_features
         dense = mixture.family.dense(covariances, self.n_components, d)
         share = exact.responsibilities
         if self.sample_weight is not None:
@@ -231,21 +241,41 @@ def _worst(errors: Wide | Array) -> float:
     return float(np.nan_to_num(np.asarray(errors, np.float64), nan=np.inf, posinf=np.inf).max())
 
 
+def _is_beyond(error: float, bound: float, limit: float) -> bool:
+    return limit < NO_DIGIT and error > max(bound, limit)
+
+
+@dataclass(frozen=True)
+class DensityError:
+    """Worst error of a row's log-density.
+
+    Attributes
+    ----------
+    nats, relative, limit : float
+        As it is; relative to max(1, its magnitude); what float64 allows of the latter.
+    """
+
+    nats: float
+    relative: float
+    limit: float
+
+    def is_beyond(self, bound: float) -> bool:
+        """Whether it is more than the bound and than float64 allows."""
+        return _is_beyond(self.relative, bound, self.limit)
+
+
 @dataclass(frozen=True)
 class Error:
     """Worst errors of one E-step and one M-step, and what float64 allows them.
 
     Attributes
     ----------
-    nats, density : float
-        Of a row's log-density, and relative to max(1, its magnitude).
+    density : DensityError
     weights, means, covariances : float
         Relative; in standard deviations; whitened by the exact covariance.
     """
 
-    nats: float
-    density: float
-    density_limit: float
+    density: DensityError
     weights: float
     means: float
     covariances: float
@@ -261,14 +291,15 @@ class Error:
     @property
     def limit(self) -> float:
         """The most that float64 allows of anything."""
-        return max(self.density_limit, self.weights_limit, self.means_limit, self.covariances_limit)
+        of_parameters = max(self.weights_limit, self.means_limit, self.covariances_limit)
+        return max(self.density.limit, of_parameters)
 
-    def beyond(self, bound: float) -> dict[str, float]:
+    def beyond(self, bound: float) -> list[str]:
         """What is off by more than the bound and than float64 allows."""
-        names = ("density", "weights", "means", "covariances")
-        errors = {name: (getattr(self, name), getattr(self, f"{name}_limit")) for name in names}
-        return {
-            name: error
-            for name, (error, limit) in errors.items()
-            if limit < NO_DIGIT and error > max(bound, limit)
-        }
+        names = ("weights", "means", "covariances")
+        wrong = [
+            name
+            for name in names
+            if _is_beyond(getattr(self, name), bound, getattr(self, f"{name}_limit"))
+        ]
+        return ["density"] * self.density.is_beyond(bound) + wrong

@@ -1,5 +1,6 @@
 """Log-densities of each kernel against extended precision, and the estimate that chooses."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -16,46 +17,46 @@ DTYPES = [np.float64, np.float32]
 
 def grid(name):
     """Offsets, tightness, features, correlations and types, without those that say nothing."""
-    correlations = (0.0, 0.9, 0.999999) if name in CORRELATED else (0.0,)
-    axes = ((1e0, 1e4, 1e8), (1e0, 1e-1, 1e-3, 1e-6), (1, 5, 40), correlations, DTYPES)
+    correlations = (0.0, 0.999999) if name in CORRELATED else (0.0,)
+    axes = ((1e0, 1e4, 1e8), (1e0, 1e-2, 1e-4, 1e-6), (1, 5, 30), correlations, DTYPES)
     for offset, tightness, d, correlation, dtype in product(*axes):
         if d > 1 or not correlation:
             yield Case(name, offset, tightness, d, correlation, dtype=dtype)
 
 
-def assert_dense(case, kernel, bound):
-    wrong = case.error(kernel).beyond(bound)
-    assert "density" not in wrong, (case, kernel, wrong)
+def judge(case):
+    """The choice keeps the bound, the triangular kernel far more, the estimate sees failures."""
+    assert not case.error_of_density("automatic").is_beyond(case.bound), case
+    assert not case.error_of_density("triangular").is_beyond(1e-12), case
+    assert isinstance(case.kernels["automatic"], Quadratic) == (case.predicted <= MAX_ROUNDING)
+    failed = case.error_of_density("quadratic").is_beyond(MAX_ROUNDING)
+    assert not (failed and case.predicted <= MAX_ROUNDING), case
+    return failed
 
 
-def test_the_automatic_choice_keeps_the_bound(family_name):
-    for case in grid(family_name):
-        assert_dense(case, "automatic", case.bound)
+def test_the_choice_keeps_the_bound_and_the_estimate_sees_where_the_fast_kernel_fails(family_name):
+    assert any([judge(case) for case in grid(family_name)])
 
 
-def test_the_triangular_kernel_is_right_everywhere(family_name):
-    for case in grid(family_name):
-        assert_dense(case, "triangular", 1e-12)
-
-
-def test_the_estimate_sees_where_the_quadratic_kernel_fails(family_name):
-    # Neither too optimistic nor, by more than two digits, too careful.
-    failures = 0
-    for case in grid(family_name):
-        bad = "density" in case.error("quadratic").beyond(case.bound)
-        failures += bad
-        if bad:
-            assert case.predicted > MAX_ROUNDING, case
-        assert isinstance(case.kernels["automatic"], Quadratic) == (case.predicted <= MAX_ROUNDING)
-    assert failures
-
-
-def test_the_estimate_is_an_upper_bound_and_not_a_wild_one(family_name):
+def test_the_estimate_is_about_the_worst_error(family_name):
     for tightness in (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6):
-        errors = [Case(family_name, 0.0, tightness, 5, seed=seed) for seed in range(5)]
-        found = max(case.error("quadratic").nats for case in errors)
-        predicted = max(case.predicted for case in errors)
-        assert 1e-3 * predicted < found < predicted
+        some = [Case(family_name, 0.0, tightness, 5, seed=seed) for seed in range(5)]
+        found = max(case.error_of_density("quadratic").nats for case in some)
+        predicted = max(case.predicted for case in some)
+        assert 1e-2 * predicted < found < 2.0 * predicted
+
+
+@pytest.mark.parametrize("n_features", [2, 8, 40, 90])
+def test_just_below_the_limit_the_fast_kernel_keeps_the_bound(family_name, n_features):
+    # Densities of about one, so that a relative error is one in nats.
+    case = Case(family_name, 0.0, 1e-3, n_features, n_components=2)
+    for _ in range(3):
+        case = replace(case, tightness=case.tightness * (case.predicted / 0.95e-8) ** 0.5)
+        unit = np.exp(np.median(case.exact.log_prob_norm.astype(float)) / n_features)
+        case = replace(case, unit=case.unit * unit)
+    assert 0.9e-8 < case.predicted < MAX_ROUNDING
+    error = case.error_of_density("quadratic")
+    assert not error.is_beyond(MAX_ROUNDING), (error, case.predicted)
 
 
 drawn = st.builds(
@@ -75,9 +76,7 @@ drawn = st.builds(
 @given(drawn)
 @settings(max_examples=150, deadline=None, derandomize=True)
 def test_no_mixture_drawn_at_random_breaks_the_bound(case):
-    assert_dense(case, "automatic", case.bound)
-    if case.predicted <= MAX_ROUNDING:
-        assert_dense(case, "quadratic", MAX_ROUNDING)
+    judge(case)
 
 
 def test_the_bounds_are_the_designs():
@@ -90,4 +89,4 @@ def test_a_pivot_off_the_data_takes_the_triangular_kernel(family_name, dtype):
     case = Case(family_name, 1e8, 1.0, dtype=dtype)
     case.__dict__["pivot"] = np.zeros(3)
     assert isinstance(case.kernels["automatic"], Triangular)
-    assert_dense(case, "automatic", case.bound)
+    assert not case.error_of_density("automatic").is_beyond(case.bound)

@@ -59,7 +59,8 @@ def line(case: Case, errors: dict[str, Error]) -> str:
     """One row of the table."""
     found = [errors[kernel] for kernel in KERNELS]
     figures = "".join(
-        f"{each.nats:>9.0e}{each.density:>8.0e}{each.parameters:>8.0e} |" for each in found
+        f"{each.density.nats:>9.0e}{each.density.relative:>8.0e}{each.parameters:>8.0e} |"
+        for each in found
     )
     taken = type(case.kernels["automatic"]).__name__.lower()
     return (
@@ -96,7 +97,7 @@ def print_summary(table: list[tuple[Case, dict[str, Error]]]) -> None:
         )
         print(
             f"  {len(clear)} within float64's reach: worst log-density "
-            f"{max(error.density for _, error in clear):.1e}, weights "
+            f"{max(error.density.relative for _, error in clear):.1e}, weights "
             f"{max(error.weights for _, error in clear):.1e}, means "
             f"{max(error.means for _, error in clear):.1e}, covariances "
             f"{max(error.covariances for _, error in clear):.1e}"
