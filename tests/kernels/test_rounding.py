@@ -18,8 +18,9 @@ DTYPES = [np.float64, np.float32]
 def grid(name):
     """Offsets, tightness, features, correlations and types, without those that say nothing."""
     correlations = (0.0, 0.999999) if name in CORRELATED else (0.0,)
-    axes = ((1e0, 1e4, 1e8), (1e0, 1e-2, 1e-4, 1e-6), (1, 5, 30), correlations, DTYPES)
-    for offset, tightness, d, correlation, dtype in product(*axes):
+    types = ((1e0, np.float64), (1e4, np.float32), (1e8, np.float64))
+    axes = (types, (1e-1, 1e-3, 1e-6), (1, 5, 30), correlations)
+    for (offset, dtype), tightness, d, correlation in product(*axes):
         if d > 1 or not correlation:
             yield Case(name, offset, tightness, d, correlation, dtype=dtype)
 
@@ -35,18 +36,18 @@ def judge(case):
 
 
 def test_the_choice_keeps_the_bound_and_the_estimate_sees_where_the_fast_kernel_fails(family_name):
-    assert any([judge(case) for case in grid(family_name)])
+    assert sum(judge(case) for case in grid(family_name)) > 0
 
 
 def test_the_estimate_is_about_the_worst_error(family_name):
     for tightness in (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6):
-        some = [Case(family_name, 0.0, tightness, 5, seed=seed) for seed in range(5)]
+        some = [Case(family_name, 0.0, tightness, 5, seed=seed) for seed in range(3)]
         found = max(case.error_of_density("quadratic").nats for case in some)
         predicted = max(case.predicted for case in some)
         assert 1e-2 * predicted < found < 2.0 * predicted
 
 
-@pytest.mark.parametrize("n_features", [2, 8, 40, 90])
+@pytest.mark.parametrize("n_features", [2, 8, 40])
 def test_just_below_the_limit_the_fast_kernel_keeps_the_bound(family_name, n_features):
     # Densities of about one, so that a relative error is one in nats.
     case = Case(family_name, 0.0, 1e-3, n_features, n_components=2)

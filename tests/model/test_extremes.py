@@ -122,13 +122,9 @@ def test_rows_of_no_weight_may_hold_anything(family_name, kernel, anything):
     rows = np.vstack([clusters(50), np.full((3, 3), anything)])
     weights = np.r_[np.ones(50), np.zeros(3)]
     order = np.random.default_rng(0).permutation(53)
-    found = expectation.e_step(
-        Chunk(rows[order], weights[order], 0, 0), sent(family_name, kernel)
-    )
+    found = expectation.e_step(Chunk(rows[order], weights[order], 0, 0), sent(family_name, kernel))
     kept = order[order < 50]
-    expected = expectation.e_step(
-        Chunk(rows[kept], weights[kept], 0, 0), sent(family_name, kernel)
-    )
+    expected = expectation.e_step(Chunk(rows[kept], weights[kept], 0, 0), sent(family_name, kernel))
     for mine, theirs in zip(sums(found), sums(expected), strict=True):
         np.testing.assert_array_equal(mine, theirs)
     assert found.total_weight == 50.0

@@ -18,7 +18,7 @@ names = st.sampled_from(FAMILY_NAMES)
 seeds = st.integers(0, 10_000)
 kernels = st.sampled_from(["quadratic", "triangular"])
 weighings = st.sampled_from(["none", "gamma", "whole", "wide"])
-drawn = settings(max_examples=50, deadline=None, derandomize=True)
+drawn = settings(max_examples=30, deadline=None, derandomize=True)
 
 
 def weights_of(kind, seed=0, n_rows=N_ROWS):
@@ -142,7 +142,7 @@ def test_shifting_and_scaling_the_rows_shifts_and_scales_the_answer(name, power,
 
 
 @given(names, kernels, weighings, seeds)
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=15, deadline=None, derandomize=True)
 def test_the_bound_never_falls(name, kernel, weighing, seed):
     rows, current = clusters(100, seed=seed), mixture(name, seed=seed)
     weights = weights_of("gamma" if weighing == "wide" else weighing, seed, 100)
@@ -173,9 +173,7 @@ def test_the_families_nest(weighing, seed):
         name: Mixture.from_covariances(FAMILIES[name], ball.weights, ball.means, covariances)
         for name, covariances in shapes.items()
     }
-    models = {
-        name: MaximumLikelihood(FAMILIES[name], 1e-9, rows.mean(axis=0)) for name in starts
-    }
+    models = {name: MaximumLikelihood(FAMILIES[name], 1e-9, rows.mean(axis=0)) for name in starts}
     found = {name: em(rows, weights, models[name], start) for name, start in starts.items()}
     # Expected log-likelihood of the complete data, whose best covariances the M-step takes.
     shares = expectation.responsibilities(rows, models["full"].densities(starts["full"]))
