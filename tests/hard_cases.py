@@ -44,9 +44,9 @@ from daskgmm.model.mixture import Mixture
 BOUNDS = {np.dtype(np.float64): 1e-8, np.dtype(np.float32): 1e-4}
 CORRELATED = {"full", "tied"}
 
-# A component with less of the rows is empty, and has no mean of its own: the library's
-# responsibilities end at e^-650.
-EMPTY = 1e-250
+# A component with less of the rows is empty: counts are lifted to have a mean, as in
+# scikit-learn, and nobody says to what.
+EMPTY = 1e-30
 # Where float64 allows this, there is nothing left to be right.
 NO_DIGIT = 1e-1
 
