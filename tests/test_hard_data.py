@@ -1,0 +1,110 @@
+"""Data on which peers break: scikit-learn's differences of squares, Spark's floor of densities."""
+
+import dask.array as da
+import numpy as np
+import pytest
+from extended_precision import e_step
+from strategies import clusters, mixture
+
+from daskgmm import GaussianMixture
+
+# Of few digits, so that it stays what it is at an offset of 1e8.
+X = np.round(clusters(600) * 1024) / 1024
+SETTINGS = {"n_components": 3, "random_state": 0, "tol": 1e-6, "max_iter": 200}
+
+
+def fitted(rows, name, **changes):
+    return GaussianMixture(covariance_type=name, **{**SETTINGS, **changes}).fit(rows)
+
+
+@pytest.mark.parametrize(("offset", "in_memory"), [(1e8, True), (-1e8, False)])
+def test_an_offset_of_1e8_deviations_changes_nothing(family_name, offset, in_memory):
+    # scikit-learn raises for tied, diag and spherical ("ill-defined empirical covariance"),
+    # whose variances it takes from differences of squares.
+    near, rows = fitted(X, family_name), X + offset
+    there = rows if in_memory else da.from_array(rows, chunks=(100, 3))
+    far = fitted(there, family_name)
+    assert far.n_iter_ == near.n_iter_
+    np.testing.assert_array_equal(np.asarray(far.predict(there)), near.predict(X))
+    np.testing.assert_allclose(far.means_ - offset, near.means_, atol=2e-8)
+    np.testing.assert_allclose(far.covariances_, near.covariances_, rtol=1e-7, atol=1e-8)
+    np.testing.assert_allclose(far.lower_bounds_, near.lower_bounds_, atol=1e-7)
+    # A mean at 1e8 is known to 1e-8.
+    density = np.asarray(far.score_samples(there))
+    np.testing.assert_allclose(density, near.score_samples(X), atol=3e-7)
+
+
+@pytest.mark.parametrize("offset", [1e4, 1e6])
+def test_float32_at_an_offset_fits_as_float64_does(family_name, offset):
+    # scikit-learn's fit of such rows is off by up to 0.45 nats per row, or raises.
+    rows, given = (clusters(2000) + offset).astype(np.float32), mixture(family_name)
+    start = {
+        "weights_init": given.weights,
+        "means_init": given.means + offset,
+        "precisions_init": given.precisions,
+    }
+    narrow, wide = (fitted(x, family_name, **start) for x in (rows, rows.astype(np.float64)))
+    np.testing.assert_array_equal(narrow.lower_bounds_, wide.lower_bounds_)
+    np.testing.assert_allclose(narrow.means_, wide.means_, rtol=1e-7)
+    np.testing.assert_allclose(narrow.covariances_, wide.covariances_, rtol=1e-6)
+    assert abs(narrow.score(rows) - wide.score(rows.astype(np.float64))) < 1e-4
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_float32_rows_have_the_density_that_was_fitted(family_name, offset):
+    # Not that of parameters rounded to float32: at 1e4 a mean would be off by 5e-4.
+    rows = (clusters(500) + offset).astype(np.float32)
+    narrow, wide = fitted(rows, family_name), fitted(rows.astype(np.float64), family_name)
+    exact = e_step(rows, wide.weights_, wide.means_, wide.mixture_.dense_covariances)
+    found = narrow.score_samples(rows)
+    np.testing.assert_allclose(found, exact.log_prob_norm.astype(float), rtol=1e-4, atol=1e-4)
+    shares = exact.responsibilities.T.astype(float)
+    np.testing.assert_allclose(narrow.predict_proba(rows), shares, atol=1e-4)
+
+
+@pytest.mark.parametrize("n_features", [25, 40])
+def test_separated_components_in_many_dimensions_stay_at_the_truth(family_name, n_features):
+    # Densities are below 1e-16 there: Spark adds that to each, and its components collapse.
+    k, n = 30, 60 + n_features
+    random = np.random.default_rng(0)
+    truth = random.normal(scale=20.0, size=(k, n_features))
+    labels = np.repeat(np.arange(k), n)
+    rows = truth[labels] + 3.0 * random.normal(size=(k * n, n_features))
+    precision = {
+        "full": np.stack([np.eye(n_features) / 9] * k),
+        "tied": np.eye(n_features) / 9,
+        "diag": np.full((k, n_features), 1 / 9),
+        "spherical": np.full(k, 1 / 9),
+    }[family_name]
+    start = {"weights_init": np.full(k, 1 / k), "means_init": truth, "precisions_init": precision}
+    model = fitted(rows, family_name, n_components=k, **start)
+    np.testing.assert_array_equal(model.predict(rows), labels)
+    np.testing.assert_allclose(model.weights_, 1 / k, rtol=1e-9)
+    means = rows.reshape(k, n, n_features).mean(axis=1)
+    np.testing.assert_allclose(model.means_, means, rtol=1e-9, atol=1e-9)
+    assert (np.diff(model.lower_bounds_) > -1e-9).all()
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value", "ignore:Number of distinct")
+def test_a_row_whose_square_overflows_is_never_a_model_of_nan(family_name):
+    # scikit-learn fits NaN parameters for diag and spherical.
+    rows = np.vstack([X, [[1e200, 0.0, 0.0]]])
+    with pytest.raises(ValueError, match="ill-defined empirical covariance"):
+        fitted(rows, family_name)
+
+
+def test_values_near_the_ends_of_the_range_fit_as_others_do(family_name):
+    plain = fitted(X, family_name, reg_covar=0.0)
+    for scale in (2.0**-400, 2.0**400):
+        found = fitted(X * scale, family_name, reg_covar=0.0)
+        np.testing.assert_array_equal(found.predict(X * scale), plain.predict(X))
+        np.testing.assert_allclose(found.means_, plain.means_ * scale, rtol=1e-9)
+        np.testing.assert_allclose(found.covariances_, plain.covariances_ * scale**2, rtol=1e-7)
+
+
+def test_denormal_values_are_a_component_of_the_regularization(family_name):
+    rows = X[:50] * 1e-310
+    found = fitted(rows, family_name, n_components=1)
+    dense = found.mixture_.dense_covariances
+    np.testing.assert_allclose(dense[0], 1e-6 * np.eye(3), rtol=1e-12, atol=1e-300)
+    assert np.isfinite(found.score_samples(rows)).all()
