@@ -34,11 +34,11 @@ from numpy.typing import NDArray
 
 from daskgmm import kernels
 from daskgmm.chunk import Chunk
-from daskgmm.kernels import Kernel
+from daskgmm.kernels import FAR, Kernel
 from daskgmm.kernels.moments import Array
 from daskgmm.model import expectation
 from daskgmm.model.covariance import FAMILIES
-from daskgmm.model.likelihood import REACH, MaximumLikelihood
+from daskgmm.model.likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
 
 BOUNDS = {np.dtype(np.float64): 1e-8, np.dtype(np.float32): 1e-4}
@@ -177,7 +177,7 @@ class Case:
         quadratic, mixture = self.kernels["quadratic"], self.mixture
         assert isinstance(quadratic, kernels.Quadratic)
         deviations = mixture.standard_deviations
-        return quadratic.rounding(np.abs(mixture.means - self.pivot) + REACH * deviations)
+        return quadratic.rounding(np.abs(mixture.means - self.pivot) + FAR * deviations)
 
     def error_of_density(self, kernel: str) -> "DensityError":
         """How far a kernel's log-densities are from the exact ones."""

@@ -2,7 +2,7 @@
 
 Two kernels share one shape: ``run(n_rows)`` gives a run with ``block_rows``, ``nbytes``,
 ``log_prob(block)``, ``add(responsibilities, weights)`` and ``moments()``. Log-densities are
-less the kernel's ``peak``, which none exceeds.
+less the kernel's ``level``, about which those of ordinary rows lie.
 """
 
 from collections.abc import Callable
@@ -22,18 +22,25 @@ __all__ = ["MAX_ROUNDING", "Kernel", "Quadratic", "Run", "Triangular", "choose"]
 # Nats per log-density: the design's bound, far below any tol.
 MAX_ROUNDING = 1e-8
 
-# The same of float32, whose errors the mean over the rows takes to 1e-6 nats and below, as
-# they are as often up as down; and what it holds with the products of two.
-MAX_SINGLE_ROUNDING = 1e-3
-SMALLEST, LARGEST = 1e-15, 1e15
+# Rows further from a component than this many of its standard deviations have a density below
+# 1e-14 of its peak: its own error matters to them no more.
+FAR = 8.0
+
+# In float32 the mean log-density was within 1e-6 nats of float64's wherever the rounding of
+# rows this many deviations away was below this: errors of single rows fall either way.
+NEAR, MAX_SINGLE_ROUNDING = 2.0, 2e-4
 COARSER = float(np.finfo(np.float32).eps / np.finfo(np.float64).eps)
+
+# What float32 holds with the products of two.
+SMALLEST, LARGEST = 1e-15, 1e15
 
 
 def choose(
     quadratic: Callable[[], Quadratic],
     triangular: Callable[[], Triangular],
     *,
-    reach: Array,
+    offset: Array,
+    deviations: Array,
     crossover: int | None,
 ) -> Kernel:
     """The fast kernel where it is the faster one and exact enough, else the safe one.
@@ -41,17 +48,19 @@ def choose(
     Parameters
     ----------
     quadratic, triangular : callables that build them
-    reach : (n_components, n_features) array
-        How far from the pivot the rows that matter to each component lie.
+    offset : (n_components, n_features) array
+        How far each component's mean is from the pivot.
+    deviations : (n_components, n_features) array
+        Its standard deviations.
     crossover : int or None
         Number of features from which the triangular kernel is the faster one.
     """
-    if crossover is None or reach.shape[1] < crossover:
+    if crossover is None or offset.shape[1] < crossover:
         candidate = quadratic()
-        rounding = candidate.rounding(reach)
-        if rounding <= MAX_ROUNDING:
+        if candidate.rounding(offset + FAR * deviations) <= MAX_ROUNDING:
+            reach = offset + NEAR * deviations
             single = (
-                rounding * COARSER <= MAX_SINGLE_ROUNDING
+                candidate.rounding(reach) * COARSER <= MAX_SINGLE_ROUNDING
                 and bool(np.all((reach > SMALLEST) & (reach < LARGEST)))
                 and np.array_equal(candidate.pivot, candidate.pivot.astype(np.float32))
             )

@@ -12,11 +12,9 @@ import numpy as np
 from daskgmm.kernels.blas import add_gram
 from daskgmm.kernels.moments import Array, Moments
 
-# A term below this share of the sum it joins is lost to float64 rounding anyway.
-NEGLIGIBLE = 1e-20
-
-# Softmax's floor is below this for any weight of a row; nothing else is.
-NOTHING = 1e-250
+# A term below this share of the sum it joins is lost to float64 rounding anyway, even times
+# the square of 1e10 standard deviations.
+NEGLIGIBLE = 1e-40
 
 
 class SecondOrder(Protocol):
@@ -107,7 +105,7 @@ class GatheredSums:
         self.counts += responsibilities.sum(axis=1)
         for k, share in enumerate(responsibilities):
             some, centre = columns, self._centres[k][:, None]
-            matters = np.flatnonzero(share > max(NEGLIGIBLE * self.counts[k], NOTHING))
+            matters = np.flatnonzero(share > NEGLIGIBLE * self.counts[k])
             if len(matters) < n // 2:
                 some, share = columns[:, matters], share[matters]  # noqa: PLW2901
             root = np.sqrt(share)

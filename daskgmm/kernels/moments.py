@@ -1,4 +1,4 @@
-"""What a kernel hands back: sums of responsibility times [1, x, second order of x]."""
+"""What kernels hand back: sums of responsibility times [1, x, second order of x]."""
 
 from typing import NamedTuple
 
@@ -6,6 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+
+
+def level_of(constants: Array, n_features: int) -> float:
+    """About where the weighted log-densities of rows lie.
+
+    The highest of their constants less half the number of features: |z|**2 / 2 on average.
+    """
+    return float(constants.max()) - 0.5 * n_features
 
 
 class Moments(NamedTuple):

@@ -9,6 +9,7 @@ A block takes few calls, and none of them is short: between two calls threads wa
 interpreter, and where calls are short they wait most of the time.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -155,8 +156,8 @@ class Quadratic:
     theta : (n_components, 1 + n_features + second_order.count(n_features)) array
         Coefficients of [1, x - pivot, second order of x - pivot].
     pivot : (n_features,) array
-    peak : float
-        What no weighted log-density exceeds.
+    level : float
+        About where the weighted log-densities of rows lie.
     second_order : SecondOrder
     shared_cholesky : (n_features, n_features) array or None
         Upper U: takes |U.T (x - pivot)|**2 / 2 from every component, and pools the
@@ -167,7 +168,7 @@ class Quadratic:
 
     theta: Array
     pivot: Array
-    peak: float
+    level: float
     second_order: SecondOrder
     shared_cholesky: Array | None = None
     single: bool = False
@@ -189,7 +190,8 @@ class Quadratic:
         """Rounding error to expect in a log-density, in nats.
 
         The terms of a dot product, by magnitude, times the unit roundoff (Higham 2002,
-        eq. 3.3, without its factor n, which blocked sums don't reach).
+        eq. 3.3), and the root of the number of features in place of its factor n: what sums
+        in blocks were seen to reach.
 
         Parameters
         ----------
@@ -205,7 +207,7 @@ class Quadratic:
             terms = np.einsum("kf,fk->k", np.abs(self.theta[:, 1:]), phi[before:])
             if self.shared_cholesky is not None:
                 terms += 0.5 * np.square(reach @ np.abs(self.shared_cholesky)).sum(axis=1)
-        return float(np.finfo(np.float64).eps * terms.max())
+        return float(np.finfo(np.float64).eps * terms.max() * math.sqrt(d))
 
 
 class QuadraticRun:
@@ -217,7 +219,7 @@ class QuadraticRun:
 
     def __init__(self, kernel: Quadratic, n_rows: int | None, dtype: Any = np.float64) -> None:
         self._kernel = kernel
-        self.peak = kernel.peak
+        self.level = kernel.level
         n_components, n_rows_of_phi = kernel.theta.shape
         n_features = len(kernel.pivot)
         self._before = kernel.second_order.before(n_features)
@@ -229,13 +231,15 @@ class QuadraticRun:
         self._phi = self._features.reshape(n_rows_held, -1)[self._before :]
         theta = np.roll(kernel.theta, -1, axis=1)
         # A component of no weight: matmul would warn of infinities.
-        theta[:, -1] = np.maximum(theta[:, -1] - kernel.peak, np.finfo(dtype).min / 4)
+        theta[:, -1] = np.maximum(theta[:, -1] - kernel.level, np.finfo(dtype).min / 4)
         self._theta = theta.astype(dtype)
         self._rounded_off = theta - self._theta
         self._pivot = kernel.pivot.astype(dtype)[:, None]
         self._sums = np.zeros_like(kernel.theta)
         pooled = 0 if kernel.shared_cholesky is None else n_features
         self._scatter = np.zeros((pooled, pooled))
+        if kernel.shared_cholesky is not None:
+            self._shared = kernel.shared_cholesky.T.astype(dtype)
         self._gathered: GatheredSums | None = None
         self._exact: QuadraticRun | None = None
 
@@ -256,7 +260,7 @@ class QuadraticRun:
         return self._exact
 
     def log_prob(self, block: NDArray[Any]) -> NDArray[Any]:
-        """Weighted log-densities of a block of rows, less the peak, (n_components, n_rows)."""
+        """Weighted log-densities of a block of rows, less the level, (n_components, n_rows)."""
         kernel, n, d = self._kernel, len(block), len(self._pivot)
         out = self._log_prob[: len(self._theta) * n].reshape(-1, n)
         held = self._features[: (self._before + self._theta.shape[1]) * n].reshape(-1, n)
@@ -268,7 +272,7 @@ class QuadraticRun:
             phi[-1] = 1.0
             multiply(self._theta, phi, out)
             if kernel.shared_cholesky is not None:
-                whitened = kernel.shared_cholesky.T.astype(out.dtype) @ x
+                whitened = self._shared @ x
                 np.square(whitened, out=whitened)
                 out -= 0.5 * whitened.sum(axis=0)
         return out
@@ -303,7 +307,13 @@ class QuadraticRun:
 
         To first order: the derivative of that sum by the coefficients are the moments.
         """
-        return float(np.sum(self._rounded_off * self._sums))
+        rounded_off = float(np.sum(self._rounded_off * self._sums))
+        if self._kernel.shared_cholesky is not None:
+            exact, used = self._kernel.shared_cholesky, self._shared.astype(np.float64).T
+            lower = exact @ exact.T - used @ used.T
+            lower = np.tril(lower) - 0.5 * np.diag(np.diag(lower))
+            rounded_off -= float(np.sum(lower * self._scatter))
+        return rounded_off
 
     def moments(self) -> Moments:
         """The sums so far, about the pivot."""

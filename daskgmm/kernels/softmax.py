@@ -9,12 +9,12 @@ from daskgmm.kernels.moments import Array
 
 Table = NDArray[Any]
 
-# Responsibilities below 1e-282 are raised to it: it changes no bit of a sum that holds
-# anything else, and denormals, many times slower to multiply, never appear. In float32 1e-36.
+# Logarithms below which exponentials are taken for 0: it changes no bit of a sum that holds
+# anything else, and denormals, many times slower to multiply, never appear.
 LOG_FLOOR = {np.dtype(np.float64): -650.0, np.dtype(np.float32): -83.0}
 
-# Sums of densities, relative to the highest there can be, below which the floor might show.
-FAINTEST = {np.dtype(np.float64): 1e-250, np.dtype(np.float32): 1e-18}
+# Between these, no more is lost of a sum of exponentials than of any sum.
+FAINTEST = {np.dtype(np.float64): 1e-250, np.dtype(np.float32): 1e-27}
 
 
 def softmax(weighted_log_prob: Table) -> Array:
@@ -31,39 +31,41 @@ def softmax(weighted_log_prob: Table) -> Array:
     log_prob_norm : float64 array of shape (n_rows,)
         The log-density of each row under the mixture: log-sum-exp over the
         components about their maximum, which cannot overflow (Blanchard,
-        Higham & Higham 2021, eq. 1.5). Where no component has a density that float64 can
-        tell from 0, -inf, and all components are equally responsible.
+        Higham & Higham 2021, eq. 1.5). Where no component has a density, -inf,
+        and all are equally responsible.
     """
     top = np.fmax.reduce(weighted_log_prob, axis=0)
     nowhere = ~(top > -np.inf)
-    if nowhere.any():
-        weighted_log_prob[:, nowhere] = top[nowhere] = 0.0
+    weighted_log_prob[:, nowhere] = top[nowhere] = 0.0
     weighted_log_prob -= top
-    total = _exponentials(weighted_log_prob)
-    log_total = _shares(weighted_log_prob, total)
+    log_total = _shares(weighted_log_prob, _exponentials(weighted_log_prob))
     log_total += top
     log_total[nowhere] = -np.inf
     return log_total
 
 
-def softmax_below(weighted_log_prob: Table) -> Array | None:
-    """The same for values that 0 is a bound of, about which to sum them.
+def softmax_about_zero(weighted_log_prob: Table) -> Array | None:
+    """The same for values about zero: no maximum needs to be looked for.
 
-    None where the densities of some row all but vanish beside the bound: the array is spoilt
-    then, and its values must be had again for `softmax`.
+    None where those of some row are too far from it: the array is spoilt then, and its values
+    must be had again for `softmax`.
     """
-    total = _exponentials(weighted_log_prob)
-    if not total.min() > FAINTEST[total.dtype]:  # NaN neither
-        return None
+    with np.errstate(over="ignore"):
+        total = _exponentials(weighted_log_prob)
+        if not FAINTEST[total.dtype] < total.min() <= total.max() < np.inf:  # NaN neither
+            return None
     return _shares(weighted_log_prob, total)
 
 
 def _exponentials(logarithms: Table) -> Table:
     """Exponentials in place; returns their sums, (n_rows,)."""
     floor = LOG_FLOOR[logarithms.dtype]
-    if not logarithms.min(initial=0.0) > floor:
+    if logarithms.min(initial=0.0) > floor:
+        np.exp(logarithms, out=logarithms)
+    else:
         np.fmax(logarithms, floor, out=logarithms)
-    np.exp(logarithms, out=logarithms)
+        np.exp(logarithms, out=logarithms)
+        logarithms -= np.exp(logarithms.dtype.type(floor))
     total: Table = logarithms.sum(axis=0)
     return total
 

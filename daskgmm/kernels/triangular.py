@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from daskgmm.kernels.blas import multiply_transposed, rows_of_block
 from daskgmm.kernels.gathered import GatheredSums, SecondOrder
-from daskgmm.kernels.moments import Array, Moments
+from daskgmm.kernels.moments import Array, Moments, level_of
 from daskgmm.kernels.screen import Screen
 
 BLOCK_BYTES = 6 << 20
@@ -63,9 +63,9 @@ class Triangular:
         return len(self.means)
 
     @property
-    def peak(self) -> float:
-        """What no weighted log-density exceeds."""
-        return float(self.constants.max())
+    def level(self) -> float:
+        """About where the weighted log-densities of rows lie."""
+        return level_of(self.constants, self.means.shape[1])
 
     def run(self, n_rows: int | None = None, sums_of: Any = None) -> "TriangularRun":
         """Start a run over blocks of `n_rows` in all, with buffers and sums of its own.
@@ -81,7 +81,7 @@ class TriangularRun:
 
     def __init__(self, kernel: Triangular, n_rows: int | None, *, screened: bool) -> None:
         self._kernel = kernel
-        self.peak = kernel.peak
+        self.level = kernel.level
         n_components, n_features = kernel.means.shape
         self.block_rows = rows_of_block(BLOCK_BYTES, n_components + 2 * n_features, n_rows)
         self._features = np.empty(n_features * self.block_rows)
@@ -89,7 +89,7 @@ class TriangularRun:
         self._log_prob = np.empty(n_components * self.block_rows)
         self._x = self._features.reshape(n_features, -1)
         self._sums = GatheredSums(kernel.means, kernel.second_order)
-        self._constants = kernel.constants - kernel.peak
+        self._constants = kernel.constants - kernel.level
         self._screen = None
         if screened:
             self._screen = Screen(self._constants, kernel.means, kernel.factors, self.block_rows)
@@ -110,7 +110,7 @@ class TriangularRun:
         return sum(each.nbytes for each in buffers) + (self._screen.nbytes if self._screen else 0)
 
     def log_prob(self, block: NDArray[Any]) -> Array:
-        """Weighted log-densities of a block of rows, less the peak, (n_components, n_rows).
+        """Weighted log-densities of a block of rows, less the level, (n_components, n_rows).
 
         -inf for those that were found to matter to no sum.
         """

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from daskgmm.chunk import Chunk
 from daskgmm.kernels import Kernel, Run
 from daskgmm.kernels.moments import Array
-from daskgmm.kernels.softmax import softmax, softmax_below
+from daskgmm.kernels.softmax import softmax, softmax_about_zero
 from daskgmm.model.covariance import Family
 from daskgmm.model.statistics import JointStatistics, SufficientStatistics
 
@@ -29,12 +29,14 @@ def _posterior(run: Run, rows: NDArray[Any]) -> tuple[Run, NDArray[Any], Array]:
     Before them the run that found them, and has to add them up.
     """
     responsibilities = run.log_prob(rows)
-    log_prob_norm = softmax_below(responsibilities)
+    log_prob_norm = softmax_about_zero(responsibilities)
     if log_prob_norm is None:  # a row far from every component
         run = run.exact
         responsibilities = run.log_prob(rows)
         log_prob_norm = softmax(responsibilities)
-    log_prob_norm += run.peak
+        unknown = np.isnan(rows).any(axis=1)
+        responsibilities[:, unknown] = log_prob_norm[unknown] = np.nan
+    log_prob_norm += run.level
     return run, responsibilities, log_prob_norm
 
 

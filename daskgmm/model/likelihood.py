@@ -12,10 +12,6 @@ from daskgmm.model.expectation import Densities
 from daskgmm.model.mixture import Mixture
 from daskgmm.model.statistics import SufficientStatistics
 
-# Rows further from a component than this many of its standard deviations have a density
-# below 1e-14 of its peak: its own error matters to them no more.
-REACH = 8.0
-
 
 def densities(mixture: Mixture, pivot: Array | None = None) -> Densities:
     """What a worker needs to compute log(weight * density) of each component.
@@ -34,7 +30,8 @@ def densities(mixture: Mixture, pivot: Array | None = None) -> Densities:
     kernel = choose(
         lambda: family.quadratic(constants, means, factors, pivot),
         lambda: family.triangular(constants, means, factors),
-        reach=np.abs(means - pivot) + REACH * mixture.standard_deviations,
+        offset=np.abs(means - pivot),
+        deviations=mixture.standard_deviations,
         crossover=family.crossover,
     )
     return Densities(family, kernel)
@@ -64,16 +61,16 @@ class MaximumLikelihood:
     def estimates(self, statistics: SufficientStatistics) -> tuple[Array, Array, Array]:
         """Weights, means and covariances of highest likelihood given responsibilities.
 
-        Bishop 2006, eq. 9.24-9.26; counts are lifted by ten roundoffs, as in scikit-learn,
-        so that an empty component has a mean (and by less where all weight is less than one).
+        Bishop 2006, eq. 9.24-9.26. A component that no row belongs to keeps its pivot for a
+        mean. Covariances are about the means as they are before they are rounded.
         """
-        lift = 10.0 * np.finfo(np.float64).eps * min(statistics.total_weight, 1.0)
-        counts = statistics.effective_counts + max(lift, np.finfo(np.float64).tiny)
-        means = statistics.pivot + statistics.first_moment / counts[:, None]
-        covariances = self.family.covariances(
-            statistics.about(means).second_moment, counts, means.shape[1], self.reg_covar
+        counts = np.maximum(statistics.effective_counts, np.finfo(np.float64).tiny)
+        shift = statistics.first_moment / counts[:, None]
+        second = self.family.shifted(
+            statistics.second_moment, statistics.first_moment, statistics.effective_counts, shift
         )
-        return counts / counts.sum(), means, covariances
+        covariances = self.family.covariances(second, counts, shift.shape[1], self.reg_covar)
+        return counts / counts.sum(), statistics.pivot + shift, covariances
 
     def m_step(self, statistics: SufficientStatistics) -> Mixture:
         """The mixture that the next pass begins with; DegenerateCovarianceError if none."""

@@ -24,7 +24,7 @@ def visited(kernel, rows, weights=None):
     for start in range(0, len(rows), run.block_rows):
         some = slice(start, start + run.block_rows)
         responsibilities = run.log_prob(rows[some])
-        responsibilities += run.peak
+        responsibilities += run.level
         tables.append(responsibilities.T.copy())
         norms.append(softmax(responsibilities))
         if weights is not None:
@@ -101,7 +101,8 @@ def test_the_chosen_kernel_is_exact_where_components_are_tight(family_name, tigh
     kernel = kernels.choose(
         lambda: built("quadratic", model, np.zeros(3)),
         lambda: built("triangular", model, np.zeros(3)),
-        reach=np.abs(model.means) + 8 * model.standard_deviations,
+        offset=np.abs(model.means),
+        deviations=model.standard_deviations,
         crossover=family.crossover,
     )
     table, _, _ = visited(kernel, rows)
@@ -119,7 +120,8 @@ def test_the_fast_kernel_is_chosen_for_ordinary_data(family_name):
     kernel = kernels.choose(
         lambda: built("quadratic", model, np.zeros(3)),
         lambda: built("triangular", model, np.zeros(3)),
-        reach=np.abs(model.means) + 8 * model.standard_deviations,
+        offset=np.abs(model.means),
+        deviations=model.standard_deviations,
         crossover=None,
     )
     assert isinstance(kernel, kernels.Quadratic)
@@ -130,7 +132,8 @@ def test_many_features_take_the_triangular_kernel():
     kernel = kernels.choose(
         lambda: built("quadratic", model, np.zeros(3)),
         lambda: built("triangular", model, np.zeros(3)),
-        reach=np.ones((2, 3)),
+        offset=np.ones((2, 3)),
+        deviations=np.ones((2, 3)),
         crossover=3,
     )
     assert isinstance(kernel, kernels.Triangular)

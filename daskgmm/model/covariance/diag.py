@@ -3,7 +3,7 @@
 import numpy as np
 
 from daskgmm.kernels import Quadratic, Triangular, gathered, quadratic, triangular
-from daskgmm.kernels.moments import Array
+from daskgmm.kernels.moments import Array, level_of
 from daskgmm.model.covariance.family import linear_terms
 from daskgmm.model.covariance.uncorrelated import Uncorrelated
 
@@ -40,7 +40,7 @@ class Diag(Uncorrelated):
         precisions = self.precisions(precision_cholesky)
         mean = means - pivot
         theta = np.hstack([linear_terms(constants, precisions * mean, mean), -0.5 * precisions])
-        return Quadratic(theta, pivot, constants.max(), quadratic.Squares())
+        return Quadratic(theta, pivot, level_of(constants, len(pivot)), quadratic.Squares())
 
     def triangular(self, constants: Array, means: Array, precision_cholesky: Array) -> Triangular:
         return Triangular(

@@ -4,7 +4,7 @@ import numpy as np
 from scipy import linalg
 
 from daskgmm.kernels import Quadratic, Triangular, gathered, quadratic, triangular
-from daskgmm.kernels.moments import Array
+from daskgmm.kernels.moments import Array, level_of
 from daskgmm.model.covariance.family import (
     Family,
     check_positive_definite,
@@ -72,7 +72,7 @@ class Full(Family):
         # x_i x_j stands for both orders of i and j off the diagonal.
         products = precisions[:, rows, columns] * np.where(rows == columns, -0.5, -1.0)
         theta = np.hstack([linear_terms(constants, precision_mean, mean), products])
-        return Quadratic(theta, pivot, constants.max(), quadratic.Products())
+        return Quadratic(theta, pivot, level_of(constants, len(pivot)), quadratic.Products())
 
     def triangular(self, constants: Array, means: Array, precision_cholesky: Array) -> Triangular:
         return Triangular(

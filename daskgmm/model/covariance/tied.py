@@ -4,7 +4,7 @@ import numpy as np
 from scipy import linalg
 
 from daskgmm.kernels import Quadratic, Triangular, gathered, quadratic, triangular
-from daskgmm.kernels.moments import Array
+from daskgmm.kernels.moments import Array, level_of
 from daskgmm.model.covariance.family import (
     Family,
     check_positive_definite,
@@ -65,7 +65,9 @@ class Tied(Family):
         mean = means - pivot
         precision_mean = mean @ self.precisions(precision_cholesky)
         theta = linear_terms(constants, precision_mean, mean)
-        return Quadratic(theta, pivot, constants.max(), quadratic.Shared(), precision_cholesky)
+        return Quadratic(
+            theta, pivot, level_of(constants, len(pivot)), quadratic.Shared(), precision_cholesky
+        )
 
     def triangular(self, constants: Array, means: Array, precision_cholesky: Array) -> Triangular:
         factors = np.broadcast_to(precision_cholesky, (len(means), *precision_cholesky.shape))
