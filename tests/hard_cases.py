@@ -142,8 +142,9 @@ class Case:
 
     @cached_property
     def pivot(self) -> Array:
-        """The mean of the data, as the survey finds it."""
-        return np.average(wide(self.rows), axis=0, weights=self.sample_weight).astype(np.float64)
+        """The mean of the data as a fit takes it: in the type of the rows."""
+        mean = np.average(wide(self.rows), axis=0, weights=self.sample_weight)
+        return mean.astype(self.dtype).astype(np.float64)
 
     @cached_property
     def exact(self) -> Expectation:
