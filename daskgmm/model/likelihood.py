@@ -10,7 +10,7 @@ from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import Family
 from daskgmm.model.expectation import Densities
 from daskgmm.model.mixture import Mixture
-from daskgmm.model.statistics import SufficientStatistics
+from daskgmm.model.statistics import TEN_ROUNDOFFS, SufficientStatistics
 
 # Rows further from a component than this many of its standard deviations have a density
 # below 1e-14 of its peak: its own error matters to them no more.
@@ -47,14 +47,14 @@ class MaximumLikelihood:
     Attributes
     ----------
     family : Family
-    reg_covar : float
-        Added to the diagonal of every covariance.
+    reg_covar : float or (n_features,) array
+        Added to the diagonal of every covariance, in squared units of the data.
     pivot : (n_features,) array
         The mean of the data, about which the rows are taken.
     """
 
     family: Family
-    reg_covar: float
+    reg_covar: float | Array
     pivot: Array
 
     def densities(self, mixture: Mixture) -> Densities:
@@ -67,7 +67,7 @@ class MaximumLikelihood:
         Bishop 2006, eq. 9.24-9.26; counts are lifted by ten roundoffs, as in scikit-learn,
         so that an empty component has a mean (and by less where all weight is less than one).
         """
-        lift = 10.0 * np.finfo(np.float64).eps * min(statistics.total_weight, 1.0)
+        lift = TEN_ROUNDOFFS * min(statistics.total_weight, 1.0)
         counts = statistics.effective_counts + max(lift, np.finfo(np.float64).tiny)
         means = statistics.pivot + statistics.first_moment / counts[:, None]
         covariances = self.family.covariances(
