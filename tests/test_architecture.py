@@ -54,6 +54,7 @@ ORDER = {
         "state",
         "convergence",
         "observers",
+        "degenerate",
         "given",
         "initialization",
         "em",

@@ -31,7 +31,7 @@ class Diag(Uncorrelated):
         return second / counts[:, None] + reg_covar
 
     def projected(self, covariance: Array) -> Array:
-        return np.diagonal(covariance)
+        return np.diagonal(covariance)[None]
 
     def dense(self, covariances: Array, n_components: int, n_features: int) -> Array:
         return covariances[:, :, None] * np.eye(n_features)

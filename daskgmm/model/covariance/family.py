@@ -57,7 +57,7 @@ class Family(ABC):
 
     @abstractmethod
     def projected(self, covariance: Array) -> Array:
-        """A covariance matrix (D, D) as one component of the family has it."""
+        """What a single component of the family keeps of a covariance (D, D); `shape(1, D)`."""
 
     def selected(self, covariances: Array, components: NDArray[np.intp]) -> Array:
         """The covariances of some components."""

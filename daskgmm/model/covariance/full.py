@@ -41,7 +41,7 @@ class Full(Family):
         return second / counts[:, None, None] + reg_covar * np.eye(n_features)
 
     def projected(self, covariance: Array) -> Array:
-        return covariance
+        return covariance[None]
 
     def precision_cholesky(self, covariances: Array) -> Array:
         factors = [inverse_cholesky(covariance) for covariance in covariances]

@@ -32,7 +32,7 @@ class Spherical(Uncorrelated):
         return second / (counts * n_features) + np.mean(reg_covar)
 
     def projected(self, covariance: Array) -> Array:
-        return np.diagonal(covariance).mean()
+        return np.diagonal(covariance).mean(keepdims=True)
 
     def dense(self, covariances: Array, n_components: int, n_features: int) -> Array:
         return covariances[:, None, None] * np.eye(n_features)
