@@ -29,6 +29,8 @@ MARGIN = 1e-12
 # New places are drawn from the worst explained of this share of the rows.
 WORST = 0.1
 
+SINGULAR = " (the data's own covariance is singular: any other would collapse as well)"
+
 Components = NDArray[np.bool_]
 
 
@@ -70,9 +72,10 @@ class Draft:
     def selected(self, components: Components) -> "Draft":
         """Some of the components, with weights that sum to one."""
         weights = self.weights[components]
+        total = weights.sum()
         return replace(
             self,
-            weights=weights / weights.sum(),
+            weights=weights / total if total > 0.0 else np.full(len(weights), 1 / len(weights)),
             means=self.means[components],
             covariances=self.family.selected(self.covariances, np.flatnonzero(components)),
             empty=self.empty[components],
@@ -224,14 +227,14 @@ def reinitialize(draft: Draft, broken: Components, data: Data) -> Draft:
     why = f" (it has begun anew {MOST_REINITIALIZED} times)" if any(often) else ""
     if not family.shared and data.is_singular(family):
         moved[:] = False
-        why = " (the data's own covariance is singular: no other place would do)"
+        why = SINGULAR
     # A shared covariance stays broken wherever the means go.
     left = replace(draft, empty=draft.empty & ~moved)
     left = regularize(left, broken if family.shared else broken & ~moved, data, why)
-    weights, means = left.weights.copy(), left.means.copy()
+    weights, means = np.full(n_components, 1.0 / n_components), left.means.copy()
     covariances, ridge = left.covariances.copy(), left.ridge.copy()
-    weights[~moved] *= (1.0 - moved.mean()) / weights[~moved].sum()
-    weights[moved] = 1.0 / n_components
+    if not moved.all():
+        weights[~moved] = (1.0 - moved.mean()) * left.selected(~moved).weights
     means[moved] = _badly_explained(left, moved, data)
     if not family.shared:
         covariances[moved] = family.projected(data.covariance)
@@ -244,11 +247,16 @@ def reinitialize(draft: Draft, broken: Components, data: Data) -> Draft:
 
 
 def drop(draft: Draft, broken: Components, data: Data) -> Draft:
-    """Leave components out; where no sound one would be left, regularize those with rows."""
+    """Leave components out.
+
+    Those with rows are regularized instead where all would collapse, sooner or later.
+    """
     leaving, why = _movable(draft, broken), ""
-    if leaving.all():
-        leaving = draft.empty & ~draft.empty.all()
-        why = " (no sound component would be left without it)"
+    if not draft.family.shared and data.is_singular(draft.family):
+        leaving, why = draft.empty.copy(), SINGULAR
+    elif leaving.all():
+        leaving, why = draft.empty.copy(), " (no sound component would be left without it)"
+    leaving &= not leaving.all()
     left = replace(draft, empty=draft.empty & ~leaving)
     left = regularize(left, broken if draft.family.shared else broken & ~leaving, data, why)
     for k in np.flatnonzero(leaving).tolist():

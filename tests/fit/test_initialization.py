@@ -21,7 +21,7 @@ ONE_ROW_TIED = {("tied", "k-means++"), ("tied", "random_from_data")}
 def found(name="full", method="kmeans", *, given=FREE, n_init=1, weights=None, seed=7, rows=X):
     survey, _ = take_survey(InMemoryDataset(rows, weights), seed=0, sample_size=len(rows))
     model = MaximumLikelihood(FAMILIES[name], 1e-3, survey.mean)
-    return starts(
+    states = starts(
         survey.sample,
         method=method,
         n_components=3,
@@ -30,6 +30,7 @@ def found(name="full", method="kmeans", *, given=FREE, n_init=1, weights=None, s
         model=model,
         random=np.random.RandomState(seed),
     )
+    return [state.parameters for state in states]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -104,7 +105,7 @@ def test_tight_components_far_apart_keep_their_digits(family_name):
         model=model,
         random=np.random.RandomState(0),
     )
-    np.testing.assert_allclose(start.standard_deviations, 1e-2, rtol=0.1)
+    np.testing.assert_allclose(start.parameters.standard_deviations, 1e-2, rtol=0.1)
 
 
 def test_a_row_of_no_weight_is_no_start():
