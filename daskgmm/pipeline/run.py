@@ -81,6 +81,7 @@ def fit(config: FitConfig, cluster: Cluster, console: Console) -> FitResult:
         survey=progress.survey,
         written=written,
         lower_bounds=estimator.lower_bounds_,
+        events=estimator.events_,
         converged=estimator.converged_,
         n_passes=estimator.n_passes_ + 1,
         seconds=seconds,
