@@ -53,6 +53,7 @@ def test_starts_that_share_each_pass_are_counted(watch, rows):
     assert printed[1] == "start     3 components x 2 features, 4 starts share each pass"
 
 
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
 def test_what_became_of_a_degenerate_component_stands_below_its_pass(watch, rows):
     rows[-20:] = 500.0
     estimator, _, printed = watch(rows, reg_covar=0.0, degenerate="drop")

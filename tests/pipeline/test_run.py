@@ -140,3 +140,12 @@ def test_a_run_on_duplicated_rows_goes_on_and_says_so(fit, save, rows, folder):
     assert str(result.events[0].sentence) in html.unescape((folder / "report.html").read_text())
     with pytest.raises(DegenerateCovarianceError, match="ill-defined"):
         fit(save(rows), reg_covar=0.0, degenerate="raise")
+
+
+def test_the_model_from_before_a_collapse_is_written(fit, save, folder):
+    random = np.random.default_rng(0)
+    rows = np.vstack([random.normal(size=(100, 2)), np.full((30, 2), 5.0)])
+    late = {"init_params": "random", "reg_covar": 0.0, "random_state": 0, "degenerate": "raise"}
+    with pytest.raises(DegenerateCovarianceError, match="collapsed in pass") as caught:
+        fit(save(rows), max_iter=500, tol=0.0, **late)
+    assert_same(Mixture.load(folder / "before_collapse.npz"), caught.value.mixture)
