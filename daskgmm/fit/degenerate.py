@@ -180,37 +180,43 @@ class Mend:
         else:
             if not draft.empty.any():
                 return mended
-        return refuse(self.policy(draft, broken, self.data).widened(self.data.scales))
+        draft = self.policy(draft, broken, self.data)
+        lost = ~np.isfinite(draft.means).all(axis=1)
+        if lost.any():  # not a number: of sums that overflowed
+            raise DegenerateCovarianceError(np.flatnonzero(lost).tolist())
+        return refuse(draft.widened(self.data.scales))
 
 
 def regularize(draft: Draft, broken: Components, data: Data, why: str = "") -> Draft:
     """Add the smallest rung of `LADDER` that makes each broken covariance sound, for good.
 
-    For good, so that the iterations to come have a fixed point and the fit can converge. An
-    empty component whose covariance is sound is kept, as scikit-learn does.
+    For good, so that the iterations to come have a fixed point and the fit can converge. Where
+    no rung does (rounding has made it larger than the data, or no number), the data's variances
+    take its place once. An empty component whose covariance is sound is kept, as in
+    scikit-learn.
     """
-    family, ridge = draft.family, draft.ridge.copy()
+    family, ridge, covariances = draft.family, draft.ridge.copy(), draft.covariances.copy()
     added = family.projected(np.diag(data.scales))
     for k in np.flatnonzero(broken)[: 1 if family.shared else None].tolist():
         covariance = family.selected(draft.covariances, np.array([k]))
         enough = (r for r in LADDER if r > ridge[k] and _is_sound(family, covariance + r * added))
         rung = next(enough, None)
-        component = None if family.shared else k
+        mine = slice(None) if family.shared else slice(k, k + 1)
         if rung is None:
-            raise DegenerateCovarianceError(() if component is None else (component,))
-        ridge[slice(None) if family.shared else k] = rung
-        draft = draft.noted(
-            component,
-            Action.REGULARIZED,
-            f"{_trouble(component)}: {rung:g} of the data's variance is added to its diagonal "
-            f"from now on{why}",
-        )
+            covariances[mine] = added
+            what = "the data's variances take its place"
+        else:
+            ridge[mine] = rung
+            what = f"{rung:g} of the data's variance is added to its diagonal from now on"
+        component = None if family.shared else k
+        sentence = f"{_trouble(component)}: {what}{why}"
+        draft = draft.noted(component, Action.REGULARIZED, sentence)
     for k in np.flatnonzero(draft.empty & ~broken).tolist():
         if not draft.count(k, Action.KEPT):
             draft = draft.noted(
                 k, Action.KEPT, f"{_trouble(k, empty=True)}: it is kept as it is{why}"
             )
-    return replace(draft, ridge=ridge)
+    return replace(draft, covariances=covariances, ridge=ridge)
 
 
 def reinitialize(draft: Draft, broken: Components, data: Data) -> Draft:

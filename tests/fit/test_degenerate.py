@@ -382,14 +382,43 @@ def test_a_covariance_that_all_share_is_regularized_and_its_components_still_mov
 
 
 @pytest.mark.parametrize("policy", GOING_ON)
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_covariances_that_are_no_numbers_are_mended_or_said(policy, bad):
-    draft = draft_of("full")
-    draft.covariances[1] = bad
-    remedy = POLICIES[policy](data_of(BASE))
-    if policy == "regularize":  # nothing that is added makes it a number
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -1e9])
+def test_covariances_that_rounding_has_made_nonsense_are_mended(family_name, policy, bad):
+    draft = draft_of(family_name)
+    draft.covariances[...] = bad
+    mixture, ridge, events = POLICIES[policy](data_of(BASE))(draft)
+    assert np.isfinite(mixture.covariances).all()
+    assert events
+    if policy == "regularize":
+        assert set(ridge) == {0.0}
+        assert "the data's variances take its place" in events[0].sentence
+        np.testing.assert_allclose(
+            mixture.family.dense(mixture.covariances, 3, 3).trace(axis1=1, axis2=2),
+            BASE.var(axis=0).sum(),
+        )
+
+
+def test_means_that_are_no_numbers_can_only_move(family_name):
+    draft = draft_of(family_name)
+    broken = replace(
+        draft,
+        weights=np.full(3, np.nan),
+        means=np.full((3, 3), np.nan),
+        covariances=np.full_like(draft.covariances, np.nan),
+        empty=np.ones(3, dtype=bool),
+    )
+    remedies = {policy: POLICIES[policy](data_of(BASE)) for policy in GOING_ON}
+    mixture = remedies["reinitialize"](broken).mixture
+    np.testing.assert_allclose(mixture.weights, 1 / 3)
+    assert np.isfinite(mixture.means).all()
+    for policy in ("regularize", "drop"):
         with pytest.raises(DegenerateCovarianceError) as caught:
-            remedy(draft)
-        assert caught.value.components == (1,)
-    else:
-        assert np.isfinite(remedy(draft).mixture.covariances).all()
+            remedies[policy](broken)
+        assert caught.value.components == (0, 1, 2)
+
+
+@pytest.mark.parametrize("policy", GOING_ON)
+def test_means_given_far_from_all_rows_lose_nothing_but_the_first_covariances(family_name, policy):
+    rows = BASE + 1e8  # moments about points 1e8 away have no digit left
+    given = Given(means=np.array([[0.0] * 3, [1.0] * 3]))
+    assert_sound(fitted(rows, family_name, 2, given=given, policy=policy))
