@@ -28,6 +28,10 @@ from daskgmm.fitted import FittedMixture, Rows
 from daskgmm.model.covariance import FAMILIES
 
 
+# What reg_covar="scale" adds, in variances of the features.
+SCALE = 1e-6
+
+
 class GaussianMixture(FittedMixture):
     """Gaussian mixture fitted by expectation-maximization, on data of any size.
 
@@ -265,7 +269,7 @@ class GaussianMixture(FittedMixture):
         return Settings(
             family=FAMILIES[self.covariance_type],
             n_components=self.n_components,
-            reg_covar=1e-6 if isinstance(self.reg_covar, str) else self.reg_covar,
+            reg_covar=SCALE if isinstance(self.reg_covar, str) else self.reg_covar,
             reg_is_relative=isinstance(self.reg_covar, str),
             policy=self.degenerate,
             rule=AbsoluteChange(self.tol, self.max_iter),

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from daskgmm.data.survey import Survey
+from daskgmm.data.survey import Sample, Survey
 from daskgmm.errors import DataError, DegenerateCovarianceError, named
 from daskgmm.fit.state import Action, Event
 from daskgmm.kernels.blas_threads import one_blas_thread
@@ -98,8 +98,7 @@ class Data:
 
     Attributes
     ----------
-    sample : (n, n_features) array
-        Rows drawn uniformly, those without weight left out.
+    sample : Sample
     mean : (n_features,) array
     covariance : (n_features, n_features) array
         Of all rows, with the regularization that each component gets.
@@ -108,7 +107,7 @@ class Data:
     seed : int
     """
 
-    sample: Array
+    sample: Sample
     mean: Array
     covariance: Array
     scales: Array
@@ -116,10 +115,8 @@ class Data:
 
     @classmethod
     def of(cls, survey: Survey, reg_covar: float | Array, seed: int) -> "Data":
-        sample = survey.sample
-        rows = sample.rows if sample.weights is None else sample.rows[sample.weights > 0.0]
         covariance = survey.covariance + reg_covar * np.eye(len(survey.mean))
-        return cls(rows, survey.mean, covariance, survey.scales, seed)
+        return cls(survey.sample, survey.mean, covariance, survey.scales, seed)
 
     def raise_for_overflow(self) -> None:
         """Raise DataError where the squares of the rows overflow: no remedy could help."""
@@ -209,13 +206,13 @@ def regularize(draft: Draft, broken: Components, data: Data, why: str = "") -> D
             ridge[mine] = rung
             what = f"{rung:g} of the data's variance is added to its diagonal from now on"
         component = None if family.shared else k
-        sentence = f"{_trouble(component)}: {what}{why}"
+        empty = bool(draft.empty[k]) and not family.shared
+        sentence = f"{_trouble(component, empty=empty)}: {what}{why}"
         draft = draft.noted(component, Action.REGULARIZED, sentence)
     for k in np.flatnonzero(draft.empty & ~broken).tolist():
         if not draft.count(k, Action.KEPT):
-            draft = draft.noted(
-                k, Action.KEPT, f"{_trouble(k, empty=True)}: it is kept as it is{why}"
-            )
+            sentence = f"{_trouble(k, empty=True)}: it is kept as it is{why}"
+            draft = draft.noted(k, Action.KEPT, sentence)
     return replace(draft, covariances=covariances, ridge=ridge)
 
 
@@ -289,7 +286,9 @@ def _badly_explained(draft: Draft, moved: Components, data: Data) -> Array:
 
     The draw depends on seed, pass and component alone.
     """
-    rows, order = data.sample, np.arange(len(data.sample))
+    rows, weights = data.sample.rows, data.sample.weights
+    rows = rows if weights is None else rows[weights > 0.0]  # a row of no weight is no row
+    order = np.arange(len(rows))
     if not moved.all():
         rest = refuse(draft.selected(~moved).widened(data.scales)).mixture
         with one_blas_thread():
