@@ -27,7 +27,6 @@ from daskgmm.fit.state import FitState, Outcome
 from daskgmm.fitted import FittedMixture, Rows
 from daskgmm.model.covariance import FAMILIES
 
-
 # What reg_covar="scale" adds, in variances of the features.
 SCALE = 1e-6
 
