@@ -1,5 +1,9 @@
 """Exceptions, each with the sentence its reader sees: ``ValueError``s, as in scikit-learn."""
 
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+
 
 class DaskgmmError(ValueError):
     """What a person can mend: its text is shown without a traceback on the command line."""
@@ -22,7 +26,18 @@ class ModelFileError(DaskgmmError):
 
 
 class DegenerateCovarianceError(DaskgmmError):
-    """A component's covariance is not positive definite."""
+    """Components have a covariance that is not positive definite in floating point.
+
+    Attributes
+    ----------
+    components : tuple of int
+        Which ones; empty where all of them share one covariance.
+    n_pass : int or None
+        The iteration in which it happened, 0 for a start; None outside a fit.
+    mixture : Mixture or None
+        The last model of the fit whose covariances were sound: nothing that was computed is
+        lost. None where the starts themselves have collapsed.
+    """
 
     SENTENCE = (
         "Fitting the mixture model failed because some components have ill-defined "
@@ -31,5 +46,44 @@ class DegenerateCovarianceError(DaskgmmError):
         "input data."
     )
 
-    def __init__(self, sentence: str = SENTENCE) -> None:
-        super().__init__(sentence)
+    def __init__(
+        self,
+        components: Iterable[int] = (),
+        *,
+        n_pass: int | None = None,
+        # A Mixture, which stands on a floor above.
+        mixture: Any = None,
+    ) -> None:
+        self.components = tuple(components)
+        self.n_pass = n_pass
+        self.mixture = mixture
+        super().__init__(f"{self.SENTENCE}{self._place()}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        found = {"n_pass": self.n_pass, "mixture": self.mixture}
+        return partial(type(self), **found), (self.components,)
+
+    def _place(self) -> str:
+        """What happened and when, and what can be done, in a fit."""
+        if self.n_pass is None:
+            return ""
+        when = f"in pass {self.n_pass}" if self.n_pass else "at the start"
+        last = (
+            " The model from before is this error's `mixture`." if self.mixture is not None else ""
+        )
+        return (
+            f" Here {named(self.components)} collapsed {when}.{last} To go on where this happens, "
+            "set degenerate='reinitialize' (or 'regularize', or 'drop')."
+        )
+
+
+def named(components: Sequence[int], most: int = 5) -> str:
+    """Components as a sentence names them: "component 3", "components 0, 4 and 7"."""
+    if not components:
+        return "the covariance that all components share"
+    if len(components) == 1:
+        return f"component {components[0]}"
+    shown = [str(k) for k in components[:most]]
+    if len(components) > most:
+        shown.append(f"{len(components) - most} more")
+    return f"components {', '.join(shown[:-1])} and {shown[-1]}"

@@ -17,6 +17,7 @@ from sklearn.utils.metadata_routing import UNUSED
 from daskgmm.data.machines import Machines
 from daskgmm.data.passes import machines
 from daskgmm.fit.convergence import AbsoluteChange
+from daskgmm.fit.degenerate import POLICIES
 from daskgmm.fit.driver import Settings, fit_mixture
 from daskgmm.fit.given import checked
 from daskgmm.fit.initialization import METHODS
@@ -25,6 +26,9 @@ from daskgmm.fit.plan import Plan, plan_fit
 from daskgmm.fit.state import FitState, Outcome
 from daskgmm.fitted import FittedMixture, Rows
 from daskgmm.model.covariance import FAMILIES
+
+# What reg_covar="scale" adds, in variances of the features.
+SCALE = 1e-6
 
 
 class GaussianMixture(FittedMixture):
@@ -44,8 +48,10 @@ class GaussianMixture(FittedMixture):
         feature; a variance per component.
     tol : float, default=1e-3
         Iterations stop when one changes the mean log-likelihood (nats per row) by less.
-    reg_covar : float, default=1e-6
-        Added to the diagonal of the covariances, in squared units of the data.
+    reg_covar : float or 'scale', default=1e-6
+        Added to the diagonal of the covariances, in squared units of the data. 'scale' adds
+        1e-6 of each feature's variance over all rows (of the others' mean variance for a
+        constant feature), so that units do not matter.
     max_iter : int, default=100
         Iterations at the most. Each reads the data once.
     n_init : int, default=1
@@ -65,10 +71,17 @@ class GaussianMixture(FittedMixture):
         1 prints each start and every `verbose_interval`-th iteration, 2 changes of the
         lower bound and seconds, too.
     verbose_interval : int, default=10
+    degenerate : {'raise', 'regularize', 'reinitialize', 'drop'}, default='raise'
+        What is done where a component's covariance collapses (is not positive definite in
+        floating point). 'raise' ends the fit, as scikit-learn does, unless other starts go
+        on; the error's `mixture` is the last sound model. The others go on, also where no row
+        belongs to a component any more: 'regularize' adds to its diagonal, 'reinitialize'
+        moves it to a row that the others explain badly, 'drop' leaves it out. See `events_`.
 
     Attributes
     ----------
     weights_ : array of shape (n_components,)
+        As of all that follows, there are fewer components where some were dropped.
     means_ : array of shape (n_components, n_features)
     covariances_ : array
         Of shape (n_components, n_features, n_features) if 'full', (n_features, n_features)
@@ -84,6 +97,10 @@ class GaussianMixture(FittedMixture):
         Mean log-likelihood (nats per row) that the last iteration began with.
     lower_bounds_ : list of float
         The same for each iteration.
+    events_ : list of Event
+        What became of degenerate components of the best start: `n_pass` (0 is the start),
+        `component` (its number before that pass; None for the covariance of 'tied'), `action`
+        ('regularized', 'reinitialized', 'dropped', or 'kept' for one without rows), `sentence`.
     n_passes_ : int
         Readings of the data that the fit took, the survey's included.
     n_features_in_ : int
@@ -111,7 +128,7 @@ class GaussianMixture(FittedMixture):
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "covariance_type": [StrOptions(set(FAMILIES))],
         "tol": [Interval(Real, 0.0, None, closed="left")],
-        "reg_covar": [Interval(Real, 0.0, None, closed="left")],
+        "reg_covar": [Interval(Real, 0.0, None, closed="left"), StrOptions({"scale"})],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "init_params": [StrOptions(set(METHODS))],
@@ -122,6 +139,7 @@ class GaussianMixture(FittedMixture):
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
         "verbose_interval": [Interval(Integral, 1, None, closed="left")],
+        "degenerate": [StrOptions(set(POLICIES))],
     }
     # Who watches a fit, and where it runs, is no metadata of its rows.
     __metadata_request__fit: ClassVar[dict[str, str]] = {"observer": UNUSED, "client": UNUSED}
@@ -132,7 +150,7 @@ class GaussianMixture(FittedMixture):
         *,
         covariance_type: str = "full",
         tol: float = 1e-3,
-        reg_covar: float = 1e-6,
+        reg_covar: float | str = 1e-6,
         max_iter: int = 100,
         n_init: int = 1,
         init_params: str = "kmeans",
@@ -143,6 +161,7 @@ class GaussianMixture(FittedMixture):
         warm_start: bool = False,
         verbose: int = 0,
         verbose_interval: int = 10,
+        degenerate: str = "raise",
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -158,6 +177,7 @@ class GaussianMixture(FittedMixture):
         self.warm_start = warm_start
         self.verbose = verbose
         self.verbose_interval = verbose_interval
+        self.degenerate = degenerate
 
     def fit(
         self,
@@ -185,9 +205,11 @@ class GaussianMixture(FittedMixture):
         Raises
         ------
         ValueError
-            For parameters or rows that cannot be used, in scikit-learn's words, and where
-            the covariances of all starts collapse; before anything is read, where a chunk
-            does not fit the memory of a worker.
+            For parameters or rows that cannot be used, in scikit-learn's words; before
+            anything is read, where a chunk does not fit the memory of a worker.
+        DegenerateCovarianceError
+            A ValueError, where all starts collapse: under ``degenerate='raise'``, or beyond
+            the remedy chosen. Its `mixture` is the last sound model.
         """
         self.check_parameters()
         if observer is None:
@@ -198,6 +220,7 @@ class GaussianMixture(FittedMixture):
             if not dataset.layout.is_resident:
                 plan_fit(dataset, settings, machines()).raise_for_memory()
             fit = fit_mixture(dataset, settings, check_random_state(self.random_state), observer)
+        self._asked_for = self._shape(dataset.n_features)
         self._keep(fit.state, np.float32 if fit.survey.dtype == np.float32 else np.float64)
         self.n_passes_ = fit.n_passes
         if not self.converged_ and self.max_iter > 0:
@@ -233,19 +256,21 @@ class GaussianMixture(FittedMixture):
     def _settings(self, n_features: int) -> Settings:
         resumed = None
         if self.warm_start and hasattr(self, "converged_"):
-            asked = (self.covariance_type, self.n_components, n_features)
-            fitted = (self._fitted_type, *self.means_.shape)
-            if asked != fitted:
+            # As asked for, not as fitted: a fit that has dropped components goes on without.
+            asked = self._shape(n_features)
+            if asked != self._asked_for:
                 raise ValueError(
                     "warm_start continues a fit with (covariance_type, n_components, "
-                    f"n_features) = {fitted}, but the parameters and the data now ask for "
+                    f"n_features) = {self._asked_for}, but the parameters and the data now ask for "
                     f"{asked}: use a new estimator, or warm_start=False"
                 )
             resumed = FitState(self.mixture_, previous_bound=self.lower_bound_)
         return Settings(
             family=FAMILIES[self.covariance_type],
             n_components=self.n_components,
-            reg_covar=self.reg_covar,
+            reg_covar=SCALE if isinstance(self.reg_covar, str) else self.reg_covar,
+            reg_is_relative=isinstance(self.reg_covar, str),
+            policy=self.degenerate,
             rule=AbsoluteChange(self.tol, self.max_iter),
             n_init=self.n_init,
             init_params=self.init_params,
@@ -259,9 +284,11 @@ class GaussianMixture(FittedMixture):
             resumed=resumed,
         )
 
+    def _shape(self, n_features: int) -> tuple[str, int, int]:
+        return self.covariance_type, self.n_components, n_features
+
     def _keep(self, state: FitState, dtype: type) -> None:
-        mixture = state.parameters
-        self._fitted_type = mixture.family.name
+        mixture = self._exact = state.parameters
         self.weights_: NDArray[Any] = mixture.weights.astype(dtype)
         self.means_: NDArray[Any] = mixture.means.astype(dtype)
         self.covariances_: NDArray[Any] = mixture.covariances.astype(dtype)
@@ -271,3 +298,4 @@ class GaussianMixture(FittedMixture):
         self.n_iter_ = state.n_iter
         self.lower_bound_ = state.lower_bound
         self.lower_bounds_ = list(state.lower_bounds)
+        self.events_ = list(state.events)

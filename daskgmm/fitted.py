@@ -34,6 +34,8 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
     means_: NDArray[Any]
     covariances_: NDArray[Any]
     precisions_cholesky_: NDArray[Any]
+    _exact: Mixture | None = None
+    """What the attributes are rounded from, unless somebody sets them."""
 
     def predict(self, X: Rows) -> Any:
         """Most probable component of each row, int64 of shape (n_samples,)."""
@@ -83,11 +85,15 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
     @property
     def mixture_(self) -> Mixture:
-        """The fitted mixture as a value, in float64."""
+        """The fitted mixture as a value, in float64 even where the attributes are float32."""
         arrays = (self.weights_, self.means_, self.covariances_, self.precisions_cholesky_)
-        return Mixture(
-            FAMILIES[self.covariance_type], *(np.asarray(each, np.float64) for each in arrays)
-        )
+        family, exact = FAMILIES[self.covariance_type], self._exact
+        if exact is not None and exact.family is family:
+            values = (exact.weights, exact.means, exact.covariances, exact.precision_cholesky)
+            pairs = zip(values, arrays, strict=True)
+            if all(np.array_equal(value.astype(each.dtype), each) for value, each in pairs):
+                return exact
+        return Mixture(family, *(np.asarray(each, np.float64) for each in arrays))
 
     def _fitted(self) -> Self:
         check_is_fitted(self)

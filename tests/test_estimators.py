@@ -14,6 +14,7 @@ from strategies import FAMILY_NAMES, clusters, mixture
 
 from daskgmm import GaussianMixture
 from daskgmm.data.dataset import DaskDataset
+from daskgmm.errors import DegenerateCovarianceError
 
 X = clusters(700)
 FRAME = pd.DataFrame(X, columns=["a", "b", "c"])
@@ -83,7 +84,8 @@ def test_with_the_same_seed_it_gives_scikit_learns_fit(init_params):
 
 
 def test_it_has_scikit_learns_constructor():
-    assert GaussianMixture().get_params() == sklearn.mixture.GaussianMixture().get_params()
+    ours, theirs = GaussianMixture().get_params(), sklearn.mixture.GaussianMixture().get_params()
+    assert ours == {**theirs, "degenerate": "raise"}
     model = clone(GaussianMixture(4, tol=0.5)).set_params(max_iter=7)
     assert (model.n_components, model.tol, model.max_iter) == (4, 0.5, 7)
 
@@ -277,3 +279,101 @@ def test_given_parameters_are_never_overwritten():
     for name, value in copies.items():
         assert getattr(model, name) is given[name]
         np.testing.assert_array_equal(given[name], value)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+@pytest.mark.parametrize("memory", [True, False])
+def test_units_do_not_matter_where_the_regularization_has_the_features_scale(
+    family_name, scale, memory
+):
+    parameters = {"covariance_type": family_name, "reg_covar": "scale", "random_state": 0}
+    rows = np.vstack([X, np.tile(X[:1] + 90.0, (30, 1))])  # one component is all regularization
+    given = [rows, rows * scale] if memory else [CHUNKINGS["tiny"](x) for x in (rows, rows * scale)]
+    ones, scaled = (GaussianMixture(4, **parameters).fit(x) for x in given)
+    np.testing.assert_array_equal(np.asarray(scaled.predict(given[1])), ones.predict(rows))
+    np.testing.assert_allclose(scaled.weights_, ones.weights_, rtol=1e-8)
+    np.testing.assert_allclose(scaled.means_, ones.means_ * scale, rtol=1e-7, atol=1e-9 * scale)
+    np.testing.assert_allclose(
+        scaled.covariances_, ones.covariances_ * scale**2, rtol=1e-6, atol=1e-9 * scale**2
+    )
+
+
+def test_features_have_units_of_their_own():
+    units = np.array([1e-6, 1.0, 1e6])
+    ones, scaled = (
+        GaussianMixture(
+            2, reg_covar="scale", means_init=(x[0], x[1]), random_state=0, init_params="random"
+        ).fit(x)
+        for x in (X, X * units)
+    )
+    np.testing.assert_allclose(scaled.means_, ones.means_ * units, rtol=1e-5)
+
+
+def test_powers_of_two_change_no_bit_of_one_component(family_name):
+    ones, scaled = (
+        GaussianMixture(covariance_type=family_name, reg_covar="scale").fit(x)
+        for x in (X, X * 2.0**20)
+    )
+    np.testing.assert_array_equal(scaled.means_, ones.means_ * 2.0**20)
+    np.testing.assert_array_equal(scaled.covariances_, ones.covariances_ * 2.0**40)
+
+
+def test_a_feature_that_is_constant_is_regularized_by_the_others_scale(family_name):
+    rows = X * [1.0, 0.0, 1.0]
+    model = GaussianMixture(3, covariance_type=family_name, reg_covar="scale", random_state=0)
+    assert np.isfinite(model.fit(rows).score(rows))
+
+
+COLLAPSING = np.vstack([X, np.tile([90.0, -90.0, 90.0], (30, 1))])
+# Of four components, one has nothing but the equal rows.
+COLLAPSE = {"n_components": 4, "reg_covar": 0.0, "random_state": 0}
+
+
+@pytest.mark.parametrize("memory", [True, False])
+def test_a_collapse_is_scikit_learns_error_or_an_event(memory):
+    rows = COLLAPSING if memory else da.from_array(COLLAPSING, chunks=(100, 3))
+    with pytest.raises(DegenerateCovarianceError, match="ill-defined empirical covariance") as e:
+        GaussianMixture(**COLLAPSE).fit(rows)
+    assert e.value.n_pass == 0
+    assert len(e.value.components) == 1
+    model = GaussianMixture(**COLLAPSE, degenerate="regularize").fit(rows)
+    assert [event.action for event in model.events_] == ["regularized"]
+    assert GaussianMixture(4, random_state=0).fit(rows).events_ == []
+
+
+def test_dropped_components_are_gone():
+    model = GaussianMixture(**COLLAPSE, degenerate="drop").fit(COLLAPSING)
+    assert {event.action for event in model.events_} == {"dropped"}
+    left = 4 - len(model.events_)
+    assert 1 <= left < 4
+    assert model.weights_.shape == (left,)
+    assert model.means_.shape == (left, 3)
+    assert model.covariances_.shape == model.precisions_cholesky_.shape == (left, 3, 3)
+    assert model.predict_proba(COLLAPSING).shape == (len(COLLAPSING), left)
+    proba = model.predict_proba(da.from_array(COLLAPSING, chunks=(100, 3)))
+    assert proba.compute().shape == proba.shape == (len(COLLAPSING), left)
+    assert np.isfinite(model.bic(COLLAPSING))
+    assert model.n_components == 4
+
+
+def test_a_warm_start_after_a_drop_goes_on_with_what_is_left():
+    model = GaussianMixture(**COLLAPSE, degenerate="drop", warm_start=True).fit(COLLAPSING)
+    left, bound = len(model.weights_), model.lower_bound_
+    model.fit(COLLAPSING)
+    assert model.events_ == []
+    assert model.weights_.shape == (left,)
+    assert model.lower_bound_ >= bound
+    with pytest.raises(ValueError, match="warm_start continues a fit with"):
+        model.set_params(n_components=3).fit(COLLAPSING)
+
+
+def test_an_error_of_a_fit_carries_its_last_model():
+    random = np.random.default_rng(0)
+    rows = np.vstack([random.normal(size=(100, 2)), np.full((30, 2), 5.0)])
+    late = {"init_params": "random", "reg_covar": 0.0, "random_state": 0, "tol": 0.0}
+    with pytest.raises(DegenerateCovarianceError, match=r"collapsed in pass \d+\.") as caught:
+        GaussianMixture(3, **late, max_iter=500).fit(da.from_array(rows, chunks=(40, 2)))
+    assert caught.value.n_pass > 1
+    assert caught.value.mixture.means.shape == (3, 2)
+    assert np.isfinite(caught.value.mixture.covariances).all()
+    pickle.loads(pickle.dumps(caught.value))

@@ -132,6 +132,16 @@ class Survey:
         """Weighted covariance of the complete rows, (n_features, n_features)."""
         return self.scatter / self.total_weight
 
+    @property
+    def scales(self) -> Array:
+        """Variance of each feature, (n_features,).
+
+        A constant feature has none: the mean of the others' stands for it, one where all are.
+        """
+        variances = np.diagonal(self.covariance)
+        varies = variances > 0.0
+        return np.where(varies, variances, variances[varies].mean() if varies.any() else 1.0)
+
     def __add__(self, other: "Survey") -> "Survey":
         """The survey of both sets of rows, `other` being the later ones.
 

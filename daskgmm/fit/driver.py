@@ -9,6 +9,7 @@ from daskgmm.data.dataset import Dataset
 from daskgmm.data.survey import Survey, take_survey
 from daskgmm.fit import em, initialization
 from daskgmm.fit.convergence import AbsoluteChange
+from daskgmm.fit.degenerate import POLICIES, Data
 from daskgmm.fit.given import Given
 from daskgmm.fit.observers import Observer
 from daskgmm.fit.selection import best
@@ -30,6 +31,9 @@ class Settings:
     given : parameters that the user gives for the start
     resumed : FitState or None
         Where a warm start begins: then nothing is initialized.
+    reg_is_relative : bool
+        Whether `reg_covar` is in variances of the features, not in squared units of the data.
+    policy : a name in `degenerate.POLICIES`
     """
 
     family: Family
@@ -40,6 +44,8 @@ class Settings:
     init_params: str
     given: Given
     resumed: FitState | None = None
+    reg_is_relative: bool = False
+    policy: str = "raise"
 
     def sample_size(self, n_features: int) -> int:
         """Rows of the survey's sample: a hundred per component and feature, if they fit."""
@@ -71,14 +77,15 @@ def fit_mixture(
 ) -> Fit:
     """Fit a mixture by EM.
 
-    Raises DataError for rows that cannot be used, and DegenerateCovarianceError where the
-    covariances of every candidate collapse.
+    Raises DataError for rows that cannot be used, and DegenerateCovarianceError where every
+    candidate collapses beyond the policy's remedy.
     """
     began = perf_counter()
     rows = dataset.prepared()
+    seed = _seed_beside(random)
     survey, n_surveys = take_survey(
         rows,
-        seed=_seed_beside(random),
+        seed=seed,
         sample_size=settings.sample_size(dataset.n_features),
     )
     survey.raise_for_bad_cells(missing=dataset.missing, columns=dataset.columns)
@@ -86,11 +93,15 @@ def fit_mixture(
     observer.on_survey(survey, perf_counter() - began)
     if survey.n_incomplete:
         rows = rows.complete_rows()
-    model = MaximumLikelihood(settings.family, settings.reg_covar, survey.mean)
+    reg_covar = settings.reg_covar * (survey.scales if settings.reg_is_relative else 1.0)
+    # In the type of the rows, so that float32 rows can be taken about it in float32.
+    pivot = survey.mean.astype(survey.dtype).astype(np.float64)
+    model = MaximumLikelihood(settings.family, reg_covar, pivot)
+    remedy = POLICIES[settings.policy](Data.of(survey, reg_covar, seed))
     if settings.resumed is not None:
         states = [settings.resumed]
     else:
-        mixtures = initialization.starts(
+        states = initialization.starts(
             survey.sample,
             method=settings.init_params,
             n_components=settings.n_components,
@@ -98,10 +109,10 @@ def fit_mixture(
             given=settings.given,
             model=model,
             random=random,
+            remedy=remedy,
         )
-        states = [FitState(mixture) for mixture in mixtures]
     observer.on_start(states)
-    states = em.run(states, rows, model, settings.rule, observer)
+    states = em.run(states, rows, model, settings.rule, observer, remedy=remedy)
     n_passes = dataset.n_preparing + n_surveys + max(state.n_iter for state in states)
     return Fit(best(states), survey, n_passes)
 

@@ -7,7 +7,10 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans, kmeans_plusplus
 
 from daskgmm.data.survey import Sample
+from daskgmm.errors import DegenerateCovarianceError
+from daskgmm.fit.degenerate import Draft, Remedy, refuse
 from daskgmm.fit.given import Given
+from daskgmm.fit.state import FitState
 from daskgmm.kernels.moments import Array
 from daskgmm.model.likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
@@ -28,22 +31,30 @@ def starts(
     given: Given,
     model: MaximumLikelihood,
     random: np.random.RandomState,
-) -> list[Mixture]:
-    """One start per restart, drawn one after another from `random`.
+    remedy: Remedy = refuse,
+) -> list[FitState]:
+    """One candidate per restart, drawn one after another from `random`.
 
     Parameters
     ----------
     method : a name in `METHODS`
+    remedy : for a start that collapses; one beyond remedy is passed over
 
-    Raises DegenerateCovarianceError where a start's covariance is not positive definite.
+    Raises DegenerateCovarianceError where all starts have collapsed.
     """
     found = []
+    collapsed = None
     for _ in range(n_init):
         statistics = None
         if not given.complete:
             responsibilities = METHODS[method](sample, n_components, random)
             statistics = _statistics(sample, responsibilities, model)
-        found.append(_mixture(statistics, given, model))
+        try:
+            found.append(_start(statistics, given, model, remedy))
+        except DegenerateCovarianceError as error:
+            collapsed = error
+    if collapsed and not found:
+        raise DegenerateCovarianceError(collapsed.components, n_pass=0)
     return found
 
 
@@ -67,9 +78,12 @@ def _statistics(
     return total
 
 
-def _mixture(
-    statistics: SufficientStatistics | None, given: Given, model: MaximumLikelihood
-) -> Mixture:
+def _start(
+    statistics: SufficientStatistics | None,
+    given: Given,
+    model: MaximumLikelihood,
+    remedy: Remedy,
+) -> FitState:
     """The estimates of a start, with the user's parameters in their place."""
     weights, means, covariances = model.estimates(statistics) if statistics else (None,) * 3
     weights = weights if given.weights is None else given.weights
@@ -77,9 +91,20 @@ def _mixture(
     assert weights is not None
     assert means is not None
     if given.precisions is not None:
-        return Mixture.from_precisions(model.family, weights, means, given.precisions)
+        return FitState(Mixture.from_precisions(model.family, weights, means, given.precisions))
+    assert statistics is not None
     assert covariances is not None
-    return Mixture.from_covariances(model.family, weights, means, covariances)
+    draft = Draft(
+        model.family,
+        weights,
+        means,
+        covariances,
+        empty=statistics.empty,
+        n_pass=0,
+        ridge=np.zeros(len(weights)),
+    )
+    mixture, ridge, events = remedy(draft)
+    return FitState(mixture, events=events, ridge=ridge)
 
 
 def _blocks(sample: Sample) -> Iterator[tuple[Array, Array | None, slice]]:

@@ -53,16 +53,23 @@ class PrintingObserver:
     def on_survey(self, survey: Survey, seconds: float) -> None: ...
 
     def on_start(self, states: Sequence[FitState]) -> None:
-        for number in range(len(states)):
+        for number, state in enumerate(states):
             print(f"Initialization {number}")
+            _print_events(state)
 
     def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
         passes = max(state.n_iter for state in states)
         for number, state in enumerate(states):
             if state.n_iter < passes:
                 continue
+            _print_events(state)
             if state.outcome is not None:
                 print(f"Initialization {number} {state.outcome.value}.")
             elif passes % self._interval == 0:
                 more = f"\t time lapse {seconds:.5f}s\t ll change {state.change:.5f}"
                 print(f"  Iteration {passes}{more if self._verbose > 1 else ''}")
+
+
+def _print_events(state: FitState) -> None:
+    for event in state.new_events:
+        print(f"  {event}")

@@ -1,17 +1,27 @@
 """Which of several candidates is kept."""
 
+import math
 from collections.abc import Sequence
 
 from daskgmm.errors import DegenerateCovarianceError
-from daskgmm.fit.state import FitState, Outcome
+from daskgmm.fit.state import Action, FitState, Outcome
 
 
 def best(states: Sequence[FitState]) -> FitState:
     """The candidate of highest bound, the first of equals.
 
-    Collapsed candidates are passed over; DegenerateCovarianceError where all are.
+    Collapsed candidates are passed over; where all are, DegenerateCovarianceError carries the
+    last sound model of the best of them.
     """
     sound = [state for state in states if state.outcome is not Outcome.DEGENERATE]
     if not sound:
-        raise DegenerateCovarianceError
-    return max(sound, key=lambda state: state.lower_bound)
+        state = max(states, key=_bound)
+        gone = (e.component for e in state.new_events if e.action is Action.COLLAPSED)
+        raise DegenerateCovarianceError(
+            [k for k in gone if k is not None], n_pass=state.n_iter, mixture=state.parameters
+        )
+    return max(sound, key=_bound)
+
+
+def _bound(state: FitState) -> float:
+    return -math.inf if math.isnan(state.lower_bound) else state.lower_bound

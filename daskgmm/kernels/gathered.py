@@ -21,13 +21,13 @@ class SecondOrder(Protocol):
     """The second moments of a family of covariances."""
 
     def zeros(self, n_components: int, n_features: int) -> Array:
-        """Sums of nothing, one per component."""
+        """Sums of nothing."""
 
     def add(self, scaled: Array, k: int, sums: Array) -> None:
-        """Add the second order of columns (n_features, n) to the sums of component k."""
+        """Add the second order of columns (n_features, n), which belong to component k."""
 
     def moments(self, sums: Array) -> Array:
-        """The sums as second moments."""
+        """The sums as second moments, in the same memory where that has their shape."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,15 @@ class Scatter:
     pooled: bool = False
 
     def zeros(self, n_components: int, n_features: int) -> Array:
-        return np.zeros((n_components, n_features, n_features))
+        return np.zeros((1 if self.pooled else n_components, n_features, n_features))
 
     def add(self, scaled: Array, k: int, sums: Array) -> None:
-        add_gram(scaled, sums[k], of_columns=False)
+        add_gram(scaled, sums[0 if self.pooled else k], of_columns=False)
 
     def moments(self, sums: Array) -> Array:
-        lower = sums.sum(axis=0) if self.pooled else sums
-        return np.tril(lower) + np.swapaxes(np.tril(lower, -1), -1, -2)
+        for k, lower in enumerate(sums):
+            sums[k] += np.tril(lower, -1).T - np.triu(lower, 1)
+        return sums[0] if self.pooled else sums
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Squares:
         sums[k] += np.einsum("ij,ij->i", scaled, scaled)
 
     def moments(self, sums: Array) -> Array:
-        return sums.copy()
+        return sums
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class SquaredNorm:
         sums[k] += np.einsum("ij,ij->", scaled, scaled)
 
     def moments(self, sums: Array) -> Array:
-        return sums.copy()
+        return sums
 
 
 class GatheredSums:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from daskgmm.kernels import gathered
 from daskgmm.kernels.blas import SMALL, STRIP, add_gram, add_inner, multiply, rows_of_block
+from daskgmm.kernels.buffers import buffers
 from daskgmm.kernels.gathered import NEGLIGIBLE, GatheredSums
 from daskgmm.kernels.moments import Array, Moments
 
@@ -226,8 +227,9 @@ class QuadraticRun:
         n_rows_held = self._before + n_rows_of_phi
         self.block_rows = rows_of_block(BLOCK_BYTES, n_components + n_rows_held, n_rows)
         # Held as [x, second order of x, 1], so that there is room before x.
-        self._features = np.empty(n_rows_held * self.block_rows, dtype)
-        self._log_prob = np.empty(n_components * self.block_rows, dtype)
+        self._features, self._log_prob = buffers(
+            self, (n_rows_held * self.block_rows, dtype), (n_components * self.block_rows, dtype)
+        )
         self._phi = self._features.reshape(n_rows_held, -1)[self._before :]
         theta = np.roll(kernel.theta, -1, axis=1)
         # A component of no weight: matmul would warn of infinities.

@@ -3,6 +3,7 @@
 import numpy as np
 
 from daskgmm.kernels.blas import multiply_transposed
+from daskgmm.kernels.buffers import buffers
 from daskgmm.kernels.gathered import NEGLIGIBLE
 from daskgmm.kernels.moments import Array
 
@@ -42,9 +43,10 @@ class Screen:
         norms = np.sqrt(np.einsum("kij,kij->k", factors, factors))
         self._error = (2 * n_features + 8) * roundoff * norms
         self._tells = bool(norms.min() > LEAST and norms.max() < MOST)
-        self._x = np.empty(n_features * n_rows, dtype=np.float32)
-        self._room = np.empty(n_features * n_rows, dtype=np.float32)
-        self._squares = np.empty(n_components * n_rows, dtype=np.float32)
+        of_rows, of_table = n_features * n_rows, n_components * n_rows
+        self._x, self._room, self._squares = buffers(
+            self, (of_rows, np.float32), (of_rows, np.float32), (of_table, np.float32)
+        )
 
     @property
     def nbytes(self) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskgmm.kernels.blas import multiply_transposed, rows_of_block
+from daskgmm.kernels.buffers import buffers
 from daskgmm.kernels.gathered import GatheredSums, SecondOrder
 from daskgmm.kernels.moments import Array, Moments, level_of
 from daskgmm.kernels.screen import Screen
@@ -84,9 +85,10 @@ class TriangularRun:
         self.level = kernel.level
         n_components, n_features = kernel.means.shape
         self.block_rows = rows_of_block(BLOCK_BYTES, n_components + 2 * n_features, n_rows)
-        self._features = np.empty(n_features * self.block_rows)
-        self._room = np.empty(n_features * self.block_rows)
-        self._log_prob = np.empty(n_components * self.block_rows)
+        of_rows, of_table = n_features * self.block_rows, n_components * self.block_rows
+        self._features, self._room, self._log_prob = buffers(
+            self, (of_rows, np.float64), (of_rows, np.float64), (of_table, np.float64)
+        )
         self._x = self._features.reshape(n_features, -1)
         self._sums = GatheredSums(kernel.means, kernel.second_order)
         self._constants = kernel.constants - kernel.level

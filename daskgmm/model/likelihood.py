@@ -44,14 +44,14 @@ class MaximumLikelihood:
     Attributes
     ----------
     family : Family
-    reg_covar : float
-        Added to the diagonal of every covariance.
+    reg_covar : float or (n_features,) array
+        Added to the diagonal of every covariance, in squared units of the data.
     pivot : (n_features,) array
         The mean of the data, about which the rows are taken.
     """
 
     family: Family
-    reg_covar: float
+    reg_covar: float | Array
     pivot: Array
 
     def densities(self, mixture: Mixture) -> Densities:

@@ -3,9 +3,13 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import Family
+
+# Components of less than this share of all weight are nobody's: weights may span 1e24.
+NOBODYS = 1e-30
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,11 @@ class SufficientStatistics:
             log_likelihood=self.log_likelihood + other.log_likelihood,
             total_weight=self.total_weight + other.total_weight,
         )
+
+    @property
+    def empty(self) -> NDArray[np.bool_]:
+        """Components that no row belongs to, as far as the total weight can tell, (K,)."""
+        return ~(self.effective_counts > NOBODYS * self.total_weight)
 
     def merged(self, other: "SufficientStatistics") -> "SufficientStatistics":
         """The sum of statistics about their own means, about the means of both.

@@ -32,6 +32,10 @@ ELSEWHERE = {
 }
 
 
+# Parameters whose default here is not the estimator's: a run of hours loses no work.
+DEFAULTS = {"degenerate": "reinitialize"}
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -51,10 +55,10 @@ class Output(_Strict):
 
 
 class FitConfig(_Strict):
-    """One fit; `model` holds the estimator's own parameters."""
+    """One fit; `model` holds the estimator's own parameters, and its defaults but `DEFAULTS`."""
 
     source: Source
-    model: dict[str, Any] = Field(default_factory=dict)
+    model: dict[str, Any] = Field(default_factory=dict, validate_default=True)
     output: Output
 
     @field_validator("model")
@@ -66,6 +70,7 @@ class FitConfig(_Strict):
                 raise ValueError(f"{key} has no meaning here: {ELSEWHERE[key]}")
             if key not in known:
                 raise ValueError(f"unknown key {key!r}{_nearest(key, known)}")
+        model = {**DEFAULTS, **model}
         GaussianMixture(**model).check_parameters()
         return model
 

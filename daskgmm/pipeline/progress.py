@@ -38,6 +38,7 @@ class PassLines:
             f"start     {mixture.n_components} components x {mixture.n_features} features"
             f"{f', {len(states)} starts share each pass' if len(states) > 1 else ''}"
         )
+        self._events(states)
 
     def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
         self.seconds += seconds
@@ -49,3 +50,11 @@ class PassLines:
             f"  {self.survey.n_complete / seconds:>12,.0f} rows/s  {seconds:.2f} s",
             highlight=False,
         )
+        self._events([state for state in states if state.n_iter == number])
+
+    def _events(self, states: Sequence[FitState]) -> None:
+        """One line for the newest events of all starts."""
+        events = [event for state in states for event in state.new_events]
+        if events:
+            more = f" (and {len(events) - 1} more)" if len(events) > 1 else ""
+            self._console.print(f"{'':10}{events[0].sentence}{more}", highlight=False)

@@ -16,6 +16,10 @@ _ENVIRONMENT = jinja2.Environment(
 )
 
 
+# A list that a person still reads.
+MOST_EVENTS = 20
+
+
 def page(result: FitResult) -> str:
     """The page as HTML, with everything it shows inside it."""
     return _ENVIRONMENT.get_template("report.html.j2").render(
@@ -24,6 +28,7 @@ def page(result: FitResult) -> str:
         missing=missing(result),
         convergence=plots.convergence(result.lower_bounds) if result.lower_bounds else "",
         pairs=plots.pairs(result.survey.sample.rows, result.mixture, result.columns),
+        n_listed=MOST_EVENTS,
         n_shown=min(len(result.columns), plots.MAX_FEATURES),
     )
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from daskgmm.data.sinks import Written
 from daskgmm.data.survey import Survey
+from daskgmm.fit.state import Event
 from daskgmm.model.mixture import Mixture
 
 
@@ -18,6 +19,7 @@ class FitResult:
     url : where the rows are
     resolved : the configuration as it ran, as YAML
     columns : names of the features
+    events : what became of degenerate components
     seconds : of the whole run, without starting the cluster
     pass_seconds : of the iterations alone
     peak_driver, peak_worker : resident bytes; None where there are no workers
@@ -30,6 +32,7 @@ class FitResult:
     survey: Survey
     written: Written
     lower_bounds: list[float]
+    events: list[Event]
     converged: bool
     n_passes: int
     seconds: float

@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from daskgmm.data.dataset import DaskDataset
 from daskgmm.data.sinks import write_labels
 from daskgmm.data.sources import open_dataset
-from daskgmm.errors import ConfigError
+from daskgmm.errors import ConfigError, DegenerateCovarianceError
 from daskgmm.estimators import GaussianMixture
 from daskgmm.fit.plan import Plan
 from daskgmm.model.likelihood import densities
@@ -44,7 +44,8 @@ def open_source(config: FitConfig) -> DaskDataset:
 def fit(config: FitConfig, cluster: Cluster, console: Console) -> FitResult:
     """Fit, label, and write ``model.npz``, ``labels.parquet``, ``config.yaml``, ``report.html``.
 
-    Raises DaskgmmError for anything that a person can mend.
+    Raises DaskgmmError for anything that a person can mend. Where it is a collapse, the model
+    from before goes to ``before_collapse.npz``.
     """
     dataset = open_source(config)
     numbers = config.source.columns or range(dataset.n_features)
@@ -64,7 +65,14 @@ def fit(config: FitConfig, cluster: Cluster, console: Console) -> FitResult:
         progress = PassLines(console)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the summary says it
-            estimator.fit(dataset, observer=progress)
+            try:
+                estimator.fit(dataset, observer=progress)
+            except DegenerateCovarianceError as error:
+                if error.mixture is not None:
+                    kept = folder / "before_collapse.npz"
+                    error.mixture.save(kept, dataset.columns)
+                    console.print(f"kept      {kept}, the model from before", highlight=False)
+                raise
         mixture = estimator.mixture_
         mixture.save(folder / "model.npz", dataset.columns)
         console.print(f"labels    {folder / 'labels.parquet'}", highlight=False)
@@ -81,6 +89,7 @@ def fit(config: FitConfig, cluster: Cluster, console: Console) -> FitResult:
         survey=progress.survey,
         written=written,
         lower_bounds=estimator.lower_bounds_,
+        events=estimator.events_,
         converged=estimator.converged_,
         n_passes=estimator.n_passes_ + 1,
         seconds=seconds,

@@ -167,3 +167,12 @@ def test_too_few_rows_are_said_in_scikit_learns_words():
     none[:2] = 1.0
     with pytest.raises(DataError, match="n_samples = 2"):
         survey(X, none).raise_for_too_few(3)
+
+
+def test_a_constant_feature_takes_its_scale_from_the_others():
+    rows = X * [1.0, 0.0, 2.0]
+    variances = rows.var(axis=0)
+    np.testing.assert_allclose(
+        survey(rows).scales, [variances[0], (variances[0] + variances[2]) / 2, variances[2]]
+    )
+    np.testing.assert_array_equal(survey(np.full((9, 2), 3.0)).scales, [1.0, 1.0])

@@ -2,7 +2,7 @@ import pytest
 from strategies import mixture
 
 from daskgmm.fit.convergence import AbsoluteChange
-from daskgmm.fit.state import FitState, Outcome
+from daskgmm.fit.state import Action, Event, FitState, Outcome
 
 INF = float("inf")
 START = mixture("full")
@@ -24,6 +24,15 @@ START = mixture("full")
 def test_it_stops_where_scikit_learn_does(bounds, previous, outcome):
     state = FitState(START, lower_bounds=bounds, previous_bound=previous)
     assert AbsoluteChange(tol=1e-3, max_iter=3).outcome(state) is outcome
+
+
+@pytest.mark.parametrize(("n_pass", "outcome"), [(1, Outcome.CONVERGED), (2, None), (3, None)])
+def test_an_iteration_with_an_event_between_its_bounds_or_after_them_is_not_converged(
+    n_pass, outcome
+):
+    event = Event(n_pass, 0, Action.REINITIALIZED, "")
+    state = FitState(START, lower_bounds=(-5.0, -4.0, -3.9999), events=(event,))
+    assert AbsoluteChange(tol=1e-3, max_iter=9).outcome(state) is outcome
 
 
 def test_no_tolerance_never_converges():

@@ -7,7 +7,7 @@ from daskgmm.data.dataset import Dataset, InMemoryDataset
 from daskgmm.fit import em
 from daskgmm.fit.convergence import AbsoluteChange
 from daskgmm.fit.observers import NullObserver
-from daskgmm.fit.state import FitState, Outcome
+from daskgmm.fit.state import Action, FitState, Outcome
 from daskgmm.model.expectation import e_step
 from daskgmm.model.likelihood import MaximumLikelihood
 
@@ -101,6 +101,7 @@ def test_a_collapsed_candidate_keeps_its_last_parameters_and_the_others_go_on():
     )
     assert states[0].outcome is Outcome.DEGENERATE
     assert states[0].parameters is tight
+    assert [event[:3] for event in states[0].events] == [(1, 0, Action.COLLAPSED)]
     assert states[1].n_iter == 5
 
 

@@ -5,6 +5,8 @@ from strategies import clusters, mixture
 
 from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.survey import take_survey
+from daskgmm.errors import DegenerateCovarianceError
+from daskgmm.fit.degenerate import refuse
 from daskgmm.fit.given import Given
 from daskgmm.fit.initialization import METHODS, starts
 from daskgmm.model.covariance import FAMILIES
@@ -18,10 +20,20 @@ FREE = Given()
 ONE_ROW_TIED = {("tied", "k-means++"), ("tied", "random_from_data")}
 
 
-def found(name="full", method="kmeans", *, given=FREE, n_init=1, weights=None, seed=7, rows=X):
+def found(
+    name="full",
+    method="kmeans",
+    *,
+    given=FREE,
+    n_init=1,
+    weights=None,
+    seed=7,
+    rows=X,
+    remedy=refuse,
+):
     survey, _ = take_survey(InMemoryDataset(rows, weights), seed=0, sample_size=len(rows))
     model = MaximumLikelihood(FAMILIES[name], 1e-3, survey.mean)
-    return starts(
+    states = starts(
         survey.sample,
         method=method,
         n_components=3,
@@ -29,7 +41,9 @@ def found(name="full", method="kmeans", *, given=FREE, n_init=1, weights=None, s
         given=given,
         model=model,
         random=np.random.RandomState(seed),
+        remedy=remedy,
     )
+    return [state.parameters for state in states]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -57,6 +71,22 @@ def test_restarts_are_drawn_one_after_another():
     assert not np.allclose(first.means, second.means)
     (alone,) = found(method="random")
     assert alone.means.tobytes() == first.means.tobytes()
+
+
+def test_a_start_beyond_remedy_is_passed_over():
+    drafts = []
+
+    def refuse_one(draft):
+        drafts.append(draft)
+        if len(drafts) == 2:
+            raise DegenerateCovarianceError([1])
+        return refuse(draft)
+
+    first, third = found(method="random", n_init=3, remedy=refuse_one)
+    whole = found(method="random", n_init=3)
+    np.testing.assert_array_equal(first.means, whole[0].means)
+    np.testing.assert_array_equal(third.means, whole[2].means)
+    assert {draft.n_pass for draft in drafts} == {0}
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -104,7 +134,7 @@ def test_tight_components_far_apart_keep_their_digits(family_name):
         model=model,
         random=np.random.RandomState(0),
     )
-    np.testing.assert_allclose(start.standard_deviations, 1e-2, rtol=0.1)
+    np.testing.assert_allclose(start.parameters.standard_deviations, 1e-2, rtol=0.1)
 
 
 def test_a_row_of_no_weight_is_no_start():

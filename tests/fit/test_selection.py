@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import pytest
 from strategies import mixture
 
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit.selection import best
-from daskgmm.fit.state import FitState, Outcome
+from daskgmm.fit.state import Action, Event, FitState, Outcome
 
 START = mixture("full")
 
@@ -25,3 +27,17 @@ def test_a_collapsed_candidate_is_passed_over():
 def test_where_all_collapse_it_is_said():
     with pytest.raises(DegenerateCovarianceError, match="ill-defined empirical covariance"):
         best([state(-1.0, Outcome.DEGENERATE)])
+
+
+def test_the_error_carries_the_best_of_the_last_sound_models():
+    other = mixture("full", seed=2)
+    event = Event(1, 2, Action.COLLAPSED, "component 2 collapsed")
+    ends = [
+        state(float("nan"), Outcome.DEGENERATE),
+        replace(state(-1.0, Outcome.DEGENERATE), parameters=other, events=(event,)),
+        state(-2.0, Outcome.DEGENERATE),
+    ]
+    with pytest.raises(DegenerateCovarianceError, match="component 2 collapsed in pass 1") as e:
+        best(ends)
+    assert (e.value.components, e.value.n_pass) == ((2,), 1)
+    assert e.value.mixture is other

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -101,3 +103,13 @@ def test_joint_statistics_add_one_by_one():
         assert_close(found, once.scaled(2.0))
     with pytest.raises(TypeError):
         pair + JointStatistics([statistics("full", 0)])
+
+
+def test_components_that_no_row_belongs_to_are_empty():
+    pivot = np.zeros((4, 3))
+    counts = np.array([1.0, 1e-24, 1e-32, np.nan])  # weights may span 1e24
+    zero = SufficientStatistics.zero(FAMILIES["diag"], pivot)
+    found = replace(zero, effective_counts=counts, total_weight=1.0)
+    assert found.empty.tolist() == [False, False, True, True]
+    assert found.scaled(1e12).empty.tolist() == found.scaled(1e-12).empty.tolist()
+    assert zero.empty.all()

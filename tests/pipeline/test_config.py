@@ -5,7 +5,15 @@ import yaml
 from pydantic import ValidationError
 
 from daskgmm.errors import ConfigError
-from daskgmm.pipeline.config import ELSEWHERE, ClusterConfig, FitConfig, LocalCluster, Threads, load
+from daskgmm.pipeline.config import (
+    DEFAULTS,
+    ELSEWHERE,
+    ClusterConfig,
+    FitConfig,
+    LocalCluster,
+    Threads,
+    load,
+)
 
 FIT = {"source": {"url": "rows.npy"}, "model": {"n_components": 3}, "output": {"dir": "results"}}
 
@@ -43,7 +51,7 @@ def test_a_configuration_holds_what_its_file_says_and_defaults(write):
     assert config.source.url == "rows.npy"
     assert config.source.columns is None
     assert config.source.missing == "raise"
-    assert config.model == {"n_components": 3}
+    assert config.model == {"n_components": 3, **DEFAULTS}
     assert str(config.output.dir) == "results"
 
 
@@ -58,8 +66,16 @@ def test_changes_are_applied_in_order_and_make_the_sections_they_need(write):
     )
     config = load(path, FitConfig, changes)
     assert config.source.columns == ["a", 3]
-    assert config.model == {"n_components": 5, "means_init": [[0.5]]}
+    assert config.model == {"n_components": 5, "means_init": [[0.5]], **DEFAULTS}
     assert str(config.output.dir) == "a=b"
+
+
+def test_a_run_goes_on_where_components_collapse_unless_it_is_told_otherwise(write):
+    assert load(write(FIT), FitConfig).model["degenerate"] == "reinitialize"
+    assert load(write({**FIT, "model": {}}), FitConfig).model == DEFAULTS
+    assert load(write({k: FIT[k] for k in ("source", "output")}), FitConfig).model == DEFAULTS
+    told = load(write(FIT), FitConfig, ["model.degenerate=raise", "model.reg_covar=scale"])
+    assert (told.model["degenerate"], told.model["reg_covar"]) == ("raise", "scale")
 
 
 @pytest.mark.parametrize("number", ["1e-3", "1.0e-3", "0.001"])
@@ -98,6 +114,8 @@ def test_a_misspelt_key_that_must_be_there_is_named_with_the_right_one(refusal):
         ("model.n_components=two", "Got 'two'"),
         ("model.covariance_type=fulll", "Got 'fulll'"),
         ("model.tol=-1", "'tol' parameter"),
+        ("model.degenerate=ignore", "'degenerate' parameter"),
+        ("model.reg_covar=scaled", "'reg_covar' parameter"),
         ("model.random_state=-1", "'random_state' parameter"),
         ("model=[1]", "model: "),
         ("source.missing=drop", "source.missing: input should be 'raise' or 'omit'"),

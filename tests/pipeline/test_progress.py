@@ -51,3 +51,16 @@ def test_rows_that_are_left_out_are_counted(watch, rows):
 def test_starts_that_share_each_pass_are_counted(watch, rows):
     _, _, printed = watch(rows, n_init=4, init_params="random")
     assert printed[1] == "start     3 components x 2 features, 4 starts share each pass"
+
+
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+def test_what_became_of_a_degenerate_component_stands_below_its_pass(watch, rows):
+    rows[-20:] = 500.0
+    estimator, _, printed = watch(rows, reg_covar=0.0, degenerate="drop")
+    assert estimator.events_
+    lines = [line.strip() for line in printed if line.startswith(" " * 10)]
+    assert lines == [event.sentence for event in estimator.events_]
+    assert printed[2].strip() == estimator.events_[0].sentence
+    estimator, _, printed = watch(np.repeat(rows[:1], 30, axis=0), degenerate="drop", reg_covar=0)
+    first, *others = [event for event in estimator.events_ if event.n_pass == 0]
+    assert printed[2] == f"          {first.sentence} (and {len(others)} more)"

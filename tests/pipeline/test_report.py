@@ -1,4 +1,6 @@
+import html
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
 
@@ -116,3 +118,13 @@ def test_a_fit_without_iterations_has_no_convergence_to_show(pages, rows):
 
 def test_the_page_says_that_the_fit_converged(pages, rows):
     assert "The fit converged" in pages(rows, max_iter=100, tol=0.1)
+
+
+def test_degenerate_components_are_listed_where_there_are_any(fit, save, rows):
+    assert "Degenerate components" not in page(fit(save(rows)))
+    rows[:20] = 500.0
+    result = fit(save(rows), reg_covar=0.0, degenerate="drop")
+    assert f"<li>{result.events[0]}</li>" in html.unescape(page(result))
+    many = replace(result, events=result.events * 33)
+    assert page(many).count("<li>") == 21
+    assert "<li>and 13 more</li>" in page(many)

@@ -1,3 +1,4 @@
+import html
 import io
 
 import numpy as np
@@ -7,6 +8,7 @@ import yaml
 from rich.console import Console
 
 from daskgmm import GaussianMixture, Mixture, open_dataset
+from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.pipeline import run
 from daskgmm.pipeline.config import ELSEWHERE, FitConfig, LocalCluster, Threads, load
 from daskgmm.pipeline.run import VERSIONED
@@ -127,3 +129,23 @@ def test_the_start_alone_can_be_kept(fit, save, rows):
     result = fit(save(rows), max_iter=0)
     assert result.lower_bounds == []
     assert result.rows_per_second == 0.0
+
+
+def test_a_run_on_duplicated_rows_goes_on_and_says_so(fit, save, rows, folder):
+    rows[:20] = 500.0
+    result = fit(save(rows), reg_covar=0.0, max_iter=50, random_state=0)
+    assert result.converged
+    assert result.events
+    assert resolved(folder)["model"]["degenerate"] == "reinitialize"
+    assert str(result.events[0].sentence) in html.unescape((folder / "report.html").read_text())
+    with pytest.raises(DegenerateCovarianceError, match="ill-defined"):
+        fit(save(rows), reg_covar=0.0, degenerate="raise")
+
+
+def test_the_model_from_before_a_collapse_is_written(fit, save, folder):
+    random = np.random.default_rng(0)
+    rows = np.vstack([random.normal(size=(100, 2)), np.full((30, 2), 5.0)])
+    late = {"init_params": "random", "reg_covar": 0.0, "random_state": 0, "degenerate": "raise"}
+    with pytest.raises(DegenerateCovarianceError, match="collapsed in pass") as caught:
+        fit(save(rows), max_iter=500, tol=0.0, **late)
+    assert_same(Mixture.load(folder / "before_collapse.npz"), caught.value.mixture)

@@ -25,8 +25,13 @@ class Diag(Uncorrelated):
     def shifted(self, second: Array, first: Array, counts: Array, shift: Array) -> Array:
         return second - 2.0 * first * shift + counts[:, None] * np.square(shift)
 
-    def covariances(self, second: Array, counts: Array, n_features: int, reg_covar: float) -> Array:
+    def covariances(
+        self, second: Array, counts: Array, n_features: int, reg_covar: float | Array
+    ) -> Array:
         return second / counts[:, None] + reg_covar
+
+    def projected(self, covariance: Array) -> Array:
+        return np.diagonal(covariance)[None]
 
     def dense(self, covariances: Array, n_components: int, n_features: int) -> Array:
         return covariances[:, :, None] * np.eye(n_features)

@@ -4,9 +4,11 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import linalg
+from scipy.linalg import lapack
 
-from daskgmm.errors import DegenerateCovarianceError, ParameterError
+from daskgmm.errors import ParameterError
 from daskgmm.kernels import Quadratic, Triangular
 from daskgmm.kernels.moments import Array
 
@@ -22,6 +24,8 @@ class Family(ABC):
     name: ClassVar[str]
     crossover: ClassVar[int | None] = None
     """Number of features from which the triangular kernel is the faster one."""
+    shared: ClassVar[bool] = False
+    """Whether all components have one covariance."""
 
     @abstractmethod
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
@@ -44,12 +48,28 @@ class Family(ABC):
         """The second moment about pivots moved by `shift` (K, D)."""
 
     @abstractmethod
-    def covariances(self, second: Array, counts: Array, n_features: int, reg_covar: float) -> Array:
-        """Covariances from the second moment about the means."""
+    def covariances(
+        self, second: Array, counts: Array, n_features: int, reg_covar: float | Array
+    ) -> Array:
+        """Covariances from the second moment about the means.
+
+        `reg_covar`, a number or one per feature, is added to the diagonal (spherical: its mean).
+        """
+
+    @abstractmethod
+    def projected(self, covariance: Array) -> Array:
+        """What a single component of the family keeps of a covariance (D, D); `shape(1, D)`."""
+
+    def selected(self, covariances: Array, components: NDArray[np.intp]) -> Array:
+        """The covariances of some components."""
+        return covariances[components]
 
     @abstractmethod
     def precision_cholesky(self, covariances: Array) -> Array:
-        """Factors of the inverse covariances; DegenerateCovarianceError where there is none."""
+        """Factors of the inverse covariances.
+
+        DegenerateCovarianceError where there is none, with the components it is about.
+        """
 
     @abstractmethod
     def precision_cholesky_of(self, precisions: Array) -> Array:
@@ -91,17 +111,18 @@ class Family(ABC):
         return np.broadcast_to(deviations, (n_components, n_features))
 
 
-def inverse_cholesky(covariance: Array) -> Array:
-    """Upper U with inverse(covariance) = U Uᵀ.
+def inverse_cholesky(covariance: Array) -> Array | None:
+    """Upper U with inverse(covariance) = U Uᵀ, None where there is none in floating point.
 
     The transpose of the inverse of the lower Cholesky factor, so that nothing is inverted
     twice.
     """
-    try:
-        lower = linalg.cholesky(covariance, lower=True)
-    except (linalg.LinAlgError, ValueError) as error:
-        raise DegenerateCovarianceError from error
-    return np.ascontiguousarray(linalg.solve_triangular(lower, np.eye(len(lower)), lower=True).T)
+    # LAPACK itself: scipy.linalg's checks take ten times as long as a small matrix does.
+    lower, failed = lapack.dpotrf(covariance, lower=True)
+    if failed:
+        return None
+    inverse, failed = lapack.dtrtri(lower, lower=True)
+    return None if failed or not np.isfinite(inverse).all() else np.ascontiguousarray(inverse.T)
 
 
 def upper_cholesky(precision: Array) -> Array:

@@ -3,6 +3,7 @@
 import numpy as np
 from scipy import linalg
 
+from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.kernels import Quadratic, Triangular, gathered, quadratic, triangular
 from daskgmm.kernels.moments import Array, level_of
 from daskgmm.model.covariance.family import (
@@ -37,11 +38,20 @@ class Full(Family):
         square = shift[:, :, None] * shift[:, None, :]
         return second - cross - cross.transpose(0, 2, 1) + counts[:, None, None] * square
 
-    def covariances(self, second: Array, counts: Array, n_features: int, reg_covar: float) -> Array:
+    def covariances(
+        self, second: Array, counts: Array, n_features: int, reg_covar: float | Array
+    ) -> Array:
         return second / counts[:, None, None] + reg_covar * np.eye(n_features)
 
+    def projected(self, covariance: Array) -> Array:
+        return covariance[None]
+
     def precision_cholesky(self, covariances: Array) -> Array:
-        return np.stack([inverse_cholesky(covariance) for covariance in covariances])
+        factors = [inverse_cholesky(covariance) for covariance in covariances]
+        sound = [factor for factor in factors if factor is not None]
+        if len(sound) < len(factors):
+            raise DegenerateCovarianceError([k for k, each in enumerate(factors) if each is None])
+        return np.stack(sound)
 
     def precision_cholesky_of(self, precisions: Array) -> Array:
         return np.stack([upper_cholesky(precision) for precision in precisions])

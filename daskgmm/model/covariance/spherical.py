@@ -26,8 +26,13 @@ class Spherical(Uncorrelated):
         cross = np.einsum("kd,kd->k", first, shift)
         return second - 2.0 * cross + counts * np.einsum("kd,kd->k", shift, shift)
 
-    def covariances(self, second: Array, counts: Array, n_features: int, reg_covar: float) -> Array:
-        return second / (counts * n_features) + reg_covar
+    def covariances(
+        self, second: Array, counts: Array, n_features: int, reg_covar: float | Array
+    ) -> Array:
+        return second / (counts * n_features) + np.mean(reg_covar)
+
+    def projected(self, covariance: Array) -> Array:
+        return np.diagonal(covariance).mean(keepdims=True)
 
     def dense(self, covariances: Array, n_components: int, n_features: int) -> Array:
         return covariances[:, None, None] * np.eye(n_features)

@@ -1,8 +1,10 @@
 """All components share one covariance matrix."""
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import linalg
 
+from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.kernels import Quadratic, Triangular, gathered, quadratic, triangular
 from daskgmm.kernels.moments import Array, level_of
 from daskgmm.model.covariance.family import (
@@ -18,6 +20,7 @@ class Tied(Family):
     """One covariance of shape (n_features, n_features); second moments are pooled."""
 
     name = "tied"
+    shared = True
 
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         return (n_features, n_features)
@@ -35,11 +38,22 @@ class Tied(Family):
         cross = first.T @ shift
         return second - cross - cross.T + (counts[:, None] * shift).T @ shift
 
-    def covariances(self, second: Array, counts: Array, n_features: int, reg_covar: float) -> Array:
+    def covariances(
+        self, second: Array, counts: Array, n_features: int, reg_covar: float | Array
+    ) -> Array:
         return second / counts.sum() + reg_covar * np.eye(n_features)
 
+    def projected(self, covariance: Array) -> Array:
+        return covariance
+
+    def selected(self, covariances: Array, components: NDArray[np.intp]) -> Array:
+        return covariances
+
     def precision_cholesky(self, covariances: Array) -> Array:
-        return inverse_cholesky(covariances)
+        factor = inverse_cholesky(covariances)
+        if factor is None:
+            raise DegenerateCovarianceError
+        return factor
 
     def precision_cholesky_of(self, precisions: Array) -> Array:
         return upper_cholesky(precisions)

@@ -11,8 +11,10 @@ class Uncorrelated(Family):
     """Covariances are variances: their factors are 1 / standard deviation."""
 
     def precision_cholesky(self, covariances: Array) -> Array:
-        if not np.all(covariances > 0.0):
-            raise DegenerateCovarianceError
+        sound = (covariances > 0.0) & np.isfinite(covariances)
+        if not sound.all():
+            bad = ~sound.reshape(len(covariances), -1).all(axis=1)
+            raise DegenerateCovarianceError(np.flatnonzero(bad).tolist())
         return 1.0 / np.sqrt(covariances)
 
     def precision_cholesky_of(self, precisions: Array) -> Array:

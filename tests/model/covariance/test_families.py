@@ -54,6 +54,38 @@ def test_a_collapsed_covariance_is_said_in_scikit_learns_words(family_name, bad)
         FAMILIES[family_name].precision_cholesky(covariances)
 
 
+def test_the_components_without_a_factor_are_named():
+    for name in ("full", "diag", "spherical"):
+        model = mixture(name)
+        covariances = model.covariances.copy()
+        covariances[0], covariances[2] = -1.0, np.inf
+        with pytest.raises(DegenerateCovarianceError) as caught:
+            model.family.precision_cholesky(covariances)
+        assert caught.value.components == (0, 2)
+
+
+def test_a_regularization_may_be_one_number_per_feature(family_name):
+    family, reg_covar = FAMILIES[family_name], np.array([1.0, 4.0])
+    zero = np.zeros(family.shape(3, 2))
+    found = family.dense(family.covariances(zero, np.ones(3), 2, reg_covar), 3, 2)
+    expected = np.diag(reg_covar if family_name != "spherical" else [2.5, 2.5])
+    np.testing.assert_array_equal(found, np.stack([expected] * 3))
+
+
+def test_a_projected_covariance_is_that_of_a_single_component(family_name):
+    family, rows = FAMILIES[family_name], clusters(60)
+    x = rows - rows.mean(axis=0)
+    one = family.covariances(family.second_moment(x, np.ones((1, 60))), np.array([60.0]), 3, 0.0)
+    np.testing.assert_allclose(family.projected(x.T @ x / 60), one)
+
+
+def test_components_are_selected(family_name):
+    model = mixture(family_name)
+    found = model.family.selected(model.covariances, np.array([2, 0]))
+    dense = model.family.dense(found, 2, 3)
+    np.testing.assert_array_equal(dense, model.dense_covariances[[2, 0]])
+
+
 def test_the_families_nest(family_name):
     # One component of equal variances is the same Gaussian in every family.
     family = FAMILIES[family_name]
