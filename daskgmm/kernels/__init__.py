@@ -28,7 +28,7 @@ FAR = 8.0
 
 # In float32 the mean log-density was within 1e-6 nats of float64's wherever the rounding of
 # rows this many deviations away was below this: errors of single rows fall either way.
-NEAR, MAX_SINGLE_ROUNDING = 2.0, 2e-4
+NEAR, MAX_SINGLE_ROUNDING = 1.0, 1.7e-4
 COARSER = float(np.finfo(np.float32).eps / np.finfo(np.float64).eps)
 
 # What float32 holds with the products of two.

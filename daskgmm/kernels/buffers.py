@@ -35,6 +35,11 @@ def buffers(owner: object, *asked: tuple[int, DTypeLike]) -> list[NDArray[Any]]:
     return found
 
 
+def forget() -> None:
+    """Free what is kept."""
+    _kept.clear()
+
+
 def _taken(n_bytes: int) -> NDArray[np.uint8]:
     while _kept:
         try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from daskgmm.kernels.blas import add_gram
 from daskgmm.kernels.moments import Array, Moments
@@ -102,19 +103,42 @@ class GatheredSums:
 
         `room` is an array to work in, of as many values as `columns`.
         """
-        n_features, n = columns.shape
+        n = columns.shape[1]
         self.counts += responsibilities.sum(axis=1)
-        for k, share in enumerate(responsibilities):
-            some, centre = columns, self._centres[k][:, None]
-            matters = np.flatnonzero(share > NEGLIGIBLE * self.counts[k])
-            if len(matters) < n // 2:
-                some, share = columns[:, matters], share[matters]  # noqa: PLW2901
-            root = np.sqrt(share)
-            scaled = room[: n_features * len(share)].reshape(n_features, -1)
-            np.subtract(some, centre, out=scaled)
-            scaled *= root
-            self._first[k] += scaled @ root
-            self._order.add(scaled, k, self._second)
+        matters = responsibilities > NEGLIGIBLE * self.counts[:, None]
+        n_rows = np.count_nonzero(matters, axis=1)
+        start = 0
+        while start < len(n_rows):  # as many components at a time as there is room for
+            fitting = np.searchsorted(np.cumsum(n_rows[start:]), n, side="right")
+            some = np.arange(start, start + max(int(fitting), 1))
+            self._add_to(some, columns, responsibilities[some], matters[some], room)
+            start += len(some)
+
+    def _add_to(
+        self,
+        components: NDArray[np.intp],
+        columns: Array,
+        responsibilities: Array,
+        matters: NDArray[np.bool_],
+        room: Array,
+    ) -> None:
+        """Add to some components, of all rows that matter to them at once."""
+        owners, rows = np.nonzero(matters)  # grouped by component
+        if len(components) == 1:
+            taken = columns if len(rows) == columns.shape[1] else columns[:, rows]
+            centres = self._centres[components].T
+        else:
+            taken, centres = columns[:, rows], self._centres[components[owners]].T
+        root = np.sqrt(responsibilities[matters])
+        scaled = room[: taken.size].reshape(taken.shape)
+        np.subtract(taken, centres, out=scaled)
+        scaled *= root
+        ends = np.searchsorted(owners, np.arange(len(components)), side="right").tolist()
+        for k, start, stop in zip(components.tolist(), [0, *ends], ends, strict=False):
+            if stop > start:
+                mine = scaled[:, start:stop]
+                self._first[k] += mine @ root[start:stop]
+                self._order.add(mine, k, self._second)
 
     def moments(self) -> Moments:
         """The sums so far, about the centres."""

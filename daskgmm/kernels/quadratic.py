@@ -95,7 +95,7 @@ class Products:
 class Squares:
     """The squares x_i**2; the second moment is a vector per component."""
 
-    of_gathered: ClassVar[gathered.SecondOrder | None] = gathered.Squares()
+    of_gathered: ClassVar[gathered.SecondOrder | None] = None
 
     def count(self, n_features: int) -> int:
         return n_features
@@ -302,7 +302,7 @@ class QuadraticRun:
         if self._theta.size * STRIP <= SMALL or responsibilities.dtype != np.float64:
             return False
         matters = responsibilities > NEGLIGIBLE * responsibilities.max()
-        return bool(8 * np.count_nonzero(matters) < responsibilities.size)
+        return bool(16 * np.count_nonzero(matters) < responsibilities.size)
 
     def correction(self) -> float:
         """What rounding the coefficients took from the sum of the log-densities.

@@ -1,8 +1,9 @@
 import threading
+import tracemalloc
 
 import numpy as np
 
-from daskgmm.kernels.buffers import LINE, buffers
+from daskgmm.kernels.buffers import LINE, buffers, forget
 
 
 class Owner:
@@ -30,6 +31,18 @@ def test_memory_of_an_owner_that_is_gone_serves_the_next():
     del first
     second = Owner()
     assert buffers(second, (12000, np.float64))[0].ctypes.data == before
+
+
+def test_forgotten_memory_is_freed():
+    gone = Owner()
+    buffers(gone, (10**6, np.float64))
+    del gone
+    tracemalloc.start()
+    owner = Owner()
+    forget()
+    buffers(owner, (10**6, np.float64))
+    assert tracemalloc.get_traced_memory()[0] > 8 * 10**6
+    tracemalloc.stop()
 
 
 def test_no_two_owners_share():

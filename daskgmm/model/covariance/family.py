@@ -119,7 +119,7 @@ def inverse_cholesky(covariance: Array) -> Array | None:
     """
     # LAPACK itself: scipy.linalg's checks take ten times as long as a small matrix does.
     lower, failed = lapack.dpotrf(covariance, lower=True)
-    if failed:
+    if failed or not np.isfinite(lower).all():
         return None
     inverse, failed = lapack.dtrtri(lower, lower=True)
     return None if failed or not np.isfinite(inverse).all() else np.ascontiguousarray(inverse.T)
