@@ -42,6 +42,10 @@ class Chunk(NamedTuple):
         with a missing value, where they are to be left out.
         """
         for rows, weights, *_ in self.cut(n_rows):
+            if weights is None and not self.omit:
+                if len(rows):
+                    yield rows, None
+                continue
             counts = np.ones(len(rows), dtype=np.bool_) if weights is None else weights > 0.0
             if self.omit:
                 counts &= ~np.isnan(rows).any(axis=1)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from daskgmm.kernels import gathered
@@ -77,7 +76,9 @@ class Products:
         x = rows[half:]
         whole = (n_features + 1) // 2  # diagonals; for even n_features half of one more
         back, along = -x.strides[0], x.strides
-        stepped = as_strided(x, (whole, n_features, n), (back, *along))
+        shape, strides = (whole, n_features, n), (back, *along)
+        # as_strided would take 5 µs for the same view.
+        stepped = np.ndarray(shape, rows.dtype, rows, half * along[0], strides)
         diagonals = out[: whole * n_features].reshape(whole, n_features, n)
         np.multiply(x, stepped, out=diagonals)
         if n_features % 2 == 0:
