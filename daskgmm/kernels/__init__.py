@@ -34,6 +34,9 @@ COARSER = float(np.finfo(np.float32).eps / np.finfo(np.float64).eps)
 # What float32 holds with the products of two.
 SMALLEST, LARGEST = 1e-15, 1e15
 
+# Coefficients, of which a run in float32 has three copies.
+MOST_SINGLE = 1 << 18
+
 
 def choose(
     quadratic: Callable[[], Quadratic],
@@ -60,7 +63,8 @@ def choose(
         if candidate.rounding(offset + FAR * deviations) <= MAX_ROUNDING:
             reach = offset + NEAR * deviations
             single = (
-                candidate.rounding(reach) * COARSER <= MAX_SINGLE_ROUNDING
+                candidate.theta.size <= MOST_SINGLE
+                and candidate.rounding(reach) * COARSER <= MAX_SINGLE_ROUNDING
                 and bool(np.all((reach > SMALLEST) & (reach < LARGEST)))
                 and np.array_equal(candidate.pivot, candidate.pivot.astype(np.float32))
             )

@@ -34,7 +34,7 @@ class Moments(NamedTuple):
     first: Array
     second: Array
 
-    def plus(self, other: "Moments") -> "Moments":
-        """The sums over the rows of both, which must be about the same points."""
-        sums = (mine + theirs for mine, theirs in zip(self[1:], other[1:], strict=True))
-        return Moments(self.pivot, *sums)
+    def add(self, other: "Moments") -> None:
+        """Add the sums over other rows, about the same points, in place."""
+        for mine, theirs in zip(self[1:], other[1:], strict=True):
+            np.add(mine, theirs, out=mine)

@@ -26,6 +26,9 @@ from daskgmm.kernels.moments import Array, Moments
 # fastest of those tried on the rows of workflows/benchmarks/kernels.py.
 BLOCK_BYTES = 1 << 23
 
+# Values in the second moments of gathered rows, which are sums beside those of the rest.
+MOST_GATHERED = 1 << 19
+
 
 class SecondOrder(Protocol):
     """The second-order features of a family of covariances."""
@@ -155,8 +158,8 @@ class Quadratic:
 
     Attributes
     ----------
-    theta : (n_components, 1 + n_features + second_order.count(n_features)) array
-        Coefficients of [1, x - pivot, second order of x - pivot].
+    theta : (n_components, n_features + second_order.count(n_features) + 1) array
+        Coefficients of [x - pivot, second order of x - pivot, 1], the last less the level.
     pivot : (n_features,) array
     level : float
         About where the weighted log-densities of rows lie.
@@ -206,7 +209,7 @@ class Quadratic:
         phi[before : before + d] = reach.T
         with np.errstate(over="ignore"):
             self.second_order.fill(phi[: before + d], d, phi[before + d :])
-            terms = np.einsum("kf,fk->k", np.abs(self.theta[:, 1:]), phi[before:])
+            terms = np.einsum("kf,fk->k", np.abs(self.theta[:, :-1]), phi[before:])
             if self.shared_cholesky is not None:
                 terms += 0.5 * np.square(reach @ np.abs(self.shared_cholesky)).sum(axis=1)
         return float(np.finfo(np.float64).eps * terms.max() * math.sqrt(d))
@@ -226,17 +229,18 @@ class QuadraticRun:
         n_features = len(kernel.pivot)
         self._before = kernel.second_order.before(n_features)
         n_rows_held = self._before + n_rows_of_phi
-        self.block_rows = rows_of_block(BLOCK_BYTES, n_components + n_rows_held, n_rows)
+        room = BLOCK_BYTES if dtype == np.float64 else BLOCK_BYTES // 2  # the exact run's, too
+        self.block_rows = rows_of_block(room, n_components + n_rows_held, n_rows)
         # Held as [x, second order of x, 1], so that there is room before x.
         self._features, self._log_prob = buffers(
             self, (n_rows_held * self.block_rows, dtype), (n_components * self.block_rows, dtype)
         )
         self._phi = self._features.reshape(n_rows_held, -1)[self._before :]
-        theta = np.roll(kernel.theta, -1, axis=1)
-        # A component of no weight: matmul would warn of infinities.
-        theta[:, -1] = np.maximum(theta[:, -1] - kernel.level, np.finfo(dtype).min / 4)
-        self._theta = theta.astype(dtype)
-        self._rounded_off = theta - self._theta
+        self._theta = kernel.theta
+        if dtype != np.float64:
+            finite = np.maximum(kernel.theta, np.finfo(dtype).min / 4)
+            self._theta = finite.astype(dtype)
+            self._rounded_off = finite - self._theta
         self._pivot = kernel.pivot.astype(dtype)[:, None]
         self._sums = np.zeros_like(kernel.theta)
         pooled = 0 if kernel.shared_cholesky is None else n_features
@@ -300,7 +304,10 @@ class QuadraticRun:
 
     def _is_sparse(self, responsibilities: NDArray[Any]) -> bool:
         """Whether gathering the rows that matter is less work than one large product."""
-        if self._theta.size * STRIP <= SMALL or responsibilities.dtype != np.float64:
+        k, d = len(self._theta), len(self._pivot)
+        if self._theta.size * STRIP <= SMALL or k * d * d > MOST_GATHERED:
+            return False
+        if responsibilities.dtype != np.float64:
             return False
         matters = responsibilities > NEGLIGIBLE * responsibilities.max()
         return bool(16 * np.count_nonzero(matters) < responsibilities.size)
@@ -310,6 +317,8 @@ class QuadraticRun:
 
         To first order: the derivative of that sum by the coefficients are the moments.
         """
+        if self._theta is self._kernel.theta:
+            return 0.0
         rounded_off = float(np.sum(self._rounded_off * self._sums))
         if self._kernel.shared_cholesky is not None:
             exact, used = self._kernel.shared_cholesky, self._shared.astype(np.float64).T
@@ -327,5 +336,6 @@ class QuadraticRun:
         pivot = np.tile(kernel.pivot, (len(self._theta), 1))
         total = Moments(pivot, self._sums[:, -1].copy(), self._sums[:, :d].copy(), second)
         for more in (self._gathered, self._exact):
-            total = total if more is None else total.plus(more.moments())
+            if more is not None:
+                total.add(more.moments())
         return total

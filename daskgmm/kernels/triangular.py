@@ -19,7 +19,7 @@ from daskgmm.kernels.gathered import GatheredSums, SecondOrder
 from daskgmm.kernels.moments import Array, Moments, level_of
 from daskgmm.kernels.screen import Screen
 
-BLOCK_BYTES = 6 << 20
+BLOCK_BYTES = 5 << 20
 
 
 def by_matrix(factor: Array, difference: Array) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 
 from daskgmm.kernels import Quadratic, Triangular, gathered, quadratic, triangular
 from daskgmm.kernels.moments import Array, level_of
-from daskgmm.model.covariance.family import linear_terms
+from daskgmm.model.covariance.family import coefficients
 from daskgmm.model.covariance.uncorrelated import Uncorrelated
 
 
@@ -44,8 +44,9 @@ class Diag(Uncorrelated):
     ) -> Quadratic:
         precisions = self.precisions(precision_cholesky)
         mean = means - pivot
-        theta = np.hstack([linear_terms(constants, precisions * mean, mean), -0.5 * precisions])
-        return Quadratic(theta, pivot, level_of(constants, len(pivot)), quadratic.Squares())
+        level = level_of(constants, len(pivot))
+        theta = coefficients(constants - level, precisions * mean, mean, -0.5 * precisions)
+        return Quadratic(theta, pivot, level, quadratic.Squares())
 
     def triangular(self, constants: Array, means: Array, precision_cholesky: Array) -> Triangular:
         return Triangular(

@@ -136,7 +136,12 @@ def check_positive_definite(precision: Array, name: str) -> None:
         raise ParameterError(f"'{name} precision' should be symmetric, positive-definite")
 
 
-def linear_terms(constants: Array, precision_mean: Array, mean: Array) -> Array:
-    """[constants - mean·Λ·mean/2, Λ·mean]: the coefficients of [1, x], (K, 1 + D)."""
+def coefficients(constants: Array, precision_mean: Array, mean: Array, *second: Array) -> Array:
+    """Those of [x, second order of x, 1], (K, D + ... + 1).
+
+    Λ·mean, the given ones, and constants - mean·Λ·mean/2; finite for a component of no weight,
+    as BLAS does not multiply infinities without a warning.
+    """
     constant = constants - 0.5 * np.einsum("kd,kd->k", precision_mean, mean)
-    return np.column_stack([constant, precision_mean])
+    constant = np.maximum(constant, np.finfo(np.float64).min / 4)
+    return np.hstack([precision_mean, *second, constant[:, None]])

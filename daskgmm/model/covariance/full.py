@@ -9,8 +9,8 @@ from daskgmm.kernels.moments import Array, level_of
 from daskgmm.model.covariance.family import (
     Family,
     check_positive_definite,
+    coefficients,
     inverse_cholesky,
-    linear_terms,
     upper_cholesky,
 )
 
@@ -81,8 +81,9 @@ class Full(Family):
         rows, columns = quadratic.Products.pairs(len(pivot))
         # x_i x_j stands for both orders of i and j off the diagonal.
         products = precisions[:, rows, columns] * np.where(rows == columns, -0.5, -1.0)
-        theta = np.hstack([linear_terms(constants, precision_mean, mean), products])
-        return Quadratic(theta, pivot, level_of(constants, len(pivot)), quadratic.Products())
+        level = level_of(constants, len(pivot))
+        theta = coefficients(constants - level, precision_mean, mean, products)
+        return Quadratic(theta, pivot, level, quadratic.Products())
 
     def triangular(self, constants: Array, means: Array, precision_cholesky: Array) -> Triangular:
         return Triangular(

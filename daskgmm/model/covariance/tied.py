@@ -10,8 +10,8 @@ from daskgmm.kernels.moments import Array, level_of
 from daskgmm.model.covariance.family import (
     Family,
     check_positive_definite,
+    coefficients,
     inverse_cholesky,
-    linear_terms,
     upper_cholesky,
 )
 
@@ -78,10 +78,9 @@ class Tied(Family):
     ) -> Quadratic:
         mean = means - pivot
         precision_mean = mean @ self.precisions(precision_cholesky)
-        theta = linear_terms(constants, precision_mean, mean)
-        return Quadratic(
-            theta, pivot, level_of(constants, len(pivot)), quadratic.Shared(), precision_cholesky
-        )
+        level = level_of(constants, len(pivot))
+        theta = coefficients(constants - level, precision_mean, mean)
+        return Quadratic(theta, pivot, level, quadratic.Shared(), precision_cholesky)
 
     def triangular(self, constants: Array, means: Array, precision_cholesky: Array) -> Triangular:
         factors = np.broadcast_to(precision_cholesky, (len(means), *precision_cholesky.shape))
