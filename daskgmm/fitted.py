@@ -88,10 +88,14 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         """The fitted mixture as a value, in float64 even where the attributes are float32."""
         arrays = (self.weights_, self.means_, self.covariances_, self.precisions_cholesky_)
         family, exact = FAMILIES[self.covariance_type], self._exact
-        if exact is not None and exact.family is family:
+        if exact is not None and exact.family.name == family.name:
             values = (exact.weights, exact.means, exact.covariances, exact.precision_cholesky)
             pairs = zip(values, arrays, strict=True)
-            if all(np.array_equal(value.astype(each.dtype), each) for value, each in pairs):
+            if all(
+                np.issubdtype(each.dtype, np.floating)
+                and np.array_equal(value.astype(each.dtype), each)
+                for value, each in pairs
+            ):
                 return exact
         return Mixture(family, *(np.asarray(each, np.float64) for each in arrays))
 

@@ -1,3 +1,4 @@
+import copy
 import pickle
 import warnings
 
@@ -377,3 +378,18 @@ def test_an_error_of_a_fit_carries_its_last_model():
     assert caught.value.mixture.means.shape == (3, 2)
     assert np.isfinite(caught.value.mixture.covariances).all()
     pickle.loads(pickle.dumps(caught.value))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_a_copy_of_a_float32_model_scores_the_same_bits(copied, family_name):
+    rows = (clusters(500) + 1e4).astype(np.float32)
+    model = GaussianMixture(3, covariance_type=family_name, random_state=0).fit(rows)
+    np.testing.assert_array_equal(copied(model).score_samples(rows), model.score_samples(rows))
+
+
+def test_parameters_set_by_hand_are_used():
+    model = GaussianMixture(2, random_state=0).fit(clusters(300))
+    model.means_ = np.trunc(model.means_).astype(int)
+    np.testing.assert_array_equal(model.mixture_.means, model.means_)
+    model.covariances_[:] = np.eye(3)
+    np.testing.assert_array_equal(model.mixture_.covariances[0], np.eye(3))

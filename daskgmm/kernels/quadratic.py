@@ -186,7 +186,7 @@ class Quadratic:
         """Start a run over blocks of `n_rows` in all, with buffers and sums of its own.
 
         `sums_of` is the type of the rows where only their moments and the sum of their
-        log-densities are wanted: then float32 may be computed with.
+        log-densities are wanted, and they are of like weight: then float32 may be computed with.
         """
         single = self.single and sums_of == np.float32
         return QuadraticRun(self, n_rows, np.float32 if single else np.float64)
@@ -225,12 +225,15 @@ class QuadraticRun:
     def __init__(self, kernel: Quadratic, n_rows: int | None, dtype: Any = np.float64) -> None:
         self._kernel = kernel
         self.level = kernel.level
+        self.is_wide = False  # whether rows were too far from the level
         n_components, n_rows_of_phi = kernel.theta.shape
         n_features = len(kernel.pivot)
         self._before = kernel.second_order.before(n_features)
         n_rows_held = self._before + n_rows_of_phi
         room = BLOCK_BYTES if dtype == np.float64 else BLOCK_BYTES // 2  # the exact run's, too
-        self.block_rows = rows_of_block(room, n_components + n_rows_held, n_rows)
+        n_values = n_components + n_rows_held
+        n_values += 0 if kernel.shared_cholesky is None else 2 * n_features
+        self.block_rows = rows_of_block(room, n_values, n_rows)
         # Held as [x, second order of x, 1], so that there is room before x.
         self._features, self._log_prob = buffers(
             self, (n_rows_held * self.block_rows, dtype), (n_components * self.block_rows, dtype)

@@ -7,7 +7,7 @@ from daskgmm.kernels.buffers import buffers
 from daskgmm.kernels.gathered import NEGLIGIBLE
 from daskgmm.kernels.moments import Array
 
-# Responsibilities of less than NEGLIGIBLE change no bit of a sum.
+# Responsibilities of less than NEGLIGIBLE change no bit of a sum of rows of like weight.
 FAR = float(-np.log(NEGLIGIBLE))
 
 # Lengths and factors between which float32 neither overflows nor loses digits to denormals.
@@ -33,7 +33,7 @@ class Screen:
 
     def __init__(self, constants: Array, means: Array, factors: Array, n_rows: int) -> None:
         n_components, n_features = means.shape
-        self._constants = constants[:, None]
+        self._constants = constants
         self._factors = factors
         self._centre = means.mean(axis=0)
         about = means - self._centre
@@ -75,11 +75,16 @@ class Screen:
                 np.subtract(x, mean[:, None], out=room)
                 multiply_transposed(self._factors[k].astype(np.float32), room)
                 np.einsum("ij,ij->j", room, room, out=squares[k])
-            distance = np.sqrt(squares, dtype=np.float64)
-            error = (self._error * (longest + self._reach))[:, None]
-            if not np.isfinite(distance).all():
-                return None
-        lowest = self._constants - 0.5 * np.square(distance + error)
-        highest = self._constants - 0.5 * np.square(np.maximum(distance - error, 0.0))
-        matters: np.typing.NDArray[np.bool_] = highest > lowest.max(axis=0) - FAR
+        if not np.isfinite(squares).all():
+            return None
+        error = self._error * (longest + self._reach)
+        top = np.full(n, -np.inf)
+        for k, constant in enumerate(self._constants):
+            distance = np.sqrt(squares[k], dtype=np.float64) + error[k]
+            np.maximum(top, constant - 0.5 * np.square(distance), out=top)
+        top -= FAR
+        matters = np.empty(squares.shape, dtype=np.bool_)
+        for k, constant in enumerate(self._constants):
+            distance = np.maximum(np.sqrt(squares[k], dtype=np.float64) - error[k], 0.0)
+            np.greater(constant - 0.5 * np.square(distance), top, out=matters[k])
         return matters

@@ -19,7 +19,7 @@ from daskgmm.kernels.gathered import GatheredSums, SecondOrder
 from daskgmm.kernels.moments import Array, Moments, level_of
 from daskgmm.kernels.screen import Screen
 
-BLOCK_BYTES = 5 << 20
+BLOCK_BYTES = 7 << 20
 
 
 def by_matrix(factor: Array, difference: Array) -> None:
@@ -72,7 +72,8 @@ class Triangular:
         """Start a run over blocks of `n_rows` in all, with buffers and sums of its own.
 
         `sums_of` is the type of the rows where only their moments and the sum of their
-        log-densities are wanted: then components that change no bit of them are left out.
+        log-densities are wanted, and they are of like weight: then components that change no
+        bit of them are left out.
         """
         return TriangularRun(self, n_rows, screened=self.screened and sums_of is not None)
 
@@ -83,8 +84,11 @@ class TriangularRun:
     def __init__(self, kernel: Triangular, n_rows: int | None, *, screened: bool) -> None:
         self._kernel = kernel
         self.level = kernel.level
+        self.is_wide = False  # whether rows were too far from the level
         n_components, n_features = kernel.means.shape
-        self.block_rows = rows_of_block(BLOCK_BYTES, n_components + 2 * n_features, n_rows)
+        n_values = n_components + 2 * n_features
+        n_values += n_values // 2 if screened else 0
+        self.block_rows = rows_of_block(BLOCK_BYTES, n_values, n_rows)
         of_rows, of_table = n_features * self.block_rows, n_components * self.block_rows
         self._features, self._room, self._log_prob = buffers(
             self, (of_rows, np.float64), (of_rows, np.float64), (of_table, np.float64)

@@ -1,5 +1,6 @@
 """The E-step: what a worker does with a chunk and the densities it was sent."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,13 @@ from daskgmm.kernels.softmax import softmax, softmax_about_zero
 from daskgmm.model.covariance import Family
 from daskgmm.model.statistics import JointStatistics, SufficientStatistics
 
+# Float32 is tried on this many rows of a chunk, if it has enough for that to be nothing, and
+# taken where the mean log-density is right to this, in nats.
+TRIED_ROWS, FEWEST_SINGLE, MAX_GAP = 264, 16_384, 1e-6
+
+# Weights within this of one another.
+ALIKE = 1e6
+
 
 @dataclass(frozen=True)
 class Densities:
@@ -26,13 +34,16 @@ class Densities:
 def _posterior(run: Run, rows: NDArray[Any]) -> tuple[Run, NDArray[Any], Array]:
     """Responsibilities of a block's rows, (K, n), and their log-densities, (n,).
 
-    Before them the run that found them, and has to add them up.
+    Before them the run that found them, has to add them up, and is the one for rows to come.
     """
     responsibilities = run.log_prob(rows)
-    log_prob_norm = softmax_about_zero(responsibilities)
-    if log_prob_norm is None:  # a row far from every component
-        run = run.exact
+    log_prob_norm = None if run.is_wide else softmax_about_zero(responsibilities)
+    if log_prob_norm is None and not run.is_wide:  # a row far from every component
+        if run.exact is not run:
+            return _posterior(run.exact, rows)
+        run.is_wide = True
         responsibilities = run.log_prob(rows)
+    if log_prob_norm is None:
         log_prob_norm = softmax(responsibilities)
         unknown = np.isnan(rows).any(axis=1)
         responsibilities[:, unknown] = log_prob_norm[unknown] = np.nan
@@ -40,12 +51,48 @@ def _posterior(run: Run, rows: NDArray[Any]) -> tuple[Run, NDArray[Any], Array]:
     return run, responsibilities, log_prob_norm
 
 
+def _run(kernel: Kernel, chunk: Chunk) -> Run:
+    """A run for the sums over a chunk's rows."""
+    rows, weights = chunk.rows, chunk.weights
+    sums_of: Any = np.float64
+    if weights is not None:
+        positive = weights[weights > 0.0]
+        if not (len(positive) and positive.max() < ALIKE * positive.min()):
+            sums_of = None
+    elif rows.dtype == np.float32 and _is_right_in_float32(kernel, rows):
+        sums_of = np.float32
+    return kernel.run(len(rows), sums_of=sums_of)
+
+
+def _is_right_in_float32(kernel: Kernel, rows: NDArray[Any]) -> bool:
+    """Whether a try of some rows says so.
+
+    Errors average out over rows that differ, but rows may be the same: the kernel, which has
+    not seen them, cannot tell.
+    """
+    if len(rows) < FEWEST_SINGLE:
+        return False
+    sample = rows[np.linspace(0, len(rows) - 1, TRIED_ROWS).astype(np.intp)]
+    sample = sample[~np.isnan(sample).any(axis=1)]
+    single = kernel.run(len(sample), sums_of=np.float32)
+    exact = single.exact
+    if exact is single or not len(sample):
+        return False
+    found_by, responsibilities, log_prob_norm = _posterior(single, sample)
+    if found_by is exact:
+        return False
+    single.add(responsibilities, None)
+    error = log_prob_norm - _posterior(exact, sample)[2]
+    mean = (error.sum() + single.correction()) / len(sample)
+    return bool(abs(mean) + 2.0 * error.std() / math.sqrt(len(sample)) < MAX_GAP)
+
+
 def e_step(chunk: Chunk, densities: Densities) -> SufficientStatistics:
     """The sufficient statistics of a chunk's rows, in blocks that stay in cache."""
-    run = densities.kernel.run(len(chunk.rows), sums_of=chunk.rows.dtype)
+    run = now = _run(densities.kernel, chunk)
     log_likelihood = total_weight = 0.0
     for rows, weights in chunk.blocks(run.block_rows):
-        found_by, responsibilities, log_prob_norm = _posterior(run, rows)
+        now, responsibilities, log_prob_norm = _posterior(now, rows)
         if weights is None:
             log_likelihood += float(log_prob_norm.sum())
             total_weight += len(rows)
@@ -53,7 +100,7 @@ def e_step(chunk: Chunk, densities: Densities) -> SufficientStatistics:
             log_likelihood += float(weights @ log_prob_norm)
             total_weight += float(weights.sum())
             responsibilities *= weights
-        found_by.add(responsibilities, weights)
+        now.add(responsibilities, weights)
     log_likelihood += run.correction()
     moments = run.moments()
     return SufficientStatistics(

@@ -1,4 +1,5 @@
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import oracles
@@ -90,3 +91,78 @@ def test_workers_receive_densities_and_nothing_else():
     sent = MaximumLikelihood(model.family, 1e-6, np.zeros(16)).densities(model)
     assert type(sent) is expectation.Densities
     assert len(pickle.dumps(sent)) < 16 * (1 + 16 + 16 * 17 // 2) * 8 + 1000
+
+
+def float32_rows(family_name):
+    rows = mixture(family_name).sample(20_000, np.random.RandomState(0))[0]
+    rows = np.random.default_rng(0).permutation(rows).astype(np.float32)
+    pivot = rows.mean(axis=0, dtype=np.float64).astype(np.float32).astype(np.float64)
+    return rows, pivot
+
+
+def in_both(rows, sent, weights=None):
+    wide = expectation.e_step(chunk(rows.astype(np.float64), weights), sent)
+    return expectation.e_step(chunk(rows, weights), sent), wide
+
+
+def gap(narrow, wide):
+    return abs(narrow.log_likelihood - wide.log_likelihood) / wide.total_weight
+
+
+def test_float32_rows_are_summed_in_float32_within_1e_6_nats(family_name):
+    rows, pivot = float32_rows(family_name)
+    model = MaximumLikelihood(mixture(family_name).family, 0.0, pivot)
+    sent = model.densities(mixture(family_name))
+    assert sent.kernel.single
+    narrow, wide = in_both(rows, sent)
+    assert not np.array_equal(narrow.first_moment, wide.first_moment)  # it was float32
+    assert gap(narrow, wide) < 1e-6
+    found, expected = model.m_step(narrow), model.m_step(wide)
+    np.testing.assert_allclose(found.means, expected.means, atol=1e-5)
+    np.testing.assert_allclose(found.covariances, expected.covariances, rtol=1e-4, atol=1e-5)
+
+
+def test_rows_that_float32_cannot_hold_are_summed_in_float64(family_name):
+    rows, pivot = float32_rows(family_name)
+    rows[15_000] = 1e15  # not among those that are tried
+    rows[17_000] = -1e25
+    sent = densities(mixture(family_name), pivot)
+    narrow, wide = in_both(rows, sent)
+    np.testing.assert_allclose(narrow.log_likelihood, wide.log_likelihood, rtol=1e-9)
+    np.testing.assert_allclose(narrow.second_moment, wide.second_moment, rtol=1e-6)
+
+
+@pytest.mark.parametrize("spread", [1.0, 20.0, 60.0])
+def test_rows_that_are_the_same_keep_the_bound_within_1e_6_nats(family_name, spread):
+    # Their errors are one error.
+    for seed in range(6):
+        model = mixture(family_name, 4, 3, seed=seed)
+        model = replace(model, means=model.means * spread)
+        few = model.sample(3, np.random.RandomState(seed))[0].astype(np.float32)
+        rows = np.repeat(few, 6000, axis=0)
+        pivot = rows.mean(axis=0, dtype=np.float64).astype(np.float32).astype(np.float64)
+        assert gap(*in_both(rows, densities(model, pivot))) < 1e-6
+
+
+def test_weighted_rows_are_summed_in_float64(family_name):
+    # A light component beside a heavy one would lose what float32 takes for nothing.
+    rows, pivot = float32_rows(family_name)
+    weights = np.random.default_rng(0).gamma(1.0, size=len(rows))
+    narrow, wide = in_both(rows, densities(mixture(family_name), pivot), weights)
+    np.testing.assert_array_equal(narrow.second_moment, wide.second_moment)
+    assert narrow.log_likelihood == wide.log_likelihood
+
+
+def test_components_of_unlike_width_are_summed_right(family_name):
+    # The level is that of the narrow one; the others' rows are far from it.
+    model = mixture(family_name, 3, 40)
+    widths = np.array([1.0, 1e3, 1e9])
+    if family_name != "tied":
+        widths = widths.reshape(-1, *np.ones(model.covariances.ndim - 1, dtype=int))
+        model = type(model).from_covariances(
+            model.family, model.weights, model.means, model.covariances * widths**2
+        )
+    rows = model.sample(3000, np.random.RandomState(0))[0]
+    found = expectation.e_step(chunk(rows), densities(model))
+    _, norm = oracles.e_step(rows, model.weights, model.means, model.dense_covariances)
+    np.testing.assert_allclose(found.log_likelihood, norm.sum(), rtol=1e-9)
