@@ -30,6 +30,7 @@ ORDER = {
         "buffers",
         "gathered",
         "screen",
+        "features",
         "quadratic",
         "triangular",
         "__init__",

@@ -72,10 +72,10 @@ def _is_right_in_float32(kernel: Kernel, rows: NDArray[Any]) -> bool:
     """
     if len(rows) < FEWEST_SINGLE:
         return False
-    sample = rows[np.linspace(0, len(rows) - 1, TRIED_ROWS).astype(np.intp)]
-    sample = sample[~np.isnan(sample).any(axis=1)]
-    single = kernel.run(len(sample), sums_of=np.float32)
+    single = kernel.run(TRIED_ROWS, sums_of=np.float32)
     exact = single.exact
+    sample = rows[np.linspace(0, len(rows) - 1, single.block_rows).astype(np.intp)]
+    sample = sample[~np.isnan(sample).any(axis=1)]
     if exact is single or not len(sample):
         return False
     found_by, responsibilities, log_prob_norm = _posterior(single, sample)

@@ -122,6 +122,18 @@ def test_float32_rows_are_summed_in_float32_within_1e_6_nats(family_name):
     np.testing.assert_allclose(found.covariances, expected.covariances, rtol=1e-4, atol=1e-5)
 
 
+def test_long_float32_rows_are_tried_in_blocks_of_less_than_a_strip():
+    random = np.random.default_rng(0)
+    means, widths = 0.3 * random.normal(size=(64, 64)), np.full((64, 64, 64), np.eye(64))
+    model = mixture("full", 2, 2).from_covariances(
+        mixture("full").family, np.full(64, 1 / 64), means, widths
+    )
+    rows = (means[random.integers(64, size=17_000)] + random.normal(size=(17_000, 64))).astype("f4")
+    sent = densities(model, rows.mean(axis=0, dtype=float).astype("f4").astype(float))
+    assert sent.kernel.single
+    assert gap(*in_both(rows, sent)) < 1e-6
+
+
 def test_rows_that_float32_cannot_hold_are_summed_in_float64(family_name):
     rows, pivot = float32_rows(family_name)
     rows[15_000] = 1e15  # not among those that are tried

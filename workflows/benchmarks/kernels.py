@@ -20,8 +20,7 @@ with D(D+1)/2 once for all components). The peak is that of a product of large m
 BLAS that the kernels use, in turn with the programs: what slows the machine slows them all.
 Memory is the most, above the chunk and the result, of what NumPy allocates in an E-step.
 
-PYTHON is an interpreter of an environment with daal4py; see onedal.py, which runs there, in
-turn with the others.
+PYTHON is an interpreter of an environment with daal4py; see onedal.py, which runs there.
 """
 
 import argparse
@@ -235,14 +234,8 @@ def large_product(dtype: str) -> Callable[[], object]:
 class Measurement(NamedTuple):
     """What a row of the table says.
 
-    Attributes
-    ----------
-    kernel : str
-    peak_bytes : int
-    times : list of float
-        Median seconds of daskgmm, scikit-learn, the large product and, maybe, oneDAL.
-    ratios : list of float
-        Median ratios of the same to daskgmm's.
+    `times` are median seconds of daskgmm, scikit-learn, the large product and, maybe, oneDAL;
+    `ratios` median ratios of the same to daskgmm's.
     """
 
     kernel: str

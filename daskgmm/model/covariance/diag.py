@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from daskgmm.kernels import Quadratic, Triangular, gathered, quadratic, triangular
+from daskgmm.kernels import Quadratic, Triangular, features, gathered, triangular
 from daskgmm.kernels.moments import Array, level_of
 from daskgmm.model.covariance.family import coefficients
 from daskgmm.model.covariance.uncorrelated import Uncorrelated
@@ -46,7 +46,7 @@ class Diag(Uncorrelated):
         mean = means - pivot
         level = level_of(constants, len(pivot))
         theta = coefficients(constants - level, precisions * mean, mean, -0.5 * precisions)
-        return Quadratic(theta, pivot, level, quadratic.Squares())
+        return Quadratic(theta, pivot, level, features.Squares())
 
     def triangular(self, constants: Array, means: Array, precision_cholesky: Array) -> Triangular:
         return Triangular(

@@ -4,7 +4,7 @@ import numpy as np
 from scipy import linalg
 
 from daskgmm.errors import DegenerateCovarianceError
-from daskgmm.kernels import Quadratic, Triangular, gathered, quadratic, triangular
+from daskgmm.kernels import Quadratic, Triangular, features, gathered, triangular
 from daskgmm.kernels.moments import Array, level_of
 from daskgmm.model.covariance.family import (
     Family,
@@ -78,12 +78,12 @@ class Full(Family):
         precisions = self.precisions(precision_cholesky)
         mean = means - pivot
         precision_mean = np.einsum("kij,kj->ki", precisions, mean)
-        rows, columns = quadratic.Products.pairs(len(pivot))
+        rows, columns = features.Products.pairs(len(pivot))
         # x_i x_j stands for both orders of i and j off the diagonal.
         products = precisions[:, rows, columns] * np.where(rows == columns, -0.5, -1.0)
         level = level_of(constants, len(pivot))
         theta = coefficients(constants - level, precision_mean, mean, products)
-        return Quadratic(theta, pivot, level, quadratic.Products())
+        return Quadratic(theta, pivot, level, features.Products())
 
     def triangular(self, constants: Array, means: Array, precision_cholesky: Array) -> Triangular:
         return Triangular(

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy import linalg
 
 from daskgmm.errors import DegenerateCovarianceError
-from daskgmm.kernels import Quadratic, Triangular, gathered, quadratic, triangular
+from daskgmm.kernels import Quadratic, Triangular, features, gathered, triangular
 from daskgmm.kernels.moments import Array, level_of
 from daskgmm.model.covariance.family import (
     Family,
@@ -80,7 +80,7 @@ class Tied(Family):
         precision_mean = mean @ self.precisions(precision_cholesky)
         level = level_of(constants, len(pivot))
         theta = coefficients(constants - level, precision_mean, mean)
-        return Quadratic(theta, pivot, level, quadratic.Shared(), precision_cholesky)
+        return Quadratic(theta, pivot, level, features.Shared(), precision_cholesky)
 
     def triangular(self, constants: Array, means: Array, precision_cholesky: Array) -> Triangular:
         factors = np.broadcast_to(precision_cholesky, (len(means), *precision_cholesky.shape))
