@@ -103,7 +103,7 @@ class QuadraticRun:
     def __init__(self, kernel: Quadratic, n_rows: int | None, dtype: Any = np.float64) -> None:
         self._kernel = kernel
         self.level = kernel.level
-        self.is_wide = False  # whether rows were too far from the level
+        self.about_maximum = False  # whether rows lie too far from the level to sum about it
         n_components, n_rows_of_phi = kernel.theta.shape
         n_features = len(kernel.pivot)
         self._before = kernel.second_order.before(n_features)

@@ -84,7 +84,7 @@ class TriangularRun:
     def __init__(self, kernel: Triangular, n_rows: int | None, *, screened: bool) -> None:
         self._kernel = kernel
         self.level = kernel.level
-        self.is_wide = False  # whether rows were too far from the level
+        self.about_maximum = False  # whether rows lie too far from the level to sum about it
         n_components, n_features = kernel.means.shape
         n_values = n_components + 2 * n_features
         n_values += n_values // 2 if screened else 0

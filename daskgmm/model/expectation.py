@@ -36,18 +36,20 @@ def _posterior(run: Run, rows: NDArray[Any]) -> tuple[Run, NDArray[Any], Array]:
 
     Before them the run that found them, has to add them up, and is the one for rows to come.
     """
-    responsibilities = run.log_prob(rows)
-    log_prob_norm = None if run.is_wide else softmax_about_zero(responsibilities)
-    if log_prob_norm is None and not run.is_wide:  # a row far from every component
+    if not run.about_maximum:
+        responsibilities = run.log_prob(rows)
+        log_prob_norm = softmax_about_zero(responsibilities)
+        if log_prob_norm is not None:
+            log_prob_norm += run.level
+            return run, responsibilities, log_prob_norm
         if run.exact is not run:
             return _posterior(run.exact, rows)
-        run.is_wide = True
-        responsibilities = run.log_prob(rows)
-    if log_prob_norm is None:
-        log_prob_norm = softmax(responsibilities)
-        unknown = np.isnan(rows).any(axis=1)
-        responsibilities[:, unknown] = log_prob_norm[unknown] = np.nan
+        run.about_maximum = True  # a row far from every component: there will be more
+    responsibilities = run.log_prob(rows)
+    log_prob_norm = softmax(responsibilities)
     log_prob_norm += run.level
+    unknown = np.isnan(rows).any(axis=1)
+    responsibilities[:, unknown] = log_prob_norm[unknown] = np.nan
     return run, responsibilities, log_prob_norm
 
 
@@ -122,6 +124,7 @@ def e_steps(chunk: Chunk, densities: Sequence[Densities]) -> JointStatistics:
 def _posteriors(rows: NDArray[Any], densities: Densities) -> Iterator[tuple[slice, Array, Array]]:
     """Block by block: its rows, their responsibilities (K, n), their log-densities (n,)."""
     run = densities.kernel.run(len(rows))
+    run.about_maximum = True  # so that a row's density does not depend on its neighbours
     for start in range(0, len(rows), run.block_rows):
         block = slice(start, start + run.block_rows)
         yield block, *_posterior(run, rows[block])[1:]

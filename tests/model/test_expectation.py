@@ -178,3 +178,11 @@ def test_components_of_unlike_width_are_summed_right(family_name):
     found = expectation.e_step(chunk(rows), densities(model))
     _, norm = oracles.e_step(rows, model.weights, model.means, model.dense_covariances)
     np.testing.assert_allclose(found.log_likelihood, norm.sum(), rtol=1e-9)
+
+
+def test_a_rows_density_does_not_depend_on_its_neighbours(family_name):
+    rows, sent = clusters(700), densities(mixture(family_name))
+    far = rows.copy()
+    far[3] = 1e5
+    plain, beside = (expectation.log_prob_norm(each, sent) for each in (rows, far))
+    np.testing.assert_array_equal(np.delete(plain, 3), np.delete(beside, 3))
