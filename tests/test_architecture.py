@@ -27,6 +27,7 @@ ORDER = {
         "moments",
         "softmax",
         "blas",
+        "blocks",
         "buffers",
         "gathered",
         "screen",

@@ -1,8 +1,9 @@
 """Arrays in, arrays out: from rows to log-densities and moments at the speed of the core.
 
-Two kernels share one shape: ``run(n_rows)`` gives a run with ``block_rows``, ``nbytes``,
-``log_prob(block)``, ``add(responsibilities, weights)`` and ``moments()``. Log-densities are
-less the kernel's ``level``, about which those of ordinary rows lie.
+Two kernels share one shape: ``run(n_rows, sums_of)`` gives a run with ``block_rows``, ``nbytes``,
+``log_prob(block)``, ``add(responsibilities, weights)``, ``moments()`` and ``correction()``. Its
+log-densities are less its ``level``, about which those of ordinary rows lie; ``exact`` is the run
+for rows that it cannot hold.
 """
 
 from collections.abc import Callable

@@ -30,22 +30,6 @@ SMALL, SMALL_RESULTS = 100**3, 1200
 # Columns of a strip. An odd number of strips to an array's row keeps its rows from falling on
 # one another in the cache, as they do at powers of two.
 STRIP = 264
-MAX_STRIPS = 31
-CACHE_BYTES = 9 << 18
-FEWEST_ROWS = 16
-
-
-def rows_of_block(n_bytes: int, n_values: int, n_rows: int | None) -> int:
-    """Rows, of `n_values` float64 each, that a block of so many bytes holds.
-
-    1, 3, 7 or 15 strips of them, 31 where these stay in a core's second cache; less than a strip
-    where rows are that long, or where there are no more.
-    """
-    of_strip = 8 * n_values * STRIP
-    n_strips = min(n_bytes // of_strip, MAX_STRIPS if MAX_STRIPS * of_strip <= CACHE_BYTES else 15)
-    block = STRIP * ((1 << (n_strips + 1).bit_length() - 1) - 1)
-    block = block or max(n_bytes // (8 * n_values), FEWEST_ROWS)
-    return block if n_rows is None else min(block, max(n_rows, 1))
 
 
 def _function(name: str) -> Callable[..., None]:

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from daskgmm.kernels.blas import SMALL, STRIP, add_gram, add_inner, multiply, rows_of_block
+from daskgmm.kernels.blas import SMALL, STRIP, add_gram, add_inner, multiply
+from daskgmm.kernels.blocks import rows_of_block
 from daskgmm.kernels.buffers import buffers
 from daskgmm.kernels.features import SecondOrder
 from daskgmm.kernels.gathered import NEGLIGIBLE, GatheredSums

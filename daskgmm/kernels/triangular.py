@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from daskgmm.kernels.blas import multiply_transposed, rows_of_block
+from daskgmm.kernels.blas import multiply_transposed
+from daskgmm.kernels.blocks import rows_of_block
 from daskgmm.kernels.buffers import buffers
 from daskgmm.kernels.gathered import GatheredSums, SecondOrder
 from daskgmm.kernels.moments import Array, Moments, level_of

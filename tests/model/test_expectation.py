@@ -186,3 +186,23 @@ def test_a_rows_density_does_not_depend_on_its_neighbours(family_name):
     far[3] = 1e5
     plain, beside = (expectation.log_prob_norm(each, sent) for each in (rows, far))
     np.testing.assert_array_equal(np.delete(plain, 3), np.delete(beside, 3))
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e2, 1e4, 1e6])
+@pytest.mark.parametrize("tightness", [1.0, 1e-1, 1e-3])
+@pytest.mark.parametrize("n_features", [1, 2, 8])
+def test_float32_rows_keep_the_bound_wherever_they_are(family_name, offset, tightness, n_features):
+    shape = mixture(family_name, 4, n_features)
+    model = shape.from_covariances(
+        shape.family, shape.weights, shape.means + offset, shape.covariances * tightness**2
+    )
+    rows = model.sample(17_000, np.random.RandomState(0))[0].astype(np.float32)
+    pivot = rows.mean(axis=0, dtype=np.float64).astype(np.float32).astype(np.float64)
+    objective = MaximumLikelihood(model.family, 0.0, pivot)
+    narrow, wide = in_both(rows, objective.densities(model))
+    assert gap(narrow, wide) < 1e-6 * max(1.0, abs(objective.lower_bound(wide)))
+    found, expected = objective.estimates(narrow), objective.estimates(wide)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
+    deviations = np.sqrt(model.covariances.max())
+    np.testing.assert_allclose(found[1], expected[1], rtol=0.0, atol=1e-4 * deviations)
+    np.testing.assert_allclose(found[2], expected[2], rtol=1e-4, atol=1e-4 * deviations**2)

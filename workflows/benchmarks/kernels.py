@@ -264,8 +264,7 @@ def measured(
         means["oneDAL"] = onedal.means(rows, mixture)
         turns.append(onedal.seconds)
     for name, found in means.items():
-        gap = np.abs(found - ours.means()).max()
-        if not gap <= AGREEMENT[dtype]:
+        if not (gap := np.abs(found - ours.means()).max()) <= AGREEMENT[dtype]:
             raise SystemExit(f"{shape}: the means of {name} are {gap:.1e} from ours")
     rounds: list[list[float]] = []
     while len(rounds) < repeats or np.sum(rounds) < SHORTEST:

@@ -1,0 +1,91 @@
+import copy
+import pickle
+
+import dask
+import dask.array as da
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.exceptions import NotFittedError
+from strategies import FAMILY_NAMES, clusters
+
+from daskgmm import GaussianMixture
+
+X = clusters(700)
+FRAME = pd.DataFrame(X, columns=["a", "b", "c"])
+NAN = X.copy()
+NAN[150, 1] = np.nan
+
+
+@pytest.mark.filterwarnings("ignore:X has feature names")
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+def test_results_on_dask_collections_are_lazy(name):
+    model = GaussianMixture(3, covariance_type=name, random_state=0).fit(X)
+    array = da.from_array(X, chunks=(100, 3))
+    frame = dd.from_pandas(FRAME, npartitions=4)
+
+    def never(*_, **__):
+        pytest.fail("computed")
+
+    with dask.config.set(scheduler=never):
+        labels, proba = model.predict(array), model.predict_proba(array)
+        density = model.score_samples(array)
+        framed = [model.predict(frame), model.predict_proba(frame), model.score_samples(frame)]
+    assert labels.chunks == ((100,) * 7,)
+    assert proba.chunks == ((100,) * 7, (3,))
+    assert (labels.dtype, proba.dtype, density.dtype) == (np.int64, float, float)
+    np.testing.assert_array_equal(labels.compute(), model.predict(X))
+    for lazy, method in zip(framed, ("predict", "predict_proba", "score_samples"), strict=True):
+        assert lazy.divisions == frame.divisions
+        found = lazy.compute()
+        np.testing.assert_array_equal(found.index, FRAME.index)
+        np.testing.assert_allclose(found, getattr(model, method)(X), rtol=1e-9, atol=1e-12)
+
+
+def test_samples_are_drawn_from_the_mixture(family_name):
+    model = GaussianMixture(3, covariance_type=family_name, random_state=0).fit(X)
+    rows, labels = model.sample(50_000)
+    np.testing.assert_allclose(rows.mean(axis=0), X.mean(axis=0), atol=0.1)
+    np.testing.assert_allclose(np.bincount(labels) / 50_000, model.weights_, atol=0.01)
+    with pytest.raises(ValueError, match="Invalid value for 'n_samples': 0"):
+        model.sample(0)
+
+
+def test_it_pickles(family_name):
+    model = GaussianMixture(3, covariance_type=family_name, random_state=0).fit(X)
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+
+
+def test_prediction_checks_its_input():
+    model = GaussianMixture(2, random_state=0)
+    with pytest.raises(NotFittedError, match="This GaussianMixture instance is not fitted yet"):
+        model.predict(X)
+    model.fit(X)
+    for rows in (X[:, :2], da.from_array(X[:, :2])):
+        with pytest.raises(
+            ValueError, match="X has 2 features, but GaussianMixture is expecting 3"
+        ):
+            model.predict(rows)
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        model.predict(NAN)
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        model.predict(da.from_array(NAN)).compute()
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        model.score(da.from_array(NAN))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_a_copy_of_a_float32_model_scores_the_same_bits(copied, family_name):
+    rows = (clusters(500) + 1e4).astype(np.float32)
+    model = GaussianMixture(3, covariance_type=family_name, random_state=0).fit(rows)
+    np.testing.assert_array_equal(copied(model).score_samples(rows), model.score_samples(rows))
+
+
+def test_parameters_set_by_hand_are_used():
+    model = GaussianMixture(2, random_state=0).fit(clusters(300))
+    model.means_ = np.trunc(model.means_).astype(int)
+    np.testing.assert_array_equal(model.mixture_.means, model.means_)
+    model.covariances_[:] = np.eye(3)
+    np.testing.assert_array_equal(model.mixture_.covariances[0], np.eye(3))
