@@ -9,7 +9,8 @@ import numpy as np
 
 from daskgmm.data.dataset import Dataset
 from daskgmm.errors import DegenerateCovarianceError
-from daskgmm.fit.convergence import AbsoluteChange
+from daskgmm.fit.acceleration import Accelerate, Memory, Visit, fallen_back
+from daskgmm.fit.convergence import Rule
 from daskgmm.fit.degenerate import Draft, Remedy, collapses, refuse
 from daskgmm.fit.observers import Observer
 from daskgmm.fit.state import FitState, Outcome
@@ -22,28 +23,49 @@ def advance(
     state: FitState,
     statistics: SufficientStatistics,
     model: MaximumLikelihood,
-    rule: AbsoluteChange,
+    rule: Rule,
+    *,
     remedy: Remedy = refuse,
+    accelerate: Accelerate | None = None,
 ) -> FitState:
     """The state after one iteration; a pure function of its arguments.
 
     A candidate that collapses beyond remedy keeps its last parameters.
     """
-    bounds = (*state.lower_bounds, model.lower_bound(statistics))
+    bound, n_pass = model.lower_bound(statistics), state.n_iter + 1
+    if state.memory is not None and not state.memory.accepts(bound):
+        memory = _after_failure(state.memory, statistics, model)
+        bounds = (*state.lower_bounds, memory.bound)
+        state = replace(state, lower_bounds=bounds, memory=memory)
+        return replace(state, outcome=rule.outcome(state))
+    bounds = (*state.lower_bounds, bound)
     draft = Draft(
         model.family,
         *model.estimates(statistics),
         empty=statistics.empty,
-        n_pass=len(bounds),
+        n_pass=n_pass,
         ridge=np.array(state.ridge or np.zeros(len(statistics.pivot))),
         events=state.events,
     )
     try:
         mixture, ridge, events = remedy(draft)
     except DegenerateCovarianceError as error:
-        events = (*state.events, *collapses(error.components, len(bounds)))
+        events = (*state.events, *collapses(error.components, n_pass))
         return replace(state, lower_bounds=bounds, events=events, outcome=Outcome.DEGENERATE)
-    state = replace(state, parameters=mixture, lower_bounds=bounds, events=events, ridge=ridge)
+    memory = None
+    if accelerate is not None and events == state.events:
+        added = mixture.covariances - model.without_regularization.estimates(statistics)[2]
+        visit = Visit(state.trial, statistics, bound, mixture, added)
+        memory = accelerate(state.memory, visit, state.pairs)
+    state = replace(
+        state,
+        parameters=mixture,
+        lower_bounds=bounds,
+        events=events,
+        ridge=ridge,
+        memory=memory,
+        pairs=(),
+    )
     return replace(state, outcome=rule.outcome(state))
 
 
@@ -51,19 +73,32 @@ def run(
     states: Sequence[FitState],
     dataset: Dataset,
     model: MaximumLikelihood,
-    rule: AbsoluteChange,
+    rule: Rule,
     observer: Observer,
     *,
     remedy: Remedy = refuse,
+    accelerate: Accelerate | None = None,
 ) -> list[FitState]:
     """Advance all candidates until each has an outcome; each pass serves all of them."""
     states = [replace(state, outcome=rule.outcome(state)) for state in states]
     while live := [state for state in states if state.outcome is None]:
         began = perf_counter()
-        densities = [model.densities(state.parameters) for state in live]
+        densities = [model.densities(state.trial) for state in live]
         statistics = dataset.reduce(partial(e_steps, densities=densities))
         pairs = zip(live, statistics, strict=True)
-        advanced = iter([advance(s, t, model, rule, remedy) for s, t in pairs])
+        step = partial(advance, model=model, rule=rule, remedy=remedy, accelerate=accelerate)
+        advanced = iter([step(state, each) for state, each in pairs])
         states = [next(advanced) if state.outcome is None else state for state in states]
         observer.on_pass(states, perf_counter() - began)
     return list(states)
+
+
+def _after_failure(
+    memory: Memory, statistics: SufficientStatistics, model: MaximumLikelihood
+) -> Memory:
+    """What is left of a trial that failed: how the gradient changes, if it has an M-step."""
+    try:
+        em = model.m_step(statistics)
+    except DegenerateCovarianceError:
+        em = None
+    return fallen_back(memory, em)

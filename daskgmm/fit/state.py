@@ -4,15 +4,22 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import NamedTuple
 
+from daskgmm.fit.acceleration import Memory, Pair
 from daskgmm.model.mixture import Mixture
 
 
 class Outcome(Enum):
     """Why a candidate is no longer advanced, and the sentence that says so."""
 
-    CONVERGED = "converged: the last iteration changed the lower bound by less than tol"
+    CONVERGED = "converged: less than tol is expected to be gained"
+    SETTLED = "settled: the last iteration changed the lower bound by less than tol"
     REACHED_MAX_ITER = "reached max_iter before the lower bound settled"
     DEGENERATE = "a component's covariance collapsed"
+
+    @property
+    def is_end(self) -> bool:
+        """Whether the stopping rule was met."""
+        return self in (Outcome.CONVERGED, Outcome.SETTLED)
 
 
 class Action(StrEnum):
@@ -54,9 +61,10 @@ class FitState:
     Attributes
     ----------
     parameters : Mixture
-        What the next pass will use, or the result.
+        The result, were the fit to end here: the M-step from the best that a pass has seen.
     lower_bounds : tuple of float
-        One per iteration: the bound of the parameters that the iteration began with.
+        One per iteration: the bound of the parameters that the M-step was taken from. Where an
+        accelerated step has failed, that of before.
     previous_bound : float
         The bound before the first iteration: of an earlier fit, or -inf.
     outcome : Outcome or None
@@ -66,6 +74,11 @@ class FitState:
     ridge : tuple of float
         What each component's diagonal has added for good, in variances of the data; empty
         where nothing has.
+    memory : Memory or None
+        What an accelerated fit remembers; None before its first pass, and where a component has
+        been mended.
+    pairs : tuple of Pair
+        What a fit before this one has learnt of the curvature.
     """
 
     parameters: Mixture
@@ -74,6 +87,13 @@ class FitState:
     outcome: Outcome | None = None
     events: tuple[Event, ...] = ()
     ridge: tuple[float, ...] = ()
+    memory: Memory | None = None
+    pairs: tuple[Pair, ...] = ()
+
+    @property
+    def trial(self) -> Mixture:
+        """What the next pass visits."""
+        return self.parameters if self.memory is None else self.memory.trial
 
     @property
     def n_iter(self) -> int:

@@ -1,7 +1,7 @@
 """Maximum likelihood: densities, M-step and lower bound of the classical mixture."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,12 +21,7 @@ def densities(mixture: Mixture, pivot: Array | None = None) -> Densities:
     """
     pivot = mixture.mean if pivot is None else pivot
     family, means, factors = mixture.family, mixture.means, mixture.precision_cholesky
-    with np.errstate(divide="ignore"):
-        constants = (
-            np.log(mixture.weights)
-            + family.log_det(factors, mixture.n_components, mixture.n_features)
-            - 0.5 * mixture.n_features * math.log(2.0 * math.pi)
-        )
+    constants = _constants(mixture)
     kernel = choose(
         lambda: family.quadratic(constants, means, factors, pivot),
         lambda: family.triangular(constants, means, factors),
@@ -35,6 +30,27 @@ def densities(mixture: Mixture, pivot: Array | None = None) -> Densities:
         crossover=family.crossover,
     )
     return Densities(family, kernel)
+
+
+def complete_log_likelihood(mixture: Mixture, statistics: SufficientStatistics) -> float:
+    """Expected log-likelihood of the rows and their components, in nats.
+
+    Bishop 2006, eq. 9.40; the responsibilities are those that the statistics were summed with.
+    """
+    about_means = statistics.about(mixture.means)
+    constants = np.maximum(_constants(mixture), np.finfo(np.float64).min)
+    of_constants = float(about_means.effective_counts @ constants)
+    return of_constants - 0.5 * float(np.sum(mixture.precisions * about_means.second_moment))
+
+
+def _constants(mixture: Mixture) -> Array:
+    """Weighted log-density of each component at its mean, (K,); -inf for one of no weight."""
+    of_factors = mixture.family.log_det(
+        mixture.precision_cholesky, mixture.n_components, mixture.n_features
+    )
+    with np.errstate(divide="ignore"):
+        log_weights = np.log(mixture.weights)
+    return log_weights + of_factors - 0.5 * mixture.n_features * math.log(2.0 * math.pi)
 
 
 @dataclass(frozen=True)
@@ -71,6 +87,11 @@ class MaximumLikelihood:
         )
         covariances = self.family.covariances(second, counts, shift.shape[1], self.reg_covar)
         return counts / counts.sum(), statistics.pivot + shift, covariances
+
+    @property
+    def without_regularization(self) -> "MaximumLikelihood":
+        """The same objective, with nothing added to the covariances."""
+        return replace(self, reg_covar=0.0)
 
     def m_step(self, statistics: SufficientStatistics) -> Mixture:
         """The mixture that the next pass begins with; DegenerateCovarianceError if none."""

@@ -30,6 +30,9 @@ class Diag(Uncorrelated):
     ) -> Array:
         return second / counts[:, None] + reg_covar
 
+    def second_moments(self, covariances: Array, counts: Array, n_features: int) -> Array:
+        return counts[:, None] * covariances
+
     def projected(self, covariance: Array) -> Array:
         return np.diagonal(covariance)[None]
 
@@ -38,6 +41,21 @@ class Diag(Uncorrelated):
 
     def log_det(self, precision_cholesky: Array, n_components: int, n_features: int) -> Array:
         return np.log(precision_cholesky).sum(axis=1)
+
+    def whitened(self, precision_cholesky: Array, shift: Array) -> Array:
+        return shift * precision_cholesky
+
+    def slope(self, relative: Array, n_features: int) -> Array:
+        return relative - 1.0
+
+    def information(self, n_features: int) -> Array:
+        return np.full(n_features, 2.0)
+
+    def coordinates(self, relative: Array) -> Array:
+        return 0.5 * np.log(relative)
+
+    def stretched(self, covariances: Array, coordinates: Array) -> Array:
+        return covariances * np.exp(2.0 * coordinates)
 
     def quadratic(
         self, constants: Array, means: Array, precision_cholesky: Array, pivot: Array

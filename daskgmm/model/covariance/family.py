@@ -57,6 +57,10 @@ class Family(ABC):
         """
 
     @abstractmethod
+    def second_moments(self, covariances: Array, counts: Array, n_features: int) -> Array:
+        """The second moments about the means that give these covariances."""
+
+    @abstractmethod
     def projected(self, covariance: Array) -> Array:
         """What a single component of the family keeps of a covariance (D, D); `shape(1, D)`."""
 
@@ -94,6 +98,38 @@ class Family(ABC):
     @abstractmethod
     def coloured(self, covariances: Array, k: int, noise: Array) -> Array:
         """Standard normal rows (n, D) given the covariance of component k."""
+
+    @abstractmethod
+    def whitened(self, precision_cholesky: Array, shift: Array) -> Array:
+        """Each component's ``U_kᵀ shift_k``, (K, D): a shift in units of its covariance."""
+
+    @abstractmethod
+    def relative(self, precision_cholesky: Array, covariances: Array) -> Array:
+        """Covariances in units of those that the factors are of; ones where they are the same."""
+
+    @abstractmethod
+    def slope(self, relative: Array, n_features: int) -> Array:
+        """How the expected log-density of a row rises along each coordinate, (K or 1, q).
+
+        `relative` is what the rows' second moments about the means are in units of the
+        covariances; where it is one, nothing rises.
+        """
+
+    @abstractmethod
+    def information(self, n_features: int) -> Array:
+        """Fisher information of a component's q coordinates, per row that belongs to it."""
+
+    @abstractmethod
+    def coordinates(self, relative: Array) -> Array:
+        """Coordinates of covariances about those that they are in units of, (K or 1, q).
+
+        Logarithms, so that any coordinates are those of a covariance; zero where both are the
+        same. DegenerateCovarianceError where there are none.
+        """
+
+    @abstractmethod
+    def stretched(self, covariances: Array, coordinates: Array) -> Array:
+        """The covariances with given coordinates about these."""
 
     @abstractmethod
     def quadratic(

@@ -6,6 +6,7 @@ from scipy import linalg
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.kernels import Quadratic, Triangular, features, gathered, triangular
 from daskgmm.kernels.moments import Array, level_of
+from daskgmm.model.covariance import triangles
 from daskgmm.model.covariance.family import (
     Family,
     check_positive_definite,
@@ -43,6 +44,9 @@ class Full(Family):
     ) -> Array:
         return second / counts[:, None, None] + reg_covar * np.eye(n_features)
 
+    def second_moments(self, covariances: Array, counts: Array, n_features: int) -> Array:
+        return counts[:, None, None] * covariances
+
     def projected(self, covariance: Array) -> Array:
         return covariance[None]
 
@@ -71,6 +75,24 @@ class Full(Family):
 
     def coloured(self, covariances: Array, k: int, noise: Array) -> Array:
         return noise @ linalg.cholesky(covariances[k], lower=True).T
+
+    def whitened(self, precision_cholesky: Array, shift: Array) -> Array:
+        return np.einsum("kji,kj->ki", precision_cholesky, shift)
+
+    def relative(self, precision_cholesky: Array, covariances: Array) -> Array:
+        return precision_cholesky.transpose(0, 2, 1) @ covariances @ precision_cholesky
+
+    def slope(self, relative: Array, n_features: int) -> Array:
+        return triangles.slope(relative)
+
+    def information(self, n_features: int) -> Array:
+        return triangles.information(n_features)
+
+    def coordinates(self, relative: Array) -> Array:
+        return triangles.coordinates(relative)
+
+    def stretched(self, covariances: Array, coordinates: Array) -> Array:
+        return triangles.stretched(covariances, coordinates)
 
     def quadratic(
         self, constants: Array, means: Array, precision_cholesky: Array, pivot: Array

@@ -31,6 +31,9 @@ class Spherical(Uncorrelated):
     ) -> Array:
         return second / (counts * n_features) + np.mean(reg_covar)
 
+    def second_moments(self, covariances: Array, counts: Array, n_features: int) -> Array:
+        return n_features * counts * covariances
+
     def projected(self, covariance: Array) -> Array:
         return np.diagonal(covariance).mean(keepdims=True)
 
@@ -39,6 +42,21 @@ class Spherical(Uncorrelated):
 
     def log_det(self, precision_cholesky: Array, n_components: int, n_features: int) -> Array:
         return n_features * np.log(precision_cholesky)
+
+    def whitened(self, precision_cholesky: Array, shift: Array) -> Array:
+        return shift * precision_cholesky[:, None]
+
+    def slope(self, relative: Array, n_features: int) -> Array:
+        return n_features * (relative[:, None] - 1.0)
+
+    def information(self, n_features: int) -> Array:
+        return np.array([2.0 * n_features])
+
+    def coordinates(self, relative: Array) -> Array:
+        return 0.5 * np.log(relative[:, None])
+
+    def stretched(self, covariances: Array, coordinates: Array) -> Array:
+        return covariances * np.exp(2.0 * coordinates[:, 0])
 
     def quadratic(
         self, constants: Array, means: Array, precision_cholesky: Array, pivot: Array

@@ -7,6 +7,7 @@ from scipy import linalg
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.kernels import Quadratic, Triangular, features, gathered, triangular
 from daskgmm.kernels.moments import Array, level_of
+from daskgmm.model.covariance import triangles
 from daskgmm.model.covariance.family import (
     Family,
     check_positive_definite,
@@ -43,6 +44,9 @@ class Tied(Family):
     ) -> Array:
         return second / counts.sum() + reg_covar * np.eye(n_features)
 
+    def second_moments(self, covariances: Array, counts: Array, n_features: int) -> Array:
+        return counts.sum() * covariances
+
     def projected(self, covariance: Array) -> Array:
         return covariance
 
@@ -72,6 +76,24 @@ class Tied(Family):
 
     def coloured(self, covariances: Array, k: int, noise: Array) -> Array:
         return noise @ linalg.cholesky(covariances, lower=True).T
+
+    def whitened(self, precision_cholesky: Array, shift: Array) -> Array:
+        return shift @ precision_cholesky
+
+    def relative(self, precision_cholesky: Array, covariances: Array) -> Array:
+        return precision_cholesky.T @ covariances @ precision_cholesky
+
+    def slope(self, relative: Array, n_features: int) -> Array:
+        return triangles.slope(relative)[None]
+
+    def information(self, n_features: int) -> Array:
+        return triangles.information(n_features)
+
+    def coordinates(self, relative: Array) -> Array:
+        return triangles.coordinates(relative)[None]
+
+    def stretched(self, covariances: Array, coordinates: Array) -> Array:
+        return triangles.stretched(covariances, coordinates[0])
 
     def quadratic(
         self, constants: Array, means: Array, precision_cholesky: Array, pivot: Array

@@ -23,6 +23,9 @@ class Uncorrelated(Family):
     def precisions(self, precision_cholesky: Array) -> Array:
         return np.square(precision_cholesky)
 
+    def relative(self, precision_cholesky: Array, covariances: Array) -> Array:
+        return covariances * np.square(precision_cholesky)
+
     def check_precisions(self, precisions: Array) -> None:
         if np.any(precisions <= 0.0):
             raise ParameterError(f"'{self.name} precision' should be positive")
