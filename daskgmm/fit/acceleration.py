@@ -16,7 +16,7 @@ import numpy as np
 
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.kernels.moments import Array
-from daskgmm.model.coordinates import gradient, largest, moved, step_to
+from daskgmm.model.coordinates import gradient, moved, shortened, step_to
 from daskgmm.model.mixture import Mixture
 from daskgmm.model.statistics import SufficientStatistics
 
@@ -205,19 +205,14 @@ def fallen_back(memory: Memory, em: Mixture | None) -> Memory:
 def _towards(direction: Array, memory: Memory) -> Memory:
     """The memory with a trial along a direction, as far as the limits let it go."""
     length = float(np.linalg.norm(direction))
-    limit = min(1.0, LONGEST / max(largest(memory.base, direction), 1e-300))
-    limit = min(limit, memory.radius / max(length, 1e-300))
+    share = min(1.0, memory.radius / length) if length else 1.0
+    step = shortened(memory.base, share * direction, LONGEST)
     try:
-        trial = moved(memory.base, limit * direction)
+        trial = moved(memory.base, step)
     except DegenerateCovarianceError:
         return memory
-    return replace(
-        memory,
-        trial=trial,
-        step=limit * direction,
-        origin=Origin.QUASI_NEWTON,
-        promise=(2.0 - limit) * limit * memory.gain,
-    )
+    promise = (2.0 - share) * share * memory.gain
+    return replace(memory, trial=trial, step=step, origin=Origin.QUASI_NEWTON, promise=promise)
 
 
 def _with(pairs: tuple[Pair, ...], step: Array, change: Array) -> tuple[Pair, ...]:

@@ -65,12 +65,20 @@ def step_to(mixture: Mixture, other: Mixture) -> Array:
     return _packed(log_ratios, shift, family.coordinates(relative)) * _scales(mixture)
 
 
-def largest(mixture: Mixture, step: Array) -> float:
-    """The largest relative change of a parameter along a step.
+def shortened(mixture: Mixture, step: Array, limit: float) -> Array:
+    """A step that changes no component by more than a limit, each on its own.
 
-    A log-weight, a mean in deviations, a covariance's coordinate.
+    The limit is of logarithms of weights and of covariances' coordinates, and of means in
+    deviations.
     """
-    return float(np.abs(step / _scales(mixture)).max())
+    scales = _scales(mixture)
+    log_ratios, shift, coordinates = _unpacked(mixture, step / scales)
+    sizes = np.maximum(np.abs(log_ratios), np.abs(shift).max(axis=1))
+    of_covariances = np.abs(coordinates).max(axis=1)
+    if not mixture.family.shared:
+        sizes = of_covariances = np.maximum(sizes, of_covariances)
+    own, shared = (limit / np.maximum(each, limit) for each in (sizes, of_covariances))
+    return scales * _packed(own * log_ratios, own[:, None] * shift, shared[:, None] * coordinates)
 
 
 def _scales(mixture: Mixture) -> Array:

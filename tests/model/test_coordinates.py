@@ -5,7 +5,7 @@ import pytest
 from strategies import clusters, mixture
 
 from daskgmm.data.dataset import InMemoryDataset
-from daskgmm.model.coordinates import gradient, largest, moved, step_to
+from daskgmm.model.coordinates import gradient, moved, shortened, step_to
 from daskgmm.model.expectation import e_step
 from daskgmm.model.likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
@@ -63,7 +63,17 @@ def test_where_nothing_changes_nothing_rises(family_name):
     start = mixture(family_name)
     np.testing.assert_allclose(gradient(start, start), 0.0, atol=1e-13)
     np.testing.assert_allclose(step_to(start, start), 0.0, atol=1e-13)
-    assert largest(start, step_to(start, start)) < 1e-12
+
+
+def test_a_step_is_shortened_component_by_component(family_name):
+    start = mixture(family_name)
+    step = step_of(start, size=0.01)
+    np.testing.assert_allclose(shortened(start, step, 1.0), step, rtol=1e-14)
+    step[0] = 100.0  # the first component's weight
+    short = shortened(start, step, 1.0)
+    assert np.abs(short[0]) == pytest.approx(np.sqrt(start.weights[0]))
+    others = slice(1, 3)
+    np.testing.assert_allclose(short[others], step[others], rtol=1e-14)
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1e6])
