@@ -13,6 +13,7 @@ from daskgmm.fit.acceleration import Accelerate, Memory, Visit, fallen_back
 from daskgmm.fit.convergence import Rule
 from daskgmm.fit.degenerate import Draft, Remedy, collapses, refuse
 from daskgmm.fit.observers import Observer
+from daskgmm.fit.selection import without_losers
 from daskgmm.fit.state import FitState, Outcome
 from daskgmm.model.expectation import e_steps
 from daskgmm.model.likelihood import MaximumLikelihood
@@ -40,7 +41,7 @@ def advance(
         return replace(state, outcome=rule.outcome(state))
     bounds = (*state.lower_bounds, bound)
     draft = Draft(
-        model.family,
+        statistics.family,
         *model.estimates(statistics),
         empty=statistics.empty,
         n_pass=n_pass,
@@ -79,7 +80,10 @@ def run(
     remedy: Remedy = refuse,
     accelerate: Accelerate | None = None,
 ) -> list[FitState]:
-    """Advance all candidates until each has an outcome; each pass serves all of them."""
+    """Advance all candidates until each has an outcome; each pass serves all of them.
+
+    Accelerated candidates that can no longer win are left behind.
+    """
     states = [replace(state, outcome=rule.outcome(state)) for state in states]
     while live := [state for state in states if state.outcome is None]:
         began = perf_counter()
@@ -89,6 +93,8 @@ def run(
         step = partial(advance, model=model, rule=rule, remedy=remedy, accelerate=accelerate)
         advanced = iter([step(state, each) for state, each in pairs])
         states = [next(advanced) if state.outcome is None else state for state in states]
+        if accelerate is not None:
+            states = without_losers(states)
         observer.on_pass(states, perf_counter() - began)
     return list(states)
 

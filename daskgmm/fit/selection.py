@@ -1,10 +1,17 @@
-"""Which of several candidates is kept."""
+"""Which of several candidates goes on, and which is kept."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit.state import Action, FitState, Outcome
+
+# A candidate may still gain as many times what it expects: bounds have plateaus.
+SURPRISE = 10.0
+
+# Iterations before anybody is left behind.
+EARLIEST = 5
 
 
 def best(states: Sequence[FitState]) -> FitState:
@@ -13,14 +20,42 @@ def best(states: Sequence[FitState]) -> FitState:
     Collapsed candidates are passed over; where all are, DegenerateCovarianceError carries the
     last sound model of the best of them.
     """
-    sound = [state for state in states if state.outcome is not Outcome.DEGENERATE]
+    sound = ranked(state for state in states if state.outcome is not Outcome.DEGENERATE)
     if not sound:
-        state = max(states, key=_bound)
+        state = ranked(states)[0]
         gone = (e.component for e in state.new_events if e.action is Action.COLLAPSED)
         raise DegenerateCovarianceError(
             [k for k in gone if k is not None], n_pass=state.n_iter, mixture=state.parameters
         )
-    return max(sound, key=_bound)
+    return sound[0]
+
+
+def ranked(states: Iterable[FitState]) -> list[FitState]:
+    """The candidates by their bounds, best first, equals in their order."""
+    return sorted(states, key=_bound, reverse=True)
+
+
+def without_losers(states: Sequence[FitState]) -> list[FitState]:
+    """The candidates, those that can no longer win with the outcome that says so.
+
+    A loser is below the best by more than ten times what it still expects to gain, or has gained
+    of late.
+    """
+    highest = max(map(_bound, states))
+    return [
+        replace(state, outcome=Outcome.OUTRUN)
+        if state.outcome is None and _bound(state) + _possible(state) < highest
+        else state
+        for state in states
+    ]
+
+
+def _possible(state: FitState) -> float:
+    """What a candidate may still gain; infinite where nothing is known."""
+    if state.memory is None or state.n_iter < EARLIEST:
+        return math.inf
+    of_late = state.lower_bounds[-1] - state.lower_bounds[-EARLIEST]
+    return SURPRISE * max(state.memory.gain, of_late)
 
 
 def _bound(state: FitState) -> float:

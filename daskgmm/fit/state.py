@@ -13,6 +13,7 @@ class Outcome(Enum):
 
     CONVERGED = "converged: less than tol is expected to be gained"
     SETTLED = "settled: the last iteration changed the lower bound by less than tol"
+    OUTRUN = "left behind: the best candidate is ahead by more than could still be gained"
     REACHED_MAX_ITER = "reached max_iter before the lower bound settled"
     DEGENERATE = "a component's covariance collapsed"
 

@@ -82,10 +82,11 @@ class MaximumLikelihood:
         """
         counts = np.maximum(statistics.effective_counts, np.finfo(np.float64).tiny)
         shift = statistics.first_moment / counts[:, None]
-        second = self.family.shifted(
+        family = statistics.family
+        second = family.shifted(
             statistics.second_moment, statistics.first_moment, statistics.effective_counts, shift
         )
-        covariances = self.family.covariances(second, counts, shift.shape[1], self.reg_covar)
+        covariances = family.covariances(second, counts, shift.shape[1], self.reg_covar)
         return counts / counts.sum(), statistics.pivot + shift, covariances
 
     @property
@@ -95,7 +96,7 @@ class MaximumLikelihood:
 
     def m_step(self, statistics: SufficientStatistics) -> Mixture:
         """The mixture that the next pass begins with; DegenerateCovarianceError if none."""
-        return Mixture.from_covariances(self.family, *self.estimates(statistics))
+        return Mixture.from_covariances(statistics.family, *self.estimates(statistics))
 
     def lower_bound(self, statistics: SufficientStatistics) -> float:
         """Mean log-likelihood per unit of weight, of the densities of the pass."""

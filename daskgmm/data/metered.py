@@ -1,0 +1,92 @@
+"""What each reading of the data was for, and what it cost."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import NamedTuple, TypeVar
+
+from daskgmm.chunk import Chunk
+from daskgmm.data.dataset import Dataset, Layout
+from daskgmm.data.tree import Addable
+
+Value = TypeVar("Value", bound=Addable)
+
+
+class Pass(NamedTuple):
+    """One reading of all chunks.
+
+    Attributes
+    ----------
+    purpose : str
+    seconds : float
+        Until the sum was there.
+    n_bytes : int or None
+        Of the rows where they are; None before they are counted.
+    lower_bound : float or None
+        Of an iteration: the best candidate's, in nats per unit of weight.
+    """
+
+    purpose: str
+    seconds: float
+    n_bytes: int | None
+    lower_bound: float | None = None
+
+
+@dataclass(frozen=True)
+class Metered(Dataset):
+    """Another dataset, whose passes are written down.
+
+    Attributes
+    ----------
+    dataset : Dataset
+    purpose : str
+        Of the passes to come.
+    passes : list of Pass
+        Those so far, shared with the views for other purposes.
+    """
+
+    dataset: Dataset
+    purpose: str = ""
+    passes: list[Pass] = field(default_factory=list)
+
+    @property
+    def n_features(self) -> int:  # type: ignore[override]
+        return self.dataset.n_features
+
+    @property
+    def columns(self) -> tuple[str, ...] | None:  # type: ignore[override]
+        return self.dataset.columns
+
+    @property
+    def n_rows(self) -> int:
+        return self.dataset.n_rows
+
+    @property
+    def layout(self) -> Layout:
+        return self.dataset.layout
+
+    def reduce(self, fn: Callable[[Chunk], Value]) -> Value:
+        began = perf_counter()
+        total = self.dataset.reduce(fn)
+        self.passes.append(Pass(self.purpose, perf_counter() - began, _bytes_of(self.dataset)))
+        return total
+
+    def prepared(self) -> "Metered":
+        """The dataset counted and ready; what that takes is shared out over its passes."""
+        began, n_passes = perf_counter(), self.dataset.n_preparing
+        ready = self.dataset.prepared()
+        each = Pass("prepare", (perf_counter() - began) / max(n_passes, 1), _bytes_of(ready))
+        self.passes.extend([each] * n_passes)
+        return replace(self, dataset=ready)
+
+    def complete_rows(self) -> "Metered":
+        return replace(self, dataset=self.dataset.complete_rows())
+
+    def serving(self, purpose: str) -> "Metered":
+        """The same rows, for passes of another purpose."""
+        return replace(self, purpose=purpose)
+
+
+def _bytes_of(dataset: Dataset) -> int | None:
+    n_rows = dataset.layout.n_rows
+    return None if n_rows is None else n_rows * dataset.layout.row_bytes

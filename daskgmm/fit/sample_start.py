@@ -1,0 +1,69 @@
+"""Candidates converge on the sample before they meet all rows; only the best go on.
+
+On a sample of n rows a model of p free parameters ends about p / (2 n) nats per row below the
+optimum of all rows (the expectation of a likelihood ratio, Wilks 1938): a handful of passes away
+from it, where a cold start needs dozens.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from daskgmm.data.dataset import InMemoryDataset
+from daskgmm.data.survey import Sample
+from daskgmm.fit import em
+from daskgmm.fit.acceleration import quasi_newton
+from daskgmm.fit.convergence import ExpectedGain
+from daskgmm.fit.degenerate import Remedy
+from daskgmm.fit.observers import NullObserver
+from daskgmm.fit.selection import ranked
+from daskgmm.fit.state import FitState, Outcome
+from daskgmm.model.likelihood import MaximumLikelihood
+
+# The sample's iterations cost no pass: they end when hardly anything is left.
+RULE = ExpectedGain(tol=1e-6, max_iter=500, window=5)
+
+# Bounds as near as this are one optimum.
+SAME = 1e-6
+
+
+def dataset_of(sample: Sample) -> InMemoryDataset:
+    """The sample's rows, to be visited like any others."""
+    return InMemoryDataset(sample.rows, sample.weights)
+
+
+def converged(
+    states: Sequence[FitState], sample: Sample, model: MaximumLikelihood, remedy: Remedy
+) -> list[FitState]:
+    """The candidates that go on from the sample, best first, as starts that know the curvature.
+
+    Those that the sample cannot tell from the best: no further below than it is from the optimum
+    of all rows. Where all collapse on the sample, the starts themselves.
+    """
+    ended = em.run(
+        states,
+        dataset_of(sample),
+        model,
+        RULE,
+        NullObserver(),
+        remedy=remedy,
+        accelerate=quasi_newton,
+    )
+    sound = ranked(state for state in ended if state.outcome is not Outcome.DEGENERATE)
+    if not sound:
+        return list(states)
+    best = sound[0]
+    margin = best.parameters.n_parameters / (2.0 * len(sample.rows))
+    kept: list[FitState] = []
+    for state in sound:
+        is_new = not kept or kept[-1].lower_bound - state.lower_bound > SAME
+        if is_new and best.lower_bound - state.lower_bound <= margin:
+            kept.append(state)
+    return [
+        FitState(
+            state.parameters,
+            events=tuple(event._replace(n_pass=0) for event in state.events),
+            ridge=state.ridge,
+            pairs=state.memory.pairs if state.memory else (),
+        )
+        for state in kept
+    ]
