@@ -37,7 +37,7 @@ ORDER = {
         "__init__",
         "blas_threads",
     ],
-    "model": ["covariance", "statistics", "mixture", "expectation", "likelihood"],
+    "model": ["covariance", "statistics", "mixture", "tail", "expectation", "likelihood"],
     "data": [
         "tree",
         "graphs",

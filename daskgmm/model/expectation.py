@@ -14,6 +14,7 @@ from daskgmm.kernels.moments import Array
 from daskgmm.kernels.softmax import softmax, softmax_about_zero
 from daskgmm.model.covariance import Family
 from daskgmm.model.statistics import JointStatistics, SufficientStatistics
+from daskgmm.model.tail import Reservoir, StatisticsAndTails
 
 # Float32 is tried on this many rows of a chunk, if it has enough for that to be nothing, and
 # taken where the mean log-density is right to this, in nats.
@@ -89,12 +90,20 @@ def _is_right_in_float32(kernel: Kernel, rows: NDArray[Any]) -> bool:
     return bool(abs(mean) + 2.0 * error.std() / math.sqrt(len(sample)) < MAX_GAP)
 
 
-def e_step(chunk: Chunk, densities: Densities) -> SufficientStatistics:
-    """The sufficient statistics of a chunk's rows, in blocks that stay in cache."""
+def e_step(
+    chunk: Chunk, densities: Densities, reservoir: Reservoir | None = None
+) -> SufficientStatistics:
+    """The sufficient statistics of a chunk's rows, in blocks that stay in cache.
+
+    A reservoir, where there is one, is shown each row's log-density; it moves no bit of them.
+    """
     run = now = _run(densities.kernel, chunk)
     log_likelihood = total_weight = 0.0
-    for rows, weights in chunk.blocks(run.block_rows):
+    for block in chunk.numbered(run.block_rows):
+        rows, weights, *_ = block
         now, responsibilities, log_prob_norm = _posterior(now, rows)
+        if reservoir is not None:
+            reservoir.add(block, log_prob_norm)
         if weights is None:
             log_likelihood += float(log_prob_norm.sum())
             total_weight += len(rows)
@@ -119,6 +128,20 @@ def e_step(chunk: Chunk, densities: Densities) -> SufficientStatistics:
 def e_steps(chunk: Chunk, densities: Sequence[Densities]) -> JointStatistics:
     """One reading of a chunk for all candidates."""
     return JointStatistics(e_step(chunk, each) for each in densities)
+
+
+def e_steps_and_tails(
+    chunk: Chunk, densities: Sequence[Densities], size: int
+) -> StatisticsAndTails:
+    """The same statistics, to the bit, and each candidate's `size` rows of lowest density.
+
+    Log-densities are those that the sums are made of: float32's where these are float32, and
+    with the last bits of the chunks and blocks that rows came in.
+    """
+    reservoirs = [Reservoir(size, chunk) for _ in densities]
+    pairs = zip(densities, reservoirs, strict=True)
+    statistics = JointStatistics(e_step(chunk, *pair) for pair in pairs)
+    return StatisticsAndTails(statistics, tuple(each.tail() for each in reservoirs))
 
 
 def _posteriors(rows: NDArray[Any], densities: Densities) -> Iterator[tuple[slice, Array, Array]]:
