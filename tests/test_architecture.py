@@ -34,6 +34,7 @@ ORDER = {
         "features",
         "quadratic",
         "triangular",
+        "together",
         "__init__",
         "blas_threads",
     ],
