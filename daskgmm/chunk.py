@@ -7,6 +7,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+class Block(NamedTuple):
+    """Those of some consecutive rows that count.
+
+    Attributes
+    ----------
+    rows : (n_rows, n_features) array of float32 or float64
+    weights : (n_rows,) float64 array, or None for ones
+    start : int
+        Number, in the whole data, of the first of the consecutive rows.
+    counted : bool array, or None for all
+        Which of them count.
+    """
+
+    rows: NDArray[Any]
+    weights: NDArray[np.float64] | None
+    start: int
+    counted: NDArray[np.bool_] | None = None
+
+    def numbers(self, places: NDArray[np.intp]) -> NDArray[np.int64]:
+        """Numbers, in the whole data, of the rows at some places in the block."""
+        if self.counted is not None:
+            places = np.flatnonzero(self.counted)[places]
+        return self.start + places.astype(np.int64)
+
+
 class Chunk(NamedTuple):
     """Consecutive rows of the data.
 
@@ -41,15 +66,21 @@ class Chunk(NamedTuple):
         No row of weight zero, which may be anywhere, even where densities underflow; none
         with a missing value, where they are to be left out.
         """
-        for rows, weights, *_ in self.cut(n_rows):
+        for block in self.numbered(n_rows):
+            yield block.rows, block.weights
+
+    def numbered(self, n_rows: int) -> Iterator[Block]:
+        """The same blocks, which know the numbers of their rows."""
+        for rows, weights, _, start, _ in self.cut(n_rows):
             if weights is None and not self.omit:
                 if len(rows):
-                    yield rows, None
+                    yield Block(rows, None, start)
                 continue
-            counts = np.ones(len(rows), dtype=np.bool_) if weights is None else weights > 0.0
+            counted = np.ones(len(rows), dtype=np.bool_) if weights is None else weights > 0.0
             if self.omit:
-                counts &= ~np.isnan(rows).any(axis=1)
-            if counts.all() and len(rows):
-                yield rows, weights
-            elif counts.any():
-                yield rows[counts], None if weights is None else weights[counts]
+                counted &= ~np.isnan(rows).any(axis=1)
+            if counted.all() and len(rows):
+                yield Block(rows, weights, start)
+            elif counted.any():
+                some = None if weights is None else weights[counted]
+                yield Block(rows[counted], some, start, counted)

@@ -34,10 +34,11 @@ ORDER = {
         "features",
         "quadratic",
         "triangular",
+        "together",
         "__init__",
         "blas_threads",
     ],
-    "model": ["covariance", "statistics", "mixture", "expectation", "likelihood"],
+    "model": ["covariance", "statistics", "mixture", "tail", "expectation", "likelihood"],
     "data": [
         "tree",
         "graphs",

@@ -21,6 +21,11 @@ def test_blocks_hold_the_rows_that_count(n_rows, weightless, incomplete, omit):
     np.testing.assert_array_equal(np.vstack(found), rows[expected])
     found = [each for _, each in blocks] or [np.empty(0)]
     np.testing.assert_array_equal(np.concatenate(found), weights[expected])
+    found = [
+        block.numbers(np.arange(len(block.rows)))
+        for block in Chunk(rows, weights, 0, 100, omit).numbered(n_rows)
+    ]
+    assert np.concatenate([np.empty(0, int), *found]).tolist() == (100 + expected).tolist()
 
 
 def test_blocks_of_rows_that_all_count_are_views():

@@ -1,9 +1,10 @@
 """Arrays in, arrays out: from rows to log-densities and moments at the speed of the core.
 
 Two kernels share one shape: ``run(n_rows, sums_of)`` gives a run with ``block_rows``, ``nbytes``,
-``log_prob(block)``, ``add(responsibilities, weights)``, ``moments()`` and ``correction()``. Its
-log-densities are less its ``level``, about which those of ordinary rows lie; ``exact`` is the run
-for rows that it cannot hold.
+``log_prob(block)``, ``add(responsibilities, weights)``, ``moments()`` and ``corrections()``. A run
+may be that of several kernels (`stacks`, `run_together`), whose components are its ``parts``.
+Its log-densities are less its ``levels``, one to a part, about which those of ordinary rows lie;
+``exact`` is the run for rows that it cannot hold.
 """
 
 from collections.abc import Callable

@@ -5,11 +5,15 @@ With ``x`` taken about a pivot, the weighted log-densities of a block are
 feature-major, one row of ``phi`` per feature, so that building them writes whole
 rows and both products run on contiguous blocks that stay in cache.
 
+Kernels about one pivot stack: their coefficients stand one under another, and share the
+features and both products.
+
 A block takes few calls, and none of them is short: between two calls threads wait for the
 interpreter, and where calls are short they wait most of the time.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,8 +71,7 @@ class Quadratic:
         `sums_of` is the type of the rows where only their moments and the sum of their
         log-densities are wanted, and they are of like weight: then float32 may be computed with.
         """
-        single = self.single and sums_of == np.float32
-        return QuadraticRun(self, n_rows, np.float32 if single else np.float64)
+        return QuadraticRun([self], n_rows, sums_of)
 
     def rounding(self, reach: Array) -> float:
         """Rounding error to expect in a log-density, in nats.
@@ -99,36 +102,50 @@ class QuadraticRun:
 
     In float32 the features, both products and the responsibilities are; sums of blocks add
     up in float64.
+
+    Parameters
+    ----------
+    kernels : sequence of Quadratic
+        Of one pivot and one second order, all `single` or none; all with a `shared_cholesky`
+        or none. Components below are those of all of them, kernel by kernel: `parts`.
+    n_rows, sums_of
+        As in `Quadratic.run`.
     """
 
-    def __init__(self, kernel: Quadratic, n_rows: int | None, dtype: Any = np.float64) -> None:
-        self._kernel = kernel
-        self.level = kernel.level
+    def __init__(
+        self, kernels: Sequence[Quadratic], n_rows: int | None, sums_of: Any = None
+    ) -> None:
+        first = kernels[0]
+        dtype: Any = np.float32 if first.single and sums_of == np.float32 else np.float64
+        self._kernels, self._second_order = kernels, first.second_order
+        ends = np.cumsum([each.n_components for each in kernels]).tolist()
+        self.parts = tuple(map(slice, [0, *ends[:-1]], ends))
+        self.levels = tuple(each.level for each in kernels)
         self.about_maximum = False  # whether rows lie too far from the level to sum about it
-        n_components, n_rows_of_phi = kernel.theta.shape
-        n_features = len(kernel.pivot)
-        self._before = kernel.second_order.before(n_features)
+        theta = first.theta if len(kernels) == 1 else np.vstack([each.theta for each in kernels])
+        n_components, n_rows_of_phi = theta.shape
+        n_features = len(first.pivot)
+        self._before = self._second_order.before(n_features)
         n_rows_held = self._before + n_rows_of_phi
         room = BLOCK_BYTES if dtype == np.float64 else BLOCK_BYTES // 2  # the exact run's, too
-        n_values = n_components + n_rows_held
-        n_values += 0 if kernel.shared_cholesky is None else 2 * n_features
+        shared = [each.shared_cholesky for each in kernels if each.shared_cholesky is not None]
+        n_values = n_components + n_rows_held + (2 * n_features if shared else 0)
         self.block_rows = rows_of_block(room, n_values, n_rows)
         # Held as [x, second order of x, 1], so that there is room before x.
         self._features, self._log_prob = buffers(
             self, (n_rows_held * self.block_rows, dtype), (n_components * self.block_rows, dtype)
         )
         self._phi = self._features.reshape(n_rows_held, -1)[self._before :]
-        self._theta = kernel.theta
+        self._theta = theta
         if dtype != np.float64:
-            finite = np.maximum(kernel.theta, np.finfo(dtype).min / 4)
+            finite = np.maximum(theta, np.finfo(dtype).min / 4)
             self._theta = finite.astype(dtype)
             self._rounded_off = finite - self._theta
-        self._pivot = kernel.pivot.astype(dtype)[:, None]
-        self._sums = np.zeros_like(kernel.theta)
-        pooled = 0 if kernel.shared_cholesky is None else n_features
+        self._pivot = first.pivot.astype(dtype)[:, None]
+        self._sums = np.zeros_like(theta)
+        self._shared = [upper.T.astype(dtype) for upper in shared]
+        pooled = n_features if shared else 0
         self._scatter = np.zeros((pooled, pooled))
-        if kernel.shared_cholesky is not None:
-            self._shared = kernel.shared_cholesky.T.astype(dtype)
         self._gathered: GatheredSums | None = None
         self._exact: QuadraticRun | None = None
 
@@ -145,32 +162,32 @@ class QuadraticRun:
         if self._theta.dtype == np.float64:
             return self
         if self._exact is None:
-            self._exact = QuadraticRun(self._kernel, self.block_rows)
+            self._exact = QuadraticRun(self._kernels, self.block_rows)
         return self._exact
 
     def log_prob(self, block: NDArray[Any]) -> NDArray[Any]:
-        """Weighted log-densities of a block of rows, less the level, (n_components, n_rows)."""
-        kernel, n, d = self._kernel, len(block), len(self._pivot)
+        """Weighted log-densities of a block's rows, less the levels, (n_components, n_rows)."""
+        n, d = len(block), len(self._pivot)
         out = self._log_prob[: len(self._theta) * n].reshape(-1, n)
         held = self._features[: (self._before + self._theta.shape[1]) * n].reshape(-1, n)
         phi = self._phi = held[self._before :]
         x = phi[:d]
         with np.errstate(over="ignore", invalid="ignore"):  # rows 1e150 away
             np.subtract(block.T, self._pivot, out=x)
-            kernel.second_order.fill(held[: self._before + d], d, phi[d:-1])
+            self._second_order.fill(held[: self._before + d], d, phi[d:-1])
             phi[-1] = 1.0
             multiply(self._theta, phi, out)
-            if kernel.shared_cholesky is not None:
-                whitened = self._shared @ x
+            for part, shared in zip(self.parts, self._shared, strict=False):
+                whitened = shared @ x
                 np.square(whitened, out=whitened)
-                out -= 0.5 * whitened.sum(axis=0)
+                out[part] -= 0.5 * whitened.sum(axis=0)
         return out
 
     def add(self, responsibilities: NDArray[Any], weights: Array | None) -> None:
         """Add the moments of the block last given to `log_prob`."""
-        kernel, d = self._kernel, len(self._pivot)
+        d = len(self._pivot)
         x = self._phi[:d]
-        of_gathered = kernel.second_order.of_gathered
+        of_gathered = self._second_order.of_gathered
         if of_gathered and self._is_sparse(responsibilities):
             if self._gathered is None:
                 self._gathered = GatheredSums(np.zeros((len(self._theta), d)), of_gathered)
@@ -178,7 +195,7 @@ class QuadraticRun:
             self._gathered.add(x, responsibilities, self._phi[d:-1].reshape(-1))
         else:
             add_inner(responsibilities, self._phi, self._sums)
-        if kernel.shared_cholesky is not None:
+        if self._shared:
             weighted = x if weights is None else x * np.sqrt(weights)
             scatter = np.zeros(self._scatter.shape, weighted.dtype)
             add_gram(weighted, scatter, of_columns=False)
@@ -194,28 +211,29 @@ class QuadraticRun:
         matters = responsibilities > NEGLIGIBLE * responsibilities.max()
         return bool(16 * np.count_nonzero(matters) < responsibilities.size)
 
-    def correction(self) -> float:
-        """What rounding the coefficients took from the sum of the log-densities.
+    def corrections(self) -> list[float]:
+        """What rounding the coefficients took from the sum of the log-densities, by kernel.
 
         To first order: the derivative of that sum by the coefficients are the moments.
         """
-        if self._theta is self._kernel.theta:
-            return 0.0
-        rounded_off = float(np.sum(self._rounded_off * self._sums))
-        if self._kernel.shared_cholesky is not None:
-            exact, used = self._kernel.shared_cholesky, self._shared.astype(np.float64).T
+        if self._theta.dtype == np.float64:
+            return [0.0] * len(self.parts)
+        found = [float(np.sum(self._rounded_off[k] * self._sums[k])) for k in self.parts]
+        for i, shared in enumerate(self._shared):
+            exact, used = self._kernels[i].shared_cholesky, shared.astype(np.float64).T
+            assert exact is not None
             lower = exact @ exact.T - used @ used.T
             lower = np.tril(lower) - 0.5 * np.diag(np.diag(lower))
-            rounded_off -= float(np.sum(lower * self._scatter))
-        return rounded_off
+            found[i] -= float(np.sum(lower * self._scatter))
+        return found
 
     def moments(self) -> Moments:
-        """The sums so far, about the pivot."""
-        kernel, d = self._kernel, len(self._pivot)
-        second = kernel.second_order.unpack(self._sums[:, d:-1], d)
-        if kernel.shared_cholesky is not None:
+        """The sums so far, about the pivot; pooled ones are the same for all kernels."""
+        d = len(self._pivot)
+        second = self._second_order.unpack(self._sums[:, d:-1], d)
+        if self._shared:
             second = np.tril(self._scatter) + np.tril(self._scatter, -1).T
-        pivot = np.tile(kernel.pivot, (len(self._theta), 1))
+        pivot = np.tile(self._kernels[0].pivot, (len(self._theta), 1))
         total = Moments(pivot, self._sums[:, -1].copy(), self._sums[:, :d].copy(), second)
         for more in (self._gathered, self._exact):
             if more is not None:

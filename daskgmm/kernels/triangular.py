@@ -84,7 +84,7 @@ class TriangularRun:
 
     def __init__(self, kernel: Triangular, n_rows: int | None, *, screened: bool) -> None:
         self._kernel = kernel
-        self.level = kernel.level
+        self.parts, self.levels = (slice(0, kernel.n_components),), (kernel.level,)
         self.about_maximum = False  # whether rows lie too far from the level to sum about it
         n_components, n_features = kernel.means.shape
         n_values = n_components + 2 * n_features
@@ -106,9 +106,9 @@ class TriangularRun:
         """The run for rows far from all: this one."""
         return self
 
-    def correction(self) -> float:
+    def corrections(self) -> list[float]:
         """What to add to the sum of the log-densities: nothing is rounded off here."""
-        return 0.0
+        return [0.0]
 
     @property
     def nbytes(self) -> int:

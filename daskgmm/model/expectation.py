@@ -1,7 +1,7 @@
 """The E-step: what a worker does with a chunk and the densities it was sent."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,10 @@ from daskgmm.chunk import Chunk
 from daskgmm.kernels import Kernel, Run
 from daskgmm.kernels.moments import Array
 from daskgmm.kernels.softmax import softmax, softmax_about_zero
+from daskgmm.kernels.together import run_together, stacks
 from daskgmm.model.covariance import Family
 from daskgmm.model.statistics import JointStatistics, SufficientStatistics
+from daskgmm.model.tail import Reservoir, StatisticsAndTails
 
 # Float32 is tried on this many rows of a chunk, if it has enough for that to be nothing, and
 # taken where the mean log-density is right to this, in nats.
@@ -31,39 +33,53 @@ class Densities:
     kernel: Kernel
 
 
-def _posterior(run: Run, rows: NDArray[Any]) -> tuple[Run, NDArray[Any], Array]:
-    """Responsibilities of a block's rows, (K, n), and their log-densities, (n,).
+def _posterior(run: Run, rows: NDArray[Any]) -> tuple[Run, NDArray[Any], list[Array]]:
+    """Responsibilities of a block's rows, (K, n), and their log-densities, (n,) for each part.
 
     Before them the run that found them, has to add them up, and is the one for rows to come.
     """
     if not run.about_maximum:
         responsibilities = run.log_prob(rows)
-        log_prob_norm = softmax_about_zero(responsibilities)
-        if log_prob_norm is not None:
-            log_prob_norm += run.level
-            return run, responsibilities, log_prob_norm
+        found = _shared_out(run, responsibilities, softmax_about_zero)
+        if found is not None:
+            return run, responsibilities, found
         if run.exact is not run:
             return _posterior(run.exact, rows)
         run.about_maximum = True  # a row far from every component: there will be more
     responsibilities = run.log_prob(rows)
-    log_prob_norm = softmax(responsibilities)
-    log_prob_norm += run.level
+    found = _shared_out(run, responsibilities, softmax)
+    assert found is not None
     unknown = np.isnan(rows).any(axis=1)
-    responsibilities[:, unknown] = log_prob_norm[unknown] = np.nan
-    return run, responsibilities, log_prob_norm
+    responsibilities[:, unknown] = np.nan
+    for log_prob_norm in found:
+        log_prob_norm[unknown] = np.nan
+    return run, responsibilities, found
 
 
-def _run(kernel: Kernel, chunk: Chunk) -> Run:
-    """A run for the sums over a chunk's rows."""
+def _shared_out(
+    run: Run, table: NDArray[Any], share: Callable[[NDArray[Any]], Array | None]
+) -> list[Array] | None:
+    """Log-densities to responsibilities, part by part in place; None where a part's can't be."""
+    found = []
+    for part, level in zip(run.parts, run.levels, strict=True):
+        log_prob_norm = share(table[part])
+        if log_prob_norm is None:
+            return None
+        log_prob_norm += level
+        found.append(log_prob_norm)
+    return found
+
+
+def _sums_of(kernel: Kernel, chunk: Chunk) -> Any:
+    """What a run for the sums over a chunk's rows is to be told of them."""
     rows, weights = chunk.rows, chunk.weights
-    sums_of: Any = np.float64
     if weights is not None:
         positive = weights[weights > 0.0]
         if not (len(positive) and positive.max() < ALIKE * positive.min()):
-            sums_of = None
+            return None
     elif rows.dtype == np.float32 and _is_right_in_float32(kernel, rows):
-        sums_of = np.float32
-    return kernel.run(len(rows), sums_of=sums_of)
+        return np.float32
+    return np.float64
 
 
 def _is_right_in_float32(kernel: Kernel, rows: NDArray[Any]) -> bool:
@@ -80,45 +96,90 @@ def _is_right_in_float32(kernel: Kernel, rows: NDArray[Any]) -> bool:
     sample = sample[~np.isnan(sample).any(axis=1)]
     if exact is single or not len(sample):
         return False
-    found_by, responsibilities, log_prob_norm = _posterior(single, sample)
+    found_by, responsibilities, (log_prob_norm,) = _posterior(single, sample)
     if found_by is exact:
         return False
     single.add(responsibilities, None)
-    error = log_prob_norm - _posterior(exact, sample)[2]
-    mean = (error.sum() + single.correction()) / len(sample)
+    error = log_prob_norm - _posterior(exact, sample)[2][0]
+    mean = (error.sum() + single.corrections()[0]) / len(sample)
     return bool(abs(mean) + 2.0 * error.std() / math.sqrt(len(sample)) < MAX_GAP)
 
 
 def e_step(chunk: Chunk, densities: Densities) -> SufficientStatistics:
-    """The sufficient statistics of a chunk's rows, in blocks that stay in cache."""
-    run = now = _run(densities.kernel, chunk)
-    log_likelihood = total_weight = 0.0
-    for rows, weights in chunk.blocks(run.block_rows):
-        now, responsibilities, log_prob_norm = _posterior(now, rows)
-        if weights is None:
-            log_likelihood += float(log_prob_norm.sum())
-            total_weight += len(rows)
-        else:
-            log_likelihood += float(weights @ log_prob_norm)
-            total_weight += float(weights.sum())
-            responsibilities *= weights
-        now.add(responsibilities, weights)
-    log_likelihood += run.correction()
-    moments = run.moments()
-    return SufficientStatistics(
-        family=densities.family,
-        pivot=moments.pivot,
-        effective_counts=moments.counts,
-        first_moment=moments.first,
-        second_moment=moments.second,
-        log_likelihood=log_likelihood,
-        total_weight=total_weight,
-    )
+    """The sufficient statistics of a chunk's rows."""
+    (statistics,) = e_steps(chunk, [densities])
+    return statistics
 
 
 def e_steps(chunk: Chunk, densities: Sequence[Densities]) -> JointStatistics:
-    """One reading of a chunk for all candidates."""
-    return JointStatistics(e_step(chunk, each) for each in densities)
+    """One reading of a chunk for all candidates.
+
+    Candidates that can share the work of a block do so (`stacks`). The last bits of a
+    candidate's statistics, some 1e-15 of them, then depend on who shares its pass.
+    """
+    return _e_steps(chunk, densities, [None] * len(densities))
+
+
+def e_steps_and_tails(
+    chunk: Chunk, densities: Sequence[Densities], size: int
+) -> StatisticsAndTails:
+    """The same statistics, to the bit, and each candidate's `size` rows of lowest density.
+
+    Log-densities are those that the sums are made of: float32's where these are float32, and
+    with the last bits of the chunks and blocks that rows came in.
+    """
+    reservoirs = [Reservoir(size, chunk) for _ in densities]
+    statistics = _e_steps(chunk, densities, reservoirs)
+    return StatisticsAndTails(statistics, tuple(each.tail() for each in reservoirs))
+
+
+def _e_steps(
+    chunk: Chunk, densities: Sequence[Densities], reservoirs: Sequence[Reservoir | None]
+) -> JointStatistics:
+    """Statistics of all candidates, stack by stack; reservoirs see each row's log-density."""
+    kernels = [each.kernel for each in densities]
+    sums_of = [_sums_of(kernel, chunk) for kernel in kernels]
+    found: dict[int, SufficientStatistics] = {}
+    for stack in stacks(kernels, sums_of):
+        run = run_together([kernels[i] for i in stack], len(chunk.rows), sums_of[stack[0]])
+        families = [densities[i].family for i in stack]
+        mine = _sums(chunk, run, families, [reservoirs[i] for i in stack])
+        found.update(zip(stack, mine, strict=True))
+    return JointStatistics(found[i] for i in range(len(densities)))
+
+
+def _sums(
+    chunk: Chunk, run: Run, families: list[Family], reservoirs: list[Reservoir | None]
+) -> list[SufficientStatistics]:
+    """Statistics of a stack, in blocks that stay in cache."""
+    now, total_weight, log_likelihoods = run, 0.0, [0.0] * len(families)
+    for block in chunk.numbered(run.block_rows):
+        rows, weights, *_ = block
+        now, responsibilities, found = _posterior(now, rows)
+        total_weight += len(rows) if weights is None else float(weights.sum())
+        for i, log_prob_norm in enumerate(found):
+            weighted = log_prob_norm.sum() if weights is None else weights @ log_prob_norm
+            log_likelihoods[i] += float(weighted)
+            if (reservoir := reservoirs[i]) is not None:
+                reservoir.add(block, log_prob_norm)
+        if weights is not None:
+            responsibilities *= weights
+        now.add(responsibilities, weights)
+    moments = run.moments()
+    return [
+        SufficientStatistics(
+            family=family,
+            pivot=moments.pivot[part],
+            effective_counts=moments.counts[part],
+            first_moment=moments.first[part],
+            second_moment=family.selected(moments.second, part),
+            log_likelihood=log_likelihood + correction,
+            total_weight=total_weight,
+        )
+        for family, part, log_likelihood, correction in zip(
+            families, run.parts, log_likelihoods, run.corrections(), strict=True
+        )
+    ]
 
 
 def _posteriors(rows: NDArray[Any], densities: Densities) -> Iterator[tuple[slice, Array, Array]]:
@@ -127,7 +188,8 @@ def _posteriors(rows: NDArray[Any], densities: Densities) -> Iterator[tuple[slic
     run.about_maximum = True  # so that a row's density does not depend on its neighbours
     for start in range(0, len(rows), run.block_rows):
         block = slice(start, start + run.block_rows)
-        yield block, *_posterior(run, rows[block])[1:]
+        _, responsibilities, (log_prob_norm,) = _posterior(run, rows[block])
+        yield block, responsibilities, log_prob_norm
 
 
 def log_prob_norm(rows: NDArray[Any], densities: Densities) -> Array:

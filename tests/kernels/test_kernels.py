@@ -30,7 +30,7 @@ def visited(kernel, rows, weights=None):
     for start in range(0, len(rows), run.block_rows):
         some = slice(start, start + run.block_rows)
         responsibilities = run.log_prob(rows[some])
-        responsibilities += run.level
+        responsibilities += run.levels[0]
         tables.append(responsibilities.T.copy())
         norms.append(softmax(responsibilities))
         if weights is not None:

@@ -181,7 +181,7 @@ def test_the_families_nest(weighing, seed):
 
     def complete(name):
         run = kernel_of(found[name][1], "triangular", rows.mean(axis=0)).kernel.run()
-        return np.sum(w * shares.T * (run.log_prob(rows) + run.level)) / w.sum()
+        return np.sum(w * shares.T * (run.log_prob(rows) + run.levels[0])) / w.sum()
 
     bounds = [bound for bound, _ in found.values()]
     np.testing.assert_allclose(bounds, bounds[0], rtol=1e-11)

@@ -64,7 +64,7 @@ class Family(ABC):
     def projected(self, covariance: Array) -> Array:
         """What a single component of the family keeps of a covariance (D, D); `shape(1, D)`."""
 
-    def selected(self, covariances: Array, components: NDArray[np.intp]) -> Array:
+    def selected(self, covariances: Array, components: NDArray[np.intp] | slice) -> Array:
         """The covariances of some components."""
         return covariances[components]
 

@@ -50,7 +50,7 @@ class Tied(Family):
     def projected(self, covariance: Array) -> Array:
         return covariance
 
-    def selected(self, covariances: Array, components: NDArray[np.intp]) -> Array:
+    def selected(self, covariances: Array, components: NDArray[np.intp] | slice) -> Array:
         return covariances
 
     def precision_cholesky(self, covariances: Array) -> Array:
