@@ -106,8 +106,8 @@ class Watch(NullObserver):
         self.first = 0.0  # when the first pass began
 
     def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
-        best = max(max(state.lower_bounds, default=-np.inf) for state in states)
-        self.bounds.append(max(best, *self.bounds[-1:], -np.inf))
+        newest = [state.lower_bound for state in states]
+        self.bounds.append(max(newest + self.bounds[-1:]))
         self.seconds.append(perf_counter() - self.began)
         if len(self.bounds) == 1:
             self.first = self.seconds[0] - seconds
