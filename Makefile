@@ -25,12 +25,13 @@ check: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-## ratios against peers measured in the same run; memory against its plan; digits
+## ratios against peers measured in the same run; memory against its plan; digits; passes of fits
 benchmarks: .venv/installed
 	$(BIN)/python workflows/benchmarks/kernels.py
 	$(BIN)/python workflows/benchmarks/passes.py
 	$(BIN)/python workflows/benchmarks/memory.py
 	$(BIN)/python workflows/benchmarks/numerics.py
+	$(BIN)/python workflows/benchmarks/passes_to_optimum.py
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "daskgmm needs Python 3.11 or newer: make PYTHON=python3.12 ...")'

@@ -1,0 +1,348 @@
+"""How many readings of the data a fit needs, and how long: daskgmm, plain EM, scikit-learn.
+
+python workflows/benchmarks/passes_to_optimum.py [--sets NAME ...] [--rows N] [--seeds N]
+    [--methods NAME ...] [--most N] [--peer-seeds N] [--peer-iterations N] [--peer-threads N]
+
+Per set (sets.py) each method is run from several starts, once with next to no tolerance; its table
+is read off the bounds of the passes, which an observer sees. All figures but `worst` are medians
+over starts.
+
+passes    E-steps over all rows, the first included, until the bound of the parameters that a pass
+          began with is within 1e-3 or 1e-5 nats per row of the optimum of this very run: where it
+          ends if it is carried on, at most 1,000 passes, by the best method that there is. A `~`
+          says that some run had not settled even then, so that its optimum is higher and passes to
+          it are more than is said. The survey, a reading more, is not counted; iterations in
+          memory on its sample are none.
+seconds   from the rows in memory to the same bound; survey, start, iterations on the sample
+          included. `start` is what was over when the first pass began.
+default   after how many passes the method's own rule ends a fit at its defaults, and how far
+          the last bound it saw is below the optimum of the long run.
+below     how far that optimum is below the best of all runs on the set: what a start led to.
+
+Cold methods share their starts: k-means on 20,000 rows, spherical covariances. scikit-learn's start
+is its own k-means on all rows. Of its iterations the first few are its own; those that follow are
+daskgmm's plain EM, which makes the same ones, and count as long as its own took on average. It has
+one BLAS thread: with two, iterations took five times as long beside other programs. A method
+whose parameters this daskgmm does not have is left out.
+
+Readings are counted at the chunks, too: a fit that reads more than the passes it shows and a
+survey is named below its row.
+"""
+
+import argparse
+import warnings
+from collections.abc import Callable, Sequence
+from statistics import median
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+from sets import SETS, Parameters, Problem
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture as ScikitLearn
+from threadpoolctl import threadpool_limits
+
+from daskgmm import GaussianMixture
+from daskgmm.fit.observers import NullObserver
+from daskgmm.fit.state import FitState
+
+NEAR, NEARER = 1e-3, 1e-5  # nats per row
+TINY = 1e-9  # the tolerance of a fit that is carried on
+AGREEMENT = 1e-7  # of scikit-learn's bound and ours, same rows and parameters
+SAME = 1e-4  # optima closer than this are one
+MOST_TO_SETTLE = 1_000
+PEER = "scikit-learn"
+
+
+class Method(NamedTuple):
+    """A row of the tables.
+
+    Attributes
+    ----------
+    parameters : dict
+        Of GaussianMixture. None and False mean what an older daskgmm does without being told.
+    cold : bool
+        Whether it begins at the start that methods share, or finds its own.
+    goals : (int, int) or None
+        Passes to both distances, at the median of the sets.
+    """
+
+    parameters: Parameters
+    cold: bool
+    goals: tuple[int, int] | None = None
+
+    @property
+    def unknown(self) -> list[str]:
+        """Parameters that this daskgmm would have to have, and has not."""
+        known = GaussianMixture().get_params()
+        return [name for name, value in self.parameters.items() if value and name not in known]
+
+    def known(self) -> Parameters:
+        """Parameters to construct an estimator with."""
+        known = GaussianMixture().get_params()
+        return {name: value for name, value in self.parameters.items() if name in known}
+
+
+# Names of parameters stand here alone.
+PLAIN = "plain EM, cold"
+METHODS = {
+    PLAIN: Method({"acceleration": None, "sample_start": False}, cold=True),
+    "quasi-Newton, cold": Method(
+        {"acceleration": "quasi-newton", "sample_start": False}, cold=True, goals=(25, 45)
+    ),
+    "quasi-Newton, sample": Method(
+        {"acceleration": "quasi-newton", "sample_start": True}, cold=False, goals=(4, 10)
+    ),
+}
+
+
+class Watch(NullObserver):
+    """Notes the best bound so far at each pass, and when it was known."""
+
+    def __init__(self) -> None:
+        self.began = perf_counter()
+        self.bounds: list[float] = []
+        self.seconds: list[float] = []
+        self.first = 0.0  # when the first pass began
+
+    def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
+        newest = [state.lower_bound for state in states]
+        self.bounds.append(max(newest + self.bounds[-1:]))
+        self.seconds.append(perf_counter() - self.began)
+        if len(self.bounds) == 1:
+            self.first = self.seconds[0] - seconds
+
+
+class Run(NamedTuple):
+    """What one method did from one start.
+
+    Attributes
+    ----------
+    bounds, seconds : list of float
+        Per pass; the best bound so far.
+    first : float
+        Seconds over when the first pass began.
+    optimum : float
+        Where the run ends if it is carried on.
+    settled : bool
+        Whether it did.
+    stop, stop_bound : int, float
+        When the default rule ends it, and the bound it has seen by then.
+    remark : str
+    """
+
+    bounds: list[float]
+    seconds: list[float]
+    first: float
+    optimum: float
+    settled: bool
+    stop: int
+    stop_bound: float
+    remark: str = ""
+
+    def passes(self, distance: float) -> float:
+        """How many it takes to this distance of the optimum; infinite where it has not."""
+        near = (i for i, bound in enumerate(self.bounds, 1) if bound >= self.optimum - distance)
+        return next(near, np.inf)
+
+    def seconds_to(self, distance: float) -> float:
+        """How long that takes."""
+        passes = self.passes(distance)
+        return self.seconds[int(passes) - 1] if np.isfinite(passes) else np.inf
+
+
+def fitted(problem: Problem, parameters: Parameters) -> tuple[GaussianMixture, Watch]:
+    """A fit that was watched."""
+    watch = Watch()
+    model = GaussianMixture(problem.n_components, **parameters)
+    return model.fit(problem.rows, observer=watch), watch
+
+
+def carried_on(problem: Problem, model: GaussianMixture | ScikitLearn) -> tuple[float, bool]:
+    """The bound that a fit comes to, and whether it settles there."""
+    method = next(m for m in reversed(METHODS.values()) if m.cold and not m.unknown)
+    options = {"tol": TINY, "max_iter": MOST_TO_SETTLE}
+    more, watch = fitted(problem, method.known() | options | parameters_of(model))
+    return watch.bounds[-1], more.converged_
+
+
+def parameters_of(model: GaussianMixture | ScikitLearn) -> Parameters:
+    """What begins a fit where this one ended."""
+    return {
+        "weights_init": model.weights_,
+        "means_init": model.means_,
+        "precisions_init": model.precisions_,
+    }
+
+
+def run_of(method: Method, problem: Problem, seed: int, most: int) -> Run:
+    """One method from one start."""
+    parameters = method.known() | {"random_state": seed}
+    began = perf_counter()
+    if method.cold:
+        parameters |= problem.start(seed)
+    to_start = perf_counter() - began
+    problem.readings()
+    model, watch = fitted(problem, parameters | {"tol": TINY, "max_iter": most})
+    readings, n_passes = problem.readings(), len(watch.bounds)
+    _, default = fitted(problem, parameters)
+    optimum, settled = watch.bounds[-1], model.converged_
+    if not settled:
+        more, settled = carried_on(problem, model)
+        optimum = max(optimum, more)
+    remark = f"seed {seed}: {n_passes} passes and a survey, {readings:g} readings, "
+    remark += f"n_passes_ {model.n_passes_}"
+    return Run(
+        watch.bounds,
+        [to_start + each for each in watch.seconds],
+        to_start + watch.first,
+        optimum,
+        settled,
+        stop=len(default.bounds),
+        stop_bound=default.bounds[-1],
+        remark="" if readings == model.n_passes_ == n_passes + 1 else remark,
+    )
+
+
+def run_of_peer(problem: Problem, seed: int, options: argparse.Namespace) -> Run:
+    """scikit-learn from its own start, and on by the same iterations of ours."""
+    iterations = min(options.peer_iterations, options.most)
+    model = ScikitLearn(problem.n_components, tol=0.0, max_iter=iterations, random_state=seed)
+    began = perf_counter()
+    starts: list[float] = []
+    bounds: list[float] = []
+    seconds: list[float] = []
+
+    def on_e_step(value: Any) -> None:
+        bounds.append(float(value[0]))
+        seconds.append(perf_counter() - began)
+
+    after(model, "_initialize_parameters", lambda _: starts.append(perf_counter() - began))
+    after(model, "_e_step", on_e_step)  # once more behind the last iteration
+    with threadpool_limits(options.peer_threads, user_api="blas"):
+        model.fit(problem.in_memory)
+    further = {"tol": TINY, "max_iter": options.most - iterations}
+    more, watch = fitted(problem, METHODS[PLAIN].known() | further | parameters_of(model))
+    if (gap := abs(watch.bounds[0] - bounds[-1])) > AGREEMENT:
+        raise SystemExit(f"{problem.name}: scikit-learn's bound is {gap:.1e} from ours")
+    each = (seconds[-1] - seconds[0]) / (len(seconds) - 1)
+    seconds += [seconds[-1] + each * i for i in range(1, len(watch.bounds))]
+    bounds += watch.bounds[1:]
+    optimum, settled = (bounds[-1], True) if more.converged_ else carried_on(problem, more)
+    rule = ScikitLearn()
+    small = np.flatnonzero(np.abs(np.diff(bounds)) < rule.tol) + 2
+    stop = int(min([*small, rule.max_iter, len(bounds)]))
+    return Run(bounds, seconds, starts[0], optimum, settled, stop, bounds[stop - 1])
+
+
+def after(owner: object, name: str, told: Callable[[Any], None]) -> None:
+    """Let `told` see what a method of one object returns."""
+    action = getattr(owner, name)
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        value = action(*arguments, **options)
+        told(value)
+        return value
+
+    setattr(owner, name, call)
+
+
+HEAD = (
+    f"{'':<22}{'passes to':^16} {'seconds to':^16}{'':>8}{'default':^16} {'below best known':^18}\n"
+    f"{'':<22}{'1e-3':>8}{'1e-5':>8} {'1e-3':>8}{'1e-5':>8}{'start':>8}{'passes':>8}{'gap':>8}"
+    f" {'median':>9}{'worst':>9}"
+)
+
+
+def count(passes: float, most: int) -> str:
+    """A number of passes, or that they were not enough."""
+    return f"{passes:g}" if np.isfinite(passes) else f"> {most}"
+
+
+def line(name: str, runs: list[Run], best: float, most: int) -> str:
+    """A row of a table."""
+    passes = (count(median(run.passes(each) for run in runs), most) for each in (NEAR, NEARER))
+    times = [median(run.seconds_to(each) for run in runs) for each in (NEAR, NEARER)]
+    times.append(median(run.first for run in runs))
+    below = [best - run.optimum for run in runs]
+    unsettled = "" if all(run.settled for run in runs) else " ~"
+    return (
+        f"{name:<22}"
+        + "".join(f"{each:>8}" for each in passes)
+        + " "
+        + "".join(f"{f'{each:.2f}' if np.isfinite(each) else '-':>8}" for each in times)
+        + f"{median(run.stop for run in runs):>8g}"
+        + f"{median(run.optimum - run.stop_bound for run in runs):>8.0e}"
+        + f" {median(below):>9.1e}{max(below):>9.1e}{unsettled}"
+        + "".join(f"\n  {run.remark}" for run in runs if run.remark)
+    )
+
+
+def print_summary(table: dict[str, dict[str, list[Run]]], most: int) -> None:
+    """Print medians over sets, optima beside plain EM's, and goals."""
+    print(f"\nmedians over {len(table)} sets")
+    print(f"{'':<22}{'1e-3':>8}{'1e-5':>8}  optimum beside plain EM's: higher same lower")
+    for name in dict.fromkeys(name for runs in table.values() for name in runs):
+        mine = [(runs[name], runs.get(PLAIN, [])) for runs in table.values() if name in runs]
+        passes = [
+            median(median(run.passes(distance) for run in some) for some, _ in mine)
+            for distance in (NEAR, NEARER)
+        ]
+        more = [
+            median(run.optimum for run in some) - median(run.optimum for run in plain)
+            for some, plain in mine
+            if plain
+        ]
+        signs = (sum(d > SAME for d in more), sum(abs(d) <= SAME for d in more))
+        text = f"{name:<22}" + "".join(f"{count(each, most):>8}" for each in passes)
+        text += f"{signs[0]:>36}{signs[1]:>5}{len(more) - sum(signs):>6}"
+        if name in METHODS and (goals := METHODS[name].goals):
+            met = " and ".join(
+                f"{'met' if found <= goal else 'missed'}"
+                for found, goal in zip(passes, goals, strict=True)
+            )
+            text += f"   goal {goals[0]} / {goals[1]}: {met}"
+        print(text)
+
+
+def main() -> None:
+    """Print a table per set, and the summary."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    names = [*METHODS, PEER]
+    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
+    parser.add_argument("--methods", nargs="+", choices=names, default=names)
+    parser.add_argument("--rows", type=int, default=400_000, help="of most sets")
+    parser.add_argument("--seeds", type=int, default=3, help="starts per set and method")
+    parser.add_argument("--most", type=int, default=400, help="passes of a run")
+    parser.add_argument("--peer-seeds", type=int, default=1, help=f"starts of {PEER}")
+    parser.add_argument("--peer-iterations", type=int, default=10, help=f"made by {PEER} itself")
+    parser.add_argument("--peer-threads", type=int, default=1, help="of its BLAS")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore", ConvergenceWarning)  # all that end at `most`
+    for name, method in METHODS.items():
+        if name in options.methods and method.unknown:
+            print(f"{name}: left out, as GaussianMixture has no {', '.join(method.unknown)}")
+    table: dict[str, dict[str, list[Run]]] = {}
+    for of_set in options.sets:
+        problem = Problem(of_set, options.rows)
+        runs = table[of_set] = {}
+        for name in options.methods:
+            if name == PEER:
+                runs[name] = [
+                    run_of_peer(problem, seed, options) for seed in range(options.peer_seeds)
+                ]
+            elif not (method := METHODS[name]).unknown:
+                runs[name] = [
+                    run_of(method, problem, seed, options.most) for seed in range(options.seeds)
+                ]
+        best = max(run.optimum for some in runs.values() for run in some)
+        n, d = problem.in_memory.shape
+        print(f"\n{of_set}: {n:,} x {d}, {problem.n_components} components, best known {best:.5f}")
+        print(HEAD)
+        for name, some in runs.items():
+            print(line(name, some, best, options.most), flush=True)
+    print_summary(table, options.most)
+
+
+if __name__ == "__main__":
+    main()
