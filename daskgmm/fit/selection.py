@@ -15,13 +15,14 @@ def best(states: Sequence[FitState]) -> FitState:
     """
     sound = [state for state in states if state.outcome is not Outcome.DEGENERATE]
     if not sound:
-        state = max(states, key=_bound)
+        state = max(states, key=bound)
         gone = (e.component for e in state.new_events if e.action is Action.COLLAPSED)
         raise DegenerateCovarianceError(
             [k for k in gone if k is not None], n_pass=state.n_iter, mixture=state.parameters
         )
-    return max(sound, key=_bound)
+    return max(sound, key=bound)
 
 
-def _bound(state: FitState) -> float:
+def bound(state: FitState) -> float:
+    """What candidates are compared by; of one that is not a number, the least."""
     return -math.inf if math.isnan(state.lower_bound) else state.lower_bound
