@@ -61,7 +61,7 @@ class GaussianMixture(FittedMixture):
         feature, in 256 MiB at the most; all rows where there are no more.
 
         'short-em'
-            The best of twelve short runs of EM on part of the sample, from k-means,
+            The best of sixteen short runs of EM on part of the sample, from k-means,
             k-means++ and rows drawn at random.
         'kmeans', 'k-means++', 'random', 'random_from_data'
             scikit-learn's.

@@ -12,7 +12,7 @@ from daskgmm.fit.convergence import AbsoluteChange
 from daskgmm.fit.degenerate import POLICIES, Data
 from daskgmm.fit.given import Given
 from daskgmm.fit.ground import Found, Ground
-from daskgmm.fit.initialization import DISTANCES, Initial, method_of, starts
+from daskgmm.fit.initialization import DISTANCES, Initial, method_of, n_passes_of, starts
 from daskgmm.fit.observers import Observer
 from daskgmm.fit.selection import best
 from daskgmm.fit.state import FitState
@@ -50,6 +50,13 @@ class Settings:
     reg_is_relative: bool = False
     policy: str = "raise"
     init_distance: str = "whitened"
+
+    @property
+    def n_starting(self) -> int:
+        """Passes that finding the starts takes."""
+        if self.resumed is not None or self.given.complete:
+            return 0
+        return n_passes_of(self.init_params)
 
     def sample_size(self, n_features: int) -> int:
         """Rows of the survey's sample: a hundred per component and feature, if they fit."""

@@ -9,7 +9,7 @@ from daskgmm.data.dataset import Columns, columns_of
 from daskgmm.data.survey import Survey
 from daskgmm.fit.distance import Distance
 from daskgmm.fit.ground import Found, Ground, as_given
-from daskgmm.fit.k_means_parallel import k_means_parallel
+from daskgmm.fit.k_means_parallel import ROUNDS, k_means_parallel
 from daskgmm.fit.labelled import ByArray, ByFunction, Finder
 from daskgmm.fit.seeding import Seeding, alone, anywhere, around, far_apart, k_means
 from daskgmm.fit.short_runs import short_em
@@ -87,6 +87,9 @@ METHODS: dict[str, dict[str, Method]] = {
 }
 NAMES = tuple(METHODS["whitened"])
 
+# Of names that are not content with the sample.
+N_PASSES = {"k-means||": ROUNDS + 1}
+
 Initial = str | Finder | ArrayLike | Columns
 """A name, a function, or what is known of all rows: what `init_params` may be."""
 
@@ -98,6 +101,13 @@ def method_of(init_params: Initial, distance: str) -> Method:
     if callable(init_params):
         return ByFunction(init_params)
     return ByArray(columns_of(init_params))
+
+
+def n_passes_of(init_params: Initial) -> int:
+    """Passes over the data that `init_params` asks for."""
+    if isinstance(init_params, str):
+        return N_PASSES.get(init_params, 0)
+    return 0 if callable(init_params) else 1
 
 
 def starts(ground: Ground, method: Method, n_init: int, random: np.random.RandomState) -> Found:

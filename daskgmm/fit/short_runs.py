@@ -1,6 +1,6 @@
 """The default start: of many short runs of EM on part of the sample, the best one's end.
 
-Successive halving: all of `SEEDINGS` run for some iterations, the best of them for some more.
+Successive halving: all of `SEEDINGS` run for a few iterations, the best of them for more.
 Which kind wins depends on the data: k-means where clusters are apart, points drawn anywhere
 where they overlap or their shapes differ.
 """
@@ -22,16 +22,16 @@ from daskgmm.fit.state import FitState, Outcome
 
 # Ten iterations of k-means: what more would gain, EM does better.
 SEEDINGS: tuple[Seeding, ...] = (
-    *[partial(k_means, max_iter=10)] * 4,
-    *[around(far_apart)] * 4,
-    *[around(anywhere)] * 4,
+    *[partial(k_means, max_iter=10)] * 3,
+    *[around(far_apart)] * 3,
+    *[around(anywhere)] * 10,
 )
 
 # Iterations in all after which so many candidates are left.
-HALVINGS = ((5, 4), (15, 1))
+HALVINGS = ((3, 6), (13, 2), (33, 1))
 
 # Rows that the short runs see: at least, and per component and feature.
-MIN_ROWS, ROWS_PER_MEAN = 20_000, 10
+MIN_ROWS, ROWS_PER_MEAN = 10_000, 10
 
 
 def short_em(ground: Ground, n_init: int, random: np.random.RandomState) -> Found:
