@@ -45,6 +45,8 @@ class Chunk(NamedTuple):
         Number, in the whole data, of the first row.
     omit : bool
         Whether rows with a missing value (NaN) are to be left out.
+    beside : array of n_rows rows, or None
+        What else is known of the rows, in a pass that asks for it.
     """
 
     rows: NDArray[Any]
@@ -52,13 +54,17 @@ class Chunk(NamedTuple):
     number: int
     start: int
     omit: bool = False
+    beside: NDArray[Any] | None = None
 
     def cut(self, n_rows: int) -> Iterator["Chunk"]:
         """The chunk in pieces of at most `n_rows` rows, without a copy; one at least."""
         for at in range(0, max(len(self.rows), 1), n_rows):
             some = slice(at, at + n_rows)
             weights = None if self.weights is None else self.weights[some]
-            yield self._replace(rows=self.rows[some], weights=weights, start=self.start + at)
+            beside = None if self.beside is None else self.beside[some]
+            yield self._replace(
+                rows=self.rows[some], weights=weights, start=self.start + at, beside=beside
+            )
 
     def blocks(self, n_rows: int) -> Iterator[tuple[NDArray[Any], NDArray[np.float64] | None]]:
         """Rows that count, with their weights, in blocks of at most `n_rows` and not empty.

@@ -20,7 +20,7 @@ from daskgmm.fit.convergence import AbsoluteChange
 from daskgmm.fit.degenerate import POLICIES
 from daskgmm.fit.driver import Settings, fit_mixture
 from daskgmm.fit.given import checked
-from daskgmm.fit.initialization import METHODS
+from daskgmm.fit.initialization import DISTANCES, NAMES, Initial
 from daskgmm.fit.observers import Observer, observer_of
 from daskgmm.fit.plan import Plan, plan_fit
 from daskgmm.fit.state import FitState, Outcome
@@ -56,9 +56,27 @@ class GaussianMixture(FittedMixture):
         Iterations at the most. Each reads the data once.
     n_init : int, default=1
         Starts. All of them share each reading; the best is kept.
-    init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
+    init_params : name, callable or array, default='short-em'
         How a start is found, on a uniform sample: 50,000 rows or 100 per component and
         feature, in 256 MiB at the most; all rows where there are no more.
+
+        'short-em'
+            The best of sixteen short runs of EM on part of the sample, from k-means,
+            k-means++ and rows drawn at random.
+        'kmeans', 'k-means++', 'random', 'random_from_data'
+            scikit-learn's.
+        'k-means||'
+            Centers drawn from all rows, not from the sample, by six passes.
+        callable
+            Called with rows of the sample (n, n_features), `n_components` and a `RandomState`
+            for each start. Returns labels (n,), -1 for a row of no component, or
+            responsibilities (n, n_components).
+        array-like or dask array
+            Such labels or responsibilities of all rows, read once beside them.
+    init_distance : {'whitened', 'euclidean'}, default='whitened'
+        What is near for a start. 'whitened' is the distance by the data's covariance
+        (Mahalanobis): units of features do not matter. 'euclidean' takes the rows as they
+        stand; with it, scikit-learn's starts are its own, draw for draw.
     weights_init : array-like of shape (n_components,), default=None
     means_init : array-like of shape (n_components, n_features), default=None
     precisions_init : array-like, default=None
@@ -131,7 +149,8 @@ class GaussianMixture(FittedMixture):
         "reg_covar": [Interval(Real, 0.0, None, closed="left"), StrOptions({"scale"})],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
         "n_init": [Interval(Integral, 1, None, closed="left")],
-        "init_params": [StrOptions(set(METHODS))],
+        "init_params": [StrOptions(set(NAMES)), callable, "array-like"],
+        "init_distance": [StrOptions(set(DISTANCES))],
         "weights_init": ["array-like", None],
         "means_init": ["array-like", None],
         "precisions_init": ["array-like", None],
@@ -153,7 +172,8 @@ class GaussianMixture(FittedMixture):
         reg_covar: float | str = 1e-6,
         max_iter: int = 100,
         n_init: int = 1,
-        init_params: str = "kmeans",
+        init_params: Initial = "short-em",
+        init_distance: str = "whitened",
         weights_init: ArrayLike | None = None,
         means_init: ArrayLike | None = None,
         precisions_init: ArrayLike | None = None,
@@ -170,6 +190,7 @@ class GaussianMixture(FittedMixture):
         self.max_iter = max_iter
         self.n_init = n_init
         self.init_params = init_params
+        self.init_distance = init_distance
         self.weights_init = weights_init
         self.means_init = means_init
         self.precisions_init = precisions_init
@@ -274,6 +295,7 @@ class GaussianMixture(FittedMixture):
             rule=AbsoluteChange(self.tol, self.max_iter),
             n_init=self.n_init,
             init_params=self.init_params,
+            init_distance=self.init_distance,
             given=checked(
                 FAMILIES[self.covariance_type],
                 (self.n_components, n_features),

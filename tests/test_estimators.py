@@ -76,7 +76,8 @@ def test_from_the_same_start_it_gives_scikit_learns_parameters(name, chunking, m
 @pytest.mark.parametrize("init_params", ["kmeans", "k-means++", "random", "random_from_data"])
 def test_with_the_same_seed_it_gives_scikit_learns_fit(init_params):
     parameters = {"n_components": 3, "init_params": init_params, "random_state": 4, "n_init": 2}
-    ours = fitted(GaussianMixture, da.from_array(X, chunks=(100, 3)), **parameters)
+    rows = da.from_array(X, chunks=(100, 3))
+    ours = fitted(GaussianMixture, rows, init_distance="euclidean", **parameters)
     theirs = fitted(sklearn.mixture.GaussianMixture, X, **parameters)
     np.testing.assert_allclose(ours.means_, theirs.means_, rtol=1e-5)
     np.testing.assert_allclose(ours.lower_bound_, theirs.lower_bound_, rtol=1e-8)
@@ -84,7 +85,12 @@ def test_with_the_same_seed_it_gives_scikit_learns_fit(init_params):
 
 def test_it_has_scikit_learns_constructor():
     ours, theirs = GaussianMixture().get_params(), sklearn.mixture.GaussianMixture().get_params()
-    assert ours == {**theirs, "degenerate": "raise"}
+    assert ours == {
+        **theirs,
+        "init_params": "short-em",
+        "init_distance": "whitened",
+        "degenerate": "raise",
+    }
     model = clone(GaussianMixture(4, tol=0.5)).set_params(max_iter=7)
     assert (model.n_components, model.tol, model.max_iter) == (4, 0.5, 7)
 

@@ -10,17 +10,22 @@ import dask.array as da
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from daskgmm.chunk import Chunk
 from daskgmm.data.passes import ready, run_pass
 from daskgmm.data.shards import cut_into_shards, weights_of
 from daskgmm.data.source import Collection, GraphSource, source_of, whole_rows
 from daskgmm.data.tree import Addable, Partial, TreeSum
+from daskgmm.errors import DataError
 from daskgmm.kernels.blas_threads import one_blas_thread
 
 Value = TypeVar("Value", bound=Addable)
 Result = TypeVar("Result")
+
+
+Columns = NDArray[Any] | da.Array
+"""What may stand beside the rows, one row each."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,10 @@ class Dataset(ABC):
         """The rows without a missing value: chunks that say which to leave out."""
         return CompleteRows(self)
 
+    def beside(self, array: Columns) -> "Dataset":
+        """The rows of a counted dataset with those of an array, as many, beside them."""
+        raise NotImplementedError
+
 
 def _listed(fn: Callable[[Chunk], Result], chunk: Chunk) -> list[Result]:
     return [fn(chunk)]
@@ -145,6 +154,9 @@ class CompleteRows(Dataset):
     def reduce(self, fn: Callable[[Chunk], Value]) -> Value:
         return self._dataset.reduce(partial(_of_complete, fn))
 
+    def beside(self, array: Columns) -> Dataset:
+        return CompleteRows(self._dataset.beside(array))
+
 
 def _of_complete(fn: Callable[[Chunk], Value], chunk: Chunk) -> Value:
     return fn(chunk._replace(omit=True))
@@ -158,6 +170,8 @@ class InMemoryDataset(Dataset):
     weights: NDArray[np.float64] | None = None
     chunk_rows: int = 1 << 16
     columns: tuple[str, ...] | None = None
+    others: NDArray[Any] | None = None
+    """What stands beside the rows."""
 
     @property
     def n_features(self) -> int:  # type: ignore[override]
@@ -179,8 +193,13 @@ class InMemoryDataset(Dataset):
             for number, start in enumerate(range(0, max(len(self.rows), 1), self.chunk_rows)):
                 some = slice(start, start + self.chunk_rows)
                 weights = None if self.weights is None else self.weights[some]
-                tree.add(Partial(number, 1, fn(Chunk(self.rows[some], weights, number, start))))
+                others = None if self.others is None else self.others[some]
+                chunk = Chunk(self.rows[some], weights, number, start, beside=others)
+                tree.add(Partial(number, 1, fn(chunk)))
         return tree.total()
+
+    def beside(self, array: Columns) -> "InMemoryDataset":
+        return replace(self, others=np.asarray(array))
 
 
 @dataclass(frozen=True)
@@ -192,11 +211,14 @@ class DaskDataset(Dataset):
     collection : dask.array.Array or dask.dataframe.DataFrame
         The rows themselves, for lazy results.
     source : GraphSource
+    weights : dask.array.Array or None
+        One per row.
     """
 
     collection: Collection
     source: GraphSource
     missing: str = "raise"
+    weights: da.Array | None = None
 
     @classmethod
     def of(
@@ -213,7 +235,7 @@ class DaskDataset(Dataset):
         source = source_of(collection, weights)
         if columns is not None:
             source = replace(source, columns=tuple(columns))
-        return cls(collection, source, missing)
+        return cls(collection, source, missing, weights)
 
     @property
     def n_features(self) -> int:  # type: ignore[override]
@@ -248,6 +270,15 @@ class DaskDataset(Dataset):
             source = replace(source, lengths=lengths)
         return replace(self, source=source)
 
+    def beside(self, array: Columns) -> "DaskDataset":
+        lengths = (self.source.lengths or (self.n_rows,), *((n,) for n in array.shape[1:]))
+        # A shuffle between workers has no chunk that could be made alone.
+        lazy = da.asarray(array).rechunk(lengths, method="tasks")
+        source = source_of(self.collection, self.weights, lazy)
+        if set(source.cut.common.keys) == set(self.source.common):  # they need no other pass
+            source = replace(source, common=self.source.common)
+        return replace(self, source=replace(source, lengths=self.source.lengths))
+
     @property
     def layout(self) -> Layout:
         source = self.source
@@ -266,3 +297,15 @@ class DaskDataset(Dataset):
 
 def _length(chunk: Chunk) -> int:
     return len(chunk.rows)
+
+
+def columns_of(array: ArrayLike | da.Array) -> Columns:
+    """What may stand beside rows as a Dask array of known length, or an array in memory."""
+    if not isinstance(array, da.Array):
+        return np.asarray(array)
+    if np.isnan(array.shape).any():
+        raise DataError(
+            "a Dask array that stands beside the rows does not know its length: call "
+            ".compute_chunk_sizes() on it first"
+        )
+    return array

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from daskgmm.chunk import Chunk
 from daskgmm.data.graphs import Key
-from daskgmm.data.source import GraphSource, as_rows, as_weights
+from daskgmm.data.source import GraphSource, as_beside, as_rows, as_weights
 from daskgmm.data.tree import Addable, Partial, TreeSum
 from daskgmm.errors import DataError
 from daskgmm.kernels.blas_threads import one_blas_thread
@@ -37,6 +37,7 @@ class Shard:
     def __init__(self, source: GraphSource, numbers: Sequence[int]) -> None:
         self.numbers = numbers
         self.n_features = source.n_features
+        self.weighted = source.weighted
         self.lengths = source.lengths and [source.lengths[i] for i in numbers]
         self.starts = [source.starts[i] for i in numbers]
         self._parts = [source.cut.parts[i] for i in numbers]
@@ -65,16 +66,16 @@ class Shard:
         for key in self._needs[i]:
             if key not in values:
                 (values[key],) = self._shared[key].compute(values)
-        block, *weights = self._parts[i].compute(values)
+        block, *others = self._parts[i].compute(values)
         rows = as_rows(block, number, self.n_features)
         if self.lengths and len(rows) != self.lengths[i]:
             raise DataError(
                 f"chunk {number} has {len(rows)} rows where its Dask array says "
                 f"{self.lengths[i]}: the data changed, or the array's chunks are wrong"
             )
-        if not weights:
-            return Chunk(rows, None, number, start)
-        return Chunk(rows, as_weights(weights[0], number, len(rows)), number, start)
+        weights = as_weights(others.pop(0), number, len(rows)) if self.weighted else None
+        beside = as_beside(others.pop(), number, len(rows)) if others else None
+        return Chunk(rows, weights, number, start, beside=beside)
 
 
 def visit(

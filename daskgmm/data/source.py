@@ -32,13 +32,15 @@ class GraphSource:
     Attributes
     ----------
     cut : Cut
-        A part per chunk, whose keys are that of its rows and, if any, that of its weights.
+        A part per chunk, whose keys are that of its rows and, if any, those of its weights
+        and of what stands beside them.
     futures : what is persisted on a cluster, by key
     common : values of the keys of ``cut.common``, once they are computed
     n_features : int
     dtype : of the rows
     lengths : rows per chunk, or None where the collection doesn't know
     columns : names of the features, or None
+    weighted : whether the rows have weights
     """
 
     cut: Cut
@@ -48,6 +50,7 @@ class GraphSource:
     lengths: tuple[int, ...] | None
     columns: tuple[str, ...] | None
     common: Mapping[Key, Any] = field(default_factory=dict)
+    weighted: bool = False
 
     def __len__(self) -> int:
         return len(self.cut.parts)
@@ -74,11 +77,13 @@ class GraphSource:
         return replace(self, common=dict(zip(keys, values, strict=True)))
 
 
-def source_of(collection: Collection, weights: da.Array | None = None) -> GraphSource:
+def source_of(
+    collection: Collection, weights: da.Array | None = None, beside: da.Array | None = None
+) -> GraphSource:
     """Plan the chunks of a two-dimensional Dask array or a Dask dataframe.
 
-    An array cut along its columns is rechunked into whole rows. `weights`, one per row,
-    must have the chunks of the rows.
+    An array cut along its columns is rechunked into whole rows. `weights`, one per row, and
+    what stands `beside` the rows must have the chunks of the rows.
     """
     columns, lengths, dtype = None, None, np.dtype(np.float64)
     if isinstance(collection, dd.DataFrame):
@@ -90,7 +95,7 @@ def source_of(collection: Collection, weights: da.Array | None = None) -> GraphS
         n_features, dtype = int(collection.shape[1]), collection.dtype
         if not np.isnan(collection.chunks[0]).any():
             lengths = tuple(int(n) for n in collection.chunks[0])
-    collections = (collection,) if weights is None else (collection, weights)
+    collections = tuple(each for each in (collection, weights, beside) if each is not None)
     optimized = [_optimized(each) for each in collections]
     graph: dict[Key, Any] = {}
     for each in optimized:
@@ -104,7 +109,9 @@ def source_of(collection: Collection, weights: da.Array | None = None) -> GraphS
     _check_no_shuffle(graph)
     futures = _futures(collections, graph)
     chunks = cut(graph, list(zip(*keys_of_each, strict=True)), outside=futures)
-    return GraphSource(chunks, futures, n_features, dtype, lengths, columns)
+    return GraphSource(
+        chunks, futures, n_features, dtype, lengths, columns, weighted=weights is not None
+    )
 
 
 def _check_no_shuffle(graph: Mapping[Key, Any]) -> None:
@@ -180,6 +187,16 @@ def as_weights(block: Any, number: int, n_rows: int) -> NDArray[np.float64]:
     if not np.all(weights >= 0.0) or np.isinf(weights).any():
         raise DataError(f"the sample weights of chunk {number} are not all finite and >= 0")
     return weights
+
+
+def as_beside(block: Any, number: int, n_rows: int) -> NDArray[Any]:
+    """A computed chunk of what stands beside the rows; DataError where it isn't as long."""
+    beside = np.asarray(block)
+    if len(beside) != n_rows:
+        raise DataError(
+            f"what stands beside the {n_rows} rows of chunk {number} has {len(beside)} rows"
+        )
+    return beside
 
 
 def plain(block: Any) -> NDArray[Any]:

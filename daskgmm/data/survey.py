@@ -38,7 +38,8 @@ class Sample:
     ----------
     size : int
         How many rows are kept at the most.
-    keys : (n,) uint64 array
+    keys : (n,) array
+        uint64 in a survey.
     numbers : (n,) int64 array
         Row numbers in the whole data, ascending.
     rows : (n, n_features) array
@@ -46,7 +47,7 @@ class Sample:
     """
 
     size: int
-    keys: NDArray[np.uint64]
+    keys: NDArray[Any]
     numbers: NDArray[np.int64]
     rows: NDArray[Any]
     weights: Array | None
@@ -56,7 +57,10 @@ class Sample:
         if len(self.keys) <= self.size:
             return self
         # Ties between keys, one in 2**64, go to the earlier row.
-        keep = np.sort(np.lexsort((self.numbers, self.keys))[: self.size])
+        return self.selected(np.sort(np.lexsort((self.numbers, self.keys))[: self.size]))
+
+    def selected(self, keep: NDArray[Any]) -> "Sample":
+        """Some of the rows."""
         return replace(
             self,
             keys=self.keys[keep],
@@ -315,19 +319,20 @@ def draw(
     return Sample(aim.size, keys[keep], numbers[keep], rows[keep], chosen).kept()
 
 
-def row_keys(seed: int, numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
+def row_keys(seed: int, numbers: NDArray[np.int64], stream: int = 0) -> NDArray[np.uint64]:
     """A random 64-bit key per row number (ascending): that place of one Philox stream.
 
     Philox is counter based (Salmon et al. 2011): any place of it costs the same to reach.
+    Stream 0 is the survey's.
     """
     if not len(numbers):
         return np.empty(0, dtype=np.uint64)
     first, last = int(numbers[0]), int(numbers[-1])
     words_per_count = 4
-    stream = np.random.Philox(key=seed)
-    stream.advance(first // words_per_count)
+    words = np.random.Philox(key=seed + (stream << 64))
+    words.advance(first // words_per_count)
     base = first - first % words_per_count
-    return stream.random_raw(last + 1 - base)[numbers - base]
+    return words.random_raw(last + 1 - base)[numbers - base]
 
 
 def _first(bad: NDArray[np.bool_], chunk: Chunk) -> BadCell | None:

@@ -7,10 +7,12 @@ import numpy as np
 
 from daskgmm.data.dataset import Dataset
 from daskgmm.data.survey import Survey, take_survey
-from daskgmm.fit import em, initialization
+from daskgmm.fit import em
 from daskgmm.fit.convergence import AbsoluteChange
 from daskgmm.fit.degenerate import POLICIES, Data
 from daskgmm.fit.given import Given
+from daskgmm.fit.ground import Found, Ground
+from daskgmm.fit.initialization import DISTANCES, Initial, method_of, n_passes_of, starts
 from daskgmm.fit.observers import Observer
 from daskgmm.fit.selection import best
 from daskgmm.fit.state import FitState
@@ -27,7 +29,8 @@ class Settings:
 
     Attributes
     ----------
-    init_params : a name in `initialization.METHODS`
+    init_params : a name in `initialization.NAMES`, a function, or what is known of all rows
+    init_distance : a name in `initialization.DISTANCES`
     given : parameters that the user gives for the start
     resumed : FitState or None
         Where a warm start begins: then nothing is initialized.
@@ -41,11 +44,19 @@ class Settings:
     reg_covar: float
     rule: AbsoluteChange
     n_init: int
-    init_params: str
+    init_params: Initial
     given: Given
     resumed: FitState | None = None
     reg_is_relative: bool = False
     policy: str = "raise"
+    init_distance: str = "whitened"
+
+    @property
+    def n_starting(self) -> int:
+        """Passes that finding the starts takes."""
+        if self.resumed is not None or self.given.complete:
+            return 0
+        return n_passes_of(self.init_params)
 
     def sample_size(self, n_features: int) -> int:
         """Rows of the survey's sample: a hundred per component and feature, if they fit."""
@@ -63,8 +74,8 @@ class Fit:
         Of the best candidate.
     survey : Survey
     n_passes : int
-        Readings of the data, the survey's included (and those that count rows or
-        compute what all chunks need).
+        Readings of the data, the survey's included (and those that count rows,
+        compute what all chunks need, or find the starts).
     """
 
     state: FitState
@@ -99,21 +110,19 @@ def fit_mixture(
     model = MaximumLikelihood(settings.family, reg_covar, pivot)
     remedy = POLICIES[settings.policy](Data.of(survey, reg_covar, seed))
     if settings.resumed is not None:
-        states = [settings.resumed]
+        states, n_starting = Found([settings.resumed])
     else:
-        states = initialization.starts(
-            survey.sample,
-            method=settings.init_params,
-            n_components=settings.n_components,
-            n_init=settings.n_init,
-            given=settings.given,
-            model=model,
-            random=random,
-            remedy=remedy,
+        distance = DISTANCES[settings.init_distance](survey)
+        states, n_starting = starts(
+            Ground(survey, rows, settings.n_components, model, settings.given, distance, remedy),
+            method_of(settings.init_params, settings.init_distance),
+            settings.n_init,
+            random,
         )
     observer.on_start(states)
     states = em.run(states, rows, model, settings.rule, observer, remedy=remedy)
-    n_passes = dataset.n_preparing + n_surveys + max(state.n_iter for state in states)
+    n_before = dataset.n_preparing + n_surveys + n_starting
+    n_passes = n_before + max(state.n_iter for state in states)
     return Fit(best(states), survey, n_passes)
 
 

@@ -1,167 +1,120 @@
-"""Starts, found on the survey's sample."""
+"""How starts are found: a table of the ways, by name."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.cluster import KMeans, kmeans_plusplus
+from numpy.typing import ArrayLike
 
-from daskgmm.data.survey import Sample
-from daskgmm.errors import DegenerateCovarianceError
-from daskgmm.fit.degenerate import Draft, Remedy, refuse
-from daskgmm.fit.given import Given
-from daskgmm.fit.state import FitState
+from daskgmm.data.dataset import Columns, columns_of
+from daskgmm.data.survey import Survey
+from daskgmm.fit.distance import Distance
+from daskgmm.fit.ground import Found, Ground, as_given
+from daskgmm.fit.k_means_parallel import ROUNDS, k_means_parallel
+from daskgmm.fit.labelled import ByArray, ByFunction, Finder
+from daskgmm.fit.seeding import Seeding, alone, anywhere, around, far_apart, k_means
+from daskgmm.fit.short_runs import short_em
 from daskgmm.kernels.moments import Array
-from daskgmm.model.likelihood import MaximumLikelihood
-from daskgmm.model.mixture import Mixture
 from daskgmm.model.statistics import SufficientStatistics
 
-# Responsibilities exist for this many rows of the sample at a time.
-BLOCK_ROWS = 4096
-
-Responsibilities = Callable[[slice], Array]
+Method = Callable[[Ground, int, np.random.RandomState], Found]
+"""Finds a start for each of so many restarts, drawn one after another."""
 
 
-def starts(
-    sample: Sample,
-    *,
-    method: str,
-    n_components: int,
-    n_init: int,
-    given: Given,
-    model: MaximumLikelihood,
-    random: np.random.RandomState,
-    remedy: Remedy = refuse,
-) -> list[FitState]:
-    """One candidate per restart, drawn one after another from `random`.
+def _sampled(
+    find: Callable[[Ground, np.random.RandomState], SufficientStatistics],
+) -> Method:
+    """A start from statistics that are found on the sample."""
 
-    Parameters
-    ----------
-    method : a name in `METHODS`
-    remedy : for a start that collapses; one beyond remedy is passed over
+    def method(ground: Ground, n_init: int, random: np.random.RandomState) -> Found:
+        return Found(ground.begun(find(ground, random) for _ in range(n_init)))
 
-    Raises DegenerateCovarianceError where all starts have collapsed.
-    """
-    found = []
-    collapsed = None
-    for _ in range(n_init):
-        statistics = None
-        if not given.complete:
-            responsibilities = METHODS[method](sample, n_components, random)
-            statistics = _statistics(sample, responsibilities, model)
-        try:
-            found.append(_start(statistics, given, model, remedy))
-        except DegenerateCovarianceError as error:
-            collapsed = error
-    if collapsed and not found:
-        raise DegenerateCovarianceError(collapsed.components, n_pass=0)
-    return found
+    return method
 
 
-def _statistics(
-    sample: Sample, responsibilities: Responsibilities, model: MaximumLikelihood
-) -> SufficientStatistics:
-    """The statistics of the sample under given responsibilities, block by block.
+def _clusters(seed: Seeding) -> Method:
+    """Components are clusters of the sample, each with its own covariance."""
 
-    Each block about its own means, then merged: tight components far apart keep their digits.
-    """
-    total = None
-    for rows, weights, block in _blocks(sample):
-        share = responsibilities(block)
-        if weights is not None:
-            share = share * weights
-        counts = np.maximum(share.sum(axis=1), np.finfo(np.float64).tiny)
-        means = model.pivot + share @ (rows - model.pivot) / counts[:, None]
-        part = SufficientStatistics.of(model.family, rows, share, means)
-        total = part if total is None else total.merged(part)
-    assert total is not None
-    return total
+    def find(ground: Ground, random: np.random.RandomState) -> SufficientStatistics:
+        owners, components = ground.labels(seed, random), np.arange(ground.n_components)
+        return ground.summed(lambda block: np.equal.outer(components, owners[block]).astype(float))
+
+    return _sampled(find)
 
 
-def _start(
-    statistics: SufficientStatistics | None,
-    given: Given,
-    model: MaximumLikelihood,
-    remedy: Remedy,
-) -> FitState:
-    """The estimates of a start, with the user's parameters in their place."""
-    weights, means, covariances = model.estimates(statistics) if statistics else (None,) * 3
-    weights = weights if given.weights is None else given.weights
-    means = means if given.means is None else given.means
-    assert weights is not None
-    assert means is not None
-    if given.precisions is not None:
-        return FitState(Mixture.from_precisions(model.family, weights, means, given.precisions))
-    assert statistics is not None
-    assert covariances is not None
-    draft = Draft(
-        model.family,
-        weights,
-        means,
-        covariances,
-        empty=statistics.empty,
-        n_pass=0,
-        ridge=np.zeros(len(weights)),
-    )
-    mixture, ridge, events = remedy(draft)
-    return FitState(mixture, events=events, ridge=ridge)
+def _balls(seed: Seeding) -> Method:
+    """Components are clusters of the sample that are taken to be round."""
+
+    def find(ground: Ground, random: np.random.RandomState) -> SufficientStatistics:
+        return ground.balls(ground.labels(seed, random))
+
+    return _sampled(find)
 
 
-def _blocks(sample: Sample) -> Iterator[tuple[Array, Array | None, slice]]:
-    for start in range(0, len(sample.rows), BLOCK_ROWS):
-        block = slice(start, start + BLOCK_ROWS)
-        rows = sample.rows[block].astype(np.float64)
-        yield rows, None if sample.weights is None else sample.weights[block], block
+def _random(ground: Ground, random: np.random.RandomState) -> SufficientStatistics:
+    """Every row belongs to all components, at random."""
 
-
-def _k_means(sample: Sample, n_components: int, random: np.random.RandomState) -> Responsibilities:
-    clusters = KMeans(n_components, n_init=1, random_state=random)
-    return _owned(clusters.fit(sample.rows, sample_weight=sample.weights).labels_, n_components)
-
-
-def _k_means_plusplus(
-    sample: Sample, n_components: int, random: np.random.RandomState
-) -> Responsibilities:
-    _, chosen = kmeans_plusplus(
-        sample.rows, n_components, sample_weight=sample.weights, random_state=random
-    )
-    return _one_row_each(chosen, len(sample.rows))
-
-
-def _random_from_data(
-    sample: Sample, n_components: int, random: np.random.RandomState
-) -> Responsibilities:
-    rows = np.arange(len(sample.rows))
-    if sample.weights is not None:  # a row of no weight is no row
-        rows = np.flatnonzero(sample.weights)
-    chosen = rows[random.choice(len(rows), size=n_components, replace=False)]
-    return _one_row_each(chosen, len(sample.rows))
-
-
-def _random(sample: Sample, n_components: int, random: np.random.RandomState) -> Responsibilities:
     def responsibilities(block: slice) -> Array:
-        n_rows = min(block.stop, len(sample.rows)) - block.start
-        share = random.uniform(size=(n_rows, n_components))
+        n_rows = len(ground.sample.rows[block])
+        share = random.uniform(size=(n_rows, ground.n_components))
         return np.ascontiguousarray((share / share.sum(axis=1, keepdims=True)).T)
 
-    return responsibilities
+    return ground.summed(responsibilities)
 
 
-def _one_row_each(chosen: NDArray[np.int64], n_rows: int) -> Responsibilities:
-    """Each component is one row."""
-    owners = np.full(n_rows, -1)
-    owners[chosen] = np.arange(len(chosen))
-    return _owned(owners, len(chosen))
-
-
-def _owned(owners: NDArray[np.int64], n_components: int) -> Responsibilities:
-    """Each row belongs to one component, or to none (-1)."""
-    return lambda block: np.equal.outer(np.arange(n_components), owners[block]).astype(np.float64)
-
-
-METHODS: dict[str, Callable[[Sample, int, np.random.RandomState], Responsibilities]] = {
-    "kmeans": _k_means,
-    "k-means++": _k_means_plusplus,
-    "random": _random,
-    "random_from_data": _random_from_data,
+DISTANCES: dict[str, Callable[[Survey], Distance]] = {
+    "whitened": Distance.whitened,
+    "euclidean": Distance.euclidean,
 }
+
+# By distance, as scikit-learn's starts from single rows have no clusters around them.
+METHODS: dict[str, dict[str, Method]] = {
+    "whitened": {
+        "short-em": short_em,
+        "kmeans": _clusters(k_means),
+        "k-means++": _balls(around(far_apart)),
+        "k-means||": k_means_parallel,
+        "random": _sampled(_random),
+        "random_from_data": _balls(around(anywhere)),
+    },
+    "euclidean": {
+        "short-em": short_em,
+        "kmeans": _clusters(k_means),
+        "k-means++": _clusters(alone(far_apart)),
+        "k-means||": k_means_parallel,
+        "random": _sampled(_random),
+        "random_from_data": _clusters(alone(anywhere)),
+    },
+}
+NAMES = tuple(METHODS["whitened"])
+
+# Of names that are not content with the sample.
+N_PASSES = {"k-means||": ROUNDS + 1}
+
+Initial = str | Finder | ArrayLike | Columns
+"""A name, a function, or what is known of all rows: what `init_params` may be."""
+
+
+def method_of(init_params: Initial, distance: str) -> Method:
+    """The way that `init_params` asks for."""
+    if isinstance(init_params, str):
+        return METHODS[distance][init_params]
+    if callable(init_params):
+        return ByFunction(init_params)
+    return ByArray(columns_of(init_params))
+
+
+def n_passes_of(init_params: Initial) -> int:
+    """Passes over the data that `init_params` asks for."""
+    if isinstance(init_params, str):
+        return N_PASSES.get(init_params, 0)
+    return 0 if callable(init_params) else 1
+
+
+def starts(ground: Ground, method: Method, n_init: int, random: np.random.RandomState) -> Found:
+    """One candidate per restart, and the passes that they took.
+
+    Starts that collapse beyond remedy are passed over; DegenerateCovarianceError where all do.
+    """
+    if ground.given.complete:
+        return Found([as_given(ground.model, ground.given)])
+    return method(ground, n_init, random)

@@ -132,11 +132,12 @@ def plan_fit(dataset: Dataset, settings: Settings, machines: Machines) -> Plan:
     keeps = machines.keeps_freed and not layout.is_resident
     in_shard = math.ceil(levels - math.log2(n_shards)) + 3
     survey = 8 * layout.n_features**2
+    n_before = dataset.n_preparing + 1 + settings.n_starting
     return Plan(
         layout=layout,
         machines=machines,
         n_shards=n_shards,
-        n_passes=(dataset.n_preparing + 2, dataset.n_preparing + 1 + settings.rule.max_iter),
+        n_passes=(n_before + 1, n_before + settings.rule.max_iter),
         bytes_per_row=layout.copy_bytes + layout.row_bytes * READING * (not layout.is_resident),
         bytes_beside=BLOCKS
         + (min(KEPT * (layout.longest or 0) * layout.row_bytes, MOST_KEPT) if keeps else 0)

@@ -32,7 +32,7 @@ def best(states: Sequence[FitState]) -> FitState:
 
 def ranked(states: Iterable[FitState]) -> list[FitState]:
     """The candidates by their bounds, best first, equals in their order."""
-    return sorted(states, key=_bound, reverse=True)
+    return sorted(states, key=bound, reverse=True)
 
 
 def without_losers(states: Sequence[FitState]) -> list[FitState]:
@@ -41,10 +41,10 @@ def without_losers(states: Sequence[FitState]) -> list[FitState]:
     A loser is below the best by more than ten times what it still expects to gain, or has gained
     of late.
     """
-    highest = max(map(_bound, states))
+    highest = max(map(bound, states))
     return [
         replace(state, outcome=Outcome.OUTRUN)
-        if state.outcome is None and _bound(state) + _possible(state) < highest
+        if state.outcome is None and bound(state) + _possible(state) < highest
         else state
         for state in states
     ]
@@ -58,5 +58,6 @@ def _possible(state: FitState) -> float:
     return SURPRISE * max(state.memory.gain, of_late)
 
 
-def _bound(state: FitState) -> float:
+def bound(state: FitState) -> float:
+    """What candidates are compared by; of one that is not a number, the least."""
     return -math.inf if math.isnan(state.lower_bound) else state.lower_bound

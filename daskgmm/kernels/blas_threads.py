@@ -30,6 +30,13 @@ def _controller() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+@contextmanager
+def one_openmp_thread() -> Iterator[None]:
+    """Limit this thread's OpenMP loops: the order of what many threads sum is nobody's."""
+    with _controller().limit(limits=1, user_api="openmp"):
+        yield
+
+
 def _forget() -> None:
     """A forked child has none of its parent's threads, and nobody computing."""
     global _lock, _limit, _visitors

@@ -8,13 +8,14 @@ from daskgmm.data.survey import take_survey
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit.degenerate import refuse
 from daskgmm.fit.given import Given
-from daskgmm.fit.initialization import METHODS, starts
+from daskgmm.fit.ground import Ground
+from daskgmm.fit.initialization import DISTANCES, METHODS, NAMES, method_of, starts
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.likelihood import MaximumLikelihood
 
 X = clusters(9000)  # several blocks of responsibilities
 
-
+SCIKIT_LEARNS = ["kmeans", "k-means++", "random", "random_from_data"]
 FREE = Given()
 # scikit-learn takes all rows' scatter for that of the K chosen rows here, n / K times too wide.
 ONE_ROW_TIED = {("tied", "k-means++"), ("tied", "random_from_data")}
@@ -24,31 +25,29 @@ def found(
     name="full",
     method="kmeans",
     *,
+    distance="whitened",
     given=FREE,
     n_init=1,
     weights=None,
     seed=7,
     rows=X,
     remedy=refuse,
+    n_components=3,
+    reg_covar=1e-3,
 ):
-    survey, _ = take_survey(InMemoryDataset(rows, weights), seed=0, sample_size=len(rows))
-    model = MaximumLikelihood(FAMILIES[name], 1e-3, survey.mean)
-    states = starts(
-        survey.sample,
-        method=method,
-        n_components=3,
-        n_init=n_init,
-        given=given,
-        model=model,
-        random=np.random.RandomState(seed),
-        remedy=remedy,
-    )
+    dataset = InMemoryDataset(rows, weights)
+    survey, _ = take_survey(dataset, seed=0, sample_size=len(rows))
+    model = MaximumLikelihood(FAMILIES[name], reg_covar, survey.mean)
+    at = DISTANCES[distance](survey)
+    ground = Ground(survey, dataset, n_components, model, given, at, remedy)
+    random = np.random.RandomState(seed)
+    states, _ = starts(ground, method_of(method, distance), n_init, random)
     return [state.parameters for state in states]
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_on_a_sample_that_holds_all_rows_a_start_is_scikit_learns(family_name, method):
-    (start,) = found(family_name, method)
+@pytest.mark.parametrize("method", SCIKIT_LEARNS)
+def test_on_a_sample_that_holds_all_rows_a_euclidean_start_is_scikit_learns(family_name, method):
+    (start,) = found(family_name, method, distance="euclidean")
     theirs = GaussianMixture(
         3,
         covariance_type=family_name,
@@ -66,11 +65,17 @@ def test_on_a_sample_that_holds_all_rows_a_start_is_scikit_learns(family_name, m
     np.testing.assert_allclose(start.weights, theirs.weights_ / theirs.weights_.sum())
 
 
-def test_restarts_are_drawn_one_after_another():
-    first, second = found(method="random", n_init=2)
-    assert not np.allclose(first.means, second.means)
-    (alone,) = found(method="random")
+def test_both_distances_know_the_same_names():
+    assert {tuple(methods) for methods in METHODS.values()} == {NAMES}
+    assert set(METHODS) == set(DISTANCES)
+
+
+@pytest.mark.parametrize("method", NAMES)
+def test_restarts_are_drawn_one_after_another(method):
+    first, second = found(method=method, n_init=2)
+    (alone,) = found(method=method)
     assert alone.means.tobytes() == first.means.tobytes()
+    assert first.means.tobytes() != second.means.tobytes()
 
 
 def test_a_start_beyond_remedy_is_passed_over():
@@ -89,18 +94,24 @@ def test_a_start_beyond_remedy_is_passed_over():
     assert {draft.n_pass for draft in drafts} == {0}
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", NAMES)
 def test_what_is_given_is_kept_and_the_rest_is_found(family_name, method):
     given = mixture(family_name)
-    (free,) = found(family_name, method)
     (start,) = found(family_name, method, given=Given(means=given.means))
     np.testing.assert_array_equal(start.means, given.means)
-    np.testing.assert_array_equal(start.covariances, free.covariances)
     (start,) = found(family_name, method, given=Given(weights=given.weights))
     np.testing.assert_array_equal(start.weights, given.weights)
     (start,) = found(family_name, method, given=Given(precisions=given.precisions))
     np.testing.assert_allclose(start.covariances, given.covariances, rtol=1e-9)
-    np.testing.assert_array_equal(start.means, free.means)
+
+
+@pytest.mark.parametrize("method", SCIKIT_LEARNS)
+def test_what_scikit_learn_finds_beside_given_means_is_found(family_name, method):
+    given = mixture(family_name)
+    (free,) = found(family_name, method, distance="euclidean")
+    given = Given(means=given.means)
+    (start,) = found(family_name, method, distance="euclidean", given=given)
+    np.testing.assert_array_equal(start.covariances, free.covariances)
 
 
 def test_where_all_is_given_the_sample_is_not_looked_at(family_name):
@@ -111,35 +122,82 @@ def test_where_all_is_given_the_sample_is_not_looked_at(family_name):
     np.testing.assert_allclose(start.precision_cholesky, given.precision_cholesky, atol=1e-9)
 
 
-def test_whole_weights_are_repeated_rows():
-    weights = np.random.default_rng(0).integers(1, 4, size=len(X))
-    (weighted,) = found(method="kmeans", weights=weights.astype(float))
+@pytest.mark.parametrize("method", ["kmeans", "short-em"])
+def test_whole_weights_are_repeated_rows(method):
+    rows = clusters(9000, spread=9.0)
+    weights = np.random.default_rng(0).integers(1, 4, size=len(rows))
+    (weighted,) = found(method=method, rows=rows, weights=weights.astype(float))
     # Equal draws are not to be had from data of another length: the clusters are.
-    (repeated,) = found(method="kmeans", rows=np.repeat(X, weights, axis=0))
+    (repeated,) = found(method=method, rows=np.repeat(rows, weights, axis=0))
     order, other = np.argsort(weighted.means[:, 0]), np.argsort(repeated.means[:, 0])
     np.testing.assert_allclose(weighted.means[order], repeated.means[other], rtol=0.05, atol=0.05)
 
 
-def test_tight_components_far_apart_keep_their_digits(family_name):
+@pytest.mark.parametrize("method", ["kmeans", "short-em", "k-means||"])
+def test_tight_components_far_apart_keep_their_digits(family_name, method):
     rows = np.random.default_rng(0).normal(scale=1e-2, size=(3000, 2))
     rows += np.where(np.arange(3000) % 3, 1e5, -1e5)[:, None] * (np.arange(3000) % 3 + 1)[:, None]
-    survey, _ = take_survey(InMemoryDataset(rows), seed=0, sample_size=3000)
-    model = MaximumLikelihood(FAMILIES[family_name], 0.0, survey.mean)
-    (start,) = starts(
-        survey.sample,
-        method="kmeans",
-        n_components=3,
-        n_init=1,
-        given=FREE,
-        model=model,
-        random=np.random.RandomState(0),
-    )
-    np.testing.assert_allclose(start.parameters.standard_deviations, 1e-2, rtol=0.1)
+    rows[::3, 1] += 5e5
+    (start,) = found(family_name, method, rows=rows, reg_covar=0.0, seed=0)
+    # A ball of k-means|| is round by the data's covariance.
+    np.testing.assert_allclose(np.log(start.standard_deviations / 1e-2), 0.0, atol=1.5)
+    if method != "k-means||":
+        np.testing.assert_allclose(start.standard_deviations, 1e-2, rtol=0.1)
 
 
-def test_a_row_of_no_weight_is_no_start():
+@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("method", NAMES)
+def test_a_row_of_no_weight_is_no_start(method, distance):
     weights = np.zeros(len(X))
     weights[:3] = 1.0
-    (start,) = found(method="random_from_data", weights=weights)
-    np.testing.assert_allclose(np.sort(start.means, axis=0), np.sort(X[:3], axis=0))
-    np.testing.assert_allclose(start.weights, 1 / 3)
+    (start,) = found(method=method, weights=weights, distance=distance)
+    if method != "random":
+        np.testing.assert_allclose(np.sort(start.means, axis=0), np.sort(X[:3], axis=0), atol=0.2)
+    np.testing.assert_allclose(start.weights, 1 / 3, atol=0.2)
+
+
+@pytest.mark.parametrize("method", NAMES)
+def test_units_choose_nothing(family_name, method):
+    units = np.array([1e6, 1.0, 1e-3])
+    regularized = np.mean(units**2) * 1e-3 if family_name == "spherical" else 0.0
+    if family_name == "spherical":
+        units = np.full(3, 1e6)
+    (ones,) = found(family_name, method, reg_covar=regularized / np.mean(units**2))
+    (scaled,) = found(family_name, method, rows=X * units, reg_covar=regularized)
+    np.testing.assert_allclose(scaled.means / units, ones.means, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(scaled.weights, ones.weights, rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", NAMES)
+def test_one_component_is_the_data_as_a_whole(family_name, method):
+    (start,) = found(family_name, method, n_components=1, reg_covar=0.0)
+    np.testing.assert_allclose(start.means, [X.mean(axis=0)], rtol=1e-9)
+    covariance = FAMILIES[family_name].projected(np.cov(X.T, bias=True))
+    np.testing.assert_allclose(start.covariances, covariance, rtol=1e-9)
+
+
+HARD = {
+    "equal rows": np.ones((40, 2)),
+    "a constant feature": X[:300] * [1.0, 0.0, 1.0],
+    "collinear features": X[:300] @ np.outer([1.0, 2.0, 3.0], [1.0, 1.0, 0.5]),
+    "fewer distinct rows than components": np.repeat(X[:3], 20, axis=0),
+    "a row per component": X[:4],
+}
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("method", NAMES)
+@pytest.mark.parametrize("rows", HARD.values(), ids=HARD)
+def test_hard_rows_have_a_start(family_name, method, distance, rows):
+    starts = found(family_name, method, distance=distance, rows=rows, n_components=4, n_init=2)
+    for start in starts:
+        assert start.means.shape == (4, rows.shape[1])
+        assert np.isfinite(start.means).all()
+        assert np.isfinite(start.covariances).all()
+        np.testing.assert_allclose(start.weights.sum(), 1.0)
+
+
+def test_a_start_that_cannot_be_is_an_error():
+    with pytest.raises(DegenerateCovarianceError, match="at the start") as caught:
+        found(method="short-em", rows=np.ones((40, 2)), reg_covar=0.0)
+    assert caught.value.n_pass == 0

@@ -7,7 +7,8 @@ from daskgmm import GaussianMixture
 
 @pytest.mark.parametrize(("verbose", "more"), [(1, False), (2, True)])
 def test_verbose_prints_starts_iterations_and_ends(capsys, verbose, more):
-    model = GaussianMixture(2, verbose=verbose, verbose_interval=1, n_init=2, random_state=0)
+    options = {"verbose_interval": 1, "n_init": 2, "init_params": "random", "random_state": 0}
+    model = GaussianMixture(2, verbose=verbose, **options)
     model.fit(clusters(200))
     printed = capsys.readouterr().out
     assert "Initialization 0\nInitialization 1\n" in printed

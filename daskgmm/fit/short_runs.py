@@ -1,0 +1,96 @@
+"""The default start: of many short runs of EM on part of the sample, the best one's end.
+
+Successive halving: all of `SEEDINGS` run for a few iterations, the best of them for more.
+Which kind wins depends on the data: k-means where clusters are apart, points drawn anywhere
+where they overlap or their shapes differ.
+"""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from daskgmm.data.dataset import InMemoryDataset
+from daskgmm.data.survey import Sample
+from daskgmm.fit import em
+from daskgmm.fit.convergence import AbsoluteChange
+from daskgmm.fit.ground import Found, Ground, sound
+from daskgmm.fit.observers import NullObserver
+from daskgmm.fit.seeding import Seeding, anywhere, around, far_apart, k_means, nearest
+from daskgmm.fit.selection import best, bound
+from daskgmm.fit.state import FitState, Outcome
+
+# Ten iterations of k-means: what more would gain, EM does better.
+SEEDINGS: tuple[Seeding, ...] = (
+    *[partial(k_means, max_iter=10)] * 3,
+    *[around(far_apart)] * 3,
+    *[around(anywhere)] * 10,
+)
+
+# Iterations in all after which so many candidates are left.
+HALVINGS = ((3, 6), (13, 2), (33, 1))
+
+# Nats by which an iteration changes the bound of a run that is not run on.
+SETTLED = 1e-4
+
+# Rows that the short runs see: at least, and per component and feature.
+MIN_ROWS, ROWS_PER_MEAN = 10_000, 10
+
+
+def short_em(ground: Ground, n_init: int, random: np.random.RandomState) -> Found:
+    """The best of several short runs, for each restart."""
+    some = _part(ground)
+    return Found(sound(partial(_best, ground, some, random) for _ in range(n_init)))
+
+
+def _best(ground: Ground, some: Sample, random: np.random.RandomState) -> FitState:
+    """Where the best short run ends; where it began, if the user has given a part of that."""
+    n_components, given = ground.n_components, ground.given
+    points = ground.distance.coordinates(some.rows)
+    if given.means is not None:
+        labels = [nearest(points, ground.distance.coordinates(given.means))]
+    else:
+        kinds = SEEDINGS if n_components > 1 else SEEDINGS[:1]
+        labels = [seed(points, some.weights, n_components, random) for seed in kinds]
+    starts = ground.begun(ground.balls(each, some) for each in labels)
+    if len(labels) == 1:
+        return starts[0]
+    begun, ended = _race(ground, some, starts)
+    if given.weights is not None or given.precisions is not None:
+        return begun
+    # What happened on the way has happened before the first pass.
+    events = tuple(event._replace(n_pass=0) for event in ended.events)
+    return FitState(ended.parameters, events=events, ridge=ended.ridge)
+
+
+def _race(ground: Ground, some: Sample, starts: list[FitState]) -> tuple[FitState, FitState]:
+    """Where the winner began and where it ended."""
+    dataset = InMemoryDataset(some.rows, some.weights)
+    runs = [(start, start) for start in starts]
+    for n_iter, n_left in HALVINGS:
+        states = em.run(
+            [replace(state, outcome=None) for _, state in runs],
+            dataset,
+            ground.model,
+            AbsoluteChange(SETTLED, n_iter),
+            NullObserver(),
+            remedy=ground.remedy,
+        )
+        best(states)  # raises where all have collapsed
+        begun = [start for start, _ in runs]
+        runs = [
+            (start, state)
+            for start, state in zip(begun, states, strict=True)
+            if state.outcome is not Outcome.DEGENERATE
+        ]
+        runs = sorted(runs, key=lambda run: bound(run[1]), reverse=True)[:n_left]
+    return runs[0]
+
+
+def _part(ground: Ground) -> Sample:
+    """Rows of the sample that have a weight: a bounded number, uniform as the sample is."""
+    sample = ground.sample
+    size = max(MIN_ROWS, ROWS_PER_MEAN * ground.n_components * len(ground.survey.mean))
+    if sample.weights is not None:
+        sample = sample.selected(sample.weights > 0.0)
+    return replace(sample, size=size).kept()

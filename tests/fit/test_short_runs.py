@@ -1,0 +1,79 @@
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+from strategies import clusters
+
+from daskgmm import GaussianMixture
+from daskgmm.data.dataset import InMemoryDataset
+from daskgmm.data.survey import take_survey
+from daskgmm.errors import DegenerateCovarianceError
+from daskgmm.fit.degenerate import POLICIES, Data
+from daskgmm.fit.distance import Distance
+from daskgmm.fit.given import Given
+from daskgmm.fit.ground import Ground
+from daskgmm.fit.short_runs import HALVINGS, MIN_ROWS, SEEDINGS, _part, short_em
+from daskgmm.model.covariance import FAMILIES
+from daskgmm.model.expectation import log_prob_norm
+from daskgmm.model.likelihood import MaximumLikelihood, densities
+
+X = clusters(600, n_components=5)
+
+
+def ground(rows=X, weights=None, *, name="full", n_components=5, policy="raise", reg_covar=1e-6):
+    dataset = InMemoryDataset(rows, weights)
+    survey, _ = take_survey(dataset, seed=0, sample_size=len(rows))
+    model = MaximumLikelihood(FAMILIES[name], reg_covar, survey.mean)
+    remedy = POLICIES[policy](Data.of(survey, reg_covar, 0))
+    distance = Distance.whitened(survey)
+    return Ground(survey, dataset, n_components, model, Given(), distance, remedy)
+
+
+def score(state, rows=X):
+    return log_prob_norm(rows, densities(state.parameters)).mean()
+
+
+def test_the_rounds_halve():
+    iterations, left = zip(*HALVINGS, strict=True)
+    assert list(iterations) == sorted(iterations)
+    assert [len(SEEDINGS), *left] == sorted([len(SEEDINGS), *left], reverse=True)
+    assert left[-1] == 1
+
+
+def test_it_is_not_worse_than_a_single_k_means(family_name):
+    at = ground(name=family_name)
+    for seed in range(3):
+        (state,), n_passes = short_em(at, 1, np.random.RandomState(seed))
+        single = GaussianMixture(
+            5, covariance_type=family_name, init_params="kmeans", max_iter=33, random_state=seed
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            assert score(state) > single.fit(X).score(X) - 0.02
+        assert n_passes == 0
+
+
+def test_it_begins_a_candidate_anew():
+    (state,), _ = short_em(ground(), 1, np.random.RandomState(0))
+    assert state.n_iter == 0
+    assert state.outcome is None
+
+
+def test_only_rows_that_weigh_and_not_too_many_are_looked_at():
+    rows = clusters(MIN_ROWS + 500)
+    assert len(_part(ground(rows)).rows) == MIN_ROWS
+    weights = (np.arange(len(rows)) % 2).astype(float)
+    part = _part(ground(rows, weights))
+    assert (part.numbers % 2 == 1).all()
+    assert len(_part(ground(rows, n_components=400)).rows) == len(rows)
+
+
+def test_what_happened_on_the_way_happened_at_the_start():
+    rows = np.vstack([X, np.tile([90.0, -90.0, 90.0], (30, 1))])
+    (state,), _ = short_em(
+        ground(rows, policy="regularize", reg_covar=0.0), 1, np.random.RandomState(0)
+    )
+    assert {event.n_pass for event in state.events} == {0}
+    with pytest.raises(DegenerateCovarianceError, match="at the start"):
+        short_em(ground(rows, reg_covar=0.0, n_components=8), 1, np.random.RandomState(0))
