@@ -77,7 +77,7 @@ class Chunk(NamedTuple):
 
     def numbered(self, n_rows: int) -> Iterator[Block]:
         """The same blocks, which know the numbers of their rows."""
-        for rows, weights, _, start, _ in self.cut(n_rows):
+        for rows, weights, _, start, *_ in self.cut(n_rows):
             if weights is None and not self.omit:
                 if len(rows):
                     yield Block(rows, None, start)

@@ -1,5 +1,6 @@
 """The mixtures as scikit-learn estimators, on NumPy arrays and on Dask collections."""
 
+import math
 import warnings
 from contextlib import nullcontext
 from numbers import Integral, Real
@@ -16,16 +17,18 @@ from sklearn.utils.metadata_routing import UNUSED
 
 from daskgmm.data.machines import Machines
 from daskgmm.data.passes import machines
-from daskgmm.fit.convergence import AbsoluteChange
+from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
 from daskgmm.fit.degenerate import POLICIES
 from daskgmm.fit.driver import Settings, fit_mixture
 from daskgmm.fit.given import checked
 from daskgmm.fit.initialization import DISTANCES, NAMES, Initial
 from daskgmm.fit.observers import Observer, observer_of
 from daskgmm.fit.plan import Plan, plan_fit
-from daskgmm.fit.state import FitState, Outcome
+from daskgmm.fit.state import FitState
 from daskgmm.fitted import FittedMixture, Rows
 from daskgmm.model.covariance import FAMILIES
+
+ACCELERATIONS = ("quasi-newton",)
 
 # What reg_covar="scale" adds, in variances of the features.
 SCALE = 1e-6
@@ -47,7 +50,10 @@ class GaussianMixture(FittedMixture):
         A covariance matrix per component; one for all; a variance per component and
         feature; a variance per component.
     tol : float, default=1e-3
-        Iterations stop when one changes the mean log-likelihood (nats per row) by less.
+        The fit ends where less than this is still expected to be gained in mean log-likelihood
+        (nats per row): by the quadratic model of the accelerated steps, and where the last
+        iterations have gained less, too. With ``acceleration=None`` scikit-learn's rule: where an
+        iteration changes it by less.
     reg_covar : float or 'scale', default=1e-6
         Added to the diagonal of the covariances, in squared units of the data. 'scale' adds
         1e-6 of each feature's variance over all rows (of the others' mean variance for a
@@ -77,6 +83,13 @@ class GaussianMixture(FittedMixture):
         What is near for a start. 'whitened' is the distance by the data's covariance
         (Mahalanobis): units of features do not matter. 'euclidean' takes the rows as they
         stand; with it, scikit-learn's starts are its own, draw for draw.
+    acceleration : {'quasi-newton', None}, default='quasi-newton'
+        Quasi-Newton steps preconditioned by the EM step, never accepted where they would lower
+        the bound; or plain EM, as scikit-learn does it.
+    sample_start : bool or 'auto', default='auto'
+        Whether candidates converge on the sample before they meet all rows, where there are
+        more rows than it holds: then a handful of passes is left. 'auto' is yes, but for
+        ``acceleration=None``.
     weights_init : array-like of shape (n_components,), default=None
     means_init : array-like of shape (n_components, n_features), default=None
     precisions_init : array-like, default=None
@@ -109,8 +122,14 @@ class GaussianMixture(FittedMixture):
     precisions_cholesky_ : array
         Upper-triangular U with precision = U Uᵀ; 1 / sqrt(variance) if 'diag' or 'spherical'.
     converged_ : bool
+        Whether the rule that `tol` belongs to was met.
+    outcome_ : str
+        Why the fit ended, as a sentence.
+    remaining_gain_ : float
+        What the accelerated steps' model still expects to be gained (nats per row); NaN for
+        plain EM.
     n_iter_ : int
-        Iterations of the best start.
+        Iterations over all rows of the best start; those on the sample are not counted.
     lower_bound_ : float
         Mean log-likelihood (nats per row) that the last iteration began with.
     lower_bounds_ : list of float
@@ -121,6 +140,9 @@ class GaussianMixture(FittedMixture):
         ('regularized', 'reinitialized', 'dropped', or 'kept' for one without rows), `sentence`.
     n_passes_ : int
         Readings of the data that the fit took, the survey's included.
+    passes_ : list of Pass
+        Each of them: `purpose` ('prepare', 'survey', 'start', 'iteration'), `seconds`, `n_bytes`
+        and, of an iteration, the best `lower_bound`.
     n_features_in_ : int
     feature_names_in_ : array of str
         Where the data has names for its columns.
@@ -151,6 +173,8 @@ class GaussianMixture(FittedMixture):
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "init_params": [StrOptions(set(NAMES)), callable, "array-like"],
         "init_distance": [StrOptions(set(DISTANCES))],
+        "acceleration": [StrOptions(set(ACCELERATIONS)), None],
+        "sample_start": ["boolean", StrOptions({"auto"})],
         "weights_init": ["array-like", None],
         "means_init": ["array-like", None],
         "precisions_init": ["array-like", None],
@@ -174,6 +198,8 @@ class GaussianMixture(FittedMixture):
         n_init: int = 1,
         init_params: Initial = "short-em",
         init_distance: str = "whitened",
+        acceleration: str | None = "quasi-newton",
+        sample_start: bool | str = "auto",
         weights_init: ArrayLike | None = None,
         means_init: ArrayLike | None = None,
         precisions_init: ArrayLike | None = None,
@@ -191,6 +217,8 @@ class GaussianMixture(FittedMixture):
         self.n_init = n_init
         self.init_params = init_params
         self.init_distance = init_distance
+        self.acceleration = acceleration
+        self.sample_start = sample_start
         self.weights_init = weights_init
         self.means_init = means_init
         self.precisions_init = precisions_init
@@ -243,11 +271,14 @@ class GaussianMixture(FittedMixture):
             fit = fit_mixture(dataset, settings, check_random_state(self.random_state), observer)
         self._asked_for = self._shape(dataset.n_features)
         self._keep(fit.state, np.float32 if fit.survey.dtype == np.float32 else np.float64)
-        self.n_passes_ = fit.n_passes
+        self.passes_ = list(fit.passes)
+        self.n_passes_ = len(self.passes_)
         if not self.converged_ and self.max_iter > 0:
+            left = f" Still expected to be gained: {self.remaining_gain_:.1e} nats per row."
             warnings.warn(
                 "Best performing initialization did not converge. Try different init "
-                "parameters, or increase max_iter, tol, or check for degenerate data.",
+                "parameters, or increase max_iter, tol, or check for degenerate data."
+                + ("" if np.isnan(self.remaining_gain_) else left),
                 ConvergenceWarning,
                 stacklevel=2,
             )
@@ -285,14 +316,18 @@ class GaussianMixture(FittedMixture):
                     f"n_features) = {self._asked_for}, but the parameters and the data now ask for "
                     f"{asked}: use a new estimator, or warm_start=False"
                 )
-            resumed = FitState(self.mixture_, previous_bound=self.lower_bound_)
+            resumed = self._resumed()
+        accelerated = self.acceleration is not None
+        rule = (ExpectedGain if accelerated else AbsoluteChange)(self.tol, self.max_iter)
         return Settings(
             family=FAMILIES[self.covariance_type],
             n_components=self.n_components,
             reg_covar=SCALE if isinstance(self.reg_covar, str) else self.reg_covar,
             reg_is_relative=isinstance(self.reg_covar, str),
             policy=self.degenerate,
-            rule=AbsoluteChange(self.tol, self.max_iter),
+            rule=rule,
+            accelerated=accelerated,
+            sample_start=accelerated if self.sample_start == "auto" else bool(self.sample_start),
             n_init=self.n_init,
             init_params=self.init_params,
             init_distance=self.init_distance,
@@ -306,6 +341,14 @@ class GaussianMixture(FittedMixture):
             resumed=resumed,
         )
 
+    def _resumed(self) -> FitState:
+        """Where the last fit ended, with what it had learnt, unless somebody has set parameters."""
+        state, mixture = self._state, self.mixture_
+        if mixture is not state.parameters:
+            return FitState(mixture, previous_bound=self.lower_bound_)
+        pairs = state.memory.pairs if state.memory and self.acceleration else ()
+        return FitState(mixture, (), self.lower_bound_, ridge=state.ridge, pairs=pairs)
+
     def _shape(self, n_features: int) -> tuple[str, int, int]:
         return self.covariance_type, self.n_components, n_features
 
@@ -316,7 +359,10 @@ class GaussianMixture(FittedMixture):
         self.covariances_: NDArray[Any] = mixture.covariances.astype(dtype)
         self.precisions_cholesky_: NDArray[Any] = mixture.precision_cholesky.astype(dtype)
         self.precisions_: NDArray[Any] = mixture.precisions.astype(dtype)
-        self.converged_ = state.outcome is Outcome.CONVERGED
+        self._state = state
+        self.converged_ = state.outcome is not None and state.outcome.is_met
+        self.outcome_ = "" if state.outcome is None else state.outcome.value
+        self.remaining_gain_ = math.nan if state.memory is None else state.memory.gain
         self.n_iter_ = state.n_iter
         self.lower_bound_ = state.lower_bound
         self.lower_bounds_ = list(state.lower_bounds)

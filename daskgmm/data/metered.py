@@ -6,7 +6,7 @@ from time import perf_counter
 from typing import NamedTuple, TypeVar
 
 from daskgmm.chunk import Chunk
-from daskgmm.data.dataset import Dataset, Layout
+from daskgmm.data.dataset import Columns, Dataset, Layout
 from daskgmm.data.tree import Addable
 
 Value = TypeVar("Value", bound=Addable)
@@ -81,6 +81,9 @@ class Metered(Dataset):
 
     def complete_rows(self) -> "Metered":
         return replace(self, dataset=self.dataset.complete_rows())
+
+    def beside(self, array: Columns) -> "Metered":
+        return replace(self, dataset=self.dataset.beside(array))
 
     def serving(self, purpose: str) -> "Metered":
         """The same rows, for passes of another purpose."""

@@ -127,6 +127,11 @@ class Survey:
         return self.n_rows - self.n_incomplete - self.n_infinite
 
     @property
+    def sample_is_all(self) -> bool:
+        """Whether the sample holds every row that a fit can use."""
+        return len(self.sample.keys) >= self.n_complete
+
+    @property
     def mean(self) -> Array:
         """Weighted mean of the complete rows, (n_features,)."""
         return self.origin + self.offset

@@ -140,7 +140,7 @@ class Memory:
         return self.origin is Origin.EM or self.ascent(bound) >= -ROUNDING * abs(self.bound)
 
     def penalty(self, mixture: Mixture) -> float:
-        """What regularization takes from a mixture's bound, beyond what it takes from the base's."""
+        """What regularization takes from a mixture's bound, less what it takes from the base's."""
         second = mixture.family.second_moments(self.added, self.em.weights, mixture.n_features)
         return 0.5 * float(np.sum((mixture.precisions - self.base.precisions) * second))
 
@@ -233,7 +233,7 @@ def _ascent_direction(pairs: tuple[Pair, ...], slope: Array) -> Array:
         taken.append(share)
     if pairs:
         step, change = pairs[-1]
-        direction *= max((step @ change) / (change @ change), 1.0)
+        direction *= max(float(step @ change) / float(change @ change), 1.0)
     for (step, change), share in zip(pairs, reversed(taken), strict=True):
         direction += (share - (change @ direction) / (step @ change)) * step
     return direction

@@ -1,19 +1,23 @@
-"""A whole fit: survey, starts, passes, choice."""
+"""A whole fit: survey, starts, the sample, passes, choice."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
 
 from daskgmm.data.dataset import Dataset
+from daskgmm.data.metered import Metered, Pass
 from daskgmm.data.survey import Survey, take_survey
-from daskgmm.fit import em
-from daskgmm.fit.convergence import AbsoluteChange
+from daskgmm.fit import em, sample_start
+from daskgmm.fit.acceleration import Accelerate, quasi_newton
+from daskgmm.fit.convergence import ExpectedGain, Rule
 from daskgmm.fit.degenerate import POLICIES, Data
 from daskgmm.fit.given import Given
-from daskgmm.fit.ground import Found, Ground
+from daskgmm.fit.ground import Ground
 from daskgmm.fit.initialization import DISTANCES, Initial, method_of, n_passes_of, starts
 from daskgmm.fit.observers import Observer
+from daskgmm.fit.sampled import SampleSteps
 from daskgmm.fit.selection import best
 from daskgmm.fit.state import FitState
 from daskgmm.model.covariance import Family
@@ -22,6 +26,9 @@ from daskgmm.model.likelihood import MaximumLikelihood
 MIN_SAMPLE_ROWS = 50_000
 MAX_SAMPLE_BYTES = 1 << 28
 
+# Nats per row that a model converged on the sample may be from the optimum of all rows.
+START_GAP = 1e-2
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -29,6 +36,8 @@ class Settings:
 
     Attributes
     ----------
+    rule : Rule
+        When candidates have converged; `ExpectedGain` where they are accelerated.
     init_params : a name in `initialization.NAMES`, a function, or what is known of all rows
     init_distance : a name in `initialization.DISTANCES`
     given : parameters that the user gives for the start
@@ -37,12 +46,16 @@ class Settings:
     reg_is_relative : bool
         Whether `reg_covar` is in variances of the features, not in squared units of the data.
     policy : a name in `degenerate.POLICIES`
+    accelerated : bool
+        Quasi-Newton steps, or plain EM.
+    sample_start : bool
+        Whether candidates converge on the sample before they meet all rows.
     """
 
     family: Family
     n_components: int
     reg_covar: float
-    rule: AbsoluteChange
+    rule: Rule
     n_init: int
     init_params: Initial
     given: Given
@@ -50,6 +63,8 @@ class Settings:
     reg_is_relative: bool = False
     policy: str = "raise"
     init_distance: str = "whitened"
+    accelerated: bool = False
+    sample_start: bool = False
 
     @property
     def n_starting(self) -> int:
@@ -59,8 +74,18 @@ class Settings:
         return n_passes_of(self.init_params)
 
     def sample_size(self, n_features: int) -> int:
-        """Rows of the survey's sample: a hundred per component and feature, if they fit."""
-        wanted = max(MIN_SAMPLE_ROWS, 100 * self.n_components * n_features)
+        """Rows of the survey's sample, in 256 MiB at the most.
+
+        A hundred per component and feature, and so many that a model of p free parameters ends
+        p / (2 n) < `START_GAP` nats per row from the optimum.
+        """
+        n_parameters = self.family.n_parameters(self.n_components, n_features)
+        n_parameters += self.n_components * (n_features + 1) - 1
+        wanted = max(
+            MIN_SAMPLE_ROWS,
+            100 * self.n_components * n_features,
+            int(n_parameters / (2.0 * START_GAP)),
+        )
         return max(min(wanted, MAX_SAMPLE_BYTES // (8 * n_features)), self.n_components)
 
 
@@ -73,14 +98,13 @@ class Fit:
     state : FitState
         Of the best candidate.
     survey : Survey
-    n_passes : int
-        Readings of the data, the survey's included (and those that count rows,
-        compute what all chunks need, or find the starts).
+    passes : tuple of Pass
+        All readings of the data.
     """
 
     state: FitState
     survey: Survey
-    n_passes: int
+    passes: tuple[Pass, ...]
 
 
 def fit_mixture(
@@ -92,10 +116,10 @@ def fit_mixture(
     candidate collapses beyond the policy's remedy.
     """
     began = perf_counter()
-    rows = dataset.prepared()
+    rows = Metered(dataset).prepared()
     seed = _seed_beside(random)
-    survey, n_surveys = take_survey(
-        rows,
+    survey, _ = take_survey(
+        rows.serving("survey"),
         seed=seed,
         sample_size=settings.sample_size(dataset.n_features),
     )
@@ -110,20 +134,67 @@ def fit_mixture(
     model = MaximumLikelihood(settings.family, reg_covar, pivot)
     remedy = POLICIES[settings.policy](Data.of(survey, reg_covar, seed))
     if settings.resumed is not None:
-        states, n_starting = Found([settings.resumed])
+        states = [settings.resumed]
     else:
         distance = DISTANCES[settings.init_distance](survey)
-        states, n_starting = starts(
-            Ground(survey, rows, settings.n_components, model, settings.given, distance, remedy),
+        states, _ = starts(
+            Ground(
+                survey,
+                rows.serving("start"),
+                settings.n_components,
+                model,
+                settings.given,
+                distance,
+                remedy,
+            ),
             method_of(settings.init_params, settings.init_distance),
             settings.n_init,
             random,
         )
     observer.on_start(states)
-    states = em.run(states, rows, model, settings.rule, observer, remedy=remedy)
-    n_before = dataset.n_preparing + n_surveys + n_starting
-    n_passes = n_before + max(state.n_iter for state in states)
-    return Fit(best(states), survey, n_passes)
+    rule = settings.rule
+    accelerate: Accelerate | None = quasi_newton if settings.accelerated else None
+    if settings.sample_start and settings.resumed is None and not survey.sample_is_all:
+        began = perf_counter()
+        states = sample_start.converged(
+            states, survey.sample, model, remedy=remedy, accelerate=accelerate
+        )
+        observer.on_sample(states, perf_counter() - began)
+        if settings.accelerated:
+            rule, accelerate = _after_the_sample(rule, survey, model)
+    states = em.run(
+        states,
+        rows.serving("iteration"),
+        model,
+        rule,
+        observer,
+        remedy=remedy,
+        accelerate=accelerate,
+    )
+    return Fit(best(states), survey, _with_bounds(rows.passes, states))
+
+
+def _after_the_sample(
+    rule: Rule, survey: Survey, model: MaximumLikelihood
+) -> tuple[Rule, Accelerate]:
+    """What the sample has settled needs no waiting for: its slow directions are known."""
+    if isinstance(rule, ExpectedGain):
+        rule = replace(rule, window=1)
+    return rule, SampleSteps(sample_start.dataset_of(survey.sample), model)
+
+
+def _with_bounds(passes: Sequence[Pass], states: Sequence[FitState]) -> tuple[Pass, ...]:
+    """The passes, those of iterations with the bound of the best candidate that they advanced."""
+    n_iterations = max(state.n_iter for state in states)
+    bounds = [
+        max(state.lower_bounds[i] for state in states if state.n_iter > i)
+        for i in range(n_iterations)
+    ]
+    before = len(passes) - n_iterations
+    return (
+        *passes[:before],
+        *(each._replace(lower_bound=b) for each, b in zip(passes[before:], bounds, strict=True)),
+    )
 
 
 def _seed_beside(random: np.random.RandomState) -> int:

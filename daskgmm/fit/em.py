@@ -35,9 +35,9 @@ def advance(
     """
     bound, n_pass = model.lower_bound(statistics), state.n_iter + 1
     if state.memory is not None and not state.memory.accepts(bound):
-        memory = _after_failure(state.memory, statistics, model)
-        bounds = (*state.lower_bounds, memory.bound)
-        state = replace(state, lower_bounds=bounds, memory=memory)
+        failed = _after_failure(state.memory, statistics, model)
+        bounds = (*state.lower_bounds, failed.bound)
+        state = replace(state, lower_bounds=bounds, memory=failed)
         return replace(state, outcome=rule.outcome(state))
     bounds = (*state.lower_bounds, bound)
     draft = Draft(
@@ -104,7 +104,6 @@ def _after_failure(
 ) -> Memory:
     """What is left of a trial that failed: how the gradient changes, if it has an M-step."""
     try:
-        em = model.m_step(statistics)
+        return fallen_back(memory, model.m_step(statistics))
     except DegenerateCovarianceError:
-        em = None
-    return fallen_back(memory, em)
+        return fallen_back(memory, None)

@@ -16,6 +16,9 @@ class Observer(Protocol):
     def on_start(self, states: Sequence[FitState]) -> None:
         """The candidates have their starts."""
 
+    def on_sample(self, states: Sequence[FitState], seconds: float) -> None:
+        """Candidates have converged on the sample; these go on to all rows."""
+
     def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
         """One pass has advanced the candidates that were live."""
 
@@ -26,6 +29,8 @@ class NullObserver:
     def on_survey(self, survey: Survey, seconds: float) -> None: ...
 
     def on_start(self, states: Sequence[FitState]) -> None: ...
+
+    def on_sample(self, states: Sequence[FitState], seconds: float) -> None: ...
 
     def on_pass(self, states: Sequence[FitState], seconds: float) -> None: ...
 
@@ -56,6 +61,10 @@ class PrintingObserver:
         for number, state in enumerate(states):
             print(f"Initialization {number}")
             _print_events(state)
+
+    def on_sample(self, states: Sequence[FitState], seconds: float) -> None:
+        more = f"\t time lapse {seconds:.5f}s" if self._verbose > 1 else ""
+        print(f"  Converged on the sample; {len(states)} to go on{more}")
 
     def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
         passes = max(state.n_iter for state in states)

@@ -6,13 +6,12 @@ from it, where a cold start needs dozens.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.survey import Sample
 from daskgmm.fit import em
-from daskgmm.fit.acceleration import quasi_newton
-from daskgmm.fit.convergence import ExpectedGain
+from daskgmm.fit.acceleration import Accelerate
+from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
 from daskgmm.fit.degenerate import Remedy
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.selection import ranked
@@ -20,7 +19,7 @@ from daskgmm.fit.state import FitState, Outcome
 from daskgmm.model.likelihood import MaximumLikelihood
 
 # The sample's iterations cost no pass: they end when hardly anything is left.
-RULE = ExpectedGain(tol=1e-6, max_iter=500, window=5)
+TOL, MAX_ITER, WINDOW = 1e-6, 500, 5
 
 # Bounds as near as this are one optimum.
 SAME = 1e-6
@@ -32,7 +31,12 @@ def dataset_of(sample: Sample) -> InMemoryDataset:
 
 
 def converged(
-    states: Sequence[FitState], sample: Sample, model: MaximumLikelihood, remedy: Remedy
+    states: Sequence[FitState],
+    sample: Sample,
+    model: MaximumLikelihood,
+    *,
+    remedy: Remedy,
+    accelerate: Accelerate | None,
 ) -> list[FitState]:
     """The candidates that go on from the sample, best first, as starts that know the curvature.
 
@@ -43,10 +47,10 @@ def converged(
         states,
         dataset_of(sample),
         model,
-        RULE,
+        ExpectedGain(TOL, MAX_ITER, WINDOW) if accelerate else AbsoluteChange(TOL, MAX_ITER),
         NullObserver(),
         remedy=remedy,
-        accelerate=quasi_newton,
+        accelerate=accelerate,
     )
     sound = ranked(state for state in ended if state.outcome is not Outcome.DEGENERATE)
     if not sound:

@@ -11,8 +11,6 @@ optimum near (the proximal term of Shamir et al.).
 from dataclasses import dataclass, replace
 from functools import partial
 
-import numpy as np
-
 from daskgmm.data.dataset import Dataset
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit.acceleration import (
@@ -85,9 +83,7 @@ class SampleSteps:
         scale = visit.statistics.total_weight / of_sample.total_weight
         drawn = _as_drawn(base, made.nearness * visit.statistics.total_weight, visit.added)
         correction = (
-            visit.statistics.about(base.means)
-            + of_sample.scaled(-scale).about(base.means)
-            + drawn
+            visit.statistics.about(base.means) + of_sample.scaled(-scale).about(base.means) + drawn
         )
         correction = replace(correction, log_likelihood=0.0)
         inner: Memory | None = None

@@ -18,7 +18,7 @@ class Outcome(Enum):
     DEGENERATE = "a component's covariance collapsed"
 
     @property
-    def is_end(self) -> bool:
+    def is_met(self) -> bool:
         """Whether the stopping rule was met."""
         return self in (Outcome.CONVERGED, Outcome.SETTLED)
 

@@ -40,6 +40,11 @@ class PassLines:
         )
         self._events(states)
 
+    def on_sample(self, states: Sequence[FitState], seconds: float) -> None:
+        rows = len(self.survey.sample.keys)
+        going = f", {len(states)} candidates go on" if len(states) > 1 else ""
+        self._console.print(f"sample    converged on {rows:,} rows{going}  {seconds:.2f} s")
+
     def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
         self.seconds += seconds
         leader = max(states, key=lambda state: state.lower_bound)

@@ -13,12 +13,12 @@ START = mixture("full")
     [
         ((), -INF, None),
         ((-5.0,), -INF, None),
-        ((-5.0, -4.9995), -INF, Outcome.CONVERGED),
-        ((-5.0, -5.0005), -INF, Outcome.CONVERGED),
+        ((-5.0, -4.9995), -INF, Outcome.SETTLED),
+        ((-5.0, -5.0005), -INF, Outcome.SETTLED),
         ((-5.0, -4.0), -INF, None),
-        ((-5.0,), -5.0005, Outcome.CONVERGED),  # a warm start knows the bound before
+        ((-5.0,), -5.0005, Outcome.SETTLED),  # a warm start knows the bound before
         ((-5.0, -4.0, -3.0), -INF, Outcome.REACHED_MAX_ITER),
-        ((-5.0, -4.0, -3.9999), -INF, Outcome.CONVERGED),
+        ((-5.0, -4.0, -3.9999), -INF, Outcome.SETTLED),
     ],
 )
 def test_it_stops_where_scikit_learn_does(bounds, previous, outcome):
@@ -26,7 +26,7 @@ def test_it_stops_where_scikit_learn_does(bounds, previous, outcome):
     assert AbsoluteChange(tol=1e-3, max_iter=3).outcome(state) is outcome
 
 
-@pytest.mark.parametrize(("n_pass", "outcome"), [(1, Outcome.CONVERGED), (2, None), (3, None)])
+@pytest.mark.parametrize(("n_pass", "outcome"), [(1, Outcome.SETTLED), (2, None), (3, None)])
 def test_an_iteration_with_an_event_between_its_bounds_or_after_them_is_not_converged(
     n_pass, outcome
 ):

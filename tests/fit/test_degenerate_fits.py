@@ -80,7 +80,7 @@ def test_no_trouble_ends_a_fit_that_is_to_go_on(family_name, data, policy, reg_c
     changes = {"reg_covar": reg_covar, "reg_is_relative": relative, "policy": policy}
     state = fitted(rows, family_name, n_components, **changes)
     assert_sound(state)
-    assert state.outcome is Outcome.CONVERGED
+    assert state.outcome is Outcome.SETTLED
     assert [e.n_pass for e in state.events] == sorted(e.n_pass for e in state.events)
     dropped = sum(event.action is Action.DROPPED for event in state.events)
     assert len(state.parameters.weights) == n_components - dropped

@@ -40,7 +40,7 @@ def test_memory_and_dask_give_the_same_fit(family_name):
     dask = fitted(DaskDataset.of(da.from_array(X, chunks=(100, 3))), name=family_name)
     assert memory.state.lower_bounds == dask.state.lower_bounds
     assert memory.state.parameters.means.tobytes() == dask.state.parameters.means.tobytes()
-    assert memory.state.outcome is Outcome.CONVERGED
+    assert memory.state.outcome is Outcome.SETTLED
 
 
 def test_passes_are_the_survey_and_the_iterations():

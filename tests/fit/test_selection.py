@@ -10,7 +10,7 @@ from daskgmm.fit.state import Action, Event, FitState, Outcome
 START = mixture("full")
 
 
-def state(bound, outcome=Outcome.CONVERGED):
+def state(bound, outcome=Outcome.SETTLED):
     return FitState(START, lower_bounds=(bound,), outcome=outcome)
 
 

@@ -35,7 +35,7 @@ def coordinates(relative: Array) -> Array:
     except np.linalg.LinAlgError as error:
         raise DegenerateCovarianceError from error
     rows, columns = np.tril_indices(relative.shape[-1])
-    packed = factor[..., rows, columns]
+    packed: Array = factor[..., rows, columns].astype(np.float64)
     diagonal = rows == columns
     packed[..., diagonal] = np.log(packed[..., diagonal])
     return packed
