@@ -110,6 +110,9 @@ class Memory:
     nearness : float
         How many rows as the base would draw them keep a trial from the sample near, as a share
         of all rows.
+    is_borne_out : bool
+        Whether the base, a trial from the sample, has added what it promised: then the sample
+        knows the curvature, and the gain that is left can be believed.
     """
 
     base: Mixture
@@ -125,6 +128,7 @@ class Memory:
     radius: float = np.inf
     promise: float = 0.0
     nearness: float = 0.01
+    is_borne_out: bool = False
 
     def ascent(self, bound: float) -> float:
         """What the trial, with its lower bound, adds to the objective.

@@ -11,6 +11,8 @@ optimum near (the proximal term of Shamir et al.).
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
+
 from daskgmm.data.dataset import Dataset
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit.acceleration import (
@@ -32,8 +34,9 @@ from daskgmm.model.statistics import SufficientStatistics
 # Where so large a share of rows keeps it near, a step on the sample is no better than EM's.
 NEAREST = 0.3
 
-# A step that adds less than this part of what it promised was too long.
-DISAPPOINTING = 0.25
+# A step that adds less than this part of what it promised was too long; one that adds more than
+# that was right.
+DISAPPOINTING, BORNE_OUT = 0.25, 0.75
 
 # Quasi-Newton's promises are worth this much of one from the sample, which has seen the curvature.
 CREDIT = 0.25
@@ -60,10 +63,11 @@ class SampleSteps:
         """The memory after an accepted pass."""
         made = quasi_newton(memory, visit, pairs)
         if memory is not None:
-            short = memory.origin is Origin.SAMPLE and (
-                memory.ascent(visit.bound) < DISAPPOINTING * memory.promise
-            )
-            made = replace(made, nearness=memory.nearness * (NEARER if short else 1.0))
+            made = replace(made, nearness=memory.nearness)
+            if memory.origin is Origin.SAMPLE:
+                kept = memory.ascent(visit.bound) / memory.promise
+                nearness = memory.nearness * (NEARER if kept < DISAPPOINTING else 1.0)
+                made = replace(made, nearness=nearness, is_borne_out=kept > BORNE_OUT)
         while made.nearness <= NEAREST:
             try:
                 trial, promise = self._solved(visit, made)
@@ -109,6 +113,8 @@ class SampleSteps:
         return self.sample.reduce(partial(e_step, densities=densities))
 
     def _m_step(self, statistics: SufficientStatistics, added: Array) -> Mixture:
+        if not statistics.effective_counts.min() > 0.0:  # a difference, so it may be anything
+            raise DegenerateCovarianceError(np.flatnonzero(statistics.empty).tolist())
         weights, means, covariances = self.model.without_regularization.estimates(statistics)
         return Mixture.from_covariances(statistics.family, weights, means, covariances + added)
 
