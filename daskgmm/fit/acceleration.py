@@ -7,10 +7,9 @@ recursion). A step that lowers the objective is never accepted: the EM step that
 it is taken instead, at the price of one pass.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -149,8 +148,24 @@ class Memory:
         return 0.5 * float(np.sum((mixture.precisions - self.base.precisions) * second))
 
 
-Accelerate = Callable[[Memory | None, Visit, tuple[Pair, ...]], Memory]
-"""What comes after a pass whose trial is accepted; the pairs are an earlier fit's."""
+class Acceleration(Protocol):
+    """What an accelerated fit does after a pass."""
+
+    def accepted(self, memory: Memory | None, visit: Visit, pairs: tuple[Pair, ...]) -> Memory:
+        """The memory after a pass whose trial is the new base; `quasi_newton` says of what."""
+
+    def aimed(self, memory: Memory, visit: Visit) -> Memory:
+        """The same memory, perhaps with a better trial: asked for only where the fit goes on."""
+
+
+class QuasiNewton:
+    """Quasi-Newton steps alone."""
+
+    def accepted(self, memory: Memory | None, visit: Visit, pairs: tuple[Pair, ...]) -> Memory:
+        return quasi_newton(memory, visit, pairs)
+
+    def aimed(self, memory: Memory, visit: Visit) -> Memory:
+        return memory
 
 
 def quasi_newton(memory: Memory | None, visit: Visit, pairs: tuple[Pair, ...] = ()) -> Memory:

@@ -59,26 +59,28 @@ class SampleSteps:
     sample: Dataset
     model: MaximumLikelihood
 
-    def __call__(self, memory: Memory | None, visit: Visit, pairs: tuple[Pair, ...]) -> Memory:
-        """The memory after an accepted pass."""
+    def accepted(self, memory: Memory | None, visit: Visit, pairs: tuple[Pair, ...]) -> Memory:
         made = quasi_newton(memory, visit, pairs)
-        if memory is not None:
-            made = replace(made, nearness=memory.nearness)
-            if memory.origin is Origin.SAMPLE:
-                kept = memory.ascent(visit.bound) / memory.promise
-                nearness = memory.nearness * (NEARER if kept < DISAPPOINTING else 1.0)
-                made = replace(made, nearness=nearness, is_borne_out=kept > BORNE_OUT)
-        while made.nearness <= NEAREST:
+        if memory is None:
+            return made
+        if memory.origin is not Origin.SAMPLE:
+            return replace(made, nearness=memory.nearness)
+        kept = memory.ascent(visit.bound) / memory.promise
+        nearness = memory.nearness * (NEARER if kept < DISAPPOINTING else 1.0)
+        return replace(made, nearness=nearness, is_borne_out=kept > BORNE_OUT)
+
+    def aimed(self, memory: Memory, visit: Visit) -> Memory:
+        while memory.nearness <= NEAREST:
             try:
-                trial, promise = self._solved(visit, made)
+                trial, promise = self._solved(visit, memory)
             except DegenerateCovarianceError:  # the correction left a component nothing
-                made = replace(made, nearness=NEARER * made.nearness)
+                memory = replace(memory, nearness=NEARER * memory.nearness)
                 continue
-            if promise <= CREDIT * made.promise:
+            if promise <= CREDIT * memory.promise:
                 break
             step = step_to(visit.mixture, trial)
-            return replace(made, trial=trial, step=step, origin=Origin.SAMPLE, promise=promise)
-        return made
+            return replace(memory, trial=trial, step=step, origin=Origin.SAMPLE, promise=promise)
+        return memory
 
     def _solved(self, visit: Visit, made: Memory) -> tuple[Mixture, float]:
         """The optimum of the corrected sample, and what it should add to the objective."""

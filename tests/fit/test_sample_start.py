@@ -9,22 +9,25 @@ from daskgmm import GaussianMixture
 from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.survey import take_survey
 from daskgmm.fit import sample_start
-from daskgmm.fit.acceleration import quasi_newton
+from daskgmm.fit.acceleration import QuasiNewton
 from daskgmm.fit.degenerate import refuse
 from daskgmm.fit.state import FitState
 from daskgmm.model.likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
 
 X = clusters(5000)
+FAST = QuasiNewton()
 
 
 def sample_of(size=1000):
     return take_survey(InMemoryDataset(X), seed=0, sample_size=size)[0].sample
 
 
-def converged(starts, accelerate=quasi_newton, reg_covar=1e-6):
+def converged(starts, acceleration=FAST, reg_covar=1e-6):
     model = MaximumLikelihood(starts[0].parameters.family, reg_covar, X.mean(axis=0))
-    return sample_start.converged(starts, sample_of(), model, remedy=refuse, accelerate=accelerate)
+    return sample_start.converged(
+        starts, sample_of(), model, remedy=refuse, acceleration=acceleration
+    )
 
 
 def test_one_optimum_goes_on_once(family_name):
@@ -54,7 +57,7 @@ def test_where_all_collapse_the_starts_meet_all_rows():
 
 
 def test_plain_em_stays_plain():
-    (kept,) = converged([FitState(mixture("full"))], accelerate=None)
+    (kept,) = converged([FitState(mixture("full"))], acceleration=None)
     assert kept.pairs == ()
 
 

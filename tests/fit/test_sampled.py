@@ -4,7 +4,7 @@ from strategies import clusters, mixture
 
 from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.fit import em
-from daskgmm.fit.acceleration import Origin, quasi_newton
+from daskgmm.fit.acceleration import Origin, QuasiNewton
 from daskgmm.fit.convergence import ExpectedGain
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.sampled import SampleSteps
@@ -25,14 +25,14 @@ def runs(name, all_weights=None, some=SOME, some_weights=None, reg_covar=1e-6):
     model = MaximumLikelihood(mixture(name).family, reg_covar, ALL.mean(axis=0))
     sample, rows = InMemoryDataset(some, some_weights), InMemoryDataset(ALL, all_weights)
 
-    def run(start, data, tol, accelerate):
+    def run(start, data, tol, acceleration):
         rule, nobody = ExpectedGain(tol, 300), NullObserver()
-        return em.run([start], data, model, rule, nobody, accelerate=accelerate)[0]
+        return em.run([start], data, model, rule, nobody, acceleration=acceleration)[0]
 
-    start = FitState(run(FitState(mixture(name)), sample, 1e-9, quasi_newton).parameters)
+    start = FitState(run(FitState(mixture(name)), sample, 1e-9, QuasiNewton()).parameters)
     return (
         run(start, rows, 1e-10, SampleSteps(sample, model)),
-        run(start, rows, 1e-10, quasi_newton),
+        run(start, rows, 1e-10, QuasiNewton()),
     )
 
 
@@ -74,10 +74,10 @@ def test_a_step_says_where_it_comes_from():
     sample, rows = InMemoryDataset(SOME), InMemoryDataset(ALL)
     rule = ExpectedGain(1e-6, 300, 5)
     (start,) = em.run(
-        [FitState(mixture("full"))], sample, model, rule, NullObserver(), accelerate=quasi_newton
+        [FitState(mixture("full"))], sample, model, rule, NullObserver(), acceleration=QuasiNewton()
     )
     steps = SampleSteps(sample, model)
     start = FitState(start.parameters, pairs=start.memory.pairs)
-    (found,) = em.run([start], rows, model, ExpectedGain(1e-5, 30), Watching(), accelerate=steps)
+    (found,) = em.run([start], rows, model, ExpectedGain(1e-5, 30), Watching(), acceleration=steps)
     assert origins[0] is Origin.SAMPLE
     assert found.memory.is_borne_out
