@@ -1,10 +1,12 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from strategies import mixture
 
 from daskgmm.errors import DegenerateCovarianceError
-from daskgmm.fit.selection import best
+from daskgmm.fit.acceleration import Memory, Origin
+from daskgmm.fit.selection import best, ranked, without_losers
 from daskgmm.fit.state import Action, Event, FitState, Outcome
 
 START = mixture("full")
@@ -41,3 +43,45 @@ def test_the_error_carries_the_best_of_the_last_sound_models():
         best(ends)
     assert (e.value.components, e.value.n_pass) == ((2,), 1)
     assert e.value.mixture is other
+
+
+def remembered(bounds, gain):
+    memory = Memory(
+        base=START,
+        bound=bounds[-1],
+        em=START,
+        added=np.zeros(3),
+        gradient=np.zeros(3),
+        trial=START,
+        step=np.zeros(3),
+        origin=Origin.EM,
+        gain=gain,
+    )
+    return FitState(START, lower_bounds=bounds, memory=memory)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "gain", "is_left"),
+    [
+        ((-3.0, -2.9, -2.8, -2.7, -2.6), 1e-3, False),  # it still rises
+        ((-2.6,) * 5, 1e-3, True),
+        ((-2.6,) * 5, 0.5, False),  # it expects enough
+        ((-2.6,) * 4, 1e-3, False),  # too early to say
+        ((-1.0,) * 5, 1e-9, False),  # it is the best
+    ],
+)
+def test_who_cannot_win_any_more_is_left_behind(bounds, gain, is_left):
+    best_one = remembered((-1.5,) * 5, 1e-6)
+    kept, judged = without_losers([best_one, remembered(bounds, gain)])
+    assert kept is best_one or bounds[0] == -1.0
+    assert (judged.outcome is Outcome.OUTRUN) is is_left
+
+
+def test_plain_candidates_are_all_run_to_their_ends():
+    states = [state(-1.0, None), state(-9.0, None)]
+    assert without_losers(states) == states
+
+
+def test_candidates_are_ranked_by_bound_equals_in_their_order():
+    states = [state(-2.0), state(float("nan")), state(-1.0), state(-2.0)]
+    assert [ranked(states).index(each) for each in states[:3]] == [1, 3, 0]
