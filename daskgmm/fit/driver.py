@@ -26,6 +26,10 @@ from daskgmm.model.likelihood import MaximumLikelihood
 MIN_SAMPLE_ROWS = 50_000
 MAX_SAMPLE_BYTES = 1 << 28
 
+# Candidates that a start by short runs ends with. They share passes, and the sample or the first
+# passes tell which is best; plain EM leaves nobody behind, and so begins with one.
+SURVIVORS = 4
+
 # Nats per row that a model converged on the sample may be from the optimum of all rows.
 START_GAP = 1e-2
 
@@ -146,6 +150,7 @@ def fit_mixture(
                 settings.given,
                 distance,
                 remedy,
+                SURVIVORS if settings.accelerated else 1,
             ),
             method_of(settings.init_params, settings.init_distance),
             settings.n_init,

@@ -63,15 +63,15 @@ def remembered(bounds, gain):
 @pytest.mark.parametrize(
     ("bounds", "gain", "is_left"),
     [
-        ((-3.0, -2.9, -2.8, -2.7, -2.6), 1e-3, False),  # it still rises
-        ((-2.6,) * 5, 1e-3, True),
-        ((-2.6,) * 5, 0.5, False),  # it expects enough
-        ((-2.6,) * 4, 1e-3, False),  # too early to say
-        ((-1.0,) * 5, 1e-9, False),  # it is the best
+        ((*[-3.0] * 8, -2.9, -2.8, -2.7, -2.6), 1e-3, False),  # it still rises
+        ((-2.6,) * 12, 1e-3, True),
+        ((-2.6,) * 12, 0.5, False),  # it expects enough
+        ((-2.6,) * 11, 1e-3, False),  # too early to say
+        ((-1.0,) * 12, 1e-9, False),  # it is the best
     ],
 )
 def test_who_cannot_win_any_more_is_left_behind(bounds, gain, is_left):
-    best_one = remembered((-1.5,) * 5, 1e-6)
+    best_one = remembered((-1.5,) * 12, 1e-6)
     kept, judged = without_losers([best_one, remembered(bounds, gain)])
     assert kept is best_one or bounds[0] == -1.0
     assert (judged.outcome is Outcome.OUTRUN) is is_left
