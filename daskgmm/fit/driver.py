@@ -17,6 +17,7 @@ from daskgmm.fit.given import Given
 from daskgmm.fit.ground import Ground
 from daskgmm.fit.initialization import DISTANCES, Initial, method_of, n_passes_of, starts
 from daskgmm.fit.observers import Observer
+from daskgmm.fit.relocation import Relocation
 from daskgmm.fit.sampled import SampleSteps
 from daskgmm.fit.selection import best
 from daskgmm.fit.state import FitState
@@ -133,10 +134,10 @@ def fit_mixture(
     pivot = survey.mean.astype(survey.dtype).astype(np.float64)
     model = MaximumLikelihood(settings.family, reg_covar, pivot)
     remedy = POLICIES[settings.policy](Data.of(survey, reg_covar, seed))
+    distance = DISTANCES[settings.init_distance](survey)
     if settings.resumed is not None:
         states = [settings.resumed]
     else:
-        distance = DISTANCES[settings.init_distance](survey)
         states, _ = starts(
             Ground(
                 survey,
@@ -154,6 +155,7 @@ def fit_mixture(
     observer.on_start(states)
     rule = settings.rule
     accelerate: Accelerate | None = quasi_newton if settings.accelerated else None
+    relocate = None
     if settings.sample_start and settings.resumed is None and not survey.sample_is_all:
         began = perf_counter()
         states = sample_start.converged(
@@ -161,7 +163,9 @@ def fit_mixture(
         )
         observer.on_sample(states, perf_counter() - began)
         if settings.accelerated:
-            rule, accelerate = _after_the_sample(rule, survey, model)
+            rule = _after_the_sample(rule)
+            accelerate = SampleSteps(sample_start.dataset_of(survey.sample), model)
+            relocate = Relocation(survey, model, distance, seed)
     states = em.run(
         states,
         rows.serving("iteration"),
@@ -170,17 +174,14 @@ def fit_mixture(
         observer,
         remedy=remedy,
         accelerate=accelerate,
+        relocate=relocate,
     )
     return Fit(best(states), survey, _with_bounds(rows.passes, states))
 
 
-def _after_the_sample(
-    rule: Rule, survey: Survey, model: MaximumLikelihood
-) -> tuple[Rule, Accelerate]:
+def _after_the_sample(rule: Rule) -> Rule:
     """What the sample has settled needs no waiting for: its slow directions are known."""
-    if isinstance(rule, ExpectedGain):
-        rule = replace(rule, window=1)
-    return rule, SampleSteps(sample_start.dataset_of(survey.sample), model)
+    return replace(rule, window=1) if isinstance(rule, ExpectedGain) else rule
 
 
 def _with_bounds(passes: Sequence[Pass], states: Sequence[FitState]) -> tuple[Pass, ...]:
