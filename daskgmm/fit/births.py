@@ -5,7 +5,6 @@ part of the rows, Verbeek, Vlassis & Krose 2003). Rows that are not looked at ca
 beyond what they lose to its weight, so what it adds to the bound of all rows is known from below.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,8 +14,8 @@ from numpy.typing import NDArray
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit.ground import statistics_of
 from daskgmm.fit.moves import Newcomer
-from daskgmm.kernels.blas_threads import one_blas_thread
 from daskgmm.kernels.moments import Array
+from daskgmm.model.covariance import Family
 from daskgmm.model.expectation import log_prob_norm
 from daskgmm.model.likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
@@ -58,7 +57,7 @@ class Part:
     ) -> "Part":
         """Those that the mixture has a density for."""
         weights = np.ones(len(rows)) if weights is None else weights
-        log_density = _log_density(rows, mixture, model)
+        log_density = log_prob_norm(rows, model.densities(mixture))
         known = np.isfinite(log_density)
         elsewhere = total_weight - float(weights[known].sum())
         return cls(rows[known], weights[known], log_density[known], elsewhere)
@@ -93,53 +92,71 @@ class Birth(NamedTuple):
 
 def n_parameters(mixture: Mixture) -> int:
     """Free parameters of one component; the covariance that all share is nobody's."""
-    of_covariance = (
-        0 if mixture.family.shared else mixture.family.n_parameters(1, mixture.n_features)
-    )
-    return of_covariance + mixture.n_features + 1
+    family, n_features = mixture.family, mixture.n_features
+    return n_features + 1 + (0 if family.shared else family.n_parameters(1, n_features))
 
 
 def births(
-    part: Part, labels: NDArray[np.int64], mixture: Mixture, model: MaximumLikelihood
+    part: Part,
+    labels: NDArray[np.int64],
+    mixture: Mixture,
+    model: MaximumLikelihood,
+    *,
+    max_iter: int = MOST_ITERATIONS,
 ) -> list[Birth]:
     """The newcomers that begin with each of the clusters that labels make, the best first.
 
-    Left out are those that collapse, and of fewer rows than they have parameters.
+    They are found side by side, and know nothing of each other. Left out are those that collapse,
+    and of fewer rows than they have parameters.
     """
-    with one_blas_thread():
-        found = [_born(part, labels == k, mixture, model) for k in range(int(labels.max()) + 1)]
-    least = n_parameters(mixture)
-    sound = [each for each in found if each is not None and each.n_rows > least]
-    return sorted(sound, key=lambda birth: birth.gain, reverse=True)
-
-
-def _born(
-    part: Part, members: NDArray[np.bool_], mixture: Mixture, model: MaximumLikelihood
-) -> Birth | None:
-    """Where EM from some rows ends; None where it collapses."""
-    family, share, before, birth = mixture.family, members.astype(np.float64), -math.inf, None
-    for _ in range(MOST_ITERATIONS):
-        if not share.any():
-            return None
-        statistics = statistics_of(model, part.rows, part.weights, share[None])
-        _, mean, covariance = model.estimates(statistics)
-        covariance = mixture.covariances if family.shared else covariance
-        weight = min(float(share @ part.weights) / part.total_weight, MOST_WEIGHT)
-        try:
-            own = Mixture.from_covariances(family, np.ones(1), mean, covariance)
-        except DegenerateCovarianceError:
-            return None
-        of_own = math.log(weight) + _log_density(part.rows, own, model)
-        both = np.logaddexp(of_own, math.log1p(-weight) + part.log_density)
-        gain = float(part.weights @ (both - part.log_density))
-        gain = gain / part.total_weight + part.elsewhere / part.total_weight * math.log1p(-weight)
+    family, total = mixture.family, part.total_weight
+    share = (labels == np.unique(labels)[:, None]).astype(np.float64)
+    before = np.full(len(share), -np.inf)
+    found: list[Birth] = []
+    for _ in range(max_iter):
+        statistics = statistics_of(model, part.rows, part.weights, share)
+        _, means, covariances = model.estimates(statistics)
+        weights = np.minimum(statistics.effective_counts / total, MOST_WEIGHT)
+        if family.shared:
+            covariances = mixture.covariances
+        sound = _sound(family, covariances, weights > 0.0)
+        covariances = family.selected(covariances, sound)
+        weights, means, before = weights[sound], means[sound], before[sound]
+        if not len(sound):
+            return []
+        own = Mixture.from_covariances(family, weights, means, covariances)
+        of_own = _weighted_log_densities(part.rows, own, model)
+        both = np.logaddexp(of_own, np.log1p(-weights)[:, None] + part.log_density)
+        gains = (both - part.log_density) @ part.weights + part.elsewhere * np.log1p(-weights)
+        gains /= total
         share = np.exp(of_own - both)
-        birth = Birth(Newcomer(weight, mean, covariance), gain, float(share.sum()))
-        if gain - before < SETTLED * weight:
+        if (gains - before < SETTLED * weights).all():
             break
-        before = gain
-    return birth
+        before = gains
+    n_rows, least = share.sum(axis=1), n_parameters(mixture)
+    for i in np.flatnonzero(n_rows > least):
+        covariance = family.selected(covariances, np.array([i]))
+        newcomer = Newcomer(float(weights[i]), means[i : i + 1], covariance)
+        found.append(Birth(newcomer, float(gains[i]), float(n_rows[i])))
+    return sorted(found, key=lambda birth: birth.gain, reverse=True)
 
 
-def _log_density(rows: NDArray[Any], mixture: Mixture, model: MaximumLikelihood) -> Array:
-    return log_prob_norm(rows, model.densities(mixture))
+def _sound(family: Family, covariances: Array, sound: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Which of the newcomers have rows, and a covariance with a factor."""
+    try:
+        family.precision_cholesky(covariances)
+    except DegenerateCovarianceError as error:
+        sound[list(error.components)] = False
+    return np.flatnonzero(sound)
+
+
+def _weighted_log_densities(
+    rows: NDArray[Any], mixture: Mixture, model: MaximumLikelihood
+) -> Array:
+    """log(weight * density) of each component, (n_components, n)."""
+    run = model.densities(mixture).kernel.run(len(rows))
+    table = np.empty((mixture.n_components, len(rows)))
+    for start in range(0, len(rows), run.block_rows):
+        block = slice(start, start + run.block_rows)
+        table[:, block] = run.log_prob(rows[block]) + run.levels[0]
+    return table

@@ -14,24 +14,25 @@ import numpy as np
 
 from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.survey import Sample
-from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit import em
 from daskgmm.fit.acceleration import Accelerate
 from daskgmm.fit.births import Birth, Part, births
 from daskgmm.fit.convergence import Rule
 from daskgmm.fit.degenerate import Remedy
 from daskgmm.fit.distance import Distance
-from daskgmm.fit.moves import Merge, cheapest_merges, moved
+from daskgmm.fit.moves import cheapest_merges, moved
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.seeding import k_means
 from daskgmm.fit.selection import bound, ranked
 from daskgmm.fit.state import FitState, Outcome
+from daskgmm.kernels.blas_threads import one_blas_thread
 from daskgmm.model.expectation import labels
 from daskgmm.model.likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
 
-# A component's rows are cut into so many clusters, each of which a newcomer may begin with.
-N_CLUSTERS = 3
+# A component's rows are cut into so many clusters, each of which a newcomer may begin with; it has
+# so many iterations to show what it is worth.
+N_CLUSTERS, ITERATIONS = 3, 8
 
 # Moves that race, on part of the sample, for so many iterations; and those that run on.
 RACING, RACE, LEFT = 8, 10, 1
@@ -80,10 +81,9 @@ class Refinement:
 
     def _better(self, state: FitState, some: Sample) -> FitState | None:
         """Where the best move ends, if that is above the candidate."""
-        starts = [
-            FitState(mixture, events=state.events, ridge=state.ridge)
-            for mixture in self._moves(state.parameters, some)
-        ]
+        with one_blas_thread():
+            found = self._moves(state.parameters, some)
+        starts = [FitState(each, events=state.events, ridge=state.ridge) for each in found]
         raced = self._run(starts, some, replace(self.rule, max_iter=RACE))
         ended = self._run(
             [replace(each, outcome=None) for each in raced[:LEFT]], self.sample, self.rule, state
@@ -113,8 +113,7 @@ class Refinement:
         """The mixture after each of the moves that promise most."""
         if mixture.n_components < 2:
             return []
-        dataset = InMemoryDataset(some.rows, some.weights)
-        merges = cheapest_merges(mixture, dataset, self.model)
+        merges = cheapest_merges(mixture, InMemoryDataset(some.rows, some.weights), self.model)
         pairs = (
             (birth.gain - merge.cost, birth, merge)
             for k, birth in self._births(mixture, some)
@@ -130,13 +129,13 @@ class Refinement:
         whole = Part.of(some.rows, some.weights, total, mixture, self.model)
         owners = labels(whole.rows, self.model.densities(mixture))
         for k in range(mixture.n_components):
-            part = whole.selected(np.flatnonzero(owners == k))
+            part = whole.selected(owners == k)
             if len(part.rows) > N_CLUSTERS:
                 points = self.distance.coordinates(part.rows)
                 random = np.random.RandomState(self.seed)
                 clusters = k_means(points, part.weights, N_CLUSTERS, random, max_iter=10)
-                for birth in births(part, clusters, mixture, self.model)[:1]:
-                    yield k, birth
+                found = births(part, clusters, mixture, self.model, max_iter=ITERATIONS)
+                yield from ((k, birth) for birth in found)
 
     def _part(self, mixture: Mixture) -> Sample:
         """A bounded number of the sample's rows, uniform as it is."""

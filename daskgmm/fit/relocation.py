@@ -17,6 +17,7 @@ from daskgmm.fit.moves import cheapest_merges, moved
 from daskgmm.fit.sample_start import dataset_of
 from daskgmm.fit.seeding import k_means
 from daskgmm.fit.state import Action, Event, FitState
+from daskgmm.kernels.blas_threads import one_blas_thread
 from daskgmm.model.likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
 from daskgmm.model.tail import Tail
@@ -61,7 +62,8 @@ class Relocation:
         """
         mixture, events = visited, after.events
         for _ in range(MOST_MOVES):
-            found = self._moved(mixture, tail, after.n_iter)
+            with one_blas_thread():
+                found = self._moved(mixture, tail, after.n_iter)
             if found is None:
                 break
             mixture, event = found

@@ -1,8 +1,8 @@
 """How many fits reach the best optimum known, with components moved on the sample and without.
 
 Starts are the default's, one for each seed; each converges on the rows as on a survey's sample
-(`daskgmm.fit.sample_start`), and is then refined (`daskgmm.fit.refinement`). The best optimum is the
-best that any of the set's fits has reached.
+(`daskgmm.fit.sample_start`), and is then refined (`daskgmm.fit.refinement`). The best optimum is
+the best that any of the set's fits has reached.
 """
 
 import argparse
