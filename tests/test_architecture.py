@@ -82,6 +82,7 @@ ORDER = {
         "ground",
         "moves",
         "births",
+        "refinement",
         "relocation",
         "short_runs",
         "k_means_parallel",

@@ -17,6 +17,7 @@ from daskgmm.fit.given import Given
 from daskgmm.fit.ground import Ground
 from daskgmm.fit.initialization import DISTANCES, Initial, method_of, n_passes_of, starts
 from daskgmm.fit.observers import Observer
+from daskgmm.fit.refinement import Refinement
 from daskgmm.fit.relocation import Relocation
 from daskgmm.fit.sampled import SampleSteps
 from daskgmm.fit.selection import best
@@ -51,6 +52,8 @@ class Settings:
         Quasi-Newton steps, or plain EM.
     sample_start : bool
         Whether candidates converge on the sample before they meet all rows.
+    refine : bool
+        Whether components then move there for as long as that gains, where steps are accelerated.
     """
 
     family: Family
@@ -66,6 +69,7 @@ class Settings:
     init_distance: str = "whitened"
     accelerated: bool = False
     sample_start: bool = False
+    refine: bool = False
 
     @property
     def n_starting(self) -> int:
@@ -158,8 +162,14 @@ def fit_mixture(
     relocate = None
     if settings.sample_start and settings.resumed is None and not survey.sample_is_all:
         began = perf_counter()
+        refines = settings.refine and settings.accelerated
         states = sample_start.converged(
-            states, survey.sample, model, remedy=remedy, accelerate=accelerate
+            states,
+            survey.sample,
+            model,
+            remedy=remedy,
+            accelerate=accelerate,
+            refine=Refinement(survey.sample, model, distance, remedy, seed) if refines else None,
         )
         observer.on_sample(states, perf_counter() - began)
         if settings.accelerated:

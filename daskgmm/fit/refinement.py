@@ -12,16 +12,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.survey import Sample
 from daskgmm.fit import em
-from daskgmm.fit.acceleration import Accelerate
+from daskgmm.fit.acceleration import quasi_newton
 from daskgmm.fit.births import Birth, Part, births
 from daskgmm.fit.convergence import Rule
 from daskgmm.fit.degenerate import Remedy
 from daskgmm.fit.distance import Distance
 from daskgmm.fit.moves import cheapest_merges, moved
 from daskgmm.fit.observers import NullObserver
+from daskgmm.fit.sample_start import RULE, dataset_of
 from daskgmm.fit.seeding import k_means
 from daskgmm.fit.selection import bound, ranked
 from daskgmm.fit.state import FitState, Outcome
@@ -55,9 +55,6 @@ class Refinement:
     distance : Distance
         Between rows, for clusters among them.
     remedy : Remedy
-    accelerate : Accelerate
-    rule : Rule
-        By which candidates converge on the sample.
     seed : int
     """
 
@@ -65,8 +62,6 @@ class Refinement:
     model: MaximumLikelihood
     distance: Distance
     remedy: Remedy
-    accelerate: Accelerate
-    rule: Rule
     seed: int
 
     def __call__(self, state: FitState) -> FitState:
@@ -84,10 +79,8 @@ class Refinement:
         with one_blas_thread():
             found = self._moves(state.parameters, some)
         starts = [FitState(each, events=state.events, ridge=state.ridge) for each in found]
-        raced = self._run(starts, some, replace(self.rule, max_iter=RACE))
-        ended = self._run(
-            [replace(each, outcome=None) for each in raced[:LEFT]], self.sample, self.rule, state
-        )
+        raced = self._run(starts, some, replace(RULE, max_iter=RACE))
+        ended = self._run(raced[:LEFT], self.sample, RULE, state)
         if ended and bound(ended[0]) > bound(state) + MARGIN:
             return ended[0]
         return None
@@ -99,12 +92,12 @@ class Refinement:
         rivals = [] if rival is None else [rival]
         ended = em.run(
             [*states, *rivals],
-            InMemoryDataset(sample.rows, sample.weights),
+            dataset_of(sample),
             self.model,
             rule,
             NullObserver(),
             remedy=self.remedy,
-            accelerate=self.accelerate,
+            accelerate=quasi_newton,
         )
         ended = ended[: len(states)]
         return ranked(each for each in ended if each.outcome is not Outcome.DEGENERATE)
@@ -113,7 +106,7 @@ class Refinement:
         """The mixture after each of the moves that promise most."""
         if mixture.n_components < 2:
             return []
-        merges = cheapest_merges(mixture, InMemoryDataset(some.rows, some.weights), self.model)
+        merges = cheapest_merges(mixture, dataset_of(some), self.model)
         pairs = (
             (birth.gain - merge.cost, birth, merge)
             for k, birth in self._births(mixture, some)

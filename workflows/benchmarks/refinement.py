@@ -18,14 +18,13 @@ from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.survey import take_survey
 from daskgmm.fit import em
 from daskgmm.fit.acceleration import quasi_newton
-from daskgmm.fit.convergence import ExpectedGain
 from daskgmm.fit.degenerate import refuse
 from daskgmm.fit.distance import Distance
 from daskgmm.fit.given import Given
 from daskgmm.fit.ground import Ground
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.refinement import Refinement
-from daskgmm.fit.sample_start import MAX_ITER, TOL, WINDOW
+from daskgmm.fit.sample_start import RULE
 from daskgmm.fit.short_runs import short_em
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.likelihood import MaximumLikelihood
@@ -50,17 +49,17 @@ def fits(name: str, family: str, n_rows: int, n_seeds: int) -> Iterator[Reached]
     dataset = InMemoryDataset(rows)
     survey, _ = take_survey(dataset, seed=0, sample_size=len(rows))
     model = MaximumLikelihood(FAMILIES[family], 1e-6, survey.mean)
-    distance, rule = Distance.whitened(survey), ExpectedGain(TOL, MAX_ITER, WINDOW)
+    distance = Distance.whitened(survey)
     ground = Ground(survey, dataset, SETS[name].n_components, model, Given(), distance)
     for seed in range(n_seeds):
         times = [perf_counter()]
         starts = short_em(ground, 1, np.random.RandomState(seed)).states
         times.append(perf_counter())
         (plain,) = em.run(
-            starts, dataset, model, rule, NullObserver(), remedy=refuse, accelerate=quasi_newton
+            starts, dataset, model, RULE, NullObserver(), remedy=refuse, accelerate=quasi_newton
         )
         times.append(perf_counter())
-        refine = Refinement(survey.sample, model, distance, refuse, quasi_newton, rule, seed)
+        refine = Refinement(survey.sample, model, distance, refuse, seed)
         refined = refine(plain)
         times.append(perf_counter())
         start, converging, refining = np.diff(times).tolist()
