@@ -17,6 +17,8 @@ from daskgmm.fit.given import Given
 from daskgmm.fit.ground import Ground
 from daskgmm.fit.initialization import DISTANCES, Initial, method_of, n_passes_of, starts
 from daskgmm.fit.observers import Observer
+from daskgmm.fit.refinement import Refinement
+from daskgmm.fit.relocation import Relocation
 from daskgmm.fit.sampled import SampleSteps
 from daskgmm.fit.selection import best
 from daskgmm.fit.state import FitState
@@ -54,6 +56,8 @@ class Settings:
         Quasi-Newton steps, or plain EM.
     sample_start : bool
         Whether candidates converge on the sample before they meet all rows.
+    refine : bool
+        Whether components then move there for as long as that gains, where steps are accelerated.
     """
 
     family: Family
@@ -69,6 +73,7 @@ class Settings:
     init_distance: str = "whitened"
     accelerated: bool = False
     sample_start: bool = False
+    refine: bool = False
 
     @property
     def n_starting(self) -> int:
@@ -137,10 +142,10 @@ def fit_mixture(
     pivot = survey.mean.astype(survey.dtype).astype(np.float64)
     model = MaximumLikelihood(settings.family, reg_covar, pivot)
     remedy = POLICIES[settings.policy](Data.of(survey, reg_covar, seed))
+    distance = DISTANCES[settings.init_distance](survey)
     if settings.resumed is not None:
         states = [settings.resumed]
     else:
-        distance = DISTANCES[settings.init_distance](survey)
         states, _ = starts(
             Ground(
                 survey,
@@ -159,14 +164,23 @@ def fit_mixture(
     observer.on_start(states)
     rule = settings.rule
     acceleration: Acceleration | None = QuasiNewton() if settings.accelerated else None
+    relocate = None
     if settings.sample_start and settings.resumed is None and not survey.sample_is_all:
         began = perf_counter()
+        refines = settings.refine and settings.accelerated
         states = sample_start.converged(
-            states, survey.sample, model, remedy=remedy, acceleration=acceleration
+            states,
+            survey.sample,
+            model,
+            remedy=remedy,
+            acceleration=acceleration,
+            refine=Refinement(survey.sample, model, distance, remedy, seed) if refines else None,
         )
         observer.on_sample(states, perf_counter() - began)
         if settings.accelerated:
-            rule, acceleration = _after_the_sample(rule, survey, model)
+            rule = _after_the_sample(rule)
+            acceleration = SampleSteps(sample_start.dataset_of(survey.sample), model)
+            relocate = Relocation(survey, model, distance, seed)
     states = em.run(
         states,
         rows.serving("iteration"),
@@ -175,17 +189,14 @@ def fit_mixture(
         observer,
         remedy=remedy,
         acceleration=acceleration,
+        relocate=relocate,
     )
     return Fit(best(states), survey, _with_bounds(rows.passes, states))
 
 
-def _after_the_sample(
-    rule: Rule, survey: Survey, model: MaximumLikelihood
-) -> tuple[Rule, Acceleration]:
+def _after_the_sample(rule: Rule) -> Rule:
     """What the sample has settled needs no waiting for: its slow directions are known."""
-    if isinstance(rule, ExpectedGain):
-        rule = replace(rule, window=1)
-    return rule, SampleSteps(sample_start.dataset_of(survey.sample), model)
+    return replace(rule, window=1) if isinstance(rule, ExpectedGain) else rule
 
 
 def _with_bounds(passes: Sequence[Pass], states: Sequence[FitState]) -> tuple[Pass, ...]:
