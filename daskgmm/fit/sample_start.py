@@ -30,6 +30,36 @@ def dataset_of(sample: Sample) -> InMemoryDataset:
     return InMemoryDataset(sample.rows, sample.weights)
 
 
+def settled(
+    states: Sequence[FitState],
+    sample: Sample,
+    model: MaximumLikelihood,
+    *,
+    remedy: Remedy,
+    accelerate: Accelerate | None,
+) -> list[FitState]:
+    """The candidates where they end on the sample."""
+    return em.run(
+        states,
+        dataset_of(sample),
+        model,
+        ExpectedGain(TOL, MAX_ITER, WINDOW) if accelerate else AbsoluteChange(TOL, MAX_ITER),
+        NullObserver(),
+        remedy=remedy,
+        accelerate=accelerate,
+    )
+
+
+def begun_at(state: FitState) -> FitState:
+    """The start that an end on the sample is, which knows the curvature."""
+    return FitState(
+        state.parameters,
+        events=tuple(event._replace(n_pass=0) for event in state.events),
+        ridge=state.ridge,
+        pairs=state.memory.pairs if state.memory else (),
+    )
+
+
 def converged(
     states: Sequence[FitState],
     sample: Sample,
@@ -43,15 +73,7 @@ def converged(
     Those that the sample cannot tell from the best: no further below than it is from the optimum
     of all rows. Where all collapse on the sample, the starts themselves.
     """
-    ended = em.run(
-        states,
-        dataset_of(sample),
-        model,
-        ExpectedGain(TOL, MAX_ITER, WINDOW) if accelerate else AbsoluteChange(TOL, MAX_ITER),
-        NullObserver(),
-        remedy=remedy,
-        accelerate=accelerate,
-    )
+    ended = settled(states, sample, model, remedy=remedy, accelerate=accelerate)
     sound = ranked(state for state in ended if state.outcome is not Outcome.DEGENERATE)
     if not sound:
         return list(states)
@@ -62,12 +84,4 @@ def converged(
         is_new = not kept or kept[-1].lower_bound - state.lower_bound > SAME
         if is_new and best.lower_bound - state.lower_bound <= margin:
             kept.append(state)
-    return [
-        FitState(
-            state.parameters,
-            events=tuple(event._replace(n_pass=0) for event in state.events),
-            ridge=state.ridge,
-            pairs=state.memory.pairs if state.memory else (),
-        )
-        for state in kept
-    ]
+    return [begun_at(state) for state in kept]

@@ -11,6 +11,8 @@ optimum near (the proximal term of Shamir et al.).
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
+
 from daskgmm.data.dataset import Dataset
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit.acceleration import (
@@ -109,7 +111,8 @@ class SampleSteps:
         return self.sample.reduce(partial(e_step, densities=densities))
 
     def _m_step(self, statistics: SufficientStatistics, added: Array) -> Mixture:
-        weights, means, covariances = self.model.without_regularization.estimates(statistics)
+        with np.errstate(over="ignore", invalid="ignore"):  # where the correction left nothing
+            weights, means, covariances = self.model.without_regularization.estimates(statistics)
         return Mixture.from_covariances(statistics.family, weights, means, covariances + added)
 
 
