@@ -3,7 +3,6 @@
 import math
 import warnings
 from contextlib import nullcontext
-from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,26 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metadata_routing import UNUSED
 
 from daskgmm.data.machines import Machines
 from daskgmm.data.passes import machines
-from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
-from daskgmm.fit.degenerate import POLICIES
 from daskgmm.fit.driver import Fit, Settings, fit_mixture
-from daskgmm.fit.given import checked
-from daskgmm.fit.initialization import DISTANCES, NAMES, Initial
+from daskgmm.fit.initialization import Initial
 from daskgmm.fit.observers import Observer, observer_of
 from daskgmm.fit.plan import Plan, plan_fit
 from daskgmm.fit.state import FitState
 from daskgmm.fitted import FittedMixture, Rows
-from daskgmm.model.covariance import FAMILIES
-
-ACCELERATIONS = ("quasi-newton",)
-
-# What reg_covar="scale" adds, in variances of the features.
-SCALE = 1e-6
+from daskgmm.parameters import CONSTRAINTS, settings_of
 
 
 class GaussianMixture(FittedMixture):
@@ -164,26 +154,7 @@ class GaussianMixture(FittedMixture):
     dask.array<_on_block, shape=(40000,), dtype=int64, chunksize=(5000,), chunktype=numpy.ndarray>
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_components": [Interval(Integral, 1, None, closed="left")],
-        "covariance_type": [StrOptions(set(FAMILIES))],
-        "tol": [Interval(Real, 0.0, None, closed="left")],
-        "reg_covar": [Interval(Real, 0.0, None, closed="left"), StrOptions({"scale"})],
-        "max_iter": [Interval(Integral, 0, None, closed="left")],
-        "n_init": [Interval(Integral, 1, None, closed="left")],
-        "init_params": [StrOptions(set(NAMES)), callable, "array-like"],
-        "init_distance": [StrOptions(set(DISTANCES))],
-        "acceleration": [StrOptions(set(ACCELERATIONS)), None],
-        "sample_start": ["boolean", StrOptions({"auto"})],
-        "weights_init": ["array-like", None],
-        "means_init": ["array-like", None],
-        "precisions_init": ["array-like", None],
-        "random_state": ["random_state"],
-        "warm_start": ["boolean"],
-        "verbose": ["verbose"],
-        "verbose_interval": [Interval(Integral, 1, None, closed="left")],
-        "degenerate": [StrOptions(set(POLICIES))],
-    }
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = CONSTRAINTS
     # Who watches a fit, and where it runs, is no metadata of its rows.
     __metadata_request__fit: ClassVar[dict[str, str]] = {"observer": UNUSED, "client": UNUSED}
 
@@ -314,29 +285,7 @@ class GaussianMixture(FittedMixture):
                     f"{asked}: use a new estimator, or warm_start=False"
                 )
             resumed = self._resumed()
-        accelerated = self.acceleration is not None
-        rule = (ExpectedGain if accelerated else AbsoluteChange)(self.tol, self.max_iter)
-        return Settings(
-            family=FAMILIES[self.covariance_type],
-            n_components=self.n_components,
-            reg_covar=SCALE if isinstance(self.reg_covar, str) else self.reg_covar,
-            reg_is_relative=isinstance(self.reg_covar, str),
-            policy=self.degenerate,
-            rule=rule,
-            accelerated=accelerated,
-            sample_start=accelerated if self.sample_start == "auto" else bool(self.sample_start),
-            n_init=self.n_init,
-            init_params=self.init_params,
-            init_distance=self.init_distance,
-            given=checked(
-                FAMILIES[self.covariance_type],
-                (self.n_components, n_features),
-                weights=self.weights_init,
-                means=self.means_init,
-                precisions=self.precisions_init,
-            ),
-            resumed=resumed,
-        )
+        return settings_of(self, n_features, resumed)
 
     def _resumed(self) -> FitState:
         """Where the last fit ended, with what it had learnt, unless somebody has set parameters."""

@@ -17,7 +17,7 @@ FLOORS = [
     ["model"],
     ["data"],
     ["fit"],
-    ["prediction", "fitted", "estimators"],
+    ["prediction", "fitted", "parameters", "estimators"],
     ["pipeline"],
     ["__init__", "__main__"],
 ]
@@ -121,6 +121,7 @@ ROOMS = {
         "fit/seeding.py",
         "prediction.py",
         "fitted.py",
+        "parameters.py",
         "estimators.py",
         "pipeline/run.py",
     },

@@ -49,7 +49,7 @@ def test_from_the_same_start_it_gives_scikit_learns_parameters(name, chunking, m
     parameters = {"n_components": 3, "covariance_type": name, "tol": 0.0, "max_iter": max_iter}
     parameters |= start(name)
     rows = CHUNKINGS[chunking](X)
-    ours = fitted(GaussianMixture, rows, **parameters)
+    ours = fitted(GaussianMixture, rows, acceleration=None, **parameters)
     theirs = fitted(sklearn.mixture.GaussianMixture, X, **parameters)
     for attribute in (
         "weights_",
@@ -77,7 +77,8 @@ def test_from_the_same_start_it_gives_scikit_learns_parameters(name, chunking, m
 def test_with_the_same_seed_it_gives_scikit_learns_fit(init_params):
     parameters = {"n_components": 3, "init_params": init_params, "random_state": 4, "n_init": 2}
     rows = da.from_array(X, chunks=(100, 3))
-    ours = fitted(GaussianMixture, rows, init_distance="euclidean", **parameters)
+    plain = {"acceleration": None, "init_distance": "euclidean"}
+    ours = fitted(GaussianMixture, rows, **plain, **parameters)
     theirs = fitted(sklearn.mixture.GaussianMixture, X, **parameters)
     np.testing.assert_allclose(ours.means_, theirs.means_, rtol=1e-5)
     np.testing.assert_allclose(ours.lower_bound_, theirs.lower_bound_, rtol=1e-8)
@@ -89,6 +90,8 @@ def test_it_has_scikit_learns_constructor():
         **theirs,
         "init_params": "short-em",
         "init_distance": "whitened",
+        "acceleration": "quasi-newton",
+        "sample_start": "auto",
         "degenerate": "raise",
     }
     model = clone(GaussianMixture(4, tol=0.5)).set_params(max_iter=7)
@@ -125,6 +128,7 @@ def test_a_warm_start_goes_on_where_the_last_fit_ended(family_name):
         "n_components": 3,
         "covariance_type": family_name,
         "tol": 0.0,
+        "acceleration": None,
         **start(family_name),
     }
     whole = fitted(GaussianMixture, X, max_iter=6, **parameters)
@@ -304,7 +308,8 @@ def test_dropped_components_are_gone():
 
 
 def test_a_warm_start_after_a_drop_goes_on_with_what_is_left():
-    model = GaussianMixture(**COLLAPSE, degenerate="drop", warm_start=True).fit(COLLAPSING)
+    plain = {"acceleration": None, "warm_start": True, "degenerate": "drop"}
+    model = GaussianMixture(**COLLAPSE, **plain).fit(COLLAPSING)
     left, bound = len(model.weights_), model.lower_bound_
     model.fit(COLLAPSING)
     assert model.events_ == []

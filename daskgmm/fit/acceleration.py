@@ -7,10 +7,9 @@ recursion). A step that lowers the objective is never accepted: the EM step that
 it is taken instead, at the price of one pass.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -112,6 +111,9 @@ class Memory:
     nearness : float
         How many rows as the base would draw them keep a trial from the sample near, as a share
         of all rows.
+    is_borne_out : bool
+        Whether the base, a trial from the sample, has added what it promised: then the sample
+        knows the curvature, and the gain that is left can be believed.
     """
 
     base: Mixture
@@ -128,6 +130,7 @@ class Memory:
     radius: float = np.inf
     promise: float = 0.0
     nearness: float = 0.01
+    is_borne_out: bool = False
 
     def ascent(self, bound: float) -> float:
         """What the trial, with its lower bound, adds to the objective.
@@ -148,8 +151,24 @@ class Memory:
         return 0.5 * float(np.sum((mixture.precisions - self.base.precisions) * second))
 
 
-Accelerate = Callable[[Memory | None, Visit, tuple[Pair, ...]], Memory]
-"""What comes after a pass whose trial is accepted; the pairs are an earlier fit's."""
+class Acceleration(Protocol):
+    """What an accelerated fit does after a pass."""
+
+    def accepted(self, memory: Memory | None, visit: Visit, pairs: tuple[Pair, ...]) -> Memory:
+        """The memory after a pass whose trial is the new base; `quasi_newton` says of what."""
+
+    def aimed(self, memory: Memory, visit: Visit) -> Memory:
+        """The same memory, perhaps with a better trial: asked for only where the fit goes on."""
+
+
+class QuasiNewton:
+    """Quasi-Newton steps alone."""
+
+    def accepted(self, memory: Memory | None, visit: Visit, pairs: tuple[Pair, ...]) -> Memory:
+        return quasi_newton(memory, visit, pairs)
+
+    def aimed(self, memory: Memory, visit: Visit) -> Memory:
+        return memory
 
 
 def quasi_newton(memory: Memory | None, visit: Visit, pairs: tuple[Pair, ...] = ()) -> Memory:

@@ -20,7 +20,7 @@ from daskgmm.data.metered import Metered, Pass
 from daskgmm.data.survey import Survey
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit import em, sample_start
-from daskgmm.fit.acceleration import quasi_newton
+from daskgmm.fit.acceleration import QuasiNewton
 from daskgmm.fit.convergence import Rule
 from daskgmm.fit.criteria import Criterion, Scores
 from daskgmm.fit.driver import Settings, Surveyed, after_the_sample, surveyed, with_bounds
@@ -185,7 +185,7 @@ def _on_the_sample(
         raise collapse
     observer.on_start(starts)
     ended = sample_start.settled(
-        starts, sample, found.model, remedy=found.remedy, accelerate=quasi_newton
+        starts, sample, found.model, remedy=found.remedy, acceleration=QuasiNewton()
     )
     best(ended)  # raises where all have collapsed
     observer.on_sample(ended, perf_counter() - began)
@@ -229,7 +229,7 @@ def _carried_on(
     """The finalists on all rows, of whose passes the one that all have shared is the first."""
     finest = 0.5 * WORTH_MENTIONING / finalists[0].statistics.total_weight
     rule = replace(rule, tol=min(rule.tol, finest))
-    rule, accelerate = after_the_sample(rule, found.survey.sample, found.model)
+    rule, acceleration = after_the_sample(rule, found.survey.sample, found.model)
     states = [
         em.advance(
             _entered(each, criterion),
@@ -237,7 +237,7 @@ def _carried_on(
             found.model,
             rule,
             remedy=found.remedy,
-            accelerate=accelerate,
+            acceleration=acceleration,
         )
         for each in finalists
     ]
@@ -249,7 +249,7 @@ def _carried_on(
         rule,
         observer,
         remedy=found.remedy,
-        accelerate=accelerate,
+        acceleration=acceleration,
     )
 
 

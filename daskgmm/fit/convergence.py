@@ -35,9 +35,9 @@ class AbsoluteChange:
 class ExpectedGain:
     """Stop when less than tol is still to be gained, as far as the fit can tell.
 
-    By the quadratic model of an accelerated fit (half the gradient times its Newton step), and
-    only where the last iterations together have gained less than tol as well: a model of few
-    steps knows no slow direction.
+    By the quadratic model of an accelerated fit (half the gradient times its Newton step). A model
+    of few steps knows no slow direction: so only where the last iterations together have gained
+    less than tol as well, or where a step on the sample has just gained what it promised.
 
     Attributes
     ----------
@@ -54,14 +54,23 @@ class ExpectedGain:
 
     def outcome(self, state: FitState) -> Outcome | None:
         """Why the state is done, or None."""
-        bounds, memory = (state.previous_bound, *state.lower_bounds), state.memory
-        if memory is not None and len(bounds) > self.window and memory.gain < self.tol:
-            gained = bounds[-1] - bounds[-1 - self.window]
-            if abs(gained) < self.tol and not _was_mended(state, self.window):
-                return Outcome.CONVERGED
+        memory = state.memory
+        if (
+            memory is not None
+            and memory.gain < self.tol
+            and (memory.is_borne_out or self._has_settled(state))
+        ):
+            return Outcome.CONVERGED
         if state.n_iter >= self.max_iter:
             return Outcome.REACHED_MAX_ITER
         return None
+
+    def _has_settled(self, state: FitState) -> bool:
+        """Whether the last iterations together have changed little, and nothing was mended."""
+        bounds = (state.previous_bound, *state.lower_bounds)
+        if len(bounds) <= self.window or _was_mended(state, self.window):
+            return False
+        return abs(bounds[-1] - bounds[-1 - self.window]) < self.tol
 
 
 Rule = AbsoluteChange | ExpectedGain

@@ -11,7 +11,7 @@ from daskgmm.data.dataset import Dataset
 from daskgmm.data.metered import Metered, Pass
 from daskgmm.data.survey import Sample, Survey, take_survey
 from daskgmm.fit import em, sample_start
-from daskgmm.fit.acceleration import Accelerate, quasi_newton
+from daskgmm.fit.acceleration import Acceleration, QuasiNewton
 from daskgmm.fit.convergence import ExpectedGain, Rule
 from daskgmm.fit.degenerate import POLICIES, Data, Remedy
 from daskgmm.fit.given import Given
@@ -187,15 +187,15 @@ def fit_mixture(
     states = found.starts(settings, random) if resumed is None else [resumed]
     observer.on_start(states)
     rule = settings.rule
-    accelerate: Accelerate | None = quasi_newton if settings.accelerated else None
+    acceleration: Acceleration | None = QuasiNewton() if settings.accelerated else None
     if settings.sample_start and resumed is None and not survey.sample_is_all:
         began = perf_counter()
         states = sample_start.converged(
-            states, survey.sample, model, remedy=remedy, accelerate=accelerate
+            states, survey.sample, model, remedy=remedy, acceleration=acceleration
         )
         observer.on_sample(states, perf_counter() - began)
         if settings.accelerated:
-            rule, accelerate = after_the_sample(rule, survey.sample, model)
+            rule, acceleration = after_the_sample(rule, survey.sample, model)
     states = em.run(
         states,
         rows.serving("iteration"),
@@ -203,14 +203,14 @@ def fit_mixture(
         rule,
         observer,
         remedy=remedy,
-        accelerate=accelerate,
+        acceleration=acceleration,
     )
     return Fit(best(states), survey, with_bounds(rows.passes, states))
 
 
 def after_the_sample(
     rule: Rule, sample: Sample, model: MaximumLikelihood
-) -> tuple[Rule, Accelerate]:
+) -> tuple[Rule, Acceleration]:
     """What the sample has settled needs no waiting for: its slow directions are known."""
     if isinstance(rule, ExpectedGain):
         rule = replace(rule, window=1)

@@ -9,7 +9,7 @@ import numpy as np
 
 from daskgmm.data.dataset import Dataset
 from daskgmm.errors import DegenerateCovarianceError
-from daskgmm.fit.acceleration import Accelerate, Memory, Visit, fallen_back
+from daskgmm.fit.acceleration import Acceleration, Memory, Visit, fallen_back
 from daskgmm.fit.convergence import Rule
 from daskgmm.fit.degenerate import Draft, Remedy, collapses, refuse
 from daskgmm.fit.observers import Observer
@@ -27,15 +27,16 @@ def advance(
     rule: Rule,
     *,
     remedy: Remedy = refuse,
-    accelerate: Accelerate | None = None,
+    acceleration: Acceleration | None = None,
 ) -> FitState:
     """The state after one iteration; a pure function of its arguments.
 
     A candidate that collapses beyond remedy keeps its last parameters.
     """
     bound, n_pass = model.lower_bound(statistics), state.n_iter + 1
-    if state.memory is not None and not state.memory.accepts(bound):
-        failed = _after_failure(state.memory, statistics, model)
+    visited, before, pairs = state.trial, state.memory, state.pairs
+    if before is not None and not before.accepts(bound):
+        failed = _after_failure(before, statistics, model)
         bounds = (*state.lower_bounds, failed.bound)
         state = replace(state, lower_bounds=bounds, memory=failed)
         return replace(state, outcome=rule.outcome(state))
@@ -53,21 +54,24 @@ def advance(
     except DegenerateCovarianceError as error:
         events = (*state.events, *collapses(error.components, n_pass))
         return replace(state, lower_bounds=bounds, events=events, outcome=Outcome.DEGENERATE)
-    memory = None
-    if accelerate is not None and events == state.events:
-        added = mixture.covariances - model.without_regularization.estimates(statistics)[2]
-        visit = Visit(state.trial, statistics, bound, mixture, added)
-        memory = accelerate(state.memory, visit, state.pairs)
     state = replace(
         state,
         parameters=mixture,
         lower_bounds=bounds,
         events=events,
         ridge=ridge,
-        memory=memory,
+        memory=None,
         pairs=(),
     )
-    return replace(state, outcome=rule.outcome(state))
+    if acceleration is None or state.new_events:
+        return replace(state, outcome=rule.outcome(state))
+    added = mixture.covariances - model.without_regularization.estimates(statistics)[2]
+    visit = Visit(visited, statistics, bound, mixture, added)
+    memory = acceleration.accepted(before, visit, pairs)
+    state = replace(state, memory=memory)
+    if (outcome := rule.outcome(state)) is not None:
+        return replace(state, outcome=outcome)
+    return replace(state, memory=acceleration.aimed(memory, visit))
 
 
 def run(
@@ -78,7 +82,7 @@ def run(
     observer: Observer,
     *,
     remedy: Remedy = refuse,
-    accelerate: Accelerate | None = None,
+    acceleration: Acceleration | None = None,
 ) -> list[FitState]:
     """Advance all candidates until each has an outcome; each pass serves all of them.
 
@@ -90,10 +94,10 @@ def run(
         densities = [model.densities(state.trial) for state in live]
         statistics = dataset.reduce(partial(e_steps, densities=densities))
         pairs = zip(live, statistics, strict=True)
-        step = partial(advance, model=model, rule=rule, remedy=remedy, accelerate=accelerate)
+        step = partial(advance, model=model, rule=rule, remedy=remedy, acceleration=acceleration)
         advanced = iter([step(state, each) for state, each in pairs])
         states = [next(advanced) if state.outcome is None else state for state in states]
-        if accelerate is not None:
+        if acceleration is not None:
             states = without_losers(states)
         observer.on_pass(states, perf_counter() - began)
     return list(states)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.survey import Sample
 from daskgmm.fit import em
-from daskgmm.fit.acceleration import Accelerate
+from daskgmm.fit.acceleration import Acceleration
 from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
 from daskgmm.fit.degenerate import Remedy
 from daskgmm.fit.observers import NullObserver
@@ -36,17 +36,17 @@ def settled(
     model: MaximumLikelihood,
     *,
     remedy: Remedy,
-    accelerate: Accelerate | None,
+    acceleration: Acceleration | None,
 ) -> list[FitState]:
     """The candidates where they end on the sample."""
     return em.run(
         states,
         dataset_of(sample),
         model,
-        ExpectedGain(TOL, MAX_ITER, WINDOW) if accelerate else AbsoluteChange(TOL, MAX_ITER),
+        ExpectedGain(TOL, MAX_ITER, WINDOW) if acceleration else AbsoluteChange(TOL, MAX_ITER),
         NullObserver(),
         remedy=remedy,
-        accelerate=accelerate,
+        acceleration=acceleration,
     )
 
 
@@ -66,14 +66,14 @@ def converged(
     model: MaximumLikelihood,
     *,
     remedy: Remedy,
-    accelerate: Accelerate | None,
+    acceleration: Acceleration | None,
 ) -> list[FitState]:
     """The candidates that go on from the sample, best first, as starts that know the curvature.
 
     Those that the sample cannot tell from the best: no further below than it is from the optimum
     of all rows. Where all collapse on the sample, the starts themselves.
     """
-    ended = settled(states, sample, model, remedy=remedy, accelerate=accelerate)
+    ended = settled(states, sample, model, remedy=remedy, acceleration=acceleration)
     sound = ranked(state for state in ended if state.outcome is not Outcome.DEGENERATE)
     if not sound:
         return list(states)

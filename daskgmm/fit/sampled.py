@@ -34,8 +34,9 @@ from daskgmm.model.statistics import SufficientStatistics
 # Where so large a share of rows keeps it near, a step on the sample is no better than EM's.
 NEAREST = 0.3
 
-# A step that adds less than this part of what it promised was too long.
-DISAPPOINTING = 0.25
+# A step that adds less than this part of what it promised was too long; one that adds more than
+# that was right.
+DISAPPOINTING, BORNE_OUT = 0.25, 0.75
 
 # Quasi-Newton's promises are worth this much of one from the sample, which has seen the curvature.
 CREDIT = 0.25
@@ -58,25 +59,28 @@ class SampleSteps:
     sample: Dataset
     model: MaximumLikelihood
 
-    def __call__(self, memory: Memory | None, visit: Visit, pairs: tuple[Pair, ...]) -> Memory:
-        """The memory after an accepted pass."""
+    def accepted(self, memory: Memory | None, visit: Visit, pairs: tuple[Pair, ...]) -> Memory:
         made = quasi_newton(memory, visit, pairs)
-        if memory is not None:
-            short = memory.origin is Origin.SAMPLE and (
-                memory.ascent(visit.bound) < DISAPPOINTING * memory.promise
-            )
-            made = replace(made, nearness=memory.nearness * (NEARER if short else 1.0))
-        while made.nearness <= NEAREST:
+        if memory is None:
+            return made
+        if memory.origin is not Origin.SAMPLE:
+            return replace(made, nearness=memory.nearness)
+        kept = memory.ascent(visit.bound) / memory.promise
+        nearness = memory.nearness * (NEARER if kept < DISAPPOINTING else 1.0)
+        return replace(made, nearness=nearness, is_borne_out=kept > BORNE_OUT)
+
+    def aimed(self, memory: Memory, visit: Visit) -> Memory:
+        while memory.nearness <= NEAREST:
             try:
-                trial, promise = self._solved(visit, made)
+                trial, promise = self._solved(visit, memory)
             except DegenerateCovarianceError:  # the correction left a component nothing
-                made = replace(made, nearness=NEARER * made.nearness)
+                memory = replace(memory, nearness=NEARER * memory.nearness)
                 continue
-            if promise <= CREDIT * made.promise:
+            if promise <= CREDIT * memory.promise:
                 break
             step = step_to(visit.mixture, trial)
-            return replace(made, trial=trial, step=step, origin=Origin.SAMPLE, promise=promise)
-        return made
+            return replace(memory, trial=trial, step=step, origin=Origin.SAMPLE, promise=promise)
+        return memory
 
     def _solved(self, visit: Visit, made: Memory) -> tuple[Mixture, float]:
         """The optimum of the corrected sample, and what it should add to the objective."""
@@ -111,8 +115,9 @@ class SampleSteps:
         return self.sample.reduce(partial(e_step, densities=densities))
 
     def _m_step(self, statistics: SufficientStatistics, added: Array) -> Mixture:
-        with np.errstate(over="ignore", invalid="ignore"):  # where the correction left nothing
-            weights, means, covariances = self.model.without_regularization.estimates(statistics)
+        if not statistics.effective_counts.min() > 0.0:  # a difference, so it may be anything
+            raise DegenerateCovarianceError(np.flatnonzero(statistics.empty).tolist())
+        weights, means, covariances = self.model.without_regularization.estimates(statistics)
         return Mixture.from_covariances(statistics.family, weights, means, covariances + added)
 
 

@@ -1,6 +1,7 @@
 """The command line: ``daskgmm plan | fit CONFIG``, ``daskgmm generate OUT``."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,7 +124,7 @@ def _summary(result: FitResult, folder: Path, console: Console) -> None:
         means = (f"{mean:,.4g}" for mean in mixture.means[k])
         table.add_row(str(k), f"{mixture.weights[k]:.4f}", *means)
     survey, total = result.survey, result.written.log_likelihood
-    n_iterations, workers = len(result.lower_bounds), result.peak_worker
+    workers = result.peak_worker
     console.print()
     console.print("components, heaviest first: weight and means", style="bold")
     # As wide as it needs: a column that the terminal has no room for is still printed.
@@ -133,10 +134,13 @@ def _summary(result: FitResult, folder: Path, console: Console) -> None:
     console.print()
     if not result.converged:
         console.print("not converged: raise model.max_iter, or model.tol", style="bold")
+    purposes = Counter(each.purpose for each in result.passes)
     for name, value in {
         "log-likelihood": f"{total:,.1f}  ({total / survey.n_complete:.6f} per row)",
         "BIC": f"{result.bic:,.1f}",
-        "passes": f"{result.n_passes} (survey, {n_iterations} iterations, labels)",
+        "fit": result.outcome,
+        "passes": f"{len(result.passes)} "
+        f"({', '.join(f'{n} {purpose}' for purpose, n in purposes.items())})",
         "rows": f"{survey.n_rows:,}, of which {result.written.n_left_out:,} left out (label -1)",
         "time": f"{result.seconds:.1f} s; {result.rows_per_second:,.0f} rows/s in iterations",
         "peak memory": f"driver {result.peak_driver / 2**20:,.0f} MiB"

@@ -14,15 +14,12 @@ class PassLines:
     Attributes
     ----------
     survey : Survey
-    seconds : float
-        Spent in passes so far, without the survey.
     """
 
     survey: Survey
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self.seconds = 0.0
 
     def on_survey(self, survey: Survey, seconds: float) -> None:
         self.survey = survey
@@ -46,7 +43,6 @@ class PassLines:
         self._console.print(f"sample    converged on {rows:,} rows{going}  {seconds:.2f} s")
 
     def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
-        self.seconds += seconds
         leader = max(states, key=lambda state: state.lower_bound)
         number = max(state.n_iter for state in states)
         change = f"{leader.change:+.6f}" if leader.n_iter > 1 else ""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from daskgmm.data.metered import Pass
 from daskgmm.data.sinks import Written
 from daskgmm.data.survey import Survey
 from daskgmm.fit.state import Event
@@ -20,8 +21,9 @@ class FitResult:
     resolved : the configuration as it ran, as YAML
     columns : names of the features
     events : what became of degenerate components
+    outcome : why the fit ended, as a sentence
+    passes : each reading of the data, the labels' included
     seconds : of the whole run, without starting the cluster
-    pass_seconds : of the iterations alone
     peak_driver, peak_worker : resident bytes; None where there are no workers
     """
 
@@ -34,9 +36,9 @@ class FitResult:
     lower_bounds: list[float]
     events: list[Event]
     converged: bool
-    n_passes: int
+    outcome: str
+    passes: list[Pass]
     seconds: float
-    pass_seconds: float
     peak_driver: int
     peak_worker: int | None
 
@@ -49,5 +51,5 @@ class FitResult:
     @property
     def rows_per_second(self) -> float:
         """Rows that an iteration read per second."""
-        n_iterations = len(self.lower_bounds)
-        return self.survey.n_complete * n_iterations / self.pass_seconds if n_iterations else 0.0
+        seconds = [each.seconds for each in self.passes if each.lower_bound is not None]
+        return self.survey.n_complete * len(seconds) / sum(seconds) if seconds else 0.0

@@ -12,6 +12,7 @@ from rich.console import Console
 from sklearn.exceptions import ConvergenceWarning
 
 from daskgmm.data.dataset import DaskDataset
+from daskgmm.data.metered import Pass
 from daskgmm.data.sinks import write_labels
 from daskgmm.data.sources import open_dataset
 from daskgmm.errors import ConfigError, DegenerateCovarianceError
@@ -76,9 +77,11 @@ def fit(config: FitConfig, cluster: Cluster, console: Console) -> FitResult:
         mixture = estimator.mixture_
         mixture.save(folder / "model.npz", dataset.columns)
         console.print(f"labels    {folder / 'labels.parquet'}", highlight=False)
+        labelling = perf_counter()
         written = write_labels(
             dataset, densities(mixture, progress.survey.mean), folder / "labels.parquet"
         )
+        labels = Pass("labels", perf_counter() - labelling, estimator.passes_[-1].n_bytes)
         seconds = perf_counter() - began
         peak_driver, peak_worker = place.peak_memory()
     result = FitResult(
@@ -91,9 +94,9 @@ def fit(config: FitConfig, cluster: Cluster, console: Console) -> FitResult:
         lower_bounds=estimator.lower_bounds_,
         events=estimator.events_,
         converged=estimator.converged_,
-        n_passes=estimator.n_passes_ + 1,
+        outcome=estimator.outcome_,
+        passes=[*estimator.passes_, labels],
         seconds=seconds,
-        pass_seconds=progress.seconds,
         peak_driver=peak_driver,
         peak_worker=peak_worker,
     )

@@ -45,10 +45,14 @@ def test_memory_and_dask_give_the_same_fit(family_name):
 
 def test_passes_are_the_survey_and_the_iterations():
     fit = fitted(InMemoryDataset(X))
-    assert fit.n_passes == 1 + fit.state.n_iter
+    purposes = ["survey", *["iteration"] * fit.state.n_iter]
+    assert [each.purpose for each in fit.passes] == purposes
+    assert tuple(each.lower_bound for each in fit.passes[1:]) == fit.state.lower_bounds
+    assert all(each.n_bytes == X.nbytes and each.seconds > 0.0 for each in fit.passes)
     frame = dd.from_pandas(pd.DataFrame(X, columns=list("abc")), npartitions=3)
     fit = fitted(DaskDataset.of(frame))
-    assert fit.n_passes == 2 + fit.state.n_iter  # one more to count the rows
+    assert [each.purpose for each in fit.passes][:2] == ["prepare", "survey"]  # rows are counted
+    assert len(fit.passes) == 2 + fit.state.n_iter
 
 
 def test_rows_with_gaps_are_left_out_where_that_is_asked_for(family_name):
@@ -100,6 +104,8 @@ def test_where_every_start_collapses_it_is_said():
 
 def test_the_sample_grows_with_the_model_and_stays_in_memory():
     assert settings().sample_size(3) == 50_000
-    assert settings(n_components=64).sample_size(64) == 100 * 64 * 64
+    assert settings("spherical", n_components=64).sample_size(64) == 100 * 64 * 64
+    p = 8 * (1 + 16 + 16 * 17 // 2) - 1
+    assert settings(n_components=8).sample_size(16) == max(50_000, round(p / 2e-2))
     assert settings(n_components=64).sample_size(10_000) == (1 << 28) // 80_000
     assert settings(n_components=9000).sample_size(10**6) == 9000

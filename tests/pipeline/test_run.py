@@ -139,7 +139,8 @@ def test_a_run_on_duplicated_rows_goes_on_and_says_so(fit, save, rows, folder):
     assert resolved(folder)["model"]["degenerate"] == "reinitialize"
     assert str(result.events[0].sentence) in html.unescape((folder / "report.html").read_text())
     with pytest.raises(DegenerateCovarianceError, match="ill-defined"):
-        fit(save(rows), reg_covar=0.0, degenerate="raise")
+        # Of many short runs, one may come round the equal rows.
+        fit(save(rows), reg_covar=0.0, degenerate="raise", init_params="kmeans")
 
 
 def test_the_model_from_before_a_collapse_is_written(fit, save, folder):
