@@ -256,7 +256,7 @@ def _carried_on(
 def _entered(finalist: Seen, criterion: Criterion) -> FitState:
     """A finalist among its rivals; what is held out is fixed, and nobody's to lose."""
     state, scores = finalist.state, finalist.scores
-    if criterion.higher_is_better:
+    if criterion.is_of_sample:
         return replace(state, contest=finalist.number)
     penalty = scores.mean_log_likelihood + 0.5 * criterion.loss(scores) / scores.total_weight
     return replace(state, handicap=penalty)

@@ -98,16 +98,18 @@ class Criterion(NamedTuple):
     label : str
         For a picture's axis.
     of : from Scores to a number
-    higher_is_better : bool
+    is_of_sample : bool
+        Whether it is said of the model that was fitted to the sample: then a fit to all rows
+        doesn't change it, and higher is better, where lower is by the others.
     """
 
     label: str
     of: Callable[[Scores], float]
-    higher_is_better: bool = False
+    is_of_sample: bool = False
 
     def loss(self, scores: Scores) -> float:
         """The same, lower being better."""
-        return -self.of(scores) if self.higher_is_better else self.of(scores)
+        return -self.of(scores) if self.is_of_sample else self.of(scores)
 
 
 CRITERIA = {
@@ -115,7 +117,7 @@ CRITERIA = {
     "aic": Criterion("AIC", attrgetter("aic")),
     "icl": Criterion("ICL", attrgetter("icl")),
     "held-out": Criterion(
-        "held-out log-density (nats per row)", attrgetter("held_out"), higher_is_better=True
+        "held-out log-density (nats per row)", attrgetter("held_out"), is_of_sample=True
     ),
 }
 

@@ -1,7 +1,7 @@
 """The picture of a choice: a criterion against the number of components."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -44,7 +44,7 @@ def selection_plot(points: Sequence[Point], chosen: Point, label: str) -> Figure
             some = [(x, y) for x, y, estimate in line if estimate is is_estimate]
             x, y = zip(*some, strict=True) if some else ((), ())
             axes.plot(x, y, "o", color=colour, markerfacecolor=face, markersize=5)
-    ring = {"markersize": 13, "markerfacecolor": "none", "markeredgecolor": "black"}
+    ring: dict[str, Any] = {"markersize": 13, "markerfacecolor": "none", "color": "black"}
     plural = "" if chosen.n_components == 1 else "s"
     name = f"chosen: {chosen.line}, {chosen.n_components} component{plural}"
     axes.plot(chosen.n_components, chosen.value, "o", linestyle="none", label=name, **ring)
