@@ -224,6 +224,8 @@ def select_components(
     prototype = clone(GaussianMixture() if estimator is None else estimator)
     prototype.check_parameters()
     _check_fixed(prototype)
+    if n_finalists < 1:
+        raise ParameterError(f"n_finalists must be at least 1, not {n_finalists}")
     with client.as_current() if client else nullcontext():
         dataset = prototype._dataset(X, reset=True)
         models = _models(prototype, n_components, covariance_types)
@@ -282,7 +284,7 @@ def _check_fixed(estimator: GaussianMixture) -> None:
         wrong.append("sample_start")
     if wrong:
         raise ParameterError(
-            f"models that are compared find their own starts and converge on a sample first, with "
+            "models that are compared find their own starts and converge on a sample first, with "
             f"accelerated steps: leave the estimator's {', '.join(wrong)} as by default"
         )
 

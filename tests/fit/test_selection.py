@@ -1,10 +1,11 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from strategies import mixture
 
 from daskgmm.errors import DegenerateCovarianceError
-from daskgmm.fit.selection import best
+from daskgmm.fit.selection import best, without_losers
 from daskgmm.fit.state import Action, Event, FitState, Outcome
 
 START = mixture("full")
@@ -41,3 +42,27 @@ def test_the_error_carries_the_best_of_the_last_sound_models():
         best(ends)
     assert (e.value.components, e.value.n_pass) == ((2,), 1)
     assert e.value.mixture is other
+
+
+def trailing(bound, **changes):
+    """A candidate that has almost stopped climbing."""
+    bounds = tuple(bound - 1e-6 * i for i in range(6, -1, -1))
+    return FitState(START, lower_bounds=bounds, memory=SimpleNamespace(gain=1e-6), **changes)
+
+
+def test_who_is_behind_by_more_than_could_be_gained_is_left_behind():
+    near, far = without_losers([trailing(-1.0), trailing(-2.0)])
+    assert (near.outcome, far.outcome) == (None, Outcome.OUTRUN)
+
+
+def test_a_handicap_is_taken_from_the_bound():
+    light, heavy = trailing(-2.0), trailing(-1.0, handicap=2.0)
+    assert best([light, heavy]) is light
+    first, second = without_losers([light, heavy])
+    assert (first.outcome, second.outcome) == (None, Outcome.OUTRUN)
+
+
+def test_only_candidates_of_one_contest_are_rivals():
+    states = [trailing(-1.0), trailing(-2.0, contest=1), trailing(-3.0, contest=1)]
+    outcomes = [state.outcome for state in without_losers(states)]
+    assert outcomes == [None, None, Outcome.OUTRUN]
