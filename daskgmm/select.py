@@ -108,7 +108,7 @@ class ComponentSelection:
                 **{name: _score(each, name) for name in SCORES},
                 "outcome": each.outcome.value,
                 "carried": each.carried,
-                "estimated": each.estimated,
+                "estimated": each.estimated and each.scores is not None,
                 "chosen": self.models.get(_key(each)) is self.best,
             }
             for each in self.candidates

@@ -207,6 +207,7 @@ def _seen_by_all_rows(found: Surveyed, ended: Sequence[FitState | None]) -> list
     everywhere = found.rows.serving("comparison").reduce(visit)
     sampled = sample_start.dataset_of(found.survey.sample).reduce(visit)
     seen = []
+    # What a fit to the sample falls short of one to all rows, for two parameters (Wilks 1938).
     missed = 1.0 / len(found.survey.sample.rows) - 1.0 / found.survey.n_complete
     for (number, state), of_all, of_sample in zip(sound.items(), everywhere, sampled, strict=True):
         rest = of_all.total_weight - of_sample.total_weight
