@@ -1,7 +1,9 @@
+import numpy as np
 import pytest
 from strategies import mixture
 
-from daskgmm.fit.convergence import AbsoluteChange
+from daskgmm.fit.acceleration import Memory, Origin
+from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
 from daskgmm.fit.state import Action, Event, FitState, Outcome
 
 INF = float("inf")
@@ -42,3 +44,49 @@ def test_no_tolerance_never_converges():
 
 def test_no_iterations_are_reached_at_once():
     assert AbsoluteChange(1e-3, 0).outcome(FitState(START)) is Outcome.REACHED_MAX_ITER
+
+
+def remembered(gain, *, is_borne_out=False):
+    return Memory(
+        base=START,
+        bound=-4.0,
+        em=START,
+        added=np.zeros(3),
+        gradient=np.zeros(3),
+        trial=START,
+        step=np.zeros(3),
+        origin=Origin.EM,
+        gain=gain,
+        is_borne_out=is_borne_out,
+    )
+
+
+@pytest.mark.parametrize(
+    ("bounds", "memory", "outcome"),
+    [
+        ((-5.0, -4.0002, -4.0001, -4.0), remembered(1e-4), None),  # four bounds say three changes
+        ((-5.0, -4.0002, -4.0001, -4.00005, -4.0), remembered(1e-4), Outcome.CONVERGED),
+        ((-5.0, -4.0002, -4.0001, -4.00005, -4.0), remembered(1e-2), None),
+        ((-5.0, -4.0), remembered(1e-4), None),
+        ((-5.0, -4.0), remembered(1e-4, is_borne_out=True), Outcome.CONVERGED),
+        ((-5.0, -4.0), remembered(1e-2, is_borne_out=True), None),
+        ((-4.0,) * 5, None, None),  # plain steps, or a component was just mended
+        ((-4.0,) * 9, None, Outcome.REACHED_MAX_ITER),
+    ],
+)
+def test_it_ends_where_little_is_expected_and_nothing_says_otherwise(bounds, memory, outcome):
+    state = FitState(START, lower_bounds=bounds, memory=memory)
+    assert ExpectedGain(tol=1e-3, max_iter=9).outcome(state) is outcome
+
+
+@pytest.mark.parametrize(("n_pass", "outcome"), [(1, Outcome.CONVERGED), (2, None), (5, None)])
+def test_bounds_before_an_event_say_nothing_of_those_after_it(n_pass, outcome):
+    event = Event(n_pass, 0, Action.REINITIALIZED, "")
+    bounds = (-5.0, -4.0, -4.0, -4.0, -4.0)
+    state = FitState(START, lower_bounds=bounds, events=(event,), memory=remembered(1e-5))
+    assert ExpectedGain(tol=1e-3, max_iter=9).outcome(state) is outcome
+
+
+def test_outcomes_say_whether_the_rule_was_met():
+    met = {outcome for outcome in Outcome if outcome.is_met}
+    assert met == {Outcome.CONVERGED, Outcome.SETTLED}

@@ -1,12 +1,14 @@
 from dataclasses import replace
-from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from strategies import mixture
 
 from daskgmm.errors import DegenerateCovarianceError
-from daskgmm.fit.selection import best, without_losers
+from daskgmm.fit.acceleration import Memory, Origin
+from daskgmm.fit.selection import best, ranked, without_losers
 from daskgmm.fit.state import Action, Event, FitState, Outcome
+from daskgmm.model.statistics import SufficientStatistics
 
 START = mixture("full")
 
@@ -44,25 +46,61 @@ def test_the_error_carries_the_best_of_the_last_sound_models():
     assert e.value.mixture is other
 
 
-def trailing(bound, **changes):
-    """A candidate that has almost stopped climbing."""
-    bounds = tuple(bound - 1e-6 * i for i in range(6, -1, -1))
-    return FitState(START, lower_bounds=bounds, memory=SimpleNamespace(gain=1e-6), **changes)
+def remembered(bounds, gain, **changes):
+    memory = Memory(
+        base=START,
+        bound=bounds[-1],
+        em=START,
+        added=np.zeros(3),
+        statistics=SufficientStatistics.zero(START.family, START.means),
+        gradient=np.zeros(3),
+        trial=START,
+        step=np.zeros(3),
+        origin=Origin.EM,
+        gain=gain,
+    )
+    return FitState(START, lower_bounds=bounds, memory=memory, **changes)
 
 
-def test_who_is_behind_by_more_than_could_be_gained_is_left_behind():
-    near, far = without_losers([trailing(-1.0), trailing(-2.0)])
-    assert (near.outcome, far.outcome) == (None, Outcome.OUTRUN)
+@pytest.mark.parametrize(
+    ("bounds", "gain", "is_left"),
+    [
+        ((-3.0, -2.9, -2.8, -2.7, -2.6), 1e-3, False),  # it still rises
+        ((-2.6,) * 5, 1e-3, True),
+        ((-2.6,) * 5, 0.5, False),  # it expects enough
+        ((-2.6,) * 4, 1e-3, False),  # too early to say
+        ((-1.0,) * 5, 1e-9, False),  # it is the best
+    ],
+)
+def test_who_cannot_win_any_more_is_left_behind(bounds, gain, is_left):
+    best_one = remembered((-1.5,) * 5, 1e-6)
+    kept, judged = without_losers([best_one, remembered(bounds, gain)])
+    assert kept is best_one or bounds[0] == -1.0
+    assert (judged.outcome is Outcome.OUTRUN) is is_left
+
+
+def test_plain_candidates_are_all_run_to_their_ends():
+    states = [state(-1.0, None), state(-9.0, None)]
+    assert without_losers(states) == states
+
+
+def test_candidates_are_ranked_by_bound_equals_in_their_order():
+    states = [state(-2.0), state(float("nan")), state(-1.0), state(-2.0)]
+    assert [ranked(states).index(each) for each in states[:3]] == [1, 3, 0]
 
 
 def test_a_handicap_is_taken_from_the_bound():
-    light, heavy = trailing(-2.0), trailing(-1.0, handicap=2.0)
+    light, heavy = remembered((-2.0,) * 5, 1e-6), remembered((-1.0,) * 5, 1e-6, handicap=2.0)
     assert best([light, heavy]) is light
     first, second = without_losers([light, heavy])
     assert (first.outcome, second.outcome) == (None, Outcome.OUTRUN)
 
 
 def test_only_candidates_of_one_contest_are_rivals():
-    states = [trailing(-1.0), trailing(-2.0, contest=1), trailing(-3.0, contest=1)]
+    states = [
+        remembered((-1.0,) * 5, 1e-6),
+        remembered((-2.0,) * 5, 1e-6, contest=1),
+        remembered((-3.0,) * 5, 1e-6, contest=1),
+    ]
     outcomes = [state.outcome for state in without_losers(states)]
     assert outcomes == [None, None, Outcome.OUTRUN]

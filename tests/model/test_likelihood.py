@@ -7,7 +7,7 @@ from daskgmm.chunk import Chunk
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.kernels import Quadratic, Triangular
 from daskgmm.model.expectation import e_step
-from daskgmm.model.likelihood import MaximumLikelihood, densities
+from daskgmm.model.likelihood import MaximumLikelihood, complete_log_likelihood, densities
 from daskgmm.model.statistics import SufficientStatistics
 
 
@@ -115,3 +115,24 @@ def test_the_kernel_follows_shape_and_conditioning():
     assert isinstance(densities(mixture("diag", 2, 200)).kernel, Quadratic)
     tight = mixture("full", 2, 8, scale=1e-7, offset=1.0)
     assert isinstance(densities(tight, np.zeros(8)).kernel, Triangular)
+
+
+def test_the_complete_log_likelihood_is_what_the_responsibilities_expect(family_name):
+    rows, start = clusters(200), mixture(family_name)
+    weights = np.random.default_rng(0).gamma(1.0, size=200)
+    model = model_of(start, rows)
+    statistics = e_step(Chunk(rows, weights, 0, 0), model.densities(start))
+    other = mixture(family_name, seed=2)
+    r, _ = oracles.e_step(rows, start.weights, start.means, start.dense_covariances)
+    table = oracles.log_prob(rows, other.weights, other.means, other.dense_covariances)
+    expected = (weights[:, None] * r * table).sum()
+    np.testing.assert_allclose(complete_log_likelihood(other, statistics), expected, rtol=1e-10)
+
+
+def test_without_regularization_nothing_is_added(family_name):
+    rows, start = clusters(200), mixture(family_name)
+    model = model_of(start, rows, reg_covar=0.5)
+    statistics = e_step(Chunk(rows, None, 0, 0), model.densities(start))
+    bare = model.without_regularization.estimates(statistics)[2]
+    added = start.family.dense(model.estimates(statistics)[2] - bare, 3, 3)
+    np.testing.assert_allclose(added, np.broadcast_to(0.5 * np.eye(3), (3, 3, 3)), atol=1e-12)

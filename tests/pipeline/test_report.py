@@ -45,9 +45,13 @@ def pictures(text):
     return [ET.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", text, re.DOTALL)]
 
 
-def component_rows(text):
-    (body,) = re.findall(r"<tbody>(.*?)</tbody>", text, re.DOTALL)
+def table_rows(text, name):
+    (body,) = re.findall(rf'id="{name}".*?<tbody>(.*?)</tbody>', text, re.DOTALL)
     return re.findall(r"<tr>(.*?)</tr>", body)
+
+
+def component_rows(text):
+    return table_rows(text, "components")
 
 
 @pytest.mark.parametrize(("n_components", "n_features"), [(1, 1), (3, 30), (40, 2)])
@@ -113,7 +117,15 @@ def test_a_fit_without_iterations_has_no_convergence_to_show(pages, rows):
     text = pages(rows, max_iter=0)
     assert len(pictures(text)) == 1
     assert "did not converge" in text
-    assert "after 0 iterations" in text
+    assert "0 iterations" in text
+
+
+def test_each_reading_of_the_data_has_a_row(fit, save, rows):
+    result = fit(save(rows), max_iter=4, tol=0.0)
+    cells = [re.findall(r"<td>(.*?)</td>", row) for row in table_rows(page(result), "passes")]
+    assert [row[1] for row in cells] == ["survey", *["iteration"] * 4, "labels"]
+    assert [row[4] for row in cells] == ["", *[f"{b:.6f}" for b in result.lower_bounds], ""]
+    assert {row[3] for row in cells} == {f"{rows.nbytes / 1e6:,.1f}"}
 
 
 def test_the_page_says_that_the_fit_converged(pages, rows):
