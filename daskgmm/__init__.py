@@ -3,6 +3,14 @@
 from daskgmm.data.sources import open_dataset
 from daskgmm.estimators import GaussianMixture
 from daskgmm.model.mixture import Mixture
+from daskgmm.select import ComponentSelection, select_components
 from daskgmm.version import __version__
 
-__all__ = ["GaussianMixture", "Mixture", "__version__", "open_dataset"]
+__all__ = [
+    "ComponentSelection",
+    "GaussianMixture",
+    "Mixture",
+    "__version__",
+    "open_dataset",
+    "select_components",
+]

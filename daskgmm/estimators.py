@@ -15,7 +15,7 @@ from sklearn.utils.metadata_routing import UNUSED
 
 from daskgmm.data.machines import Machines
 from daskgmm.data.passes import machines
-from daskgmm.fit.driver import Settings, fit_mixture
+from daskgmm.fit.driver import Fit, Settings, fit_mixture
 from daskgmm.fit.initialization import Initial
 from daskgmm.fit.observers import Observer, observer_of
 from daskgmm.fit.plan import Plan, plan_fit
@@ -246,10 +246,7 @@ class GaussianMixture(FittedMixture):
             if not dataset.layout.is_resident:
                 plan_fit(dataset, settings, machines()).raise_for_memory()
             fit = fit_mixture(dataset, settings, check_random_state(self.random_state), observer)
-        self._asked_for = self._shape(dataset.n_features)
-        self._keep(fit.state, np.float32 if fit.survey.dtype == np.float32 else np.float64)
-        self.passes_ = list(fit.passes)
-        self.n_passes_ = len(self.passes_)
+        self._keep(fit)
         if not self.converged_ and self.max_iter > 0:
             left = f" Still expected to be gained: {self.remaining_gain_:.1e} nats per row."
             warnings.warn(
@@ -307,7 +304,10 @@ class GaussianMixture(FittedMixture):
     def _shape(self, n_features: int) -> tuple[str, int, int]:
         return self.covariance_type, self.n_components, n_features
 
-    def _keep(self, state: FitState, dtype: type) -> None:
+    def _keep(self, fit: Fit) -> None:
+        self._asked_for = self._shape(self.n_features_in_)
+        dtype = np.float32 if fit.survey.dtype == np.float32 else np.float64
+        state = fit.state
         mixture = self._exact = state.parameters
         self.weights_: NDArray[Any] = mixture.weights.astype(dtype)
         self.means_: NDArray[Any] = mixture.means.astype(dtype)
@@ -322,3 +322,5 @@ class GaussianMixture(FittedMixture):
         self.lower_bound_ = state.lower_bound
         self.lower_bounds_ = list(state.lower_bounds)
         self.events_ = list(state.events)
+        self.passes_ = list(fit.passes)
+        self.n_passes_ = len(self.passes_)

@@ -19,6 +19,7 @@ FLOORS = [
     ["fit"],
     ["prediction", "fitted", "parameters", "estimators"],
     ["pipeline"],
+    ["select"],
     ["__init__", "__main__"],
 ]
 # On one floor, a file imports from files above it in its list.
@@ -89,6 +90,8 @@ ORDER = {
         "labelled",
         "initialization",
         "driver",
+        "criteria",
+        "comparison",
         "plan",
     ],
     "pipeline": [
@@ -97,6 +100,7 @@ ORDER = {
         "progress",
         "result",
         "plots",
+        "selection_plot",
         "report",
         "run",
         "generate",
@@ -114,10 +118,11 @@ ROOMS = {
         "data/machines.py",
         "data/passes.py",
         "estimators.py",
+        "select.py",
         "pipeline/cluster.py",
     },
     "psutil": {"data/machines.py"},
-    "pandas": {"data/source.py", "data/dataset.py", "data/lazy.py"},
+    "pandas": {"data/source.py", "data/dataset.py", "data/lazy.py", "select.py"},
     "pyarrow": {"data/sources/parquet.py", "data/sinks.py", "data/stores.py"},
     "zarr": {"data/sources/zarr.py", "data/stores.py"},
     "sklearn": {
@@ -127,13 +132,14 @@ ROOMS = {
         "fitted.py",
         "parameters.py",
         "estimators.py",
+        "select.py",
         "pipeline/run.py",
     },
     "pydantic": {"pipeline/config.py"},
     "yaml": {"pipeline/config.py", "pipeline/run.py"},
     "rich": {"pipeline/progress.py", "pipeline/generate.py", "pipeline/run.py", "pipeline/cli.py"},
     "click": {"pipeline/cli.py"},
-    "matplotlib": {"pipeline/plots.py"},
+    "matplotlib": {"pipeline/plots.py", "pipeline/selection_plot.py"},
     "jinja2": {"pipeline/report.py"},
 }
 

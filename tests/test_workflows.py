@@ -39,3 +39,19 @@ def test_the_workflow_goes_from_raw_rows_to_labelled_ones(tmp_path):
     assert pq.read_metadata(data).num_rows == 3000
     assert pq.read_table(folder / "labels.parquet").num_rows == 3000
     assert f"3,000 labelled rows in {folder}" in done.stdout
+
+
+def test_models_are_compared_and_the_choice_is_kept(tmp_path):
+    data, folder = tmp_path / "flights.parquet", tmp_path / "results"
+    options = ["--rows", "3000", "--most", "3", "--data", data, "--out", folder]
+    done = subprocess.run(
+        [sys.executable, "workflows/model_selection.py", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout.count("<- chosen") == 1
+    assert {path.name for path in folder.iterdir()} == {"model.npz", "models.csv", "models.png"}

@@ -90,6 +90,8 @@ class Memory:
         The EM step from the base: what is taken where the trial fails.
     added : array
         What the M-step adds to the covariances of the statistics: regularization.
+    statistics : SufficientStatistics
+        What the pass at the base brought home.
     gradient : (n_coordinates,) array
         At the base.
     trial : Mixture
@@ -118,6 +120,7 @@ class Memory:
     bound: float
     em: Mixture
     added: Array
+    statistics: SufficientStatistics
     gradient: Array
     trial: Mixture
     step: Array
@@ -191,6 +194,7 @@ def quasi_newton(memory: Memory | None, visit: Visit, pairs: tuple[Pair, ...] = 
         bound=visit.bound,
         em=visit.em,
         added=visit.added,
+        statistics=visit.statistics,
         gradient=slope,
         trial=visit.em,
         step=step_to(visit.mixture, visit.em),

@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 
 from daskgmm.data.dataset import Dataset
 from daskgmm.data.metered import Metered, Pass
-from daskgmm.data.survey import Survey, take_survey
+from daskgmm.data.survey import Sample, Survey, take_survey
 from daskgmm.fit import em, sample_start
 from daskgmm.fit.acceleration import Acceleration, QuasiNewton
 from daskgmm.fit.convergence import ExpectedGain, Rule
-from daskgmm.fit.degenerate import POLICIES, Data
+from daskgmm.fit.degenerate import POLICIES, Data, Remedy
 from daskgmm.fit.given import Given
 from daskgmm.fit.ground import Ground
 from daskgmm.fit.initialization import DISTANCES, Initial, method_of, n_passes_of, starts
@@ -116,24 +117,68 @@ class Fit:
     passes: tuple[Pass, ...]
 
 
-def fit_mixture(
-    dataset: Dataset, settings: Settings, random: np.random.RandomState, observer: Observer
-) -> Fit:
-    """Fit a mixture by EM.
+class Surveyed(NamedTuple):
+    """What a fit stands on after the first pass.
 
-    Raises DataError for rows that cannot be used, and DegenerateCovarianceError where every
-    candidate collapses beyond the policy's remedy.
+    Attributes
+    ----------
+    rows : Metered
+        Complete rows, counted.
+    survey : Survey
+    model : MaximumLikelihood
+    remedy : Remedy
+    seed : int
+        Of the sample, and of what is drawn beside the starts.
+    """
+
+    rows: Metered
+    survey: Survey
+    model: MaximumLikelihood
+    remedy: Remedy
+    seed: int
+
+    def starts(
+        self, settings: Settings, random: np.random.RandomState, n_survivors: int = SURVIVORS
+    ) -> list[FitState]:
+        """Candidates of each restart; DegenerateCovarianceError where all collapse.
+
+        Of one that begins with short runs so many go on, where they can share passes.
+        """
+        ground = Ground(
+            self.survey,
+            self.rows.serving("start"),
+            settings.n_components,
+            replace(self.model, family=settings.family),
+            settings.given,
+            DISTANCES[settings.init_distance](self.survey),
+            self.remedy,
+            n_survivors if settings.accelerated else 1,
+        )
+        method = method_of(settings.init_params, settings.init_distance)
+        return starts(ground, method, settings.n_init, random).states
+
+
+def surveyed(
+    dataset: Dataset,
+    settings: Settings,
+    sample_size: int,
+    random: np.random.RandomState,
+    observer: Observer,
+    *,
+    most: float = 1.0,
+) -> Surveyed:
+    """Count and survey the rows, and keep a sample of at most a share `most` of them.
+
+    Raises DataError for rows that cannot be used.
     """
     began = perf_counter()
     rows = Metered(dataset).prepared()
     seed = _seed_beside(random)
-    survey, _ = take_survey(
-        rows.serving("survey"),
-        seed=seed,
-        sample_size=settings.sample_size(dataset.n_features),
-    )
+    survey, _ = take_survey(rows.serving("survey"), seed=seed, sample_size=sample_size)
     survey.raise_for_bad_cells(missing=dataset.missing, columns=dataset.columns)
     survey.raise_for_too_few(settings.n_components)
+    kept = replace(survey.sample, size=min(sample_size, int(most * survey.n_complete))).kept()
+    survey = replace(survey, sample=kept)
     observer.on_survey(survey, perf_counter() - began)
     if survey.n_incomplete:
         rows = rows.complete_rows()
@@ -142,30 +187,28 @@ def fit_mixture(
     pivot = survey.mean.astype(survey.dtype).astype(np.float64)
     model = MaximumLikelihood(settings.family, reg_covar, pivot)
     remedy = POLICIES[settings.policy](Data.of(survey, reg_covar, seed))
+    return Surveyed(rows, survey, model, remedy, seed)
+
+
+def fit_mixture(
+    dataset: Dataset, settings: Settings, random: np.random.RandomState, observer: Observer
+) -> Fit:
+    """Fit a mixture by EM.
+
+    Raises DataError for rows that cannot be used, and DegenerateCovarianceError where every
+    candidate collapses beyond the policy's remedy.
+    """
+    sample_size = settings.sample_size(dataset.n_features)
+    found = surveyed(dataset, settings, sample_size, random, observer)
+    rows, survey, model, remedy, _ = found
     distance = DISTANCES[settings.init_distance](survey)
-    if settings.resumed is not None:
-        states = [settings.resumed]
-    else:
-        states, _ = starts(
-            Ground(
-                survey,
-                rows.serving("start"),
-                settings.n_components,
-                model,
-                settings.given,
-                distance,
-                remedy,
-                SURVIVORS if settings.accelerated else 1,
-            ),
-            method_of(settings.init_params, settings.init_distance),
-            settings.n_init,
-            random,
-        )
+    resumed = settings.resumed
+    states = found.starts(settings, random) if resumed is None else [resumed]
     observer.on_start(states)
     rule = settings.rule
     acceleration: Acceleration | None = QuasiNewton() if settings.accelerated else None
     relocate = None
-    if settings.sample_start and settings.resumed is None and not survey.sample_is_all:
+    if settings.sample_start and resumed is None and not survey.sample_is_all:
         began = perf_counter()
         refines = settings.refine and settings.accelerated
         states = sample_start.converged(
@@ -174,13 +217,14 @@ def fit_mixture(
             model,
             remedy=remedy,
             acceleration=acceleration,
-            refine=Refinement(survey.sample, model, distance, remedy, seed) if refines else None,
+            refine=Refinement(survey.sample, model, distance, remedy, found.seed)
+            if refines
+            else None,
         )
         observer.on_sample(states, perf_counter() - began)
         if settings.accelerated:
-            rule = _after_the_sample(rule)
-            acceleration = SampleSteps(sample_start.dataset_of(survey.sample), model)
-            relocate = Relocation(survey, model, distance, seed)
+            rule, acceleration = after_the_sample(rule, survey.sample, model)
+            relocate = Relocation(survey, model, distance, found.seed)
     states = em.run(
         states,
         rows.serving("iteration"),
@@ -191,15 +235,19 @@ def fit_mixture(
         acceleration=acceleration,
         relocate=relocate,
     )
-    return Fit(best(states), survey, _with_bounds(rows.passes, states))
+    return Fit(best(states), survey, with_bounds(rows.passes, states))
 
 
-def _after_the_sample(rule: Rule) -> Rule:
+def after_the_sample(
+    rule: Rule, sample: Sample, model: MaximumLikelihood
+) -> tuple[Rule, Acceleration]:
     """What the sample has settled needs no waiting for: its slow directions are known."""
-    return replace(rule, window=1) if isinstance(rule, ExpectedGain) else rule
+    if isinstance(rule, ExpectedGain):
+        rule = replace(rule, window=1)
+    return rule, SampleSteps(sample_start.dataset_of(sample), model)
 
 
-def _with_bounds(passes: Sequence[Pass], states: Sequence[FitState]) -> tuple[Pass, ...]:
+def with_bounds(passes: Sequence[Pass], states: Sequence[FitState]) -> tuple[Pass, ...]:
     """The passes, those of iterations with the bound of the best candidate that they advanced."""
     n_iterations = max(state.n_iter for state in states)
     bounds = [

@@ -31,6 +31,36 @@ def dataset_of(sample: Sample) -> InMemoryDataset:
     return InMemoryDataset(sample.rows, sample.weights)
 
 
+def settled(
+    states: Sequence[FitState],
+    sample: Sample,
+    model: MaximumLikelihood,
+    *,
+    remedy: Remedy,
+    acceleration: Acceleration | None,
+) -> list[FitState]:
+    """The candidates where they end on the sample."""
+    return em.run(
+        states,
+        dataset_of(sample),
+        model,
+        RULE if acceleration else AbsoluteChange(TOL, MAX_ITER),
+        NullObserver(),
+        remedy=remedy,
+        acceleration=acceleration,
+    )
+
+
+def begun_at(state: FitState) -> FitState:
+    """The start that an end on the sample is, which knows the curvature."""
+    return FitState(
+        state.parameters,
+        events=tuple(event._replace(n_pass=0) for event in state.events),
+        ridge=state.ridge,
+        pairs=state.memory.pairs if state.memory else (),
+    )
+
+
 def converged(
     states: Sequence[FitState],
     sample: Sample,
@@ -46,15 +76,7 @@ def converged(
     of all rows. The best may be refined first. Where all collapse on the sample, the starts
     themselves.
     """
-    ended = em.run(
-        states,
-        dataset_of(sample),
-        model,
-        RULE if acceleration else AbsoluteChange(TOL, MAX_ITER),
-        NullObserver(),
-        remedy=remedy,
-        acceleration=acceleration,
-    )
+    ended = settled(states, sample, model, remedy=remedy, acceleration=acceleration)
     sound = ranked(state for state in ended if state.outcome is not Outcome.DEGENERATE)
     if not sound:
         return list(states)
@@ -67,12 +89,4 @@ def converged(
         is_new = not kept or kept[-1].lower_bound - state.lower_bound > SAME
         if is_new and best.lower_bound - state.lower_bound <= margin:
             kept.append(state)
-    return [
-        FitState(
-            state.parameters,
-            events=tuple(event._replace(n_pass=0) for event in state.events),
-            ridge=state.ridge,
-            pairs=state.memory.pairs if state.memory else (),
-        )
-        for state in kept
-    ]
+    return [begun_at(state) for state in kept]

@@ -38,13 +38,13 @@ def ranked(states: Iterable[FitState]) -> list[FitState]:
 def without_losers(states: Sequence[FitState]) -> list[FitState]:
     """The candidates, those that can no longer win with the outcome that says so.
 
-    A loser is below the best by more than thirty times what it still expects to gain, or has
-    gained of late.
+    A loser is below the best of its contest by more than thirty times what it still expects to
+    gain, or has gained of late.
     """
-    highest = max(map(bound, states))
+    highest = {state.contest: bound(state) for state in reversed(ranked(states))}
     return [
         replace(state, outcome=Outcome.OUTRUN)
-        if state.outcome is None and bound(state) + _possible(state) < highest
+        if state.outcome is None and bound(state) + _possible(state) < highest[state.contest]
         else state
         for state in states
     ]
@@ -60,4 +60,5 @@ def _possible(state: FitState) -> float:
 
 def bound(state: FitState) -> float:
     """What candidates are compared by; of one that is not a number, the least."""
-    return -math.inf if math.isnan(state.lower_bound) else state.lower_bound
+    level = state.lower_bound - state.handicap
+    return -math.inf if math.isnan(level) else level

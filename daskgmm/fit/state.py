@@ -81,6 +81,10 @@ class FitState:
         been mended.
     pairs : tuple of Pair
         What a fit before this one has learnt of the curvature.
+    contest : int
+        Candidates of one contest are rivals: those that can no longer win it are left behind.
+    handicap : float
+        What is taken from the bound where rivals are compared (nats per unit of weight).
     """
 
     parameters: Mixture
@@ -91,6 +95,8 @@ class FitState:
     ridge: tuple[float, ...] = ()
     memory: Memory | None = None
     pairs: tuple[Pair, ...] = ()
+    contest: int = 0
+    handicap: float = 0.0
 
     @property
     def trial(self) -> Mixture:

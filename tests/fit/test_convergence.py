@@ -5,6 +5,7 @@ from strategies import mixture
 from daskgmm.fit.acceleration import Memory, Origin
 from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
 from daskgmm.fit.state import Action, Event, FitState, Outcome
+from daskgmm.model.statistics import SufficientStatistics
 
 INF = float("inf")
 START = mixture("full")
@@ -52,6 +53,7 @@ def remembered(gain, *, is_borne_out=False):
         bound=-4.0,
         em=START,
         added=np.zeros(3),
+        statistics=SufficientStatistics.zero(START.family, START.means),
         gradient=np.zeros(3),
         trial=START,
         step=np.zeros(3),

@@ -8,6 +8,7 @@ from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit.acceleration import Memory, Origin
 from daskgmm.fit.selection import best, ranked, without_losers
 from daskgmm.fit.state import Action, Event, FitState, Outcome
+from daskgmm.model.statistics import SufficientStatistics
 
 START = mixture("full")
 
@@ -45,19 +46,20 @@ def test_the_error_carries_the_best_of_the_last_sound_models():
     assert e.value.mixture is other
 
 
-def remembered(bounds, gain):
+def remembered(bounds, gain, **changes):
     memory = Memory(
         base=START,
         bound=bounds[-1],
         em=START,
         added=np.zeros(3),
+        statistics=SufficientStatistics.zero(START.family, START.means),
         gradient=np.zeros(3),
         trial=START,
         step=np.zeros(3),
         origin=Origin.EM,
         gain=gain,
     )
-    return FitState(START, lower_bounds=bounds, memory=memory)
+    return FitState(START, lower_bounds=bounds, memory=memory, **changes)
 
 
 @pytest.mark.parametrize(
@@ -85,3 +87,20 @@ def test_plain_candidates_are_all_run_to_their_ends():
 def test_candidates_are_ranked_by_bound_equals_in_their_order():
     states = [state(-2.0), state(float("nan")), state(-1.0), state(-2.0)]
     assert [ranked(states).index(each) for each in states[:3]] == [1, 3, 0]
+
+
+def test_a_handicap_is_taken_from_the_bound():
+    light, heavy = remembered((-2.0,) * 5, 1e-6), remembered((-1.0,) * 5, 1e-6, handicap=2.0)
+    assert best([light, heavy]) is light
+    first, second = without_losers([light, heavy])
+    assert (first.outcome, second.outcome) == (None, Outcome.OUTRUN)
+
+
+def test_only_candidates_of_one_contest_are_rivals():
+    states = [
+        remembered((-1.0,) * 5, 1e-6),
+        remembered((-2.0,) * 5, 1e-6, contest=1),
+        remembered((-3.0,) * 5, 1e-6, contest=1),
+    ]
+    outcomes = [state.outcome for state in without_losers(states)]
+    assert outcomes == [None, None, Outcome.OUTRUN]

@@ -1,0 +1,280 @@
+"""Models of several sizes and families, fitted together and compared by a criterion.
+
+All of them converge on the sample, in memory. One pass over all rows, which they share, then says
+how likely the rows are under each: those of the sample, and the rest, which no model has seen.
+Only those that are best by the criterion meet all rows again, in passes that they share as well.
+"""
+
+import math
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import partial
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+
+from daskgmm.data.dataset import Dataset
+from daskgmm.data.metered import Metered, Pass
+from daskgmm.data.survey import Survey
+from daskgmm.errors import DegenerateCovarianceError
+from daskgmm.fit import em, sample_start
+from daskgmm.fit.acceleration import QuasiNewton
+from daskgmm.fit.convergence import Rule
+from daskgmm.fit.criteria import Criterion, Scores
+from daskgmm.fit.driver import Settings, Surveyed, after_the_sample, surveyed, with_bounds
+from daskgmm.fit.observers import Observer
+from daskgmm.fit.selection import best, ranked
+from daskgmm.fit.state import FitState, Outcome
+from daskgmm.model.expectation import e_steps
+from daskgmm.model.statistics import SufficientStatistics
+
+# The sample holds no more of the rows, so that some are left to be held out.
+MOST = 0.8
+
+# Of short runs so many go on for each model.
+SURVIVORS = 2
+
+# By what a criterion may still move where a fit ends: a difference "not worth more than a bare
+# mention" (Kass & Raftery 1995, 2 ln B).
+WORTH_MENTIONING = 2.0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model that is compared.
+
+    Attributes
+    ----------
+    settings : Settings
+    state : FitState or None
+        Where it is, at parameters that a pass has visited; None where its starts collapsed.
+    scores : Scores or None
+        None where it collapsed on the sample.
+    carried : bool
+        Whether it was carried on over all rows.
+    estimated : bool
+        Whether its likelihood is what the fit expects that it would gain to, as it has been
+        fitted to the sample alone.
+    """
+
+    settings: Settings
+    state: FitState | None
+    scores: Scores | None = None
+    carried: bool = False
+    estimated: bool = True
+
+    @property
+    def outcome(self) -> Outcome:
+        """Why it was advanced no further."""
+        if self.state is None or self.state.outcome is None:
+            return Outcome.DEGENERATE
+        return self.state.outcome
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison found.
+
+    Attributes
+    ----------
+    candidates : tuple of Candidate
+        In the order of their settings.
+    best : Candidate
+        That which the criterion chooses.
+    survey : Survey
+    passes : tuple of Pass
+        All readings of the data.
+    """
+
+    candidates: tuple[Candidate, ...]
+    best: Candidate
+    survey: Survey
+    passes: tuple[Pass, ...]
+
+
+def compare(
+    dataset: Dataset,
+    settings: Sequence[Settings],
+    criterion: Criterion,
+    *,
+    n_finalists: int,
+    random: np.random.RandomState,
+    observer: Observer,
+) -> Comparison:
+    """Fit models of several sizes and families by accelerated EM, and choose among them.
+
+    Each begins as it would alone, with its own copy of the generator. In all but families and
+    numbers of components the settings must be the same.
+
+    Raises DataError for rows that cannot be used, and DegenerateCovarianceError where all
+    candidates collapse beyond the policy's remedy.
+    """
+    smallest = min(settings, key=lambda each: each.n_components)
+    sample_size = max(each.sample_size(dataset.n_features) for each in settings)
+    found = surveyed(dataset, smallest, sample_size, random, observer, most=MOST)
+    ended = _on_the_sample(found, settings, random, observer)
+    began = perf_counter()
+    seen = _seen_by_all_rows(found, ended)
+    seen.sort(key=lambda each: criterion.loss(each.scores))
+    # Few rows cost little: then nothing need be an estimate.
+    is_small = len(found.survey.sample.rows) == int(MOST * found.survey.n_complete)
+    finalists = seen if is_small else seen[:n_finalists]
+    states = _carried_on(
+        found, finalists, criterion, rule=smallest.rule, observer=observer, began=began
+    )
+    candidates = [Candidate(each, state) for each, state in zip(settings, ended, strict=True)]
+    for each in seen:
+        candidates[each.number] = replace(candidates[each.number], scores=each.scores)
+    for each, state in zip(finalists, states, strict=True):
+        candidates[each.number] = _finished(candidates[each.number], state)
+    best(states)  # raises where all have collapsed
+    chosen = min(
+        (each for each in candidates if each.carried and each.outcome is not Outcome.DEGENERATE),
+        key=lambda each: criterion.loss(each.scores) if each.scores else math.inf,
+    )
+    passes = with_bounds(found.rows.passes, states)
+    return Comparison(tuple(candidates), chosen, found.survey, passes)
+
+
+class Seen(NamedTuple):
+    """A candidate at its optimum of the sample, after the pass that all share.
+
+    Attributes
+    ----------
+    number : int
+        Its place among all candidates.
+    state : FitState
+        A start that knows the curvature.
+    statistics : SufficientStatistics
+        Of all rows.
+    scores : Scores
+        With what it is expected to gain.
+    """
+
+    number: int
+    state: FitState
+    statistics: SufficientStatistics
+    scores: Scores
+
+
+def _is_sound(state: FitState) -> bool:
+    return state.outcome is not Outcome.DEGENERATE
+
+
+def _on_the_sample(
+    found: Surveyed,
+    settings: Sequence[Settings],
+    random: np.random.RandomState,
+    observer: Observer,
+) -> list[FitState | None]:
+    """Where the best restart of each candidate ends, if not all of its starts collapse."""
+    began, sample = perf_counter(), found.survey.sample
+    alone = found._replace(rows=Metered(sample_start.dataset_of(sample)))
+    n_usable = len(sample.rows) if sample.weights is None else int((sample.weights > 0.0).sum())
+    starts: list[FitState] = []
+    collapse = DegenerateCovarianceError()
+    for number, each in enumerate(settings):
+        if each.n_components > n_usable:
+            continue
+        try:
+            states = alone.starts(each, deepcopy(random), SURVIVORS)
+        except DegenerateCovarianceError as error:
+            collapse = error
+        else:
+            starts += [replace(state, contest=number) for state in states]
+    if not starts:
+        raise collapse
+    observer.on_start(starts)
+    ended = sample_start.settled(
+        starts, sample, found.model, remedy=found.remedy, acceleration=QuasiNewton()
+    )
+    best(ended)  # raises where all have collapsed
+    observer.on_sample(ended, perf_counter() - began)
+    kept: dict[int, FitState] = {}
+    for state in sorted(ranked(ended), key=_is_sound, reverse=True):
+        kept.setdefault(state.contest, state)
+    return [kept.get(number) for number in range(len(settings))]
+
+
+def _seen_by_all_rows(found: Surveyed, ended: Sequence[FitState | None]) -> list[Seen]:
+    """The sound candidates, after one pass over all rows and one over the sample."""
+    sound = {
+        number: sample_start.begun_at(state)
+        for number, state in enumerate(ended)
+        if state is not None and _is_sound(state)
+    }
+    densities = [found.model.densities(state.parameters) for state in sound.values()]
+    visit = partial(e_steps, densities=densities)
+    everywhere = found.rows.serving("comparison").reduce(visit)
+    sampled = sample_start.dataset_of(found.survey.sample).reduce(visit)
+    seen = []
+    # What a fit to the sample falls short of one to all rows, for two parameters (Wilks 1938).
+    missed = 1.0 / len(found.survey.sample.rows) - 1.0 / found.survey.n_complete
+    for (number, state), of_all, of_sample in zip(sound.items(), everywhere, sampled, strict=True):
+        rest = of_all.total_weight - of_sample.total_weight
+        held_out = (of_all.log_likelihood - of_sample.log_likelihood) / rest if rest else math.nan
+        gain = 0.5 * state.parameters.n_parameters * missed
+        scores = Scores.of(state.parameters, of_all, held_out=held_out, gain=gain)
+        seen.append(Seen(number, state, of_all, scores))
+    return seen
+
+
+def _carried_on(
+    found: Surveyed,
+    finalists: Sequence[Seen],
+    criterion: Criterion,
+    *,
+    rule: Rule,
+    observer: Observer,
+    began: float,
+) -> list[FitState]:
+    """The finalists on all rows, of whose passes the one that all have shared is the first."""
+    finest = 0.5 * WORTH_MENTIONING / finalists[0].statistics.total_weight
+    rule = replace(rule, tol=min(rule.tol, finest))
+    rule, acceleration = after_the_sample(rule, found.survey.sample, found.model)
+    states = [
+        em.advance(
+            _entered(each, criterion),
+            each.statistics,
+            found.model,
+            rule,
+            remedy=found.remedy,
+            acceleration=acceleration,
+        )
+        for each in finalists
+    ]
+    observer.on_pass(states, perf_counter() - began)
+    return em.run(
+        states,
+        found.rows.serving("iteration"),
+        found.model,
+        rule,
+        observer,
+        remedy=found.remedy,
+        acceleration=acceleration,
+    )
+
+
+def _entered(finalist: Seen, criterion: Criterion) -> FitState:
+    """A finalist among its rivals; what is held out is fixed, and nobody's to lose."""
+    state, scores = finalist.state, finalist.scores
+    if criterion.is_of_sample:
+        return replace(state, contest=finalist.number)
+    penalty = scores.mean_log_likelihood + 0.5 * criterion.loss(scores) / scores.total_weight
+    return replace(state, handicap=penalty)
+
+
+def _finished(candidate: Candidate, state: FitState) -> Candidate:
+    """A finalist at the last parameters that a pass has visited, with what that says of them."""
+    memory, scores = state.memory, candidate.scores
+    if memory is None or scores is None:  # a component was mended in the very last pass
+        return replace(candidate, state=state, carried=True)
+    return replace(
+        candidate,
+        state=replace(state, parameters=memory.base),
+        scores=Scores.of(memory.base, memory.statistics, held_out=scores.held_out),
+        carried=True,
+        estimated=False,
+    )

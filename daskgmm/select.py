@@ -1,0 +1,305 @@
+"""How many components, and of which covariance type: many fits for the passes of one."""
+
+import math
+import warnings
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from copy import copy
+from dataclasses import dataclass, replace
+from itertools import product
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from distributed import Client
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+
+from daskgmm.data.metered import Pass
+from daskgmm.data.passes import machines
+from daskgmm.errors import ParameterError
+from daskgmm.estimators import GaussianMixture
+from daskgmm.fit.comparison import Candidate, compare
+from daskgmm.fit.criteria import criterion_of
+from daskgmm.fit.driver import Fit, Settings
+from daskgmm.fit.observers import Observer, observer_of
+from daskgmm.fit.plan import plan_fit
+from daskgmm.fit.state import Outcome
+from daskgmm.fitted import Rows
+from daskgmm.parameters import settings_of
+
+# What the estimator's parameters must be: a start for one model is none for the others, and
+# models are compared where they end on a sample.
+FIXED = {
+    "weights_init": None,
+    "means_init": None,
+    "precisions_init": None,
+    "warm_start": False,
+    "acceleration": "quasi-newton",
+}
+
+# Columns of the table, and of which attribute of the scores; those that are printed, with digits.
+SCORES = {
+    "n_parameters": "n_parameters",
+    "log_likelihood": "mean_log_likelihood",
+    "aic": "aic",
+    "bic": "bic",
+    "icl": "icl",
+    "held_out": "held_out",
+    "effective_counts": "effective_counts",
+}
+SHOWN = {"log_likelihood": 5, "aic": 0, "bic": 0, "icl": 0, "held_out": 5}
+
+
+@dataclass(frozen=True)
+class ComponentSelection:
+    """Models of several sizes and covariance types, and the one that a criterion chooses.
+
+    Attributes
+    ----------
+    criterion : str
+    best : GaussianMixture
+        The model chosen, fitted to all rows.
+    models : dict of GaussianMixture
+        Those that were fitted to all rows, by (n_components, covariance_type).
+    candidates : tuple of Candidate
+        All that were compared, as the fit knows them; `to_frame` shows them.
+    passes_ : list of Pass
+        Readings of the data: `purpose` ('prepare', 'survey', 'comparison', 'iteration'),
+        `seconds`, `n_bytes` and, of the last two, the best `lower_bound`.
+    """
+
+    criterion: str
+    best: GaussianMixture
+    models: dict[tuple[int, str], GaussianMixture]
+    candidates: tuple[Candidate, ...]
+    passes_: list[Pass]
+
+    @property
+    def n_passes_(self) -> int:
+        """Readings of the data, the survey's included."""
+        return len(self.passes_)
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row for each model.
+
+        Returns
+        -------
+        DataFrame with the columns
+            covariance_type, n_components;
+            n_parameters: free ones;
+            log_likelihood: mean over the rows, in nats;
+            aic, bic, icl: lower is better;
+            held_out: mean log-density, in nats, of the rows that the sample does not hold, under
+            the model fitted to the sample alone;
+            effective_counts: of each component, the rows that it is responsible for;
+            outcome: why the fit ended, as a sentence;
+            carried: whether it was fitted to all rows;
+            estimated: whether `log_likelihood`, and with it the criteria, is what the fit to
+            the sample is expected to gain to on all rows;
+            chosen: whether it is `best`.
+        """
+        return pd.DataFrame(
+            {
+                "covariance_type": each.settings.family.name,
+                "n_components": each.settings.n_components,
+                **{name: _score(each, name) for name in SCORES},
+                "outcome": each.outcome.value,
+                "carried": each.carried,
+                "estimated": each.estimated and each.scores is not None,
+                "chosen": self.models.get(_key(each)) is self.best,
+            }
+            for each in self.candidates
+        )
+
+    def __str__(self) -> str:
+        frame = self.to_frame()
+        shown = frame[["covariance_type", "n_components"]].copy()
+        marks = frame["estimated"].map({True: "~", False: ""})
+        for name, digits in SHOWN.items():
+            shown[name] = frame[name].map(f"{{:,.{digits}f}}".format)
+            if name != "held_out":
+                shown[name] = marks + shown[name]
+        shown["smallest"] = [f"{np.min(counts):,.0f}" for counts in frame["effective_counts"]]
+        shown["outcome"] = frame["outcome"].str.split(":").str[0]
+        shown[""] = frame["chosen"].map({True: "<- chosen", False: ""})
+        best = self.best
+        return (
+            f"{best.covariance_type}, n_components={best.n_components}: chosen by "
+            f"{self.criterion} among {len(frame)} models, for {self.n_passes_} readings of the "
+            f"data\n{shown.to_string(index=False)}\n~ expected, from a fit to the sample; "
+            "smallest: rows of the smallest component"
+        )
+
+    def plot(self) -> Any:
+        """The criterion against the number of components: a matplotlib Figure.
+
+        One line per covariance type; what is estimated is hollow, the choice is ringed.
+        """
+        # Workers need no pictures: matplotlib takes 30 MB.
+        from daskgmm.pipeline.selection_plot import Point, selection_plot  # noqa: PLC0415
+
+        criterion = criterion_of(self.criterion)
+        points = {
+            _key(each): Point(
+                each.settings.family.name,
+                each.settings.n_components,
+                criterion.of(each.scores),
+                each.estimated and not criterion.is_of_sample,
+            )
+            for each in self.candidates
+            if each.scores
+        }
+        chosen = next(key for key, model in self.models.items() if model is self.best)
+        return selection_plot(list(points.values()), points[chosen], criterion.label)
+
+
+def select_components(
+    X: Rows,
+    n_components: int | Iterable[int] = range(1, 21),
+    covariance_types: str | Iterable[str] = ("full",),
+    criterion: str = "bic",
+    *,
+    estimator: GaussianMixture | None = None,
+    n_finalists: int = 3,
+    observer: Observer | None = None,
+    client: Client | None = None,
+) -> ComponentSelection:
+    """Fit mixtures of several sizes and covariance types together, and choose among them.
+
+    All of them are fitted to a sample of the rows, in memory: at most four fifths of the rows.
+    One reading of all rows then serves all of them; those that are best by the criterion go on
+    over all rows, sharing each reading. All readings together are about as many as for one fit.
+
+    Parameters
+    ----------
+    X : array-like, dask array, dask dataframe or Dataset, (n_samples, n_features)
+    n_components : int or iterable of int, default=range(1, 21)
+    covariance_types : str or iterable of str, default=("full",)
+    criterion : {'bic', 'aic', 'icl', 'held-out'}, default='bic'
+        The Bayesian or Akaike's information criterion; 'icl', the Bayesian one with twice the
+        entropy of the responsibilities added, which asks for components that are apart;
+        'held-out', the mean log-density of the rows that the sample does not hold under the model
+        that was fitted to the sample.
+    estimator : GaussianMixture, default=None
+        All other parameters: `n_init`, `reg_covar`, `random_state` and so on. It is not changed.
+    n_finalists : int, default=3
+        How many models, the best by the criterion, are fitted to all rows; all, where the sample
+        can hold four fifths of the rows.
+    observer : Observer, optional
+        Told of the survey and of each pass, in this process.
+    client : distributed.Client, optional
+        Of the cluster that visits Dask collections; default where Dask would compute.
+
+    Returns
+    -------
+    ComponentSelection
+
+    Raises
+    ------
+    ValueError
+        For parameters or rows that cannot be used.
+    DegenerateCovarianceError
+        A ValueError, where all models collapse; others that do are part of the result.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from daskgmm import GaussianMixture, select_components
+    >>> rows = da.concatenate(
+    ...     [
+    ...         da.random.default_rng(0).normal(0, 1, size=(10_000, 2), chunks=(5_000, 2)),
+    ...         da.random.default_rng(1).normal(9, 1, size=(30_000, 2), chunks=(5_000, 2)),
+    ...     ]
+    ... )
+    >>> found = select_components(
+    ...     rows, range(1, 4), ("full", "spherical"), estimator=GaussianMixture(random_state=0)
+    ... )
+    >>> found.best.n_components, found.best.covariance_type
+    (2, 'spherical')
+    """
+    measure = criterion_of(criterion)
+    prototype = clone(GaussianMixture() if estimator is None else estimator)
+    prototype.check_parameters()
+    _check_fixed(prototype)
+    if n_finalists < 1:
+        raise ParameterError(f"n_finalists must be at least 1, not {n_finalists}")
+    with client.as_current() if client else nullcontext():
+        dataset = prototype._dataset(X, reset=True)
+        models = _models(prototype, n_components, covariance_types)
+        settings = [settings_of(model, dataset.n_features, None) for model in models]
+        if not dataset.layout.is_resident:
+            plan_fit(dataset, _like_all(settings), machines()).raise_for_memory()
+        found = compare(
+            dataset,
+            settings,
+            measure,
+            n_finalists=n_finalists,
+            random=check_random_state(prototype.random_state),
+            observer=observer or observer_of(prototype.verbose, prototype.verbose_interval),
+        )
+    fitted = {}
+    for model, candidate in zip(models, found.candidates, strict=True):
+        if candidate.carried and candidate.state and candidate.outcome is not Outcome.DEGENERATE:
+            model._keep(Fit(candidate.state, found.survey, found.passes))
+            fitted[_key(candidate)] = model
+    best = fitted[_key(found.best)]
+    if not best.converged_:
+        warnings.warn(
+            f"The model chosen did not converge: it {best.outcome_}. Increase max_iter or tol of "
+            "the estimator.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    return ComponentSelection(criterion, best, fitted, found.candidates, list(found.passes))
+
+
+def _models(
+    prototype: GaussianMixture,
+    n_components: int | Iterable[int],
+    covariance_types: str | Iterable[str],
+) -> list[GaussianMixture]:
+    """An estimator for each model that is asked for, each once, with checked parameters."""
+    sizes = [n_components] if isinstance(n_components, int | np.integer) else list(n_components)
+    names = [covariance_types] if isinstance(covariance_types, str) else list(covariance_types)
+    if not (sizes and names):
+        empty = "covariance_types" if sizes else "n_components"
+        raise ParameterError(f"{empty} is empty: there is no model to choose")
+    models = []
+    for name, size in dict.fromkeys(product(names, sizes)):
+        model = copy(prototype).set_params(n_components=size, covariance_type=name)
+        model.check_parameters()
+        models.append(model)
+    return models
+
+
+def _check_fixed(estimator: GaussianMixture) -> None:
+    """Raise ParameterError for parameters that make no sense for several models."""
+    wrong = [name for name, value in FIXED.items() if getattr(estimator, name) != value]
+    if not (isinstance(estimator.init_params, str) or callable(estimator.init_params)):
+        wrong.append("init_params")
+    if estimator.sample_start not in ("auto", True):
+        wrong.append("sample_start")
+    if wrong:
+        raise ParameterError(
+            "models that are compared find their own starts and converge on a sample first, with "
+            f"accelerated steps: leave the estimator's {', '.join(wrong)} as by default"
+        )
+
+
+def _like_all(settings: Sequence[Settings]) -> Settings:
+    """The largest model, with as many restarts as have the sums and parameters of all."""
+    largest = max(settings, key=lambda each: each.n_components)
+    n_components = sum(each.n_components for each in settings)
+    return replace(largest, n_init=math.ceil(n_components / largest.n_components))
+
+
+def _key(candidate: Candidate) -> tuple[int, str]:
+    return candidate.settings.n_components, candidate.settings.family.name
+
+
+def _score(candidate: Candidate, name: str) -> Any:
+    """A score by its name in the table; NaN of a model that has collapsed."""
+    return attrgetter(SCORES[name])(candidate.scores) if candidate.scores else math.nan

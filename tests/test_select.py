@@ -1,0 +1,153 @@
+import dask.array as da
+import dask.dataframe as dd
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture as ScikitLearn
+from strategies import clusters
+
+from daskgmm import GaussianMixture, select_components
+from daskgmm.errors import DegenerateCovarianceError
+
+X = clusters(1500, 2, seed=1, spread=6.0)
+NUMBERS = ["n_parameters", "log_likelihood", "aic", "bic", "icl", "held_out"]
+
+
+def selected(rows=X, n_components=range(1, 6), *arguments, random_state=0, **parameters):
+    estimator = GaussianMixture(random_state=random_state, init_params="kmeans", **parameters)
+    return select_components(rows, n_components, *arguments, estimator=estimator)
+
+
+@pytest.mark.parametrize("criterion", ["bic", "aic", "icl", "held-out"])
+def test_the_model_chosen_is_fitted_and_is_the_best_of_the_table(criterion):
+    found = selected(X, range(1, 6), ("full", "spherical"), criterion)
+    frame = found.to_frame()
+    assert len(frame) == 10
+    (chosen,) = frame[frame.chosen].itertuples()
+    sign = -1.0 if criterion == "held-out" else 1.0
+    assert chosen.Index == (sign * frame[criterion.replace("-", "_")]).idxmin()
+    assert (chosen.n_components, chosen.covariance_type) == (3, "full")
+    assert found.models[3, "full"] is found.best
+    assert found.best.predict(X).shape == (1500,)
+    assert found.best.converged_
+
+
+def test_criteria_of_the_table_are_those_of_the_models_and_scikit_learns(family_name):
+    found = selected(X, (2, 3), family_name)
+    for (n_components, name), model in found.models.items():
+        frame = found.to_frame().set_index(["n_components", "covariance_type"])
+        row = frame.loc[n_components, name]
+        theirs = ScikitLearn(n_components, covariance_type=name)
+        theirs.weights_, theirs.means_ = model.weights_, model.means_
+        theirs.covariances_ = model.covariances_
+        theirs.precisions_cholesky_ = model.precisions_cholesky_
+        np.testing.assert_allclose(row.aic, theirs.aic(X))
+        np.testing.assert_allclose(row.bic, theirs.bic(X))
+        np.testing.assert_allclose(model.bic(X), theirs.bic(X))
+        np.testing.assert_allclose(row.log_likelihood, model.lower_bound_)
+
+
+def test_whatever_holds_the_rows_the_choice_is_the_same():
+    frame = pd.DataFrame(X, columns=["a", "b"])
+    array = selected(X)
+    for rows in (frame, da.from_array(X, chunks=(400, 2)), dd.from_pandas(frame, npartitions=3)):
+        found = selected(rows)
+        assert found.best.n_components == array.best.n_components == 3
+        np.testing.assert_allclose(found.to_frame()[NUMBERS], array.to_frame()[NUMBERS], rtol=1e-8)
+    assert list(found.best.feature_names_in_) == ["a", "b"]
+    assert [each.purpose for each in found.passes_[:3]] == ["prepare", "survey", "comparison"]
+    assert found.n_passes_ == found.best.n_passes_ == len(found.passes_)
+
+
+def test_float32_rows_give_float32_models():
+    found = selected(X.astype(np.float32), (2, 3))
+    assert found.best.means_.dtype == np.float32
+
+
+def test_the_same_seed_chooses_the_same_to_the_bit():
+    first, second = selected(), selected()
+    pd.testing.assert_frame_equal(first.to_frame(), second.to_frame(), rtol=0.0, atol=0.0)
+    assert first.best.means_.tobytes() == second.best.means_.tobytes()
+
+
+def test_the_estimator_is_not_changed():
+    estimator = GaussianMixture(n_components=7, random_state=0)
+    select_components(X, (1, 2), estimator=estimator)
+    assert estimator.n_components == 7
+    assert not hasattr(estimator, "means_")
+
+
+def test_one_number_and_one_name_are_enough_and_none_is_asked_for_twice():
+    assert len(selected(X, 2).candidates) == 1
+    assert len(selected(X, [2, 2], ["diag", "diag"]).candidates) == 1
+
+
+def test_a_model_that_collapses_is_a_row_of_the_table():
+    rows = np.repeat(X[:8], 50, axis=0)
+    found = selected(rows, (1, 12), reg_covar=0.0)
+    sound, collapsed = found.to_frame().itertuples()
+    assert found.best.n_components == 1
+    assert (sound.carried, collapsed.carried) == (True, False)
+    assert collapsed.outcome == "a component's covariance collapsed"
+    assert np.isnan(collapsed.bic)
+    assert "collapsed" in str(found)
+    assert found.plot().axes
+
+
+def test_where_all_models_collapse_it_is_said():
+    with pytest.raises(DegenerateCovarianceError, match="ill-defined"):
+        selected(np.ones((100, 2)), (1, 2), reg_covar=0.0)
+
+
+def test_a_choice_that_has_not_converged_is_a_warning():
+    with pytest.warns(ConvergenceWarning, match="model chosen did not converge: it reached"):
+        found = selected(X, range(3, 5), max_iter=1)
+    assert not found.best.converged_
+
+
+def test_what_is_printed_names_the_choice_and_every_model():
+    text = str(selected())
+    assert text.startswith("full, n_components=3: chosen by bic among 5 models, for ")
+    assert text.count("\n") == 5 + 2
+    assert text.count("<- chosen") == 1
+
+
+def test_estimates_are_marked(monkeypatch):
+    monkeypatch.setattr("daskgmm.fit.driver.MIN_SAMPLE_ROWS", 100)
+    monkeypatch.setattr("daskgmm.fit.driver.START_GAP", 1.0)
+    found = select_components(
+        X, range(1, 6), n_finalists=1, estimator=GaussianMixture(random_state=0)
+    )
+    assert found.to_frame().estimated.tolist() == [True, True, False, True, True]
+    assert str(found).count("~-") == 4
+    assert list(found.models) == [(3, "full")]
+
+
+def test_the_picture_is_a_figure():
+    figure = selected(X, range(1, 6), ("full", "diag")).plot()
+    assert isinstance(figure, mpl.figure.Figure)
+    assert figure.axes[0].get_ylabel() == "BIC"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"n_components": []}, "n_components is empty: there is no model to choose"),
+        ({"covariance_types": ()}, "covariance_types is empty"),
+        ({"n_components": [0, 1]}, "'n_components' parameter of GaussianMixture must be an int"),
+        ({"covariance_types": "round"}, "'covariance_type' parameter of GaussianMixture must be"),
+        ({"criterion": "BIC"}, "criterion must be one of 'bic', 'aic', 'icl', 'held-out'"),
+        ({"n_finalists": 0}, "n_finalists must be at least 1, not 0"),
+        ({"estimator": GaussianMixture(means_init=[[0, 0]])}, "leave the estimator's means_init"),
+        ({"estimator": GaussianMixture(acceleration=None)}, "leave the estimator's acceleration"),
+        (
+            {"estimator": GaussianMixture(init_params=[0] * 1500, warm_start=True)},
+            "leave the estimator's warm_start, init_params",
+        ),
+    ],
+)
+def test_what_cannot_be_meant_is_one_sentence(changes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        select_components(X, **changes)
