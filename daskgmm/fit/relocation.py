@@ -13,7 +13,7 @@ import numpy as np
 from daskgmm.data.survey import Sample, Survey
 from daskgmm.fit.births import Part, births, n_parameters
 from daskgmm.fit.distance import Distance
-from daskgmm.fit.moves import TRIED, Merge, moved, near_merges
+from daskgmm.fit.moves import TRIED, Merge, moved, near_merges, removals
 from daskgmm.fit.seeding import k_means
 from daskgmm.fit.state import Action, Event, FitState
 from daskgmm.kernels.blas_threads import one_blas_thread
@@ -110,13 +110,15 @@ class Relocation:
             return (seen + scale * estimated) / survey.total_weight
 
         birth = found[0]
-        moves = [(m, moved(mixture, m, birth.newcomer)) for m in near_merges(mixture)[:TRIED]]
+        merges = [*near_merges(mixture)[:TRIED], *removals(mixture)]
+        moves = [(merge, moved(mixture, merge, birth.newcomer)) for merge in merges]
         best = max(moves, key=gain)
         if gain(best) <= chance:
             return None
         (kept, freed, _), mixture = best
+        heir = "all others take" if kept == freed else f"component {kept} takes"
         sentence = (
             f"component {freed} begins anew among {birth.n_rows:.0f} rows that the others "
-            f"explain badly; component {kept} takes over what it had"
+            f"explain badly; {heir} over what it had"
         )
         return mixture, Event(n_pass, freed, Action.MOVED, sentence)
