@@ -66,6 +66,11 @@ class Part:
     def total_weight(self) -> float:
         return self.elsewhere + float(self.weights.sum())
 
+    def change(self, other: Mixture, model: MaximumLikelihood) -> float:
+        """What these rows gain by another mixture, in nats times weight."""
+        after = log_prob_norm(self.rows, model.densities(other))
+        return float(self.weights @ (after - self.log_density))
+
     def selected(self, some: NDArray[Any]) -> "Part":
         """Some of them."""
         weights = self.weights[some]

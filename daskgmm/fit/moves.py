@@ -1,5 +1,6 @@
 """Moves of components: two become one, and the place that is free is taken by a newcomer."""
 
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -15,8 +16,8 @@ from daskgmm.model.mixture import Mixture
 # Each component's partners for a merge are looked for among so many that are near it.
 NEAREST = 5
 
-# Merges that are tried on rows.
-TRIED = 8
+# Merges that are tried on rows, and removals of a component.
+TRIED, REMOVED = 8, 3
 
 
 class Newcomer(NamedTuple):
@@ -42,6 +43,7 @@ class Merge(NamedTuple):
     Attributes
     ----------
     kept, freed : int
+        The same where a component is left out, and its rows fall to all others.
     cost : float
         Nats per unit of weight.
     """
@@ -56,6 +58,8 @@ class Merge(NamedTuple):
 
 def merged(mixture: Mixture, kept: int, freed: int) -> Mixture:
     """The mixture with two components in one of the same moments, without the freed number."""
+    if kept == freed:
+        return _without(mixture, freed)
     family, weights = mixture.family, np.maximum(mixture.weights, LEAST_WEIGHT)
     (n_components, n_features), pair = mixture.means.shape, [kept, freed]
     share = weights[freed] / weights[pair].sum()
@@ -100,6 +104,12 @@ def cheapest_merges(mixture: Mixture, sample: Dataset, model: MaximumLikelihood)
     return sorted(tried, key=lambda merge: merge.cost)
 
 
+def removals(mixture: Mixture) -> list[Merge]:
+    """The lightest components, which may be left out; their weights are all that is known."""
+    lightest = np.argsort(mixture.weights, kind="stable")[:REMOVED].tolist()
+    return [Merge(k, k, float(mixture.weights[k])) for k in lightest]
+
+
 def near_merges(mixture: Mixture) -> list[Merge]:
     """Pairs of near components, those of lowest bounds of the cost first."""
     pairs = set()
@@ -137,6 +147,13 @@ def _selected(mixture: Mixture, components: list[int]) -> Mixture:
         family.selected(mixture.covariances, some),
         family.selected(mixture.precision_cholesky, some),
     )
+
+
+def _without(mixture: Mixture, component: int) -> Mixture:
+    """The mixture with one component left out."""
+    others = [k for k in range(mixture.n_components) if k != component]
+    rest = _selected(mixture, others)
+    return replace(rest, weights=rest.weights / rest.weights.sum())
 
 
 def _concentration(mixture: Mixture) -> float:

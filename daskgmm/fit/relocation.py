@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from daskgmm.data.survey import Survey
+from daskgmm.data.survey import Sample, Survey
 from daskgmm.fit.births import Part, births, n_parameters
 from daskgmm.fit.distance import Distance
-from daskgmm.fit.moves import cheapest_merges, moved
-from daskgmm.fit.sample_start import dataset_of
+from daskgmm.fit.moves import TRIED, Merge, moved, near_merges, removals
 from daskgmm.fit.seeding import k_means
 from daskgmm.fit.state import Action, Event, FitState
 from daskgmm.kernels.blas_threads import one_blas_thread
+from daskgmm.model.expectation import log_prob_norm
 from daskgmm.model.likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
 from daskgmm.model.tail import Tail
@@ -61,24 +61,35 @@ class Relocation:
             The candidate after that pass.
         """
         mixture, events = visited, after.events
-        for _ in range(MOST_MOVES):
-            with one_blas_thread():
-                found = self._moved(mixture, tail, after.n_iter)
-            if found is None:
-                break
-            mixture, event = found
-            events = (*events, event)
+        with one_blas_thread():
+            others = self._others(visited, tail)
+            for _ in range(MOST_MOVES):
+                found = self._moved(mixture, tail, others, after.n_iter)
+                if found is None:
+                    break
+                mixture, event = found
+                events = (*events, event)
         if events == after.events:
             return None
         return FitState(
             mixture, after.lower_bounds, after.previous_bound, None, events, after.ridge
         )
 
-    def _moved(self, mixture: Mixture, tail: Tail, n_pass: int) -> tuple[Mixture, Event] | None:
+    def _others(self, visited: Mixture, tail: Tail) -> Sample:
+        """The sample's rows that could not be in the tail."""
+        sample = self.survey.sample
+        density = log_prob_norm(sample.rows, self.model.densities(visited))
+        cutoff = tail.log_density[-1] if len(tail) == tail.size else np.inf
+        return sample.selected(density > cutoff)
+
+    def _moved(
+        self, mixture: Mixture, tail: Tail, others: Sample, n_pass: int
+    ) -> tuple[Mixture, Event] | None:
         """One move, if it adds more than chance would.
 
-        That is half the logarithm of the number of rows for each parameter (Schwarz 1978): the
-        place has been chosen among many.
+        What it adds is known of the tail's rows, and estimated of the others by the sample's. By
+        chance half the logarithm of the number of rows for each parameter (Schwarz 1978): the place
+        has been chosen among many.
         """
         survey, model = self.survey, self.model
         part = Part.of(tail.rows, tail.weights, survey.total_weight, mixture, model)
@@ -91,12 +102,23 @@ class Relocation:
         found = [b for b in births(part, labels, mixture, model) if b.gain > chance]
         if not found:
             return None
-        birth, merge = found[0], cheapest_merges(mixture, dataset_of(survey.sample), model)[0]
-        if birth.gain - merge.cost <= chance:
+        elsewhere = Part.of(others.rows, others.weights, survey.total_weight, mixture, model)
+        scale = part.elsewhere / max(float(elsewhere.weights.sum()), np.finfo(np.float64).tiny)
+
+        def gain(move: tuple[Merge, Mixture]) -> float:
+            seen, estimated = (each.change(move[1], model) for each in (part, elsewhere))
+            return (seen + scale * estimated) / survey.total_weight
+
+        birth = found[0]
+        merges = [*near_merges(mixture)[:TRIED], *removals(mixture)]
+        moves = [(merge, moved(mixture, merge, birth.newcomer)) for merge in merges]
+        best = max(moves, key=gain)
+        if gain(best) <= chance:
             return None
+        (kept, freed, _), mixture = best
+        heir = "all others take" if kept == freed else f"component {kept} takes"
         sentence = (
-            f"component {merge.freed} begins anew among {birth.n_rows:.0f} rows that the others "
-            f"explain badly; component {merge.kept} takes over what it had"
+            f"component {freed} begins anew among {birth.n_rows:.0f} rows that the others "
+            f"explain badly; {heir} over what it had"
         )
-        event = Event(n_pass, merge.freed, Action.MOVED, sentence)
-        return moved(mixture, merge, birth.newcomer), event
+        return mixture, Event(n_pass, freed, Action.MOVED, sentence)

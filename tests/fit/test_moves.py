@@ -5,7 +5,7 @@ import pytest
 from strategies import mixture
 
 from daskgmm.data.dataset import InMemoryDataset
-from daskgmm.fit.moves import Newcomer, cheapest_merges, loss, merged, moved, near_merges
+from daskgmm.fit.moves import Newcomer, cheapest_merges, loss, merged, moved, near_merges, removals
 from daskgmm.model.expectation import log_prob_norm
 from daskgmm.model.likelihood import MaximumLikelihood, densities
 from daskgmm.model.mixture import Mixture
@@ -88,3 +88,12 @@ def test_a_newcomer_takes_the_place_that_a_merge_frees(family_name):
     np.testing.assert_array_equal(after.means[freed], one.means[0])
     others = [k for k in range(4) if k not in near_merges(model)[0]]
     np.testing.assert_array_equal(after.means[others], model.means[others])
+
+
+def test_the_lightest_may_be_left_out(family_name):
+    model = mixture(family_name, 4)
+    lightest = int(model.weights.argmin())
+    assert removals(model)[0][:2] == (lightest, lightest)
+    after = merged(model, lightest, lightest)
+    np.testing.assert_allclose(after.weights.sum(), 1.0)
+    np.testing.assert_array_equal(after.means, np.delete(model.means, lightest, axis=0))
