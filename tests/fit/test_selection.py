@@ -90,7 +90,7 @@ def test_candidates_are_ranked_by_bound_equals_in_their_order():
 
 
 def test_a_handicap_is_taken_from_the_bound():
-    light, heavy = remembered((-2.0,) * 5, 1e-6), remembered((-1.0,) * 5, 1e-6, handicap=2.0)
+    light, heavy = remembered((-2.0,) * 12, 1e-6), remembered((-1.0,) * 12, 1e-6, handicap=2.0)
     assert best([light, heavy]) is light
     first, second = without_losers([light, heavy])
     assert (first.outcome, second.outcome) == (None, Outcome.OUTRUN)
@@ -98,9 +98,9 @@ def test_a_handicap_is_taken_from_the_bound():
 
 def test_only_candidates_of_one_contest_are_rivals():
     states = [
-        remembered((-1.0,) * 5, 1e-6),
-        remembered((-2.0,) * 5, 1e-6, contest=1),
-        remembered((-3.0,) * 5, 1e-6, contest=1),
+        remembered((-1.0,) * 12, 1e-6),
+        remembered((-2.0,) * 12, 1e-6, contest=1),
+        remembered((-3.0,) * 12, 1e-6, contest=1),
     ]
     outcomes = [state.outcome for state in without_losers(states)]
     assert outcomes == [None, None, Outcome.OUTRUN]
