@@ -80,6 +80,9 @@ class GaussianMixture(FittedMixture):
         Whether candidates converge on the sample before they meet all rows, where there are
         more rows than it holds: then a handful of passes is left. 'auto' is yes, but for
         ``acceleration=None``.
+    refine : bool, default=True
+        Whether components are then moved on the sample, two merged and one inserted elsewhere,
+        for as long as that leads to a better optimum; accelerated fits only.
     weights_init : array-like of shape (n_components,), default=None
     means_init : array-like of shape (n_components, n_features), default=None
     precisions_init : array-like, default=None
@@ -125,9 +128,10 @@ class GaussianMixture(FittedMixture):
     lower_bounds_ : list of float
         The same for each iteration.
     events_ : list of Event
-        What became of degenerate components of the best start: `n_pass` (0 is the start),
-        `component` (its number before that pass; None for the covariance of 'tied'), `action`
-        ('regularized', 'reinitialized', 'dropped', or 'kept' for one without rows), `sentence`.
+        What became of components of the best start that were degenerate, or that moved to rows
+        which few of the sample are of: `n_pass` (0 is the start), `component` (its number before
+        that pass; None for the covariance of 'tied'), `action` ('regularized', 'reinitialized',
+        'dropped', 'kept' for one without rows, 'moved'), `sentence`.
     n_passes_ : int
         Readings of the data that the fit took, the survey's included.
     passes_ : list of Pass
@@ -171,6 +175,7 @@ class GaussianMixture(FittedMixture):
         init_distance: str = "whitened",
         acceleration: str | None = "quasi-newton",
         sample_start: bool | str = "auto",
+        refine: bool = True,
         weights_init: ArrayLike | None = None,
         means_init: ArrayLike | None = None,
         precisions_init: ArrayLike | None = None,
@@ -190,6 +195,7 @@ class GaussianMixture(FittedMixture):
         self.init_distance = init_distance
         self.acceleration = acceleration
         self.sample_start = sample_start
+        self.refine = refine
         self.weights_init = weights_init
         self.means_init = means_init
         self.precisions_init = precisions_init

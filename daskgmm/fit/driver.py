@@ -9,15 +9,18 @@ import numpy as np
 
 from daskgmm.data.dataset import Dataset
 from daskgmm.data.metered import Metered, Pass
-from daskgmm.data.survey import Sample, Survey, take_survey
+from daskgmm.data.survey import Survey, take_survey
 from daskgmm.fit import em, sample_start
 from daskgmm.fit.acceleration import Acceleration, QuasiNewton
 from daskgmm.fit.convergence import ExpectedGain, Rule
 from daskgmm.fit.degenerate import POLICIES, Data, Remedy
+from daskgmm.fit.distance import Distance
 from daskgmm.fit.given import Given
 from daskgmm.fit.ground import Ground
 from daskgmm.fit.initialization import DISTANCES, Initial, method_of, n_passes_of, starts
 from daskgmm.fit.observers import Observer
+from daskgmm.fit.refinement import Refinement
+from daskgmm.fit.relocation import Relocation
 from daskgmm.fit.sampled import SampleSteps
 from daskgmm.fit.selection import best
 from daskgmm.fit.state import FitState
@@ -26,6 +29,10 @@ from daskgmm.model.likelihood import MaximumLikelihood
 
 MIN_SAMPLE_ROWS = 50_000
 MAX_SAMPLE_BYTES = 1 << 28
+
+# Candidates that a start by short runs ends with. They share passes, and the sample or the first
+# passes tell which is best; plain EM leaves nobody behind, and so begins with one.
+SURVIVORS = 4
 
 # Nats per row that a model converged on the sample may be from the optimum of all rows.
 START_GAP = 1e-2
@@ -51,6 +58,8 @@ class Settings:
         Quasi-Newton steps, or plain EM.
     sample_start : bool
         Whether candidates converge on the sample before they meet all rows.
+    refine : bool
+        Whether components then move there for as long as that gains, where steps are accelerated.
     """
 
     family: Family
@@ -66,6 +75,7 @@ class Settings:
     init_distance: str = "whitened"
     accelerated: bool = False
     sample_start: bool = False
+    refine: bool = False
 
     @property
     def n_starting(self) -> int:
@@ -118,12 +128,17 @@ class Surveyed(NamedTuple):
     survey : Survey
     model : MaximumLikelihood
     remedy : Remedy
+    distance : Distance
+        Between rows.
+    seed : int
     """
 
     rows: Metered
     survey: Survey
     model: MaximumLikelihood
     remedy: Remedy
+    distance: Distance
+    seed: int
 
     def starts(self, settings: Settings, random: np.random.RandomState) -> list[FitState]:
         """A candidate per restart; DegenerateCovarianceError where all collapse."""
@@ -133,11 +148,19 @@ class Surveyed(NamedTuple):
             settings.n_components,
             replace(self.model, family=settings.family),
             settings.given,
-            DISTANCES[settings.init_distance](self.survey),
+            self.distance,
             self.remedy,
+            SURVIVORS if settings.accelerated else 1,
         )
         method = method_of(settings.init_params, settings.init_distance)
         return starts(ground, method, settings.n_init, random).states
+
+    def refinement(self, settings: Settings) -> Refinement | None:
+        """What moves a candidate's components on the sample, if it is asked for."""
+        if not (settings.refine and settings.accelerated):
+            return None
+        model = replace(self.model, family=settings.family)
+        return Refinement(self.survey.sample, model, self.distance, self.remedy, self.seed)
 
 
 def surveyed(
@@ -169,7 +192,8 @@ def surveyed(
     pivot = survey.mean.astype(survey.dtype).astype(np.float64)
     model = MaximumLikelihood(settings.family, reg_covar, pivot)
     remedy = POLICIES[settings.policy](Data.of(survey, reg_covar, seed))
-    return Surveyed(rows, survey, model, remedy)
+    distance = DISTANCES[settings.init_distance](survey)
+    return Surveyed(rows, survey, model, remedy, distance, seed)
 
 
 def fit_mixture(
@@ -182,20 +206,28 @@ def fit_mixture(
     """
     sample_size = settings.sample_size(dataset.n_features)
     found = surveyed(dataset, settings, sample_size, random, observer)
-    rows, survey, model, remedy = found
+    rows, survey, model, remedy, distance, seed = found
     resumed = settings.resumed
     states = found.starts(settings, random) if resumed is None else [resumed]
     observer.on_start(states)
     rule = settings.rule
     acceleration: Acceleration | None = QuasiNewton() if settings.accelerated else None
+    relocate = None
     if settings.sample_start and resumed is None and not survey.sample_is_all:
         began = perf_counter()
         states = sample_start.converged(
-            states, survey.sample, model, remedy=remedy, acceleration=acceleration
+            states,
+            survey.sample,
+            model,
+            remedy=remedy,
+            acceleration=acceleration,
+            refine=found.refinement(settings),
         )
         observer.on_sample(states, perf_counter() - began)
         if settings.accelerated:
-            rule, acceleration = after_the_sample(rule, survey.sample, model)
+            rule = after_the_sample(rule)
+            acceleration = SampleSteps(sample_start.dataset_of(survey.sample), model)
+            relocate = Relocation(survey, model, distance, seed)
     states = em.run(
         states,
         rows.serving("iteration"),
@@ -204,17 +236,14 @@ def fit_mixture(
         observer,
         remedy=remedy,
         acceleration=acceleration,
+        relocate=relocate,
     )
     return Fit(best(states), survey, with_bounds(rows.passes, states))
 
 
-def after_the_sample(
-    rule: Rule, sample: Sample, model: MaximumLikelihood
-) -> tuple[Rule, Acceleration]:
+def after_the_sample(rule: Rule) -> Rule:
     """What the sample has settled needs no waiting for: its slow directions are known."""
-    if isinstance(rule, ExpectedGain):
-        rule = replace(rule, window=1)
-    return rule, SampleSteps(sample_start.dataset_of(sample), model)
+    return replace(rule, window=1) if isinstance(rule, ExpectedGain) else rule
 
 
 def with_bounds(passes: Sequence[Pass], states: Sequence[FitState]) -> tuple[Pass, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
+from typing import Protocol
 
 import numpy as np
 
@@ -15,9 +16,27 @@ from daskgmm.fit.degenerate import Draft, Remedy, collapses, refuse
 from daskgmm.fit.observers import Observer
 from daskgmm.fit.selection import without_losers
 from daskgmm.fit.state import FitState, Outcome
-from daskgmm.model.expectation import e_steps
+from daskgmm.model.expectation import Densities, e_steps, e_steps_and_tails
 from daskgmm.model.likelihood import MaximumLikelihood
-from daskgmm.model.statistics import SufficientStatistics
+from daskgmm.model.mixture import Mixture
+from daskgmm.model.statistics import JointStatistics, SufficientStatistics
+from daskgmm.model.tail import Tail
+
+
+class Relocate(Protocol):
+    """What the rows that a candidate explains worst are good for.
+
+    Attributes
+    ----------
+    size : int
+        How many it is shown.
+    """
+
+    @property
+    def size(self) -> int: ...
+
+    def __call__(self, visited: Mixture, after: FitState, tail: Tail) -> FitState | None:
+        """One more candidate, or None, given the mixture that the tail is of."""
 
 
 def advance(
@@ -83,24 +102,43 @@ def run(
     *,
     remedy: Remedy = refuse,
     acceleration: Acceleration | None = None,
+    relocate: Relocate | None = None,
 ) -> list[FitState]:
     """Advance all candidates until each has an outcome; each pass serves all of them.
 
-    Accelerated candidates that can no longer win are left behind.
+    Accelerated candidates that can no longer win are left behind. The first pass finds tails as
+    well, if there is something that makes candidates of them: those share the passes to come.
     """
     states = [replace(state, outcome=rule.outcome(state)) for state in states]
     while live := [state for state in states if state.outcome is None]:
         began = perf_counter()
         densities = [model.densities(state.trial) for state in live]
-        statistics = dataset.reduce(partial(e_steps, densities=densities))
+        statistics, tails = _visit(dataset, densities, relocate)
         pairs = zip(live, statistics, strict=True)
         step = partial(advance, model=model, rule=rule, remedy=remedy, acceleration=acceleration)
-        advanced = iter([step(state, each) for state, each in pairs])
-        states = [next(advanced) if state.outcome is None else state for state in states]
+        advanced = [step(state, each) for state, each in pairs]
+        among = iter(advanced)
+        states = [next(among) if state.outcome is None else state for state in states]
+        if relocate is not None:
+            visits = zip(live, advanced, tails, strict=True)
+            found = [relocate(was.trial, now, tail) for was, now, tail in visits if not now.outcome]
+            states += [state for state in found if state]
+            relocate = None
         if acceleration is not None:
             states = without_losers(states)
         observer.on_pass(states, perf_counter() - began)
     return list(states)
+
+
+def _visit(
+    dataset: Dataset, densities: list[Densities], relocate: Relocate | None
+) -> tuple[JointStatistics, tuple[Tail, ...]]:
+    """What a pass brings home: tails too, where there is something to be made of them."""
+    if relocate is None:
+        return dataset.reduce(partial(e_steps, densities=densities)), ()
+    visit = partial(e_steps_and_tails, densities=densities, size=relocate.size)
+    both = dataset.reduce(visit)
+    return both.statistics, both.tails
 
 
 def _after_failure(

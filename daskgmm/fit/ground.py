@@ -53,6 +53,8 @@ class Ground:
         Between rows.
     remedy : Remedy
         For a start that collapses.
+    n_survivors : int
+        Candidates that a restart may begin with, where it has several to choose from.
     """
 
     survey: Survey
@@ -62,6 +64,7 @@ class Ground:
     given: Given
     distance: Distance
     remedy: Remedy = refuse
+    n_survivors: int = 1
 
     @property
     def sample(self) -> Sample:

@@ -10,6 +10,7 @@ from daskgmm.data.dataset import Dataset, Layout
 from daskgmm.data.machines import Machines
 from daskgmm.errors import DataError
 from daskgmm.fit.driver import Settings
+from daskgmm.fit.relocation import TAIL_ROWS
 from daskgmm.kernels import Kernel
 from daskgmm.model.covariance import Family
 from daskgmm.model.statistics import SufficientStatistics
@@ -125,6 +126,8 @@ def plan_fit(dataset: Dataset, settings: Settings, machines: Machines) -> Plan:
     layout = dataset.layout
     n_shards = dataset.n_shards(machines.n_threads)
     sums, parameters, workspace = _sizes(settings.family, settings.n_components, layout.n_features)
+    if settings.accelerated and settings.sample_start:
+        sums += TAIL_ROWS * (layout.row_bytes + 24)
     sums, parameters = settings.n_init * sums, settings.n_init * parameters
     levels = max(layout.n_chunks, 1).bit_length()
     sample = min(settings.sample_size(layout.n_features), layout.n_rows or 2**63)

@@ -5,7 +5,7 @@ optimum of all rows (the expectation of a likelihood ratio, Wilks 1938): a handf
 from it, where a cold start needs dozens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.survey import Sample
@@ -19,7 +19,8 @@ from daskgmm.fit.state import FitState, Outcome
 from daskgmm.model.likelihood import MaximumLikelihood
 
 # The sample's iterations cost no pass: they end when hardly anything is left.
-TOL, MAX_ITER, WINDOW = 1e-6, 500, 5
+TOL, MAX_ITER = 1e-6, 500
+RULE = ExpectedGain(TOL, MAX_ITER, window=5)
 
 # Bounds as near as this are one optimum.
 SAME = 1e-6
@@ -43,7 +44,7 @@ def settled(
         states,
         dataset_of(sample),
         model,
-        ExpectedGain(TOL, MAX_ITER, WINDOW) if acceleration else AbsoluteChange(TOL, MAX_ITER),
+        RULE if acceleration else AbsoluteChange(TOL, MAX_ITER),
         NullObserver(),
         remedy=remedy,
         acceleration=acceleration,
@@ -67,16 +68,20 @@ def converged(
     *,
     remedy: Remedy,
     acceleration: Acceleration | None,
+    refine: Callable[[FitState], FitState] | None = None,
 ) -> list[FitState]:
     """The candidates that go on from the sample, best first, as starts that know the curvature.
 
     Those that the sample cannot tell from the best: no further below than it is from the optimum
-    of all rows. Where all collapse on the sample, the starts themselves.
+    of all rows. The best may be refined first. Where all collapse on the sample, the starts
+    themselves.
     """
     ended = settled(states, sample, model, remedy=remedy, acceleration=acceleration)
     sound = ranked(state for state in ended if state.outcome is not Outcome.DEGENERATE)
     if not sound:
         return list(states)
+    if refine is not None:
+        sound[0] = refine(sound[0])
     best = sound[0]
     margin = best.parameters.n_parameters / (2.0 * len(sample.rows))
     kept: list[FitState] = []

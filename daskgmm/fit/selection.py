@@ -8,10 +8,10 @@ from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit.state import Action, FitState, Outcome
 
 # A candidate may still gain as many times what it expects: bounds have plateaus.
-SURPRISE = 10.0
+SURPRISE = 30.0
 
-# Iterations before anybody is left behind.
-EARLIEST = 5
+# Iterations before anybody is left behind, and those that say what is gained of late.
+EARLIEST, OF_LATE = 12, 5
 
 
 def best(states: Sequence[FitState]) -> FitState:
@@ -38,7 +38,7 @@ def ranked(states: Iterable[FitState]) -> list[FitState]:
 def without_losers(states: Sequence[FitState]) -> list[FitState]:
     """The candidates, those that can no longer win with the outcome that says so.
 
-    A loser is below the best of its contest by more than ten times what it still expects to
+    A loser is below the best of its contest by more than thirty times what it still expects to
     gain, or has gained of late.
     """
     highest = {state.contest: bound(state) for state in reversed(ranked(states))}
@@ -54,7 +54,7 @@ def _possible(state: FitState) -> float:
     """What a candidate may still gain; infinite where nothing is known."""
     if state.memory is None or state.n_iter < EARLIEST:
         return math.inf
-    of_late = state.lower_bounds[-1] - state.lower_bounds[-EARLIEST]
+    of_late = state.lower_bounds[-1] - state.lower_bounds[-OF_LATE]
     return SURPRISE * max(state.memory.gain, of_late)
 
 

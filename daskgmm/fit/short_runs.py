@@ -12,9 +12,10 @@ import numpy as np
 
 from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.survey import Sample
+from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit import em
 from daskgmm.fit.convergence import AbsoluteChange
-from daskgmm.fit.ground import Found, Ground, sound
+from daskgmm.fit.ground import Found, Ground
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.seeding import Seeding, anywhere, around, far_apart, k_means, nearest
 from daskgmm.fit.selection import best, bound
@@ -27,7 +28,7 @@ SEEDINGS: tuple[Seeding, ...] = (
     *[around(anywhere)] * 10,
 )
 
-# Iterations in all after which so many candidates are left.
+# Iterations in all after which so many candidates are left: at the end one, or those that survive.
 HALVINGS = ((3, 6), (13, 2), (33, 1))
 
 # Nats by which an iteration changes the bound of a run that is not run on.
@@ -38,13 +39,20 @@ MIN_ROWS, ROWS_PER_MEAN = 10_000, 10
 
 
 def short_em(ground: Ground, n_init: int, random: np.random.RandomState) -> Found:
-    """The best of several short runs, for each restart."""
-    some = _part(ground)
-    return Found(sound(partial(_best, ground, some, random) for _ in range(n_init)))
+    """The best of several short runs, for each restart; or the best few, where they may survive."""
+    some, found, collapsed = _part(ground), list[FitState](), None
+    for _ in range(n_init):
+        try:
+            found.extend(_best(ground, some, random))
+        except DegenerateCovarianceError as error:
+            collapsed = error
+    if collapsed and not found:
+        raise DegenerateCovarianceError(collapsed.components, n_pass=0)
+    return Found(found)
 
 
-def _best(ground: Ground, some: Sample, random: np.random.RandomState) -> FitState:
-    """Where the best short run ends; where it began, if the user has given a part of that."""
+def _best(ground: Ground, some: Sample, random: np.random.RandomState) -> list[FitState]:
+    """Where the best short runs end; where they began, if the user has given a part of that."""
     n_components, given = ground.n_components, ground.given
     points = ground.distance.coordinates(some.rows)
     if given.means is not None:
@@ -54,20 +62,26 @@ def _best(ground: Ground, some: Sample, random: np.random.RandomState) -> FitSta
         labels = [seed(points, some.weights, n_components, random) for seed in kinds]
     starts = ground.begun(ground.balls(each, some) for each in labels)
     if len(labels) == 1:
-        return starts[0]
-    begun, ended = _race(ground, some, starts)
+        return starts
+    winners = _race(ground, some, starts)
     if given.weights is not None or given.precisions is not None:
-        return begun
+        return [begun for begun, _ in winners]
     # What happened on the way has happened before the first pass.
-    events = tuple(event._replace(n_pass=0) for event in ended.events)
-    return FitState(ended.parameters, events=events, ridge=ended.ridge)
+    return [
+        FitState(
+            ended.parameters,
+            events=tuple(event._replace(n_pass=0) for event in ended.events),
+            ridge=ended.ridge,
+        )
+        for _, ended in winners
+    ]
 
 
-def _race(ground: Ground, some: Sample, starts: list[FitState]) -> tuple[FitState, FitState]:
-    """Where the winner began and where it ended."""
+def _race(ground: Ground, some: Sample, starts: list[FitState]) -> list[tuple[FitState, FitState]]:
+    """Where the winners began and where they ended, best first."""
     dataset = InMemoryDataset(some.rows, some.weights)
     runs = [(start, start) for start in starts]
-    for n_iter, n_left in HALVINGS:
+    for n_iter, n_winners in HALVINGS:
         states = em.run(
             [replace(state, outcome=None) for _, state in runs],
             dataset,
@@ -83,8 +97,11 @@ def _race(ground: Ground, some: Sample, starts: list[FitState]) -> tuple[FitStat
             for start, state in zip(begun, states, strict=True)
             if state.outcome is not Outcome.DEGENERATE
         ]
-        runs = sorted(runs, key=lambda run: bound(run[1]), reverse=True)[:n_left]
-    return runs[0]
+        runs.sort(key=lambda run: bound(run[1]), reverse=True)
+        del runs[max(n_winners, ground.n_survivors) :]
+        if len(runs) <= ground.n_survivors:
+            break
+    return runs
 
 
 def _part(ground: Ground) -> Sample:

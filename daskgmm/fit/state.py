@@ -24,17 +24,18 @@ class Outcome(Enum):
 
 
 class Action(StrEnum):
-    """What is done with a degenerate component."""
+    """What is done with a component, degenerate or better placed elsewhere."""
 
     COLLAPSED = "collapsed"
     REGULARIZED = "regularized"
     REINITIALIZED = "reinitialized"
     DROPPED = "dropped"
     KEPT = "kept"
+    MOVED = "moved"
 
 
 class Event(NamedTuple):
-    """What became of a degenerate component.
+    """What became of a component that was degenerate, or moved.
 
     Attributes
     ----------
@@ -71,7 +72,7 @@ class FitState:
     outcome : Outcome or None
         None while there is more to do.
     events : tuple of Event
-        What became of degenerate components.
+        What became of degenerate components, and of those that moved.
     ridge : tuple of float
         What each component's diagonal has added for good, in variances of the data; empty
         where nothing has.

@@ -65,15 +65,15 @@ def remembered(bounds, gain, **changes):
 @pytest.mark.parametrize(
     ("bounds", "gain", "is_left"),
     [
-        ((-3.0, -2.9, -2.8, -2.7, -2.6), 1e-3, False),  # it still rises
-        ((-2.6,) * 5, 1e-3, True),
-        ((-2.6,) * 5, 0.5, False),  # it expects enough
-        ((-2.6,) * 4, 1e-3, False),  # too early to say
-        ((-1.0,) * 5, 1e-9, False),  # it is the best
+        ((*[-3.0] * 8, -2.9, -2.8, -2.7, -2.6), 1e-3, False),  # it still rises
+        ((-2.6,) * 12, 1e-3, True),
+        ((-2.6,) * 12, 0.5, False),  # it expects enough
+        ((-2.6,) * 11, 1e-3, False),  # too early to say
+        ((-1.0,) * 12, 1e-9, False),  # it is the best
     ],
 )
 def test_who_cannot_win_any_more_is_left_behind(bounds, gain, is_left):
-    best_one = remembered((-1.5,) * 5, 1e-6)
+    best_one = remembered((-1.5,) * 12, 1e-6)
     kept, judged = without_losers([best_one, remembered(bounds, gain)])
     assert kept is best_one or bounds[0] == -1.0
     assert (judged.outcome is Outcome.OUTRUN) is is_left
@@ -90,7 +90,7 @@ def test_candidates_are_ranked_by_bound_equals_in_their_order():
 
 
 def test_a_handicap_is_taken_from_the_bound():
-    light, heavy = remembered((-2.0,) * 5, 1e-6), remembered((-1.0,) * 5, 1e-6, handicap=2.0)
+    light, heavy = remembered((-2.0,) * 12, 1e-6), remembered((-1.0,) * 12, 1e-6, handicap=2.0)
     assert best([light, heavy]) is light
     first, second = without_losers([light, heavy])
     assert (first.outcome, second.outcome) == (None, Outcome.OUTRUN)
@@ -98,9 +98,9 @@ def test_a_handicap_is_taken_from_the_bound():
 
 def test_only_candidates_of_one_contest_are_rivals():
     states = [
-        remembered((-1.0,) * 5, 1e-6),
-        remembered((-2.0,) * 5, 1e-6, contest=1),
-        remembered((-3.0,) * 5, 1e-6, contest=1),
+        remembered((-1.0,) * 12, 1e-6),
+        remembered((-2.0,) * 12, 1e-6, contest=1),
+        remembered((-3.0,) * 12, 1e-6, contest=1),
     ]
     outcomes = [state.outcome for state in without_losers(states)]
     assert outcomes == [None, None, Outcome.OUTRUN]

@@ -1,0 +1,93 @@
+from dataclasses import replace
+
+import dask.array as da
+import numpy as np
+import pytest
+
+from daskgmm import GaussianMixture
+from daskgmm.fit.relocation import Relocation
+from daskgmm.fit.state import Action
+
+RARE, WHERE = 100, np.array([14.0, -3.0])
+MEANS = np.array([[0.0, 0.0], [7.0, 0.0], [0.0, 8.0], [8.0, 8.0]])
+
+
+def rows_with_a_rare_cluster(seed=1, n_rows=1_000_000):
+    """Four clusters, and a fifth of one row in ten thousand."""
+    random = np.random.default_rng(seed)
+    owners = random.choice(4, size=n_rows, p=[0.4, 0.3, 0.2, 0.1])
+    rows = random.normal(size=(n_rows, 2)) + MEANS[owners]
+    rare = random.choice(n_rows, RARE, replace=False)
+    rows[rare] = WHERE + 0.5 * random.normal(size=(RARE, 2))
+    return rows
+
+
+ROWS = da.from_array(rows_with_a_rare_cluster(), chunks=(100_000, 2))
+
+
+def model(family_name, **changes):
+    return GaussianMixture(5, covariance_type=family_name, random_state=1, **changes)
+
+
+def has_found_it(fitted):
+    """Which component is the rare one."""
+    rare = np.abs(fitted.means_ - WHERE).max(axis=1).argmin()
+    np.testing.assert_allclose(fitted.means_[rare], WHERE, atol=0.3)
+    assert fitted.weights_[rare] == pytest.approx(1e-4, rel=0.1)
+    return rare
+
+
+def test_a_component_of_one_row_in_ten_thousand_is_found(family_name):
+    found = model(family_name).fit(ROWS)
+    has_found_it(found)
+    assert found.converged_
+
+
+def test_what_the_sample_alone_has_lost_is_found_by_the_first_pass(family_name):
+    found = model(family_name, refine=False).fit(ROWS)
+    (event,) = found.events_
+    assert event[:3] == (1, has_found_it(found), Action.MOVED)
+    assert "begins anew among 10" in event.sentence
+    # The survey, the pass that finds the tail, and what the moved candidate takes.
+    assert found.n_passes_ == 1 + found.n_iter_ <= 5
+
+
+def test_it_never_ends_lower(monkeypatch):
+    moved = model("full").fit(ROWS)
+    monkeypatch.setattr(Relocation, "__call__", lambda *_: None)
+    left = model("full").fit(ROWS)
+    assert left.events_ == []
+    assert left.lower_bounds_[0] == moved.lower_bounds_[0]
+    assert moved.lower_bound_ > left.lower_bound_ + 1e-3
+
+
+def test_a_hopeless_move_costs_nothing_in_the_end(monkeypatch):
+    kept = model("full").fit(ROWS)
+    relocate = Relocation.__call__
+
+    def spoilt(self, visited, after, tail):
+        """A candidate whose components have all gone to one place."""
+        state = relocate(self, visited, after, tail)
+        means = np.broadcast_to(WHERE + 100.0, (5, 2)) + np.arange(5)[:, None]
+        return replace(state, parameters=replace(state.parameters, means=means))
+
+    monkeypatch.setattr(Relocation, "__call__", spoilt)
+    spoilt_fit = model("full").fit(ROWS)
+    assert kept.lower_bounds_[0] <= spoilt_fit.lower_bound_
+
+
+def test_where_nothing_is_missing_nothing_moves(family_name):
+    rows = rows_with_a_rare_cluster(n_rows=200_000)
+    whole = rows[np.abs(rows - WHERE).max(axis=1) > 3.0]
+    found = GaussianMixture(4, covariance_type=family_name, random_state=0)
+    found.fit(da.from_array(whole, chunks=(50_000, 2)))
+    assert found.events_ == []
+
+
+def test_plain_em_moves_nothing():
+    assert model("full", acceleration=None, sample_start=True).fit(ROWS).events_ == []
+
+
+def test_chunks_do_not_matter():
+    one, other = (model("diag").fit(ROWS.rechunk((chunk, 2))) for chunk in (100_000, 77_000))
+    np.testing.assert_allclose(one.means_, other.means_, rtol=1e-6, atol=1e-6)

@@ -1,0 +1,94 @@
+"""How many fits reach the best optimum known, with components moved on the sample and without.
+
+Starts are the default's, one for each seed; each converges on the rows as on a survey's sample
+(`daskgmm.fit.sample_start`), and is then refined (`daskgmm.fit.refinement`). The best optimum is
+the best that any of the set's fits has reached.
+"""
+
+import argparse
+from collections.abc import Iterator
+from statistics import median
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+from sets import SETS
+
+from daskgmm.data.dataset import InMemoryDataset
+from daskgmm.data.survey import take_survey
+from daskgmm.fit import em
+from daskgmm.fit.acceleration import QuasiNewton
+from daskgmm.fit.degenerate import refuse
+from daskgmm.fit.distance import Distance
+from daskgmm.fit.given import Given
+from daskgmm.fit.ground import Ground
+from daskgmm.fit.observers import NullObserver
+from daskgmm.fit.refinement import Refinement
+from daskgmm.fit.sample_start import RULE
+from daskgmm.fit.short_runs import short_em
+from daskgmm.model.covariance import FAMILIES
+from daskgmm.model.likelihood import MaximumLikelihood
+
+NEAR = (1e-4, 1e-3, 1e-2)
+"""Nats per row from the best that still count as reaching it."""
+
+
+class Reached(NamedTuple):
+    """Bounds after a stage, and its seconds."""
+
+    start_seconds: float
+    plain: float
+    plain_seconds: float
+    refined: float
+    refining_seconds: float
+
+
+def fits(name: str, family: str, n_rows: int, n_seeds: int) -> Iterator[Reached]:
+    """Each seed's start, as it converges and as it is refined."""
+    rows = SETS[name].rows(n_rows)
+    dataset = InMemoryDataset(rows)
+    survey, _ = take_survey(dataset, seed=0, sample_size=len(rows))
+    model = MaximumLikelihood(FAMILIES[family], 1e-6, survey.mean)
+    distance = Distance.whitened(survey)
+    ground = Ground(survey, dataset, SETS[name].n_components, model, Given(), distance)
+    for seed in range(n_seeds):
+        times = [perf_counter()]
+        starts = short_em(ground, 1, np.random.RandomState(seed)).states
+        times.append(perf_counter())
+        (plain,) = em.run(
+            starts, dataset, model, RULE, NullObserver(), remedy=refuse, acceleration=QuasiNewton()
+        )
+        times.append(perf_counter())
+        refine = Refinement(survey.sample, model, distance, refuse, seed)
+        refined = refine(plain)
+        times.append(perf_counter())
+        start, converging, refining = np.diff(times).tolist()
+        yield Reached(start, plain.lower_bound, converging, refined.lower_bound, refining)
+
+
+def main() -> None:
+    """Print a line for each set: shares of the seeds near the best, and seconds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sets", nargs="*", default=list(SETS))
+    parser.add_argument("--rows", type=int, default=50_000)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--family", default="full")
+    arguments = parser.parse_args()
+    near = " ".join(f"<{limit:g}" for limit in NEAR)
+    print(f"{'':12}{'best':>10} | plain: {near} median worst s | refined: the same")
+    for name in arguments.sets:
+        found = list(fits(name, arguments.family, arguments.rows, arguments.seeds))
+        best = max(max(each.plain, each.refined) for each in found)
+        line = f"{name:12}{best:10.5f} | start {median(e.start_seconds for e in found):.1f} s"
+        for bounds, seconds in (
+            ([e.plain for e in found], [e.plain_seconds for e in found]),
+            ([e.refined for e in found], [e.refining_seconds for e in found]),
+        ):
+            gaps = [best - bound for bound in bounds]
+            shares = " ".join(f"{sum(gap < limit for gap in gaps):3d}" for limit in NEAR)
+            line += f" | {shares}  {median(gaps):.5f} {max(gaps):.5f} {median(seconds):5.1f} s"
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
