@@ -25,6 +25,7 @@ from daskgmm.fit.convergence import Rule
 from daskgmm.fit.criteria import Criterion, Scores
 from daskgmm.fit.driver import Settings, Surveyed, after_the_sample, surveyed, with_bounds
 from daskgmm.fit.observers import Observer
+from daskgmm.fit.sampled import SampleSteps
 from daskgmm.fit.selection import best, ranked
 from daskgmm.fit.state import FitState, Outcome
 from daskgmm.model.expectation import e_steps
@@ -191,10 +192,13 @@ def _on_the_sample(
         starts, sample, found.model, remedy=found.remedy, acceleration=QuasiNewton()
     )
     best(ended)  # raises where all have collapsed
-    observer.on_sample(ended, perf_counter() - began)
     kept: dict[int, FitState] = {}
     for state in sorted(ranked(ended), key=_is_sound, reverse=True):
         kept.setdefault(state.contest, state)
+    for number, state in kept.items():
+        refine = found.refinement(settings[number])
+        kept[number] = refine(state) if refine and _is_sound(state) else state
+    observer.on_sample(list(kept.values()), perf_counter() - began)
     return [kept.get(number) for number in range(len(settings))]
 
 
@@ -233,7 +237,8 @@ def _carried_on(
     """The finalists on all rows, of whose passes the one that all have shared is the first."""
     finest = 0.5 * WORTH_MENTIONING / finalists[0].statistics.total_weight
     rule = replace(rule, tol=min(rule.tol, finest))
-    rule, acceleration = after_the_sample(rule, found.survey.sample, found.model)
+    rule = after_the_sample(rule)
+    acceleration = SampleSteps(sample_start.dataset_of(found.survey.sample), found.model)
     states = [
         em.advance(
             _entered(each, criterion),

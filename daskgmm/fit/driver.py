@@ -9,11 +9,12 @@ import numpy as np
 
 from daskgmm.data.dataset import Dataset
 from daskgmm.data.metered import Metered, Pass
-from daskgmm.data.survey import Sample, Survey, take_survey
+from daskgmm.data.survey import Survey, take_survey
 from daskgmm.fit import em, sample_start
 from daskgmm.fit.acceleration import Acceleration, QuasiNewton
 from daskgmm.fit.convergence import ExpectedGain, Rule
 from daskgmm.fit.degenerate import POLICIES, Data, Remedy
+from daskgmm.fit.distance import Distance
 from daskgmm.fit.given import Given
 from daskgmm.fit.ground import Ground
 from daskgmm.fit.initialization import DISTANCES, Initial, method_of, n_passes_of, starts
@@ -127,14 +128,16 @@ class Surveyed(NamedTuple):
     survey : Survey
     model : MaximumLikelihood
     remedy : Remedy
+    distance : Distance
+        Between rows.
     seed : int
-        Of the sample, and of what is drawn beside the starts.
     """
 
     rows: Metered
     survey: Survey
     model: MaximumLikelihood
     remedy: Remedy
+    distance: Distance
     seed: int
 
     def starts(
@@ -150,12 +153,19 @@ class Surveyed(NamedTuple):
             settings.n_components,
             replace(self.model, family=settings.family),
             settings.given,
-            DISTANCES[settings.init_distance](self.survey),
+            self.distance,
             self.remedy,
             n_survivors if settings.accelerated else 1,
         )
         method = method_of(settings.init_params, settings.init_distance)
         return starts(ground, method, settings.n_init, random).states
+
+    def refinement(self, settings: Settings) -> Refinement | None:
+        """What moves a candidate's components on the sample, if it is asked for."""
+        if not (settings.refine and settings.accelerated):
+            return None
+        model = replace(self.model, family=settings.family)
+        return Refinement(self.survey.sample, model, self.distance, self.remedy, self.seed)
 
 
 def surveyed(
@@ -187,7 +197,8 @@ def surveyed(
     pivot = survey.mean.astype(survey.dtype).astype(np.float64)
     model = MaximumLikelihood(settings.family, reg_covar, pivot)
     remedy = POLICIES[settings.policy](Data.of(survey, reg_covar, seed))
-    return Surveyed(rows, survey, model, remedy, seed)
+    distance = DISTANCES[settings.init_distance](survey)
+    return Surveyed(rows, survey, model, remedy, distance, seed)
 
 
 def fit_mixture(
@@ -200,8 +211,7 @@ def fit_mixture(
     """
     sample_size = settings.sample_size(dataset.n_features)
     found = surveyed(dataset, settings, sample_size, random, observer)
-    rows, survey, model, remedy, _ = found
-    distance = DISTANCES[settings.init_distance](survey)
+    rows, survey, model, remedy, distance, seed = found
     resumed = settings.resumed
     states = found.starts(settings, random) if resumed is None else [resumed]
     observer.on_start(states)
@@ -210,21 +220,19 @@ def fit_mixture(
     relocate = None
     if settings.sample_start and resumed is None and not survey.sample_is_all:
         began = perf_counter()
-        refines = settings.refine and settings.accelerated
         states = sample_start.converged(
             states,
             survey.sample,
             model,
             remedy=remedy,
             acceleration=acceleration,
-            refine=Refinement(survey.sample, model, distance, remedy, found.seed)
-            if refines
-            else None,
+            refine=found.refinement(settings),
         )
         observer.on_sample(states, perf_counter() - began)
         if settings.accelerated:
-            rule, acceleration = after_the_sample(rule, survey.sample, model)
-            relocate = Relocation(survey, model, distance, found.seed)
+            rule = after_the_sample(rule)
+            acceleration = SampleSteps(sample_start.dataset_of(survey.sample), model)
+            relocate = Relocation(survey, model, distance, seed)
     states = em.run(
         states,
         rows.serving("iteration"),
@@ -238,13 +246,9 @@ def fit_mixture(
     return Fit(best(states), survey, with_bounds(rows.passes, states))
 
 
-def after_the_sample(
-    rule: Rule, sample: Sample, model: MaximumLikelihood
-) -> tuple[Rule, Acceleration]:
+def after_the_sample(rule: Rule) -> Rule:
     """What the sample has settled needs no waiting for: its slow directions are known."""
-    if isinstance(rule, ExpectedGain):
-        rule = replace(rule, window=1)
-    return rule, SampleSteps(sample_start.dataset_of(sample), model)
+    return replace(rule, window=1) if isinstance(rule, ExpectedGain) else rule
 
 
 def with_bounds(passes: Sequence[Pass], states: Sequence[FitState]) -> tuple[Pass, ...]:
