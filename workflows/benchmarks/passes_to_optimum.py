@@ -311,7 +311,7 @@ def main() -> None:
     names = [*METHODS, PEER]
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
     parser.add_argument("--methods", nargs="+", choices=names, default=names)
-    parser.add_argument("--rows", type=int, default=400_000, help="of most sets")
+    parser.add_argument("--rows", type=int, default=300_000, help="of most sets")
     parser.add_argument("--seeds", type=int, default=3, help="starts per set and method")
     parser.add_argument("--most", type=int, default=400, help="passes of a run")
     parser.add_argument("--peer-seeds", type=int, default=1, help=f"starts of {PEER}")
