@@ -3,15 +3,15 @@
 python workflows/benchmarks/passes_to_optimum.py [--sets NAME ...] [--rows N] [--seeds N]
     [--methods NAME ...] [--most N] [--peer-seeds N] [--peer-iterations N] [--peer-threads N]
 
-Per set (sets.py) each method is run from several starts, once with next to no tolerance; its table
-is read off the bounds of the passes, which an observer sees. All figures but `worst` are medians
-over starts.
+Per set (sets.py) each method (methods.py) is run from several starts, once with next to no
+tolerance; its table is read off the bounds of the passes, which an observer sees. All figures but
+`worst` are medians over starts.
 
 passes    E-steps over all rows, the first included, until the bound of the parameters that a pass
           began with is within 1e-3 or 1e-5 nats per row of the optimum of this very run: where it
           ends if it is carried on, at most 1,000 passes, by the best method that there is. A `~`
-          says that some run had not settled even then, so that its optimum is higher and passes to
-          it are more than is said. The survey, a reading more, is not counted; iterations in
+          says that some run had not settled even then, so that its optimum may be higher, and
+          passes to it more, than is said. The survey, a reading more, is not counted; iterations in
           memory on its sample are none.
 seconds   from the rows in memory to the same bound; survey, start, iterations on the sample
           included. `start` is what was over when the first pass began.
@@ -37,12 +37,14 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
+from methods import METHODS, PLAIN, Method
 from sets import SETS, Parameters, Problem
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture as ScikitLearn
 from threadpoolctl import threadpool_limits
 
 from daskgmm import GaussianMixture
+from daskgmm.data.survey import Survey
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.state import FitState
 
@@ -54,48 +56,6 @@ MOST_TO_SETTLE = 1_000
 PEER = "scikit-learn"
 
 
-class Method(NamedTuple):
-    """A row of the tables.
-
-    Attributes
-    ----------
-    parameters : dict
-        Of GaussianMixture. None and False mean what an older daskgmm does without being told.
-    cold : bool
-        Whether it begins at the start that methods share, or finds its own.
-    goals : (int, int) or None
-        Passes to both distances, at the median of the sets.
-    """
-
-    parameters: Parameters
-    cold: bool
-    goals: tuple[int, int] | None = None
-
-    @property
-    def unknown(self) -> list[str]:
-        """Parameters that this daskgmm would have to have, and has not."""
-        known = GaussianMixture().get_params()
-        return [name for name, value in self.parameters.items() if value and name not in known]
-
-    def known(self) -> Parameters:
-        """Parameters to construct an estimator with."""
-        known = GaussianMixture().get_params()
-        return {name: value for name, value in self.parameters.items() if name in known}
-
-
-# Names of parameters stand here alone.
-PLAIN = "plain EM, cold"
-METHODS = {
-    PLAIN: Method({"acceleration": None, "sample_start": False}, cold=True),
-    "quasi-Newton, cold": Method(
-        {"acceleration": "quasi-newton", "sample_start": False}, cold=True, goals=(25, 45)
-    ),
-    "quasi-Newton, sample": Method(
-        {"acceleration": "quasi-newton", "sample_start": True}, cold=False, goals=(4, 10)
-    ),
-}
-
-
 class Watch(NullObserver):
     """Notes the best bound so far at each pass, and when it was known."""
 
@@ -104,6 +64,10 @@ class Watch(NullObserver):
         self.bounds: list[float] = []
         self.seconds: list[float] = []
         self.first = 0.0  # when the first pass began
+        self.sampled = 0  # rows of the survey's sample
+
+    def on_survey(self, survey: Survey, seconds: float) -> None:
+        self.sampled = len(survey.sample.rows)
 
     def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
         newest = [state.lower_bound for state in states]
@@ -129,6 +93,8 @@ class Run(NamedTuple):
     stop, stop_bound : int, float
         When the default rule ends it, and the bound it has seen by then.
     remark : str
+    sampled : int
+        Rows of the survey's sample.
     """
 
     bounds: list[float]
@@ -139,6 +105,7 @@ class Run(NamedTuple):
     stop: int
     stop_bound: float
     remark: str = ""
+    sampled: int = 0
 
     def passes(self, distance: float) -> float:
         """How many it takes to this distance of the optimum; infinite where it has not."""
@@ -201,6 +168,7 @@ def run_of(method: Method, problem: Problem, seed: int, most: int) -> Run:
         stop=len(default.bounds),
         stop_bound=default.bounds[-1],
         remark="" if readings == model.n_passes_ == n_passes + 1 else remark,
+        sampled=watch.sampled,
     )
 
 
@@ -280,7 +248,7 @@ def line(name: str, runs: list[Run], best: float, most: int) -> str:
 
 def print_summary(table: dict[str, dict[str, list[Run]]], most: int) -> None:
     """Print medians over sets, optima beside plain EM's, and goals."""
-    print(f"\nmedians over {len(table)} sets")
+    print(f"\nmedians over {len(table)} sets: {', '.join(table)}")
     print(f"{'':<22}{'1e-3':>8}{'1e-5':>8}  optimum beside plain EM's: higher same lower")
     for name in dict.fromkeys(name for runs in table.values() for name in runs):
         mine = [(runs[name], runs.get(PLAIN, [])) for runs in table.values() if name in runs]
@@ -311,7 +279,7 @@ def main() -> None:
     names = [*METHODS, PEER]
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
     parser.add_argument("--methods", nargs="+", choices=names, default=names)
-    parser.add_argument("--rows", type=int, default=400_000, help="of most sets")
+    parser.add_argument("--rows", type=int, default=300_000, help="of most sets")
     parser.add_argument("--seeds", type=int, default=3, help="starts per set and method")
     parser.add_argument("--most", type=int, default=400, help="passes of a run")
     parser.add_argument("--peer-seeds", type=int, default=1, help=f"starts of {PEER}")
@@ -323,6 +291,7 @@ def main() -> None:
         if name in options.methods and method.unknown:
             print(f"{name}: left out, as GaussianMixture has no {', '.join(method.unknown)}")
     table: dict[str, dict[str, list[Run]]] = {}
+    smaller: dict[str, dict[str, list[Run]]] = {}  # sets whose sample is not all rows
     for of_set in options.sets:
         problem = Problem(of_set, options.rows)
         runs = table[of_set] = {}
@@ -335,13 +304,23 @@ def main() -> None:
                 runs[name] = [
                     run_of(method, problem, seed, options.most) for seed in range(options.seeds)
                 ]
-        best = max(run.optimum for some in runs.values() for run in some)
+        every = [run for some in runs.values() for run in some]
+        best, sampled = max(run.optimum for run in every), max(run.sampled for run in every)
         n, d = problem.in_memory.shape
-        print(f"\n{of_set}: {n:,} x {d}, {problem.n_components} components, best known {best:.5f}")
+        print(f"\n{of_set}: {n:,} x {d}, {problem.n_components} components, ", end="")
+        print(f"sample of {sampled:,}, best known {best:.5f}")
+        if sampled < n:
+            smaller[of_set] = runs
         print(HEAD)
         for name, some in runs.items():
             print(line(name, some, best, options.most), flush=True)
     print_summary(table, options.most)
+    if smaller and len(smaller) < len(table):
+        print(
+            "\nwithout those whose sample is all rows, so that nothing goes before the passes",
+            end="",
+        )
+        print_summary(smaller, options.most)
 
 
 if __name__ == "__main__":

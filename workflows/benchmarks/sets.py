@@ -149,7 +149,7 @@ SETS = {
     "imbalanced": DataSet(15, imbalanced),
     "poor": DataSet(5, poorly_separated),
     "overlap": DataSet(8, moderate_overlap),
-    "high": DataSet(10, high_dimensional, share=0.25),
+    "high": DataSet(10, high_dimensional, share=0.1),
 }
 
 
