@@ -92,6 +92,7 @@ def test_it_has_scikit_learns_constructor():
         "init_distance": "whitened",
         "acceleration": "quasi-newton",
         "sample_start": "auto",
+        "refine": True,
         "degenerate": "raise",
     }
     model = clone(GaussianMixture(4, tol=0.5)).set_params(max_iter=7)

@@ -27,7 +27,7 @@ def test_there_is_a_line_for_the_survey_for_the_start_and_for_each_pass(watch, r
     estimator, lines, printed = watch(rows)
     survey, start, *passes = printed
     assert survey.startswith("survey    600 rows  ")
-    assert start == "start     3 components x 2 features"
+    assert start == "start     3 components x 2 features, 4 starts share each pass"
     assert len(passes) == estimator.n_iter_
     bounds = [float(re.search(r"lower bound +(-?[\d.]+)", line)[1]) for line in passes]
     np.testing.assert_allclose(bounds, estimator.lower_bounds_, atol=1e-6)
@@ -55,11 +55,12 @@ def test_starts_that_share_each_pass_are_counted(watch, rows):
 @pytest.mark.filterwarnings("ignore:Number of distinct clusters")
 def test_what_became_of_a_degenerate_component_stands_below_its_pass(watch, rows):
     rows[-20:] = 500.0
-    estimator, _, printed = watch(rows, reg_covar=0.0, degenerate="drop")
+    one = {"reg_covar": 0.0, "degenerate": "drop", "init_params": "kmeans"}
+    estimator, _, printed = watch(rows, **one)
     assert estimator.events_
     lines = [line.strip() for line in printed if line.startswith(" " * 10)]
     assert lines == [event.sentence for event in estimator.events_]
     assert printed[2].strip() == estimator.events_[0].sentence
-    estimator, _, printed = watch(np.repeat(rows[:1], 30, axis=0), degenerate="drop", reg_covar=0)
+    estimator, _, printed = watch(np.repeat(rows[:1], 30, axis=0), **one)
     first, *others = [event for event in estimator.events_ if event.n_pass == 0]
     assert printed[2] == f"          {first.sentence} (and {len(others)} more)"
