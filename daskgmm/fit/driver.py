@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 from typing import NamedTuple
 
@@ -76,6 +77,12 @@ class Settings:
     accelerated: bool = False
     sample_start: bool = False
     refine: bool = False
+
+    @property
+    def may_move(self) -> bool:
+        """Whether components may change places: not where the user has put them."""
+        is_found = isinstance(self.init_params, str) and self.given.means is None
+        return self.accelerated and is_found and self.resumed is None
 
     @property
     def n_starting(self) -> int:
@@ -162,7 +169,7 @@ class Surveyed(NamedTuple):
 
     def refinement(self, settings: Settings) -> Refinement | None:
         """What moves a candidate's components on the sample, if it is asked for."""
-        if not (settings.refine and settings.accelerated):
+        if not (settings.refine and settings.may_move):
             return None
         model = replace(self.model, family=settings.family)
         return Refinement(self.survey.sample, model, self.distance, self.remedy, self.seed)
@@ -232,18 +239,28 @@ def fit_mixture(
         if settings.accelerated:
             rule = after_the_sample(rule)
             acceleration = SampleSteps(sample_start.dataset_of(survey.sample), model)
-            relocate = Relocation(survey, model, distance, seed)
-    states = em.run(
-        states,
-        rows.serving("iteration"),
-        model,
-        rule,
-        observer,
-        remedy=remedy,
-        acceleration=acceleration,
-        relocate=relocate,
-    )
-    return Fit(best(states), survey, with_bounds(rows.passes, states))
+            relocate = Relocation(survey, model, distance, seed) if settings.may_move else None
+    run = partial(em.run, model=model, observer=observer, remedy=remedy, acceleration=acceleration)
+    states = run(states, rows.serving("iteration"), rule=rule, relocate=relocate)
+    state, passes = best(states), with_bounds(rows.passes, states)
+    refine = found.refinement(settings)
+    if refine and survey.sample_is_all and _may_go_on(state, rule):
+        better = refine(state)
+        if better is not state:
+            (state,) = run(
+                [sample_start.begun_again(better, after=state)],
+                rows.serving("refinement"),
+                rule=after_the_sample(rule),
+            )
+            rest = rows.passes[len(passes) :]
+            passes = (*passes, *with_bounds(rest, [state], since=state.n_iter - len(rest)))
+    return Fit(state, survey, passes)
+
+
+def _may_go_on(state: FitState, rule: Rule) -> bool:
+    """Whether a candidate has converged in time for the two iterations that a move takes."""
+    is_met = state.outcome is not None and state.outcome.is_met
+    return is_met and state.n_iter + 2 <= rule.max_iter
 
 
 def after_the_sample(rule: Rule) -> Rule:
@@ -251,14 +268,19 @@ def after_the_sample(rule: Rule) -> Rule:
     return replace(rule, window=1) if isinstance(rule, ExpectedGain) else rule
 
 
-def with_bounds(passes: Sequence[Pass], states: Sequence[FitState]) -> tuple[Pass, ...]:
-    """The passes, those of iterations with the bound of the best candidate that they advanced."""
+def with_bounds(
+    passes: Sequence[Pass], states: Sequence[FitState], *, since: int = 0
+) -> tuple[Pass, ...]:
+    """The passes, those of iterations with the bound of the best candidate that they advanced.
+
+    They are the last; none is of the first `since` iterations.
+    """
     n_iterations = max(state.n_iter for state in states)
     bounds = [
         max(state.lower_bounds[i] for state in states if state.n_iter > i)
-        for i in range(n_iterations)
+        for i in range(since, n_iterations)
     ]
-    before = len(passes) - n_iterations
+    before = len(passes) - len(bounds)
     return (
         *passes[:before],
         *(each._replace(lower_bound=b) for each, b in zip(passes[before:], bounds, strict=True)),

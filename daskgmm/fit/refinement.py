@@ -21,7 +21,7 @@ from daskgmm.fit.degenerate import Remedy
 from daskgmm.fit.distance import Distance
 from daskgmm.fit.moves import cheapest_merges, moved
 from daskgmm.fit.observers import NullObserver
-from daskgmm.fit.sample_start import RULE, dataset_of
+from daskgmm.fit.sample_start import RULE, begun_at, dataset_of
 from daskgmm.fit.seeding import k_means
 from daskgmm.fit.selection import bound, ranked
 from daskgmm.fit.state import FitState, Outcome
@@ -78,7 +78,8 @@ class Refinement:
         """Where the best move ends, if that is above the candidate."""
         with one_blas_thread():
             found = self._moves(state.parameters, some)
-        starts = [FitState(each, events=state.events, ridge=state.ridge) for each in found]
+        begun = begun_at(state)
+        starts = [replace(begun, parameters=each, pairs=()) for each in found]
         raced = self._run(starts, some, replace(RULE, max_iter=RACE))
         ended = self._run(raced[:LEFT], self.sample, RULE, state)
         if ended and bound(ended[0]) > bound(state) + MARGIN:

@@ -6,6 +6,7 @@ from it, where a cold start needs dozens.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.survey import Sample
@@ -58,6 +59,17 @@ def begun_at(state: FitState) -> FitState:
         events=tuple(event._replace(n_pass=0) for event in state.events),
         ridge=state.ridge,
         pairs=state.memory.pairs if state.memory else (),
+    )
+
+
+def begun_again(better: FitState, *, after: FitState) -> FitState:
+    """The start that an optimum found on the sample is for a candidate that has ended elsewhere."""
+    new = better.events[len(after.events) :]
+    return replace(
+        begun_at(better),
+        lower_bounds=after.lower_bounds,
+        previous_bound=after.previous_bound,
+        events=(*after.events, *(event._replace(n_pass=after.n_iter) for event in new)),
     )
 
 

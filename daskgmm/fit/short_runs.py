@@ -23,9 +23,9 @@ from daskgmm.fit.state import FitState, Outcome
 
 # Ten iterations of k-means: what more would gain, EM does better.
 SEEDINGS: tuple[Seeding, ...] = (
-    *[partial(k_means, max_iter=10)] * 3,
-    *[around(far_apart)] * 3,
-    *[around(anywhere)] * 10,
+    *[partial(k_means, max_iter=10)] * 6,
+    *[around(far_apart)] * 6,
+    *[around(anywhere)] * 20,
 )
 
 # Iterations in all after which so many candidates are left: at the end one, or those that survive.

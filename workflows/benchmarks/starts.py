@@ -23,7 +23,7 @@ from daskgmm import GaussianMixture
 
 Array = NDArray[np.float64]
 
-SCIKIT_LEARNS = {"init_params": "kmeans", "init_distance": "euclidean"}
+SCIKIT_LEARNS = {"init_params": "kmeans", "init_distance": "euclidean", "refine": False}
 WAYS: dict[str, dict[str, Any]] = {
     "short-em": {},
     "k-means, once": SCIKIT_LEARNS,
