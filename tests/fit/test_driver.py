@@ -7,9 +7,10 @@ from strategies import clusters, mixture
 
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
 from daskgmm.errors import DataError, DegenerateCovarianceError
-from daskgmm.fit.convergence import AbsoluteChange
+from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
 from daskgmm.fit.driver import Settings, fit_mixture
 from daskgmm.fit.given import Given
+from daskgmm.fit.initialization import method_of
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.state import Outcome
 from daskgmm.model.covariance import FAMILIES
@@ -109,3 +110,56 @@ def test_the_sample_grows_with_the_model_and_stays_in_memory():
     assert settings(n_components=8).sample_size(16) == max(50_000, round(p / 2e-2))
     assert settings(n_components=64).sample_size(10_000) == (1 << 28) // 80_000
     assert settings(n_components=9000).sample_size(10**6) == 9000
+
+
+# Two clusters side by side, which one component will cover, and one far away with two.
+APART = np.concatenate(
+    [
+        np.random.default_rng(k).normal(size=(400, 2)) + center
+        for k, center in enumerate([(0.0, 0.0), (6.0, 0.0), (80.0, 80.0)])
+    ]
+)
+POORLY = np.where(np.arange(1200) < 800, 0, 1 + (APART[:, 0] > 80.0))
+
+
+def fitted_apart(**changes):
+    changes = {"rule": ExpectedGain(1e-6, 200), "accelerated": True, **changes}
+    rows = DaskDataset.of(da.from_array(APART, chunks=(300, 2)))
+    return fitted(rows, n_components=3, **changes)
+
+
+def poor_start(monkeypatch):
+    """Lets every start be the poor one, as if it had been found."""
+    poor = method_of(lambda *_: POORLY, "whitened")
+    monkeypatch.setattr("daskgmm.fit.driver.method_of", lambda *_: poor)
+
+
+def test_moves_act_on_rows_that_the_sample_holds_whole(monkeypatch, family_name):
+    poor_start(monkeypatch)
+    left = fitted_apart(name=family_name)
+    moved = fitted_apart(name=family_name, refine=True)
+    n_left = left.state.n_iter
+    assert moved.state.lower_bounds[:n_left] == left.state.lower_bounds
+    assert moved.state.lower_bound > left.state.lower_bound + 0.05
+    assert moved.state.outcome is Outcome.CONVERGED
+    rest = [each.purpose for each in moved.passes[1 + n_left :]]
+    assert rest == ["refinement"] * (moved.state.n_iter - n_left)
+    assert len(rest) <= 3
+    bounds = tuple(each.lower_bound for each in moved.passes[1:])
+    assert bounds == moved.state.lower_bounds
+
+
+def test_moves_need_iterations_that_are_left(monkeypatch):
+    poor_start(monkeypatch)
+    left = fitted_apart()
+    rule = ExpectedGain(1e-6, left.state.n_iter + 1)
+    assert fitted_apart(refine=True, rule=rule).state.lower_bounds == left.state.lower_bounds
+
+
+def test_components_stay_where_the_user_has_put_them():
+    means = np.array([[3.0, 0.0], [79.0, 80.0], [81.0, 80.0]])
+    given = Given(means=means)
+    left, asked = (fitted_apart(given=given, refine=each) for each in (False, True))
+    assert asked.state.lower_bounds == left.state.lower_bounds
+    left, asked = (fitted_apart(init_params=POORLY, refine=each) for each in (False, True))
+    assert asked.state.lower_bounds == left.state.lower_bounds

@@ -46,7 +46,12 @@ def test_it_is_not_worse_than_a_single_k_means(family_name):
     for seed in range(3):
         (state,), n_passes = short_em(at, 1, np.random.RandomState(seed))
         single = GaussianMixture(
-            5, covariance_type=family_name, init_params="kmeans", max_iter=33, random_state=seed
+            5,
+            covariance_type=family_name,
+            init_params="kmeans",
+            max_iter=33,
+            random_state=seed,
+            refine=False,
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
