@@ -57,7 +57,7 @@ class GaussianMixture(FittedMixture):
         feature, in 256 MiB at the most; all rows where there are no more.
 
         'short-em'
-            The best of sixteen short runs of EM on part of the sample, from k-means,
+            The best of thirty-two short runs of EM on part of the sample, from k-means,
             k-means++ and rows drawn at random.
         'kmeans', 'k-means++', 'random', 'random_from_data'
             scikit-learn's.
@@ -81,8 +81,10 @@ class GaussianMixture(FittedMixture):
         more rows than it holds: then a handful of passes is left. 'auto' is yes, but for
         ``acceleration=None``.
     refine : bool, default=True
-        Whether components are then moved on the sample, two merged and one inserted elsewhere,
-        for as long as that leads to a better optimum; accelerated fits only.
+        Whether components are moved on the sample, two merged and one inserted elsewhere, for as
+        long as that leads to a better optimum: before the first pass, or, where the sample
+        is all of the data, when the fit has converged. Accelerated fits only, and not where
+        `means_init` or `init_params` says where components belong.
     weights_init : array-like of shape (n_components,), default=None
     means_init : array-like of shape (n_components, n_features), default=None
     precisions_init : array-like, default=None
@@ -135,8 +137,9 @@ class GaussianMixture(FittedMixture):
     n_passes_ : int
         Readings of the data that the fit took, the survey's included.
     passes_ : list of Pass
-        Each of them: `purpose` ('prepare', 'survey', 'start', 'iteration'), `seconds`, `n_bytes`
-        and, of an iteration, the best `lower_bound`.
+        Each of them: `purpose` ('prepare', 'survey', 'start', 'iteration', 'refinement' for an
+        iteration after components have moved), `seconds`, `n_bytes` and, of an iteration, the best
+        `lower_bound`.
     n_features_in_ : int
     feature_names_in_ : array of str
         Where the data has names for its columns.
