@@ -22,6 +22,7 @@ from daskgmm.fit.plan import Plan, plan_fit
 from daskgmm.fit.state import FitState
 from daskgmm.fitted import FittedMixture, Rows
 from daskgmm.parameters import CONSTRAINTS, settings_of
+from daskgmm.weighting import Weights, apart
 
 
 class GaussianMixture(FittedMixture):
@@ -212,6 +213,7 @@ class GaussianMixture(FittedMixture):
         self,
         X: Rows,
         y: None = None,
+        sample_weight: Weights = None,
         *,
         observer: Observer | None = None,
         client: Client | None = None,
@@ -222,6 +224,9 @@ class GaussianMixture(FittedMixture):
         ----------
         X : array-like, dask array, dask dataframe or Dataset, (n_samples, n_features)
         y : ignored
+        sample_weight : array-like, dask array, dask series or str, (n_samples,), optional
+            Weights of the rows, at least zero: a row of weight 2 is two rows. For a dataframe
+            the name of the column that holds them, which then is no feature.
         observer : Observer, optional
             Told of the survey and of each pass, in this process.
         client : distributed.Client, optional
@@ -244,7 +249,7 @@ class GaussianMixture(FittedMixture):
         if observer is None:
             observer = observer_of(self.verbose, self.verbose_interval)
         with client.as_current() if client else nullcontext():
-            dataset = self._dataset(X, reset=True)
+            dataset = self._dataset(X, reset=True, sample_weight=sample_weight)
             settings = self._settings(dataset.n_features)
             if not dataset.layout.is_resident:
                 plan_fit(dataset, settings, machines()).raise_for_memory()
@@ -278,9 +283,10 @@ class GaussianMixture(FittedMixture):
         """Raise scikit-learn's InvalidParameterError, a ValueError, for a value that can't be."""
         self._validate_params()
 
-    def fit_predict(self, X: Rows, y: None = None) -> Any:
+    def fit_predict(self, X: Rows, y: None = None, sample_weight: Weights = None) -> Any:
         """Fit, then label the same rows: `fit(X).predict(X)`."""
-        return self.fit(X).predict(X)
+        rows, weights = apart(X, sample_weight)
+        return self.fit(rows, sample_weight=weights).predict(rows)
 
     def _settings(self, n_features: int) -> Settings:
         resumed = None

@@ -15,6 +15,7 @@ from daskgmm.model import expectation
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.mixture import Mixture
 from daskgmm.prediction import RowFunction, of_rows, total_log_density
+from daskgmm.weighting import Weights, apart, weighted
 
 Rows = ArrayLike | da.Array | dd.DataFrame | Dataset
 
@@ -50,20 +51,33 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         """Log-density of each row in nats, (n_samples,)."""
         return self._of_rows(X, expectation.log_prob_norm, None, "log_density")
 
-    def score(self, X: Rows, y: None = None) -> float:
-        """Mean log-density of the rows in nats; reads Dask collections once."""
-        total, n_samples = self._total_log_density(X)
-        return total / n_samples
+    def score(self, X: Rows, y: None = None, sample_weight: Weights = None) -> float:
+        """Mean log-density of the rows in nats, by weight; reads Dask collections once.
 
-    def aic(self, X: Rows) -> float:
+        Of float32 rows in memory the mean of `score_samples`, in float32 as scikit-learn's.
+        """
+        dataset = self._fitted()._dataset(X, reset=False, sample_weight=sample_weight)
+        if isinstance(dataset, InMemoryDataset) and dataset.rows.dtype == np.float32:
+            log_density = self.score_samples(dataset.rows)
+            weights = dataset.weights
+            return float(
+                log_density.mean() if weights is None else np.average(log_density, weights=weights)
+            )
+        total, total_weight = total_log_density(dataset, self.mixture_)
+        return total / total_weight
+
+    def aic(self, X: Rows, sample_weight: Weights = None) -> float:
         """Akaike information criterion on X, lower is better; reads X once."""
-        total, _ = self._total_log_density(X)
+        total, _ = self._total_log_density(X, sample_weight)
         return -2.0 * total + 2.0 * self._n_parameters()
 
-    def bic(self, X: Rows) -> float:
-        """Bayesian information criterion on X, lower is better; reads X once."""
-        total, n_samples = self._total_log_density(X)
-        return -2.0 * total + self._n_parameters() * float(np.log(n_samples))
+    def bic(self, X: Rows, sample_weight: Weights = None) -> float:
+        """Bayesian information criterion on X, lower is better; reads X once.
+
+        The number of rows is their total weight.
+        """
+        total, total_weight = self._total_log_density(X, sample_weight)
+        return -2.0 * total + self._n_parameters() * float(np.log(total_weight))
 
     def sample(self, n_samples: int = 1) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """Draw rows from the fitted mixture.
@@ -107,14 +121,15 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         """Free parameters of the fitted mixture (scikit-learn's tests know it by this name)."""
         return self.mixture_.n_parameters
 
-    def _dataset(self, X: Rows, *, reset: bool) -> Dataset:
+    def _dataset(self, X: Rows, *, reset: bool, sample_weight: Weights = None) -> Dataset:
         """Anything that holds rows, as a dataset; checks and records names and width."""
+        X, weights = apart(X, sample_weight)
         if isinstance(X, da.Array | dd.DataFrame):
             X = DaskDataset.of(X)
         if isinstance(X, Dataset):
             # Names and width can be checked without a row.
             validate_data(self, X.header, skip_check_array=True, reset=reset)
-            return X
+            return weighted(X, weights)
         rows = validate_data(
             self,
             X,
@@ -122,14 +137,14 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
             ensure_min_samples=2 if reset else 1,
             reset=reset,
         )
-        return InMemoryDataset(rows)
+        return weighted(InMemoryDataset(rows), weights)
 
     def _of_rows(self, X: Rows, fn: RowFunction, width: int | None, name: str) -> Any:
         """A row-wise result: at once for arrays in memory, lazy for Dask collections."""
         dataset = self._fitted()._dataset(X, reset=False)
         return of_rows(fn, dataset, self.mixture_, width=width, name=name)
 
-    def _total_log_density(self, X: Rows) -> tuple[float, int]:
-        """Sum of the log-densities over the rows, and how many rows there are."""
-        dataset = self._fitted()._dataset(X, reset=False)
+    def _total_log_density(self, X: Rows, sample_weight: Weights) -> tuple[float, float]:
+        """Sum of the rows' weighted log-densities, and of their weights."""
+        dataset = self._fitted()._dataset(X, reset=False, sample_weight=sample_weight)
         return total_log_density(dataset, self.mixture_)

@@ -49,11 +49,11 @@ def of_rows(
     raise TypeError(f"{type(dataset).__name__} holds no rows to give results for")
 
 
-def total_log_density(dataset: Dataset, mixture: Mixture) -> tuple[float, int]:
-    """Sum of the log-densities of the rows in nats, and their number; one pass."""
+def total_log_density(dataset: Dataset, mixture: Mixture) -> tuple[float, float]:
+    """Sum of weight * log-density of the rows in nats, and of their weights; one pass."""
     fn = partial(_of_chunk, densities(mixture), dataset.missing)
-    total, n_rows = dataset.reduce(fn)
-    return float(total), int(n_rows)
+    total, total_weight = dataset.reduce(fn)
+    return float(total), float(total_weight)
 
 
 def _check(rows: NDArray[Any], missing: str) -> None:
@@ -69,9 +69,10 @@ def _of_block(fn: RowFunction, sent: Densities, missing: str, rows: NDArray[Any]
 
 
 def _of_chunk(sent: Densities, missing: str, chunk: Chunk) -> NDArray[np.float64]:
-    total, n_rows = 0.0, 0
-    for rows, _ in chunk._replace(weights=None, omit=missing == "omit").blocks(BLOCK_ROWS):
+    total, total_weight = 0.0, 0.0
+    for rows, weights in chunk._replace(omit=missing == "omit").blocks(BLOCK_ROWS):
         assert_all_finite(rows, estimator_name="GaussianMixture", input_name="X")
-        total += float(log_prob_norm(rows, sent).sum())
-        n_rows += len(rows)
-    return np.array([total, n_rows])
+        log_density = log_prob_norm(rows, sent)
+        total += float(log_density.sum() if weights is None else weights @ log_density)
+        total_weight += len(rows) if weights is None else float(weights.sum())
+    return np.array([total, total_weight])

@@ -17,7 +17,7 @@ FLOORS = [
     ["model"],
     ["data"],
     ["fit"],
-    ["prediction", "fitted", "parameters", "estimators"],
+    ["prediction", "weighting", "fitted", "parameters", "estimators"],
     ["pipeline"],
     ["select"],
     ["__init__", "__main__"],
@@ -111,7 +111,7 @@ ORDER = {
 ROOMS = {
     "scipy": {"kernels", "model/covariance"},
     "threadpoolctl": {"kernels/blas_threads.py"},
-    "dask": {"data", "fitted.py", "pipeline/cluster.py", "pipeline/config.py"},
+    "dask": {"data", "weighting.py", "fitted.py", "pipeline/cluster.py", "pipeline/config.py"},
     "distributed": {
         "data/source.py",
         "data/cluster_pass.py",
@@ -122,13 +122,14 @@ ROOMS = {
         "pipeline/cluster.py",
     },
     "psutil": {"data/machines.py"},
-    "pandas": {"data/source.py", "data/dataset.py", "data/lazy.py", "select.py"},
+    "pandas": {"data/source.py", "data/dataset.py", "data/lazy.py", "weighting.py", "select.py"},
     "pyarrow": {"data/sources/parquet.py", "data/sinks.py", "data/stores.py"},
     "zarr": {"data/sources/zarr.py", "data/stores.py"},
     "sklearn": {
         "fit/given.py",
         "fit/seeding.py",
         "prediction.py",
+        "weighting.py",
         "fitted.py",
         "parameters.py",
         "estimators.py",

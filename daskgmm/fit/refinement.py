@@ -23,7 +23,7 @@ from daskgmm.fit.moves import cheapest_merges, moved
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.sample_start import RULE, begun_at, dataset_of
 from daskgmm.fit.seeding import k_means
-from daskgmm.fit.selection import bound, ranked
+from daskgmm.fit.selection import bound
 from daskgmm.fit.state import FitState, Outcome
 from daskgmm.kernels.blas_threads import one_blas_thread
 from daskgmm.model.expectation import labels
@@ -34,8 +34,8 @@ from daskgmm.model.mixture import Mixture
 # so many iterations to show what it is worth.
 N_CLUSTERS, ITERATIONS = 3, 8
 
-# Moves that race, on part of the sample, for so many iterations; and those that run on.
-RACING, RACE, LEFT = 8, 10, 1
+# Moves that race, on part of the sample, for so many iterations; the best runs on.
+RACING, RACE = 8, 10
 
 # Rows that the race sees: at least, and per component and feature.
 MIN_ROWS, ROWS_PER_MEAN = 10_000, 10
@@ -81,7 +81,12 @@ class Refinement:
         begun = begun_at(state)
         starts = [replace(begun, parameters=each, pairs=()) for each in found]
         raced = self._run(starts, some, replace(RULE, max_iter=RACE))
-        ended = self._run(raced[:LEFT], self.sample, RULE, state)
+        if not raced:
+            return None
+        # Of moves to one place the first, whose numbers of components no rounding decides.
+        least = max(bound(each) for each in raced) - MARGIN
+        winner = next(each for each in raced if bound(each) >= least)
+        ended = self._run([winner], self.sample, RULE, state)
         if ended and bound(ended[0]) > bound(state) + MARGIN:
             return ended[0]
         return None
@@ -89,7 +94,7 @@ class Refinement:
     def _run(
         self, states: list[FitState], sample: Sample, rule: Rule, rival: FitState | None = None
     ) -> list[FitState]:
-        """The candidates that don't collapse, best first; without those that the rival outruns."""
+        """The candidates that don't collapse; one that the rival outruns ends where it is."""
         rivals = [] if rival is None else [rival]
         ended = em.run(
             [*states, *rivals],
@@ -101,7 +106,7 @@ class Refinement:
             acceleration=QuasiNewton(),
         )
         ended = ended[: len(states)]
-        return ranked(each for each in ended if each.outcome is not Outcome.DEGENERATE)
+        return [each for each in ended if each.outcome is not Outcome.DEGENERATE]
 
     def _moves(self, mixture: Mixture, some: Sample) -> list[Mixture]:
         """The mixture after each of the moves that promise most."""

@@ -10,6 +10,10 @@ from daskgmm.fit.state import Action, FitState, Outcome
 # A candidate may still gain as many times what it expects: bounds have plateaus.
 SURPRISE = 30.0
 
+# Decimals of bounds that are compared. The rest is rounding: it must not choose between candidates
+# that have come to one place, which may differ in the numbers of their components.
+DIGITS = 9
+
 # Iterations before anybody is left behind, and those that say what is gained of late.
 EARLIEST, OF_LATE = 12, 5
 
@@ -61,4 +65,4 @@ def _possible(state: FitState) -> float:
 def bound(state: FitState) -> float:
     """What candidates are compared by; of one that is not a number, the least."""
     level = state.lower_bound - state.handicap
-    return -math.inf if math.isnan(level) else level
+    return -math.inf if math.isnan(level) else round(level, DIGITS)

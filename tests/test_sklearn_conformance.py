@@ -1,0 +1,102 @@
+"""scikit-learn's own tests of its mixture, run against ours; and its checks of any estimator."""
+
+import os
+from functools import partial
+
+import pytest
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+os.environ.setdefault("SKLEARN_RUN_FLOAT32_TESTS", "1")  # read when the fixtures are imported
+
+from sklearn.conftest import global_dtype, pytest_generate_tests
+from sklearn.mixture.tests import test_gaussian_mixture as of_gaussian_mixture
+from sklearn.mixture.tests import test_mixture as of_any_mixture
+
+import daskgmm
+
+__all__ = ["global_dtype", "pytest_generate_tests"]
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+# Whole names, or how they begin.
+PRIVATE = "tests functions that are private to scikit-learn"
+ARRAY_API = "is about arrays that are neither NumPy's nor Dask's"
+LEFT_OUT = {
+    "test_suffstat_sk_": PRIVATE,
+    "test_gaussian_suffstat_sk_spherical": PRIVATE,
+    "test_compute_log_det_cholesky": PRIVATE,
+    "test_gaussian_mixture_log_probabilities": PRIVATE,
+    "test_gaussian_mixture_precisions_init": PRIVATE,
+    "test_gaussian_mixture_all_init_does_not_estimate_gaussian_parameters": PRIVATE,
+    "test_gaussian_mixture_array_api_compliance": ARRAY_API,
+    "test_gaussian_mixture_raises_where_array_api_not_implemented": ARRAY_API,
+}
+# Begins like one of them, and is about what everybody sees.
+KEPT = "test_gaussian_mixture_precisions_init_diag"
+
+PLAIN = {"acceleration": None, "init_params": "kmeans", "init_distance": "euclidean"}
+
+
+class GaussianMixture(daskgmm.GaussianMixture):
+    """Ours with the defaults of scikit-learn's: plain EM from its k-means."""
+
+    def __init__(
+        self,
+        n_components=1,
+        *,
+        covariance_type="full",
+        tol=1e-3,
+        reg_covar=1e-6,
+        max_iter=100,
+        n_init=1,
+        init_params="kmeans",
+        weights_init=None,
+        means_init=None,
+        precisions_init=None,
+        random_state=None,
+        warm_start=False,
+        verbose=0,
+        verbose_interval=10,
+        degenerate="raise",
+    ):
+        own = {name: value for name, value in locals().items() if name in self._get_param_names()}
+        super().__init__(**{**PLAIN, **own})
+
+
+def is_left_out(name):
+    return name != KEPT and any(name.startswith(each) for each in LEFT_OUT)
+
+
+THEIRS = {
+    name: test
+    for name, test in vars(of_gaussian_mixture).items()
+    if name.startswith("test_") and not is_left_out(name)
+}
+of_gaussian_mixture.GaussianMixture = GaussianMixture
+globals().update(THEIRS)
+
+
+def test_gaussian_mixture_setting_best_params(monkeypatch):
+    # A component of a single row has no variance; scikit-learn's has 4e-16, as it rounds.
+    mended = partial(GaussianMixture, degenerate="regularize")
+    monkeypatch.setattr(of_gaussian_mixture, "GaussianMixture", mended)
+    of_gaussian_mixture.test_gaussian_mixture_setting_best_params()
+
+
+def test_n_iter():
+    of_any_mixture.test_gaussian_mixture_n_iter(GaussianMixture())
+
+
+def test_more_components_than_rows_are_an_error():
+    of_any_mixture.test_mixture_n_components_greater_than_n_samples_error(GaussianMixture())
+
+
+def test_what_is_left_out_is_there():
+    names = [name for name in vars(of_gaussian_mixture) if name.startswith("test_")]
+    assert all(any(name.startswith(each) for name in names) for each in LEFT_OUT)
+    assert len(THEIRS) >= 30
+
+
+@parametrize_with_checks([daskgmm.GaussianMixture(), daskgmm.GaussianMixture(**PLAIN)])
+def test_any_estimator(estimator, check):
+    check(estimator)
