@@ -127,9 +127,11 @@ class GaussianMixture(FittedMixture):
     n_iter_ : int
         Iterations over all rows of the best start; those on the sample are not counted.
     lower_bound_ : float
-        Mean log-likelihood (nats per row) that the last iteration began with.
+        Mean log-likelihood (nats per row) of the fitted parameters. Where the fit has not
+        converged by the accelerated rule, it takes one more reading. (scikit-learn's is that of
+        the parameters before the last M-step, its issue #14419.)
     lower_bounds_ : list of float
-        The same for each iteration.
+        That of the parameters that each iteration began with.
     events_ : list of Event
         What became of components of the best start that were degenerate, or that moved to rows
         which few of the sample are of: `n_pass` (0 is the start), `component` (its number before
@@ -139,8 +141,8 @@ class GaussianMixture(FittedMixture):
         Readings of the data that the fit took, the survey's included.
     passes_ : list of Pass
         Each of them: `purpose` ('prepare', 'survey', 'start', 'iteration', 'refinement' for an
-        iteration after components have moved), `seconds`, `n_bytes` and, of an iteration, the best
-        `lower_bound`.
+        iteration after components have moved, 'bound'), `seconds`, `n_bytes` and, of an
+        iteration, the best `lower_bound`.
     n_features_in_ : int
     feature_names_in_ : array of str
         Where the data has names for its columns.
@@ -306,9 +308,9 @@ class GaussianMixture(FittedMixture):
         """Where the last fit ended, with what it had learnt, unless somebody has set parameters."""
         state, mixture = self._state, self.mixture_
         if mixture is not state.parameters:
-            return FitState(mixture, previous_bound=self.lower_bound_)
+            return FitState(mixture)
         pairs = state.memory.pairs if state.memory and self.acceleration else ()
-        return FitState(mixture, (), self.lower_bound_, ridge=state.ridge, pairs=pairs)
+        return FitState(mixture, (), state.lower_bound, ridge=state.ridge, pairs=pairs)
 
     def _shape(self, n_features: int) -> tuple[str, int, int]:
         return self.covariance_type, self.n_components, n_features
@@ -328,7 +330,7 @@ class GaussianMixture(FittedMixture):
         self.outcome_ = "" if state.outcome is None else state.outcome.value
         self.remaining_gain_ = math.nan if state.memory is None else state.memory.gain
         self.n_iter_ = state.n_iter
-        self.lower_bound_ = state.lower_bound
+        self.lower_bound_ = fit.lower_bound
         self.lower_bounds_ = list(state.lower_bounds)
         self.events_ = list(state.events)
         self.passes_ = list(fit.passes)

@@ -243,7 +243,9 @@ def select_components(
     fitted = {}
     for model, candidate in zip(models, found.candidates, strict=True):
         if candidate.carried and candidate.state and candidate.outcome is not Outcome.DEGENERATE:
-            model._keep(Fit(candidate.state, found.survey, found.passes))
+            model._keep(
+                Fit(candidate.state, candidate.state.lower_bound, found.survey, found.passes)
+            )
             fitted[_key(candidate)] = model
     best = fitted[_key(found.best)]
     if not best.converged_:

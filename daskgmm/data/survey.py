@@ -202,6 +202,8 @@ class Survey:
                 f"required by GaussianMixture.{self._left_out()}"
             )
         usable = self.n_complete - self.n_zero_weight
+        if not usable:
+            raise DataError("Sample weights must contain at least one non-zero number.")
         if usable < n_components:
             raise DataError(
                 "Expected n_samples >= n_components but got n_components = "

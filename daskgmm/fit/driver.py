@@ -23,9 +23,10 @@ from daskgmm.fit.observers import Observer
 from daskgmm.fit.refinement import Refinement
 from daskgmm.fit.relocation import Relocation
 from daskgmm.fit.sampled import SampleSteps
-from daskgmm.fit.selection import best
-from daskgmm.fit.state import FitState
+from daskgmm.fit.selection import DIGITS, best
+from daskgmm.fit.state import FitState, Outcome
 from daskgmm.model.covariance import Family
+from daskgmm.model.expectation import e_steps
 from daskgmm.model.likelihood import MaximumLikelihood
 
 MIN_SAMPLE_ROWS = 50_000
@@ -115,12 +116,15 @@ class Fit:
     ----------
     state : FitState
         Of the best candidate.
+    lower_bound : float
+        Of its parameters; the last of `state.lower_bounds` may be that of those before.
     survey : Survey
     passes : tuple of Pass
         All readings of the data.
     """
 
     state: FitState
+    lower_bound: float
     survey: Survey
     passes: tuple[Pass, ...]
 
@@ -242,19 +246,37 @@ def fit_mixture(
             relocate = Relocation(survey, model, distance, seed) if settings.may_move else None
     run = partial(em.run, model=model, observer=observer, remedy=remedy, acceleration=acceleration)
     states = run(states, rows.serving("iteration"), rule=rule, relocate=relocate)
-    state, passes = best(states), with_bounds(rows.passes, states)
-    refine = found.refinement(settings)
+    passes = with_bounds(rows.passes, states)
+    refine, state = found.refinement(settings), best(states)
     if refine and survey.sample_is_all and _may_go_on(state, rule):
         better = refine(state)
         if better is not state:
-            (state,) = run(
-                [sample_start.begun_again(better, after=state)],
-                rows.serving("refinement"),
-                rule=after_the_sample(rule),
-            )
+            begun = sample_start.begun_again(better, after=state)
+            rule = after_the_sample(rule)
+            states = run([begun], rows.serving("refinement"), rule=rule)
             rest = rows.passes[len(passes) :]
-            passes = (*passes, *with_bounds(rest, [state], since=state.n_iter - len(rest)))
-    return Fit(state, survey, passes)
+            passes = (*passes, *with_bounds(rest, states, since=begun.n_iter))
+    state, lower_bound = _known(states, rows.serving("bound"), model)
+    return Fit(state, lower_bound, survey, (*passes, *rows.passes[len(passes) :]))
+
+
+def _known(
+    states: Sequence[FitState], rows: Metered, model: MaximumLikelihood
+) -> tuple[FitState, float]:
+    """The best candidate at parameters whose bound is known, and that bound.
+
+    One that has converged is where its last pass was, as an M-step more would gain less than tol.
+    Otherwise a pass compares the candidates after their last M-step.
+    """
+    state = best(states)
+    if (memory := state.memory) and state.outcome is Outcome.CONVERGED:
+        return replace(state, parameters=memory.base), memory.bound
+    sound = [each for each in states if each.outcome is not Outcome.DEGENERATE]
+    densities = [model.densities(each.parameters) for each in sound]
+    statistics = rows.reduce(partial(e_steps, densities=densities))
+    bounds = [model.lower_bound(each) for each in statistics]
+    winner = int(np.argmax(np.nan_to_num(np.round(bounds, DIGITS), nan=-np.inf)))
+    return sound[winner], bounds[winner]
 
 
 def _may_go_on(state: FitState, rule: Rule) -> bool:

@@ -140,7 +140,7 @@ def plan_fit(dataset: Dataset, settings: Settings, machines: Machines) -> Plan:
         layout=layout,
         machines=machines,
         n_shards=n_shards,
-        n_passes=(n_before + 1, n_before + settings.rule.max_iter),
+        n_passes=(n_before + 1, n_before + settings.rule.max_iter + 1),
         bytes_per_row=layout.copy_bytes + layout.row_bytes * READING * (not layout.is_resident),
         bytes_beside=BLOCKS
         + (min(KEPT * (layout.longest or 0) * layout.row_bytes, MOST_KEPT) if keeps else 0)

@@ -46,14 +46,23 @@ def test_memory_and_dask_give_the_same_fit(family_name):
 
 def test_passes_are_the_survey_and_the_iterations():
     fit = fitted(InMemoryDataset(X))
-    purposes = ["survey", *["iteration"] * fit.state.n_iter]
+    purposes = ["survey", *["iteration"] * fit.state.n_iter, "bound"]
     assert [each.purpose for each in fit.passes] == purposes
-    assert tuple(each.lower_bound for each in fit.passes[1:]) == fit.state.lower_bounds
+    assert tuple(each.lower_bound for each in fit.passes[1:-1]) == fit.state.lower_bounds
+    assert fit.lower_bound >= fit.state.lower_bound
     assert all(each.n_bytes == X.nbytes and each.seconds > 0.0 for each in fit.passes)
     frame = dd.from_pandas(pd.DataFrame(X, columns=list("abc")), npartitions=3)
     fit = fitted(DaskDataset.of(frame))
     assert [each.purpose for each in fit.passes][:2] == ["prepare", "survey"]  # rows are counted
-    assert len(fit.passes) == 2 + fit.state.n_iter
+    assert len(fit.passes) == 3 + fit.state.n_iter
+
+
+def test_what_has_converged_takes_no_more_reading():
+    fit = fitted(InMemoryDataset(X), rule=ExpectedGain(1e-3, 100), accelerated=True)
+    assert fit.state.outcome is Outcome.CONVERGED
+    assert [each.purpose for each in fit.passes] == ["survey", *["iteration"] * fit.state.n_iter]
+    assert fit.lower_bound == fit.state.lower_bound
+    assert fit.state.parameters is fit.state.memory.base
 
 
 def test_rows_with_gaps_are_left_out_where_that_is_asked_for(family_name):
