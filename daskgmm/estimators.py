@@ -141,8 +141,8 @@ class GaussianMixture(FittedMixture):
         Readings of the data that the fit took, the survey's included.
     passes_ : list of Pass
         Each of them: `purpose` ('prepare', 'survey', 'start', 'iteration', 'refinement' for an
-        iteration after components have moved, 'bound'), `seconds`, `n_bytes` and, of an
-        iteration, the best `lower_bound`.
+        iteration after components have moved, 'bound'), `seconds`, `n_bytes` and the best
+        `lower_bound` seen.
     n_features_in_ : int
     feature_names_in_ : array of str
         Where the data has names for its columns.

@@ -257,7 +257,8 @@ def fit_mixture(
             rest = rows.passes[len(passes) :]
             passes = (*passes, *with_bounds(rest, states, since=begun.n_iter))
     state, lower_bound = _known(states, rows.serving("bound"), model)
-    return Fit(state, lower_bound, survey, (*passes, *rows.passes[len(passes) :]))
+    last = (each._replace(lower_bound=lower_bound) for each in rows.passes[len(passes) :])
+    return Fit(state, lower_bound, survey, (*passes, *last))
 
 
 def _known(

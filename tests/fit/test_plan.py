@@ -50,7 +50,7 @@ def test_passes_that_prepare_are_counted():
     fitted = GaussianMixture(max_iter=5, tol=0.0, n_components=2, random_state=0)
     with pytest.warns(UserWarning, match="did not converge"):
         fitted.fit(X)
-    assert fitted.n_passes_ == 7
+    assert fitted.n_passes_ == 8
     unknown = plan(x[x[:, 0] > 0], max_iter=5)
     assert unknown.n_passes == (3, 8)
     assert unknown.bytes_per_pass is unknown.bytes_per_thread is None

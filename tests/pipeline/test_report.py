@@ -123,8 +123,14 @@ def test_a_fit_without_iterations_has_no_convergence_to_show(pages, rows):
 def test_each_reading_of_the_data_has_a_row(fit, save, rows):
     result = fit(save(rows), max_iter=4, tol=0.0, init_params="kmeans")
     cells = [re.findall(r"<td>(.*?)</td>", row) for row in table_rows(page(result), "passes")]
-    assert [row[1] for row in cells] == ["survey", *["iteration"] * 4, "labels"]
-    assert [row[4] for row in cells] == ["", *[f"{b:.6f}" for b in result.lower_bounds], ""]
+    assert [row[1] for row in cells] == ["survey", *["iteration"] * 4, "bound", "labels"]
+    assert [row[4] for row in cells] == [
+        "",
+        *[f"{b:.6f}" for b in result.lower_bounds],
+        cells[-2][4],
+        "",
+    ]
+    assert float(cells[-2][4]) >= result.lower_bounds[-1]
     assert {row[3] for row in cells} == {f"{rows.nbytes / 1e6:,.1f}"}
 
 

@@ -121,7 +121,12 @@ def test_features_have_the_names_of_their_columns(fit, save, rows):
 def test_a_run_says_how_often_it_read_the_data(fit, save, rows):
     result = fit(save(rows), max_iter=3, tol=0.0)
     assert len(result.lower_bounds) == 3
-    assert [each.purpose for each in result.passes] == ["survey", *["iteration"] * 3, "labels"]
+    assert [each.purpose for each in result.passes] == [
+        "survey",
+        *["iteration"] * 3,
+        "bound",
+        "labels",
+    ]
     assert not result.converged
 
 
