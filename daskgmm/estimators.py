@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from distributed import Client
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
@@ -21,11 +21,12 @@ from daskgmm.fit.observers import Observer, observer_of
 from daskgmm.fit.plan import Plan, plan_fit
 from daskgmm.fit.state import FitState
 from daskgmm.fitted import FittedMixture, Rows
-from daskgmm.parameters import CONSTRAINTS, settings_of
+from daskgmm.parameters import CONSTRAINTS, SCALE, settings_of
+from daskgmm.streaming import Streaming
 from daskgmm.weighting import Weights, apart
 
 
-class GaussianMixture(FittedMixture):
+class GaussianMixture(Streaming, FittedMixture):
     """Gaussian mixture fitted by expectation-maximization, on data of any size.
 
     A drop-in for :class:`sklearn.mixture.GaussianMixture`. NumPy arrays and pandas
@@ -143,6 +144,10 @@ class GaussianMixture(FittedMixture):
         Each of them: `purpose` ('prepare', 'survey', 'start', 'iteration', 'refinement' for an
         iteration after components have moved, 'bound'), `seconds`, `n_bytes` and the best
         `lower_bound` seen.
+    total_weight_ : float
+        Of all rows so far; their number, where they have no weights.
+    reg_covar_ : float or array of shape (n_features,)
+        What `reg_covar` has added to the diagonals of covariances, in squared units of the data.
     n_features_in_ : int
     feature_names_in_ : array of str
         Where the data has names for its columns.
@@ -167,6 +172,7 @@ class GaussianMixture(FittedMixture):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = CONSTRAINTS
     # Who watches a fit, and where it runs, is no metadata of its rows.
     __metadata_request__fit: ClassVar[dict[str, str]] = {"observer": UNUSED, "client": UNUSED}
+    __metadata_request__partial_fit: ClassVar[dict[str, str]] = {"forget": UNUSED}
 
     def __init__(
         self,
@@ -317,14 +323,11 @@ class GaussianMixture(FittedMixture):
 
     def _keep(self, fit: Fit) -> None:
         self._asked_for = self._shape(self.n_features_in_)
-        dtype = np.float32 if fit.survey.dtype == np.float32 else np.float64
         state = fit.state
-        mixture = self._exact = state.parameters
-        self.weights_: NDArray[Any] = mixture.weights.astype(dtype)
-        self.means_: NDArray[Any] = mixture.means.astype(dtype)
-        self.covariances_: NDArray[Any] = mixture.covariances.astype(dtype)
-        self.precisions_cholesky_: NDArray[Any] = mixture.precision_cholesky.astype(dtype)
-        self.precisions_: NDArray[Any] = mixture.precisions.astype(dtype)
+        self._hold(state.parameters, np.float32 if fit.survey.dtype == np.float32 else np.float64)
+        self.total_weight_ = fit.survey.total_weight
+        given = self.reg_covar
+        self.reg_covar_ = SCALE * fit.survey.scales if isinstance(given, str) else given
         self._state = state
         self.converged_ = state.outcome is not None and state.outcome.is_met
         self.outcome_ = "" if state.outcome is None else state.outcome.value

@@ -35,6 +35,7 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
     means_: NDArray[Any]
     covariances_: NDArray[Any]
     precisions_cholesky_: NDArray[Any]
+    precisions_: NDArray[Any]
     _exact: Mixture | None = None
     """What the attributes are rounded from, unless somebody sets them."""
 
@@ -112,6 +113,15 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
             ):
                 return exact
         return Mixture(family, *(np.asarray(each, np.float64) for each in arrays))
+
+    def _hold(self, mixture: Mixture, dtype: type[np.floating[Any]]) -> None:
+        """Set the fitted parameters, in a precision."""
+        self._exact = mixture
+        self.weights_ = mixture.weights.astype(dtype)
+        self.means_ = mixture.means.astype(dtype)
+        self.covariances_ = mixture.covariances.astype(dtype)
+        self.precisions_cholesky_ = mixture.precision_cholesky.astype(dtype)
+        self.precisions_ = mixture.precisions.astype(dtype)
 
     def _fitted(self) -> Self:
         check_is_fitted(self)

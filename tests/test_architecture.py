@@ -17,7 +17,7 @@ FLOORS = [
     ["model"],
     ["data"],
     ["fit"],
-    ["prediction", "weighting", "fitted", "parameters", "estimators"],
+    ["prediction", "weighting", "fitted", "streaming", "parameters", "estimators"],
     ["pipeline"],
     ["select"],
     ["__init__", "__main__"],

@@ -75,19 +75,8 @@ class MaximumLikelihood:
         return densities(mixture, self.pivot)
 
     def estimates(self, statistics: SufficientStatistics) -> tuple[Array, Array, Array]:
-        """Weights, means and covariances of highest likelihood given responsibilities.
-
-        Bishop 2006, eq. 9.24-9.26. A component that no row belongs to keeps its pivot for a
-        mean. Covariances are about the means as they are before they are rounded.
-        """
-        counts = np.maximum(statistics.effective_counts, np.finfo(np.float64).tiny)
-        shift = statistics.first_moment / counts[:, None]
-        family = statistics.family
-        second = family.shifted(
-            statistics.second_moment, statistics.first_moment, statistics.effective_counts, shift
-        )
-        covariances = family.covariances(second, counts, shift.shape[1], self.reg_covar)
-        return counts / counts.sum(), statistics.pivot + shift, covariances
+        """Weights, means and covariances of highest likelihood given responsibilities."""
+        return statistics.estimates(self.reg_covar)
 
     @property
     def without_regularization(self) -> "MaximumLikelihood":

@@ -2,15 +2,16 @@
 
 import json
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from daskgmm.errors import ModelFileError
+from daskgmm.errors import ModelFileError, ParameterError
 from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import FAMILIES, Family
+from daskgmm.model.statistics import SufficientStatistics
 
 FORMAT_VERSION = 1
 
@@ -52,6 +53,56 @@ class Mixture:
         inverse_factors = family.precision_cholesky(precisions)
         covariances = family.precisions(inverse_factors)
         return cls(family, weights, means, covariances, factors)
+
+    def updated(
+        self,
+        statistics: SufficientStatistics,
+        *,
+        forget: float = 1.0,
+        reg_covar: float | Array = 1e-6,
+    ) -> "Mixture":
+        """The mixture after an M-step from what it knows and what statistics say.
+
+        A step of stepwise EM (Cappe & Moulines 2009, eq. 13), with statistics per unit of weight.
+
+        Parameters
+        ----------
+        statistics : SufficientStatistics
+            Of rows, under this mixture or one of as many components. Those of several sets of
+            rows, under one mixture, add up.
+        forget : float, default=1.0
+            By how much they count, from 0 to 1: 1 forgets all that the mixture was; n / (N + n)
+            adds n rows to the N that it is of; any one value, step by step, decays the past.
+        reg_covar : float or (n_features,) array, default=1e-6
+            Added to the diagonal of the statistics' covariances, in squared units of the data.
+
+        Raises
+        ------
+        ValueError
+            For another `forget`, other components or features, or statistics of no rows.
+        DegenerateCovarianceError
+            Where a covariance is not positive definite.
+        """
+        if not 0.0 < forget <= 1.0:
+            raise ParameterError(f"forget={forget} is not above 0 and at most 1")
+        if (statistics.family, statistics.pivot.shape) != (self.family, self.means.shape):
+            raise ParameterError(
+                f"the statistics are of {statistics.family.name} covariances and "
+                f"{statistics.pivot.shape} means, the mixture of {self.family.name} and "
+                f"{self.means.shape}"
+            )
+        if not statistics.total_weight > 0.0:
+            raise ParameterError("the statistics are of no rows")
+        known = self._statistics.about(statistics.pivot).scaled(1.0 - forget)
+        together = known + statistics.scaled(forget / statistics.total_weight)
+        return Mixture.from_covariances(self.family, *together.estimates(forget * reg_covar))
+
+    @property
+    def _statistics(self) -> SufficientStatistics:
+        """Of one unit of weight, as the mixture expects it."""
+        none = SufficientStatistics.zero(self.family, self.means)
+        second = self.family.second_moments(self.covariances, self.weights, self.n_features)
+        return replace(none, effective_counts=self.weights, second_moment=second, total_weight=1.0)
 
     @property
     def n_components(self) -> int:

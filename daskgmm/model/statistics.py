@@ -94,6 +94,25 @@ class SufficientStatistics:
         """Components that no row belongs to, as far as the total weight can tell, (K,)."""
         return ~(self.effective_counts > NOBODYS * self.total_weight)
 
+    def estimates(self, reg_covar: float | Array) -> tuple[Array, Array, Array]:
+        """Weights, means and covariances of highest likelihood given responsibilities.
+
+        Bishop 2006, eq. 9.24-9.26. A component that no row belongs to keeps its pivot for a
+        mean. Covariances are about the means as they are before they are rounded.
+
+        Parameters
+        ----------
+        reg_covar : float or (n_features,) array
+            Added to the diagonal of every covariance, in squared units of the data.
+        """
+        counts = np.maximum(self.effective_counts, np.finfo(np.float64).tiny)
+        shift = self.first_moment / counts[:, None]
+        second = self.family.shifted(
+            self.second_moment, self.first_moment, self.effective_counts, shift
+        )
+        covariances = self.family.covariances(second, counts, shift.shape[1], reg_covar)
+        return counts / counts.sum(), self.pivot + shift, covariances
+
     def merged(self, other: "SufficientStatistics") -> "SufficientStatistics":
         """The sum of statistics about their own means, about the means of both.
 

@@ -1,0 +1,148 @@
+import dask.array as da
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from strategies import clusters
+
+from daskgmm import GaussianMixture
+
+X = clusters(6000)
+random = np.random.default_rng(0)
+BATCHES = np.array_split(X[random.permutation(len(X))], 12)
+
+
+def model(**parameters):
+    return GaussianMixture(3, random_state=0, **parameters)
+
+
+def assert_same(found, expected, **tolerance):
+    for name in ("weights_", "means_", "covariances_"):
+        assert_allclose(getattr(found, name), getattr(expected, name), **tolerance)
+
+
+def test_statistics_of_parts_add_up_to_those_of_the_whole(family_name):
+    fitted = model(covariance_type=family_name).fit(X)
+    whole = fitted.statistics(X)
+    first, *rest = (fitted.statistics(each) for each in BATCHES)
+    parts = sum(rest, first)
+    assert_allclose(parts.effective_counts, whole.effective_counts, rtol=1e-10)
+    assert_allclose(parts.second_moment, whole.second_moment, rtol=1e-9)
+    assert parts.log_likelihood == pytest.approx(whole.log_likelihood, rel=1e-10)
+    lazy = fitted.statistics(da.from_array(X, chunks=(1000, 3)))
+    assert_allclose(lazy.second_moment, whole.second_moment, rtol=1e-9)
+
+
+def test_weights_count_in_statistics():
+    fitted, weights = model().fit(X), np.arange(len(X)) % 3
+    found = fitted.statistics(X, sample_weight=weights)
+    repeated = fitted.statistics(np.repeat(X, weights, axis=0))
+    assert_allclose(found.second_moment, repeated.second_moment, rtol=1e-10)
+    assert found.total_weight == repeated.total_weight == weights.sum()
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_step_that_forgets_all_is_one_of_em(family_name):
+    start = model(covariance_type=family_name, init_params="kmeans", acceleration=None, max_iter=0)
+    start.fit(X)
+    one = model(
+        covariance_type=family_name,
+        acceleration=None,
+        max_iter=1,
+        weights_init=start.weights_,
+        means_init=start.means_,
+        precisions_init=start.precisions_,
+    ).fit(X)
+    stepped = start.mixture_.updated(start.statistics(X))
+    assert_allclose(stepped.means, one.means_, rtol=1e-9)
+    assert_allclose(stepped.covariances, one.covariances_, rtol=1e-8)
+
+
+def test_a_step_of_nothing_new_changes_nothing(family_name):
+    fitted = model(covariance_type=family_name, tol=1e-12, max_iter=500, reg_covar=0.0).fit(X)
+    for forget in (1.0, 0.3):
+        stepped = fitted.mixture_.updated(fitted.statistics(X), forget=forget, reg_covar=0.0)
+        assert_allclose(stepped.means, fitted.means_, rtol=1e-4, atol=1e-6)
+        assert_allclose(stepped.covariances, fitted.covariances_, rtol=1e-4, atol=1e-6)
+
+
+def test_rows_that_are_added_weigh_as_many():
+    half, rest = X[::2], X[1::2]
+    fitted = model(tol=1e-9, max_iter=500).fit(half)
+    added = fitted.mixture_.updated(fitted.statistics(rest), forget=0.5)
+    both = fitted.mixture_.updated(fitted.statistics(half) + fitted.statistics(rest))
+    assert_allclose(added.means, both.means, rtol=1e-6, atol=1e-6)
+    assert_allclose(added.covariances, both.covariances, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("forget", [0.0, -1.0, 1.5, np.nan])
+def test_what_is_forgotten_is_a_share(forget):
+    fitted = model().fit(X)
+    with pytest.raises(ValueError, match="forget="):
+        fitted.mixture_.updated(fitted.statistics(X), forget=forget)
+
+
+def test_statistics_of_another_shape_or_of_no_rows_are_refused():
+    fitted = model().fit(X)
+    with pytest.raises(ValueError, match="of diag covariances"):
+        fitted.mixture_.updated(model(covariance_type="diag").fit(X).statistics(X))
+    with pytest.raises(ValueError, match="of no rows"):
+        fitted.mixture_.updated(fitted.statistics(X).scaled(0.0))
+
+
+def test_batches_come_to_the_fit_of_all_rows(family_name):
+    streamed = model(covariance_type=family_name)
+    for batch in BATCHES:
+        streamed.partial_fit(batch)
+    whole = model(covariance_type=family_name).fit(X)
+    assert streamed.score(X) == pytest.approx(whole.score(X), abs=5e-3)
+    assert streamed.total_weight_ == len(X)
+    assert len(streamed.lower_bounds_) == streamed.n_iter_
+
+
+def test_lazy_batches_are_the_same_batches():
+    memory, lazy = model(), model()
+    for batch in BATCHES[:4]:
+        memory.partial_fit(batch)
+        lazy.partial_fit(da.from_array(batch, chunks=(100, 3)))
+    assert_same(lazy, memory, rtol=1e-6)
+
+
+def test_weighted_batches_are_repeated_rows():
+    weights = np.random.default_rng(3).integers(0, 3, size=len(BATCHES[1]))
+    weighed = model().partial_fit(BATCHES[0]).partial_fit(BATCHES[1], sample_weight=weights)
+    repeated = model().partial_fit(BATCHES[0])
+    repeated.partial_fit(np.repeat(BATCHES[1], weights, axis=0))
+    assert_same(weighed, repeated, rtol=1e-10)
+
+
+def test_it_follows_clusters_that_wander():
+    stale = model().fit(X)
+    followed, faded = model().fit(X), model().fit(X)
+    for step in range(1, 41):
+        moved = BATCHES[step % len(BATCHES)] + 0.1 * step
+        followed.partial_fit(moved, forget=0.3)
+        faded.partial_fit(moved)
+    assert followed.score(X + 4.0) > faded.score(X + 4.0) + 0.1
+    assert faded.score(X + 4.0) > stale.score(X + 4.0) + 1.0
+    assert followed.score(X + 4.0) > stale.score(X) - 0.4
+
+
+def test_precision_and_names_stay_those_of_the_first_batch():
+    streamed = model().partial_fit(BATCHES[0].astype(np.float32)).partial_fit(BATCHES[1])
+    assert streamed.means_.dtype == np.float32
+    with pytest.raises(ValueError, match="features"):
+        streamed.partial_fit(np.ones((10, 4)))
+
+
+def test_a_batch_that_collapses_leaves_the_model_as_it_was():
+    streamed = model(reg_covar=0.0).partial_fit(BATCHES[0])
+    before, weight = streamed.mixture_, streamed.total_weight_
+    with pytest.raises(ValueError, match="NaN"):
+        streamed.partial_fit(np.full((5, 3), np.nan))
+    assert streamed.mixture_ is before
+    assert streamed.total_weight_ == weight
+
+
+def test_relative_regularization_stays_that_of_the_first_batch():
+    streamed = model(reg_covar="scale").partial_fit(BATCHES[0]).partial_fit(BATCHES[1])
+    assert streamed.reg_covar_.shape == (3,)
