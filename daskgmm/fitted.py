@@ -134,6 +134,8 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
     def _dataset(self, X: Rows, *, reset: bool, sample_weight: Weights = None) -> Dataset:
         """Anything that holds rows, as a dataset; checks and records names and width."""
         X, weights = apart(X, sample_weight)
+        if isinstance(variable := getattr(X, "data", None), da.Array):  # xarray's
+            X = variable
         if isinstance(X, da.Array | dd.DataFrame):
             X = DaskDataset.of(X)
         if isinstance(X, Dataset):

@@ -7,6 +7,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
+import xarray
 from sklearn.exceptions import NotFittedError
 from strategies import FAMILY_NAMES, clusters
 
@@ -89,3 +90,25 @@ def test_parameters_set_by_hand_are_used():
     np.testing.assert_array_equal(model.mixture_.means, model.means_)
     model.covariances_[:] = np.eye(3)
     np.testing.assert_array_equal(model.mixture_.covariances[0], np.eye(3))
+
+
+def test_an_xarray_variable_is_its_dask_array():
+    chunked = da.from_array(X, chunks=(100, 3))
+    variable = xarray.DataArray(chunked, dims=("time", "feature"))
+    model = GaussianMixture(3, random_state=0).fit(variable)
+    expected = GaussianMixture(3, random_state=0).fit(chunked)
+    np.testing.assert_array_equal(model.means_, expected.means_)
+    labels = model.predict(variable)
+    assert isinstance(labels, da.Array)
+    assert labels.chunks == (chunked.chunks[0],)
+    in_memory = xarray.DataArray(X, dims=("time", "feature"))
+    np.testing.assert_array_equal(model.predict(in_memory), labels.compute())
+
+
+@pytest.mark.parametrize("name", ["predict", "predict_proba", "score_samples"])
+def test_a_result_is_one_layer_on_the_rows(name):
+    model = GaussianMixture(3, random_state=0).fit(X)
+    chunked = da.from_array(X, chunks=(100, 3))
+    result = getattr(model, name)(chunked)
+    layers = set(result.dask.layers) - set(chunked.dask.layers)
+    assert len(layers) == 1
