@@ -45,6 +45,7 @@ ORDER = {
         "mixture",
         "coordinates",
         "tail",
+        "incomplete",
         "expectation",
         "likelihood",
     ],
