@@ -61,6 +61,7 @@ ORDER = {
         "dataset",
         "metered",
         "sources",
+        "moments",
         "survey",
         "lazy",
         "sinks",

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from daskgmm.chunk import Chunk
 from daskgmm.data.dataset import Dataset
+from daskgmm.data.moments import cell_moments, weighted_moments
 from daskgmm.errors import DataError
-from daskgmm.kernels.blas import add_gram
 from daskgmm.kernels.moments import Array
 
 BLOCK_BYTES = 1 << 21
@@ -86,7 +86,8 @@ class Sample:
 class Survey:
     """What is known of the rows before the first iteration.
 
-    Moments and sample are of the complete rows: those without NaN or infinity.
+    Moments and sample are of the rows that a fit can use: those without NaN or infinity, or,
+    with `marginal`, without infinity. Then a NaN makes moments NaN until `of_cells`.
 
     Attributes
     ----------
@@ -105,6 +106,8 @@ class Survey:
         Sum of weight * (x - mean)(x - mean)ᵀ.
     sample : Sample
     dtype : numpy dtype of the rows
+    marginal : bool
+        Whether a fit can use rows with a NaN.
     """
 
     n_rows: int
@@ -120,11 +123,13 @@ class Survey:
     scatter: Array
     sample: Sample
     dtype: np.dtype[Any]
+    marginal: bool = False
 
     @property
     def n_complete(self) -> int:
         """Rows that a fit can use."""
-        return self.n_rows - self.n_incomplete - self.n_infinite
+        left_out = self.n_infinite + (0 if self.marginal else self.n_incomplete)
+        return self.n_rows - left_out
 
     @property
     def sample_is_all(self) -> bool:
@@ -175,7 +180,15 @@ class Survey:
             scatter=self.scatter + other.scatter + between,
             sample=self.sample + other.sample,
             dtype=np.promote_types(self.dtype, other.dtype),
+            marginal=self.marginal,
         )
+
+    def of_cells(self, columns: tuple[str, ...] | None) -> "Survey":
+        """The same with moments of the sample's observed cells: there may be no complete row."""
+        rows, weights = self.sample.rows, self.sample.weights
+        origin, offset, variances = cell_moments(rows, weights, columns)
+        scatter = self.total_weight * np.diag(variances)
+        return replace(self, origin=origin, offset=offset, scatter=scatter)
 
     def raise_for_bad_cells(self, *, missing: str, columns: tuple[str, ...] | None) -> None:
         """Raise DataError for infinities, and for NaN unless they are to be left out."""
@@ -184,7 +197,8 @@ class Survey:
                 "Input X contains NaN.\nGaussianMixture does not accept missing values "
                 f"encoded as NaN natively: {self.n_incomplete:,} of {self.n_rows:,} rows have "
                 f"one, the first {_place(self.first_missing, columns)}. Leave such rows out "
-                "with missing='omit', or fill them in."
+                "with missing='omit', take what is observed of them with missing='marginal', or "
+                "fill them in."
             )
         if self.first_infinite is not None:
             raise DataError(
@@ -209,7 +223,7 @@ class Survey:
             )
 
     def _left_out(self) -> str:
-        if not self.n_incomplete:
+        if not self.n_incomplete or self.marginal:
             return ""
         return f" ({self.n_incomplete:,} of {self.n_rows:,} rows have a missing value)"
 
@@ -230,30 +244,34 @@ class Aim:
     limit : int
         Rows with keys above are passed over at once. Without it every shard would hold
         `size` rows, and the driver would receive most of the data.
+    marginal : bool
+        Whether rows with a NaN are among them.
     """
 
     size: int
     limit: int
+    marginal: bool = False
 
     @classmethod
-    def at(cls, size: int, n_rows: int) -> "Aim":
+    def at(cls, size: int, n_rows: int, *, marginal: bool = False) -> "Aim":
         """For `n_rows` rows: the limit lets `size` of them pass, and eight deviations more."""
         share = (size + 8.0 * math.sqrt(size)) / max(n_rows, 1)
-        return cls(size, min(int(share * 2.0**64), 2**64 - 1))
+        return cls(size, min(int(share * 2.0**64), 2**64 - 1), marginal)
 
 
-def take_survey(dataset: Dataset, *, seed: int, sample_size: int) -> tuple[Survey, int]:
+def take_survey(
+    dataset: Dataset, *, seed: int, sample_size: int, marginal: bool = False
+) -> tuple[Survey, int]:
     """Visit the rows of a counted dataset once, and say how many passes it took.
 
     Once more where so many rows are incomplete that the sample came out less than half as
     large as it could be.
     """
-    survey = dataset.reduce(
-        partial(survey_chunk, seed=seed, aim=Aim.at(sample_size, dataset.n_rows))
-    )
+    aim = Aim.at(sample_size, dataset.n_rows, marginal=marginal)
+    survey = dataset.reduce(partial(survey_chunk, seed=seed, aim=aim))
     if 2 * len(survey.sample.keys) >= min(sample_size, survey.n_complete):
         return survey, 1
-    aim = Aim.at(sample_size, survey.n_complete)
+    aim = Aim.at(sample_size, survey.n_complete, marginal=marginal)
     return dataset.reduce(partial(survey_chunk, seed=seed, aim=aim)), 2
 
 
@@ -272,8 +290,10 @@ def _survey_block(chunk: Chunk, seed: int, aim: Aim) -> Survey:
         is_finite = np.isfinite(rows.sum())
     if not is_finite:  # a sum is quick, and almost always finite
         missing, infinite = np.isnan(rows), np.isinf(rows)
-        infinite &= ~missing.any(axis=1)[:, None]
-        whole = ~(missing.any(axis=1) | infinite.any(axis=1))
+        whole = ~infinite.any(axis=1)
+        if not aim.marginal:
+            infinite &= ~missing.any(axis=1)[:, None]
+            whole &= ~missing.any(axis=1)
         rows, numbers = rows[whole], numbers[whole]
         weights = None if weights is None else weights[whole]
     total, origin, offset, scatter = weighted_moments(rows, weights)
@@ -291,27 +311,8 @@ def _survey_block(chunk: Chunk, seed: int, aim: Aim) -> Survey:
         scatter=scatter,
         sample=draw(rows, weights, numbers, seed, aim),
         dtype=chunk.rows.dtype,
+        marginal=aim.marginal,
     )
-
-
-def weighted_moments(
-    rows: NDArray[Any], weights: Array | None
-) -> tuple[float, Array, Array, Array]:
-    """Total weight, a row, the mean from there, and the scatter about the mean."""
-    n_features = rows.shape[1]
-    total = float(len(rows) if weights is None else weights.sum())
-    zero = np.zeros(n_features)
-    if total == 0.0:
-        return 0.0, zero, zero, np.zeros((n_features, n_features))
-    origin = rows[0].astype(np.float64)
-    difference = np.subtract(rows, origin, order="C")  # in any layout the same bits
-    offset = (difference.sum(axis=0) if weights is None else weights @ difference) / total
-    difference -= offset
-    if weights is not None:
-        difference *= np.sqrt(weights)[:, None]
-    scatter = np.zeros((n_features, n_features))
-    add_gram(difference, scatter)
-    return total, origin, offset, np.tril(scatter) + np.tril(scatter, -1).T
 
 
 def draw(

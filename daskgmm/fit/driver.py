@@ -131,7 +131,7 @@ class Surveyed(NamedTuple):
     Attributes
     ----------
     rows : Metered
-        Complete rows, counted.
+        Those that count, counted.
     survey : Survey
     model : MaximumLikelihood
     remedy : Remedy
@@ -191,18 +191,25 @@ def surveyed(
     began = perf_counter()
     rows = Metered(dataset).prepared()
     seed = _seed_beside(random)
-    survey, _ = take_survey(rows.serving("survey"), seed=seed, sample_size=sample_size)
+    survey, _ = take_survey(
+        rows.serving("survey"),
+        seed=seed,
+        sample_size=sample_size,
+        marginal=dataset.missing == "marginal",
+    )
     survey.raise_for_bad_cells(missing=dataset.missing, columns=dataset.columns)
     survey.raise_for_too_few(settings.n_components)
     kept = replace(survey.sample, size=min(sample_size, int(most * survey.n_complete))).kept()
     survey = replace(survey, sample=kept)
+    marginal = survey.marginal and survey.n_incomplete > 0
+    survey = survey.of_cells(dataset.columns) if marginal else survey
     observer.on_survey(survey, perf_counter() - began)
-    if survey.n_incomplete:
+    if survey.n_incomplete and not marginal:
         rows = rows.complete_rows()
     reg_covar = settings.reg_covar * (survey.scales if settings.reg_is_relative else 1.0)
     # In the type of the rows, so that float32 rows can be taken about it in float32.
     pivot = survey.mean.astype(survey.dtype).astype(np.float64)
-    model = MaximumLikelihood(settings.family, reg_covar, pivot)
+    model = MaximumLikelihood(settings.family, reg_covar, pivot, marginal)
     remedy = POLICIES[settings.policy](Data.of(survey, reg_covar, seed))
     distance = DISTANCES[settings.init_distance](survey)
     return Surveyed(rows, survey, model, remedy, distance, seed)
@@ -239,7 +246,9 @@ def fit_mixture(
         if settings.accelerated:
             rule = after_the_sample(rule)
             acceleration = SampleSteps(sample_start.dataset_of(survey.sample), model)
-            relocate = Relocation(survey, model, distance, seed) if settings.may_move else None
+            # Densities of as many features as are observed tell no badly explained row.
+            if settings.may_move and not model.marginal:
+                relocate = Relocation(survey, model, distance, seed)
     run = partial(em.run, model=model, observer=observer, remedy=remedy, acceleration=acceleration)
     states = run(states, rows.serving("iteration"), rule=rule, relocate=relocate)
     state, passes = best(states), with_bounds(rows.passes, states)

@@ -23,7 +23,8 @@ class PassLines:
 
     def on_survey(self, survey: Survey, seconds: float) -> None:
         self.survey = survey
-        left_out = f", {survey.n_incomplete:,} with missing values left out"
+        left_out = f", {survey.n_incomplete:,} with missing values"
+        left_out += "" if survey.marginal else " left out"
         self._console.print(
             f"survey    {survey.n_rows:,} rows{left_out if survey.n_incomplete else ''}"
             f"  {seconds:.2f} s"

@@ -70,7 +70,7 @@ def of_matrices(covariances: Array, observed: NDArray[np.bool_]) -> Regression:
     diagonal = np.diagonal(lower, axis1=-2, axis2=-1)
     back = np.argsort(order, axis=1)
     pattern, row, column = np.arange(len(order))[:, None, None], back[:, :, None], back[:, None, :]
-    inverse: Array = np.linalg.inv(lower)
+    inverse = np.asarray(np.linalg.inv(lower), dtype=np.float64)
     return Regression(
         log_det=np.log(diagonal).sum(axis=-1),
         factor=inverse[:, pattern, row, column],
@@ -91,7 +91,6 @@ def of_variances(variances: Array, observed: NDArray[np.bool_]) -> Regression:
 
 
 def _cholesky(covariances: Array) -> Array:
-    lower: Array
     try:
         lower = np.linalg.cholesky(covariances)
     except np.linalg.LinAlgError:  # there was a factor before the features changed places
@@ -102,4 +101,4 @@ def _cholesky(covariances: Array) -> Array:
             lower = np.linalg.cholesky(lifted)
         except np.linalg.LinAlgError as error:
             raise DegenerateCovarianceError from error
-    return lower
+    return np.asarray(lower, dtype=np.float64)
