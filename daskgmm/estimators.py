@@ -105,6 +105,10 @@ class GaussianMixture(Streaming, FittedMixture):
         on; the error's `mixture` is the last sound model. The others go on, also where no row
         belongs to a component any more: 'regularize' adds to its diagonal, 'reinitialize'
         moves it to a row that the others explain badly, 'drop' leaves it out. See `events_`.
+    missing : {'raise', 'omit', 'marginal'}, default='raise'
+        What is done about rows with a missing value (NaN): refuse them, leave them out (their
+        label is -1), or take them by the marginal of what is observed, which is exact where
+        values miss at random. Then `predict`, `score_samples` and the others take them, too.
 
     Attributes
     ----------
@@ -196,6 +200,7 @@ class GaussianMixture(Streaming, FittedMixture):
         verbose: int = 0,
         verbose_interval: int = 10,
         degenerate: str = "raise",
+        missing: str = "raise",
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -216,6 +221,7 @@ class GaussianMixture(Streaming, FittedMixture):
         self.verbose = verbose
         self.verbose_interval = verbose_interval
         self.degenerate = degenerate
+        self.missing = missing
 
     def fit(
         self,

@@ -1,5 +1,6 @@
 """What a fitted mixture answers, whichever way it was fitted."""
 
+from dataclasses import replace
 from typing import Any, Self
 
 import dask.array as da
@@ -36,6 +37,7 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
     covariances_: NDArray[Any]
     precisions_cholesky_: NDArray[Any]
     precisions_: NDArray[Any]
+    missing: str = "raise"
     _exact: Mixture | None = None
     """What the attributes are rounded from, unless somebody sets them."""
 
@@ -51,6 +53,16 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
     def score_samples(self, X: Rows) -> Any:
         """Log-density of each row in nats, (n_samples,)."""
         return self._of_rows(X, expectation.log_prob_norm, None, "log_density")
+
+    def impute(self, X: Rows) -> Any:
+        """X with conditional means in place of missing values (NaN), (n_samples, n_features).
+
+        What the mixture expects of them given the row's observed features: the components'
+        regressions (Little & Rubin 2020, section 11.2), by their responsibilities for the row.
+        Observed values are kept as they are. Lazy for Dask collections.
+        """
+        width = self._fitted().means_.shape[1]
+        return self._of_rows(X, expectation.impute, width, "imputed", missing="marginal")
 
     def score(self, X: Rows, y: None = None, sample_weight: Weights = None) -> float:
         """Mean log-density of the rows in nats, by weight; reads Dask collections once.
@@ -131,13 +143,27 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         """Free parameters of the fitted mixture (scikit-learn's tests know it by this name)."""
         return self.mixture_.n_parameters
 
-    def _dataset(self, X: Rows, *, reset: bool, sample_weight: Weights = None) -> Dataset:
-        """Anything that holds rows, as a dataset; checks and records names and width."""
+    def _dataset(
+        self,
+        X: Rows,
+        *,
+        reset: bool,
+        sample_weight: Weights = None,
+        missing: str | None = None,
+    ) -> Dataset:
+        """Anything that holds rows, as a dataset; checks and records names and width.
+
+        What it does about missing values is told, or as the estimator's parameter has it; a
+        dataset that doesn't refuse them has its own way where the parameter says nothing else.
+        """
         X, weights = apart(X, sample_weight)
         if isinstance(variable := getattr(X, "data", None), da.Array):  # xarray's
             X = variable
+        missing = missing or self.missing
         if isinstance(X, da.Array | dd.DataFrame):
             X = DaskDataset.of(X)
+        if isinstance(X, DaskDataset | InMemoryDataset) and missing != "raise":
+            X = replace(X, missing=missing)
         if isinstance(X, Dataset):
             # Names and width can be checked without a row.
             validate_data(self, X.header, skip_check_array=True, reset=reset)
@@ -146,14 +172,17 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
             self,
             X,
             dtype=[np.float64, np.float32],
+            ensure_all_finite=missing == "raise" or "allow-nan",
             ensure_min_samples=2 if reset else 1,
             reset=reset,
         )
-        return weighted(InMemoryDataset(rows), weights)
+        return weighted(InMemoryDataset(rows, missing=missing), weights)
 
-    def _of_rows(self, X: Rows, fn: RowFunction, width: int | None, name: str) -> Any:
+    def _of_rows(
+        self, X: Rows, fn: RowFunction, width: int | None, name: str, *, missing: str | None = None
+    ) -> Any:
         """A row-wise result: at once for arrays in memory, lazy for Dask collections."""
-        dataset = self._fitted()._dataset(X, reset=False)
+        dataset = self._fitted()._dataset(X, reset=False, missing=missing)
         return of_rows(fn, dataset, self.mixture_, width=width, name=name)
 
     def _total_log_density(self, X: Rows, sample_weight: Weights) -> tuple[float, float]:

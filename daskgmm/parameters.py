@@ -5,6 +5,7 @@ from typing import Any
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from daskgmm.data.dataset import MISSING
 from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
 from daskgmm.fit.degenerate import POLICIES
 from daskgmm.fit.driver import Settings
@@ -38,6 +39,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "verbose": ["verbose"],
     "verbose_interval": [Interval(Integral, 1, None, closed="left")],
     "degenerate": [StrOptions(set(POLICIES))],
+    "missing": [StrOptions(set(MISSING))],
 }
 
 

@@ -36,10 +36,10 @@ def of_rows(
     Raises
     ------
     ValueError
-        In scikit-learn's words, for NaN (unless the dataset omits it) and infinity; for Dask
+        In scikit-learn's words, for NaN (where the dataset refuses it) and infinity; for Dask
         collections when they are computed.
     """
-    of_block = partial(_of_block, fn, densities(mixture), dataset.missing)
+    of_block = partial(_of_block, fn, _sent(dataset, mixture), dataset.missing)
     if isinstance(dataset, DaskDataset):
         narrow = getattr(dataset.collection, "dtype", None) == np.float32
         like = of_block(np.zeros((1, dataset.n_features), np.float32 if narrow else np.float64))
@@ -51,15 +51,20 @@ def of_rows(
 
 def total_log_density(dataset: Dataset, mixture: Mixture) -> tuple[float, float]:
     """Sum of weight * log-density of the rows in nats, and of their weights; one pass."""
-    fn = partial(_of_chunk, densities(mixture), dataset.missing)
+    fn = partial(_of_chunk, _sent(dataset, mixture), dataset.missing)
     total, total_weight = dataset.reduce(fn)
     return float(total), float(total_weight)
+
+
+def _sent(dataset: Dataset, mixture: Mixture) -> Densities:
+    return densities(mixture, marginal=dataset.missing == "marginal")
 
 
 def _check(rows: NDArray[Any], missing: str) -> None:
     if missing == "omit":
         rows = rows[~np.isnan(rows).any(axis=1)]
-    assert_all_finite(rows, estimator_name="GaussianMixture", input_name="X")
+    is_said = {"estimator_name": "GaussianMixture", "input_name": "X"}
+    assert_all_finite(rows, allow_nan=missing == "marginal", **is_said)
 
 
 def _of_block(fn: RowFunction, sent: Densities, missing: str, rows: NDArray[Any]) -> NDArray[Any]:
@@ -71,7 +76,7 @@ def _of_block(fn: RowFunction, sent: Densities, missing: str, rows: NDArray[Any]
 def _of_chunk(sent: Densities, missing: str, chunk: Chunk) -> NDArray[np.float64]:
     total, total_weight = 0.0, 0.0
     for rows, weights in chunk._replace(omit=missing == "omit").blocks(BLOCK_ROWS):
-        assert_all_finite(rows, estimator_name="GaussianMixture", input_name="X")
+        _check(rows, missing)
         log_density = log_prob_norm(rows, sent)
         total += float(log_density.sum() if weights is None else weights @ log_density)
         total_weight += len(rows) if weights is None else float(weights.sum())

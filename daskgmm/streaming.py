@@ -94,4 +94,5 @@ class Streaming(FittedMixture):
         """
         self._fitted()
         dataset = self._dataset(X, reset=False, sample_weight=sample_weight)
-        return dataset.reduce(partial(e_step, densities=densities(self.mixture_)))
+        sent = densities(self.mixture_, marginal=dataset.missing == "marginal")
+        return dataset.reduce(partial(e_step, densities=sent))

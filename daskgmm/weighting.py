@@ -1,5 +1,6 @@
 """Sample weights in whatever form they come, beside rows in whatever form those come."""
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import dask.array as da
@@ -63,7 +64,7 @@ def weighted(dataset: Dataset, weights: Any) -> Dataset:
         checked = _check_sample_weight(
             weights, dataset.rows, dtype=np.float64, ensure_non_negative=True
         )
-        return InMemoryDataset(dataset.rows, checked, columns=dataset.columns)
+        return replace(dataset, weights=checked)
     if not isinstance(dataset, DaskDataset):
         raise DataError(f"{type(dataset).__name__} takes no weights from outside")
     if dataset.weights is not None:

@@ -95,6 +95,7 @@ def test_it_has_scikit_learns_constructor():
         "sample_start": "auto",
         "refine": True,
         "degenerate": "raise",
+        "missing": "raise",
     }
     model = clone(GaussianMixture(4, tol=0.5)).set_params(max_iter=7)
     assert (model.n_components, model.tol, model.max_iter) == (4, 0.5, 7)

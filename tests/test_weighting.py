@@ -42,7 +42,7 @@ FORMS = {
 
 def model(**parameters):
     parameters = {"random_state": 0, **parameters}
-    return GaussianMixture(3, **parameters)
+    return GaussianMixture(**{"n_components": 3, **parameters})
 
 
 def assert_same(found, expected, rtol=1e-10):
@@ -158,3 +158,35 @@ def test_weights_find_their_way_through_pipelines_and_searches():
         unasked = GridSearchCV(model(**START), {"n_components": [3]}, cv=3)
         with pytest.raises(sklearn.exceptions.UnsetMetadataPassedError):
             unasked.fit(X, sample_weight=WEIGHTS)
+
+
+@pytest.mark.parametrize("n_weighted", [4, 9, 30])
+def test_few_rows_of_many_may_have_all_the_weight(n_weighted):
+    rows = np.random.default_rng(0).normal(size=(120_000, 2))
+    weights = np.zeros(len(rows))
+    weights[:: len(rows) // n_weighted][:n_weighted] = 1.0
+    found = model(n_components=4).fit(
+        da.from_array(rows, chunks=(40_000, 2)), sample_weight=weights
+    )
+    assert np.isfinite(found.lower_bound_)
+    few = model(n_components=4).fit(rows[weights > 0.0])
+    assert found.total_weight_ == few.total_weight_ == n_weighted
+
+
+def test_a_collapsed_start_takes_no_sound_one_with_it():
+    random = np.random.default_rng(0)
+    rows = np.vstack(
+        [
+            random.normal(size=(300, 2)),
+            np.repeat(random.normal(size=(3, 2)), 4, axis=0),
+            random.normal(size=(100, 2)).round(),
+        ]
+    )
+    for seed in range(6):
+        found = GaussianMixture(6, reg_covar=0.0, tol=1e-6, max_iter=400, random_state=seed)
+        try:
+            found.fit(rows)
+        except ValueError:
+            continue  # all of them have collapsed
+        assert found.converged_
+        assert found.outcome_.startswith("converged")

@@ -24,6 +24,8 @@ Value = TypeVar("Value", bound=Addable)
 Result = TypeVar("Result")
 
 
+MISSING = ("raise", "omit", "marginal")
+
 Columns = NDArray[Any] | da.Array
 """What may stand beside the rows, one row each."""
 
@@ -79,8 +81,9 @@ class Dataset(ABC):
     ----------
     n_features : int
     columns : names of the features, or None
-    missing : "raise" or "omit"
-        What a fit does about rows with a missing value (NaN): refuse them or leave them out.
+    missing : a name in `MISSING`
+        What a fit does about rows with a missing value (NaN): refuse them, leave them out, or
+        take them by what is observed of them.
     """
 
     n_features: int
@@ -172,6 +175,7 @@ class InMemoryDataset(Dataset):
     columns: tuple[str, ...] | None = None
     others: NDArray[Any] | None = None
     """What stands beside the rows."""
+    missing: str = "raise"
 
     @property
     def n_features(self) -> int:  # type: ignore[override]

@@ -1,6 +1,5 @@
 """The first pass: counts, checks, moments, and a uniform sample of the rows."""
 
-import math
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from operator import add
@@ -11,8 +10,9 @@ from numpy.typing import NDArray
 
 from daskgmm.chunk import Chunk
 from daskgmm.data.dataset import Dataset
+from daskgmm.data.moments import cell_moments, weighted_moments
+from daskgmm.data.sample import Aim, Sample, draw
 from daskgmm.errors import DataError
-from daskgmm.kernels.blas import add_gram
 from daskgmm.kernels.moments import Array
 
 BLOCK_BYTES = 1 << 21
@@ -28,65 +28,11 @@ class BadCell:
 
 
 @dataclass(frozen=True)
-class Sample:
-    """Rows drawn uniformly without replacement: those whose keys are smallest.
-
-    A row's key depends on the seed and on its number in the whole data alone, so the sample
-    doesn't depend on chunks or workers, and two samples merge into one.
-
-    Attributes
-    ----------
-    size : int
-        How many rows are kept at the most.
-    keys : (n,) array
-        uint64 in a survey.
-    numbers : (n,) int64 array
-        Row numbers in the whole data, ascending.
-    rows : (n, n_features) array
-    weights : (n,) float64 array or None
-    """
-
-    size: int
-    keys: NDArray[Any]
-    numbers: NDArray[np.int64]
-    rows: NDArray[Any]
-    weights: Array | None
-
-    def kept(self) -> "Sample":
-        """No more than `size` rows: those with the smallest keys, in row order."""
-        if len(self.keys) <= self.size:
-            return self
-        # Ties between keys, one in 2**64, go to the earlier row.
-        return self.selected(np.sort(np.lexsort((self.numbers, self.keys))[: self.size]))
-
-    def selected(self, keep: NDArray[Any]) -> "Sample":
-        """Some of the rows."""
-        return replace(
-            self,
-            keys=self.keys[keep],
-            numbers=self.numbers[keep],
-            rows=self.rows[keep],
-            weights=None if self.weights is None else self.weights[keep],
-        )
-
-    def __add__(self, other: "Sample") -> "Sample":
-        weights = None
-        if self.weights is not None and other.weights is not None:
-            weights = np.concatenate([self.weights, other.weights])
-        return Sample(
-            self.size,
-            np.concatenate([self.keys, other.keys]),
-            np.concatenate([self.numbers, other.numbers]),
-            np.concatenate([self.rows, other.rows]),
-            weights,
-        ).kept()
-
-
-@dataclass(frozen=True)
 class Survey:
     """What is known of the rows before the first iteration.
 
-    Moments and sample are of the complete rows: those without NaN or infinity.
+    Moments and sample are of the rows that a fit can use: those without NaN or infinity, or,
+    with `marginal`, without infinity. Then a NaN makes moments NaN until `of_cells`.
 
     Attributes
     ----------
@@ -105,6 +51,8 @@ class Survey:
         Sum of weight * (x - mean)(x - mean)ᵀ.
     sample : Sample
     dtype : numpy dtype of the rows
+    marginal : bool
+        Whether a fit can use rows with a NaN.
     """
 
     n_rows: int
@@ -120,16 +68,23 @@ class Survey:
     scatter: Array
     sample: Sample
     dtype: np.dtype[Any]
+    marginal: bool = False
 
     @property
     def n_complete(self) -> int:
         """Rows that a fit can use."""
-        return self.n_rows - self.n_incomplete - self.n_infinite
+        left_out = self.n_infinite + (0 if self.marginal else self.n_incomplete)
+        return self.n_rows - left_out
+
+    @property
+    def n_usable(self) -> int:
+        """Those of them that weigh something."""
+        return self.n_complete - self.n_zero_weight
 
     @property
     def sample_is_all(self) -> bool:
-        """Whether the sample holds every row that a fit can use."""
-        return len(self.sample.keys) >= self.n_complete
+        """Whether the sample holds every row that weighs something in a fit."""
+        return len(self.sample.keys) >= self.n_usable
 
     @property
     def mean(self) -> Array:
@@ -175,7 +130,15 @@ class Survey:
             scatter=self.scatter + other.scatter + between,
             sample=self.sample + other.sample,
             dtype=np.promote_types(self.dtype, other.dtype),
+            marginal=self.marginal,
         )
+
+    def of_cells(self, columns: tuple[str, ...] | None) -> "Survey":
+        """The same with moments of the sample's observed cells: there may be no complete row."""
+        rows, weights = self.sample.rows, self.sample.weights
+        origin, offset, variances = cell_moments(rows, weights, columns)
+        scatter = self.total_weight * np.diag(variances)
+        return replace(self, origin=origin, offset=offset, scatter=scatter)
 
     def raise_for_bad_cells(self, *, missing: str, columns: tuple[str, ...] | None) -> None:
         """Raise DataError for infinities, and for NaN unless they are to be left out."""
@@ -184,7 +147,8 @@ class Survey:
                 "Input X contains NaN.\nGaussianMixture does not accept missing values "
                 f"encoded as NaN natively: {self.n_incomplete:,} of {self.n_rows:,} rows have "
                 f"one, the first {_place(self.first_missing, columns)}. Leave such rows out "
-                "with missing='omit', or fill them in."
+                "with missing='omit', take what is observed of them with missing='marginal', or "
+                "fill them in."
             )
         if self.first_infinite is not None:
             raise DataError(
@@ -201,17 +165,16 @@ class Survey:
                 f"(shape=({self.n_complete}, {len(self.offset)})) while a minimum of 2 is "
                 f"required by GaussianMixture.{self._left_out()}"
             )
-        usable = self.n_complete - self.n_zero_weight
-        if not usable:
+        if not self.n_usable:
             raise DataError("Sample weights must contain at least one non-zero number.")
-        if usable < n_components:
+        if self.n_usable < n_components:
             raise DataError(
                 "Expected n_samples >= n_components but got n_components = "
-                f"{n_components}, n_samples = {usable}{self._left_out()}"
+                f"{n_components}, n_samples = {self.n_usable}{self._left_out()}"
             )
 
     def _left_out(self) -> str:
-        if not self.n_incomplete:
+        if not self.n_incomplete or self.marginal:
             return ""
         return f" ({self.n_incomplete:,} of {self.n_rows:,} rows have a missing value)"
 
@@ -221,42 +184,18 @@ def _place(cell: BadCell, columns: tuple[str, ...] | None) -> str:
     return f"in row {cell.row:,} of the data (chunk {cell.chunk}), column {cell.column}{name}"
 
 
-@dataclass(frozen=True)
-class Aim:
-    """Which rows a sample is drawn from.
+def take_survey(dataset: Dataset, *, seed: int, sample_size: int, marginal: bool = False) -> Survey:
+    """Visit the rows of a counted dataset once.
 
-    Attributes
-    ----------
-    size : int
-        Rows wanted.
-    limit : int
-        Rows with keys above are passed over at once. Without it every shard would hold
-        `size` rows, and the driver would receive most of the data.
-    """
-
-    size: int
-    limit: int
-
-    @classmethod
-    def at(cls, size: int, n_rows: int) -> "Aim":
-        """For `n_rows` rows: the limit lets `size` of them pass, and eight deviations more."""
-        share = (size + 8.0 * math.sqrt(size)) / max(n_rows, 1)
-        return cls(size, min(int(share * 2.0**64), 2**64 - 1))
-
-
-def take_survey(dataset: Dataset, *, seed: int, sample_size: int) -> tuple[Survey, int]:
-    """Visit the rows of a counted dataset once, and say how many passes it took.
-
-    Once more where so many rows are incomplete that the sample came out less than half as
+    Once more where so many rows are of no use that the sample came out less than half as
     large as it could be.
     """
-    survey = dataset.reduce(
-        partial(survey_chunk, seed=seed, aim=Aim.at(sample_size, dataset.n_rows))
-    )
-    if 2 * len(survey.sample.keys) >= min(sample_size, survey.n_complete):
-        return survey, 1
-    aim = Aim.at(sample_size, survey.n_complete)
-    return dataset.reduce(partial(survey_chunk, seed=seed, aim=aim)), 2
+    aim = Aim.at(sample_size, dataset.n_rows, marginal=marginal)
+    survey = dataset.reduce(partial(survey_chunk, seed=seed, aim=aim))
+    if 2 * len(survey.sample.keys) >= min(sample_size, survey.n_usable):
+        return survey
+    aim = Aim.at(sample_size, survey.n_usable, marginal=marginal)
+    return dataset.reduce(partial(survey_chunk, seed=seed, aim=aim))
 
 
 def survey_chunk(chunk: Chunk, *, seed: int, aim: Aim) -> Survey:
@@ -274,8 +213,10 @@ def _survey_block(chunk: Chunk, seed: int, aim: Aim) -> Survey:
         is_finite = np.isfinite(rows.sum())
     if not is_finite:  # a sum is quick, and almost always finite
         missing, infinite = np.isnan(rows), np.isinf(rows)
-        infinite &= ~missing.any(axis=1)[:, None]
-        whole = ~(missing.any(axis=1) | infinite.any(axis=1))
+        whole = ~infinite.any(axis=1)
+        if not aim.marginal:
+            infinite &= ~missing.any(axis=1)[:, None]
+            whole &= ~missing.any(axis=1)
         rows, numbers = rows[whole], numbers[whole]
         weights = None if weights is None else weights[whole]
     total, origin, offset, scatter = weighted_moments(rows, weights)
@@ -293,53 +234,8 @@ def _survey_block(chunk: Chunk, seed: int, aim: Aim) -> Survey:
         scatter=scatter,
         sample=draw(rows, weights, numbers, seed, aim),
         dtype=chunk.rows.dtype,
+        marginal=aim.marginal,
     )
-
-
-def weighted_moments(
-    rows: NDArray[Any], weights: Array | None
-) -> tuple[float, Array, Array, Array]:
-    """Total weight, a row, the mean from there, and the scatter about the mean."""
-    n_features = rows.shape[1]
-    total = float(len(rows) if weights is None else weights.sum())
-    zero = np.zeros(n_features)
-    if total == 0.0:
-        return 0.0, zero, zero, np.zeros((n_features, n_features))
-    origin = rows[0].astype(np.float64)
-    difference = np.subtract(rows, origin, order="C")  # in any layout the same bits
-    offset = (difference.sum(axis=0) if weights is None else weights @ difference) / total
-    difference -= offset
-    if weights is not None:
-        difference *= np.sqrt(weights)[:, None]
-    scatter = np.zeros((n_features, n_features))
-    add_gram(difference, scatter)
-    return total, origin, offset, np.tril(scatter) + np.tril(scatter, -1).T
-
-
-def draw(
-    rows: NDArray[Any], weights: Array | None, numbers: NDArray[np.int64], seed: int, aim: Aim
-) -> Sample:
-    """The sample of some rows, given their numbers in the whole data (ascending)."""
-    keys = row_keys(seed, numbers)
-    keep = np.flatnonzero(keys <= np.uint64(aim.limit))
-    chosen = None if weights is None else weights[keep]
-    return Sample(aim.size, keys[keep], numbers[keep], rows[keep], chosen).kept()
-
-
-def row_keys(seed: int, numbers: NDArray[np.int64], stream: int = 0) -> NDArray[np.uint64]:
-    """A random 64-bit key per row number (ascending): that place of one Philox stream.
-
-    Philox is counter based (Salmon et al. 2011): any place of it costs the same to reach.
-    Stream 0 is the survey's.
-    """
-    if not len(numbers):
-        return np.empty(0, dtype=np.uint64)
-    first, last = int(numbers[0]), int(numbers[-1])
-    words_per_count = 4
-    words = np.random.Philox(key=seed + (stream << 64))
-    words.advance(first // words_per_count)
-    base = first - first % words_per_count
-    return words.random_raw(last + 1 - base)[numbers - base]
 
 
 def _first(bad: NDArray[np.bool_], chunk: Chunk) -> BadCell | None:

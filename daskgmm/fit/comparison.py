@@ -24,7 +24,7 @@ from daskgmm.fit.acceleration import QuasiNewton
 from daskgmm.fit.convergence import Rule
 from daskgmm.fit.criteria import Criterion, Scores
 from daskgmm.fit.driver import Settings, Surveyed, after_the_sample, surveyed, with_bounds
-from daskgmm.fit.observers import Observer
+from daskgmm.fit.observers import Noting, Observer
 from daskgmm.fit.sampled import SampleSteps
 from daskgmm.fit.selection import best, ranked
 from daskgmm.fit.state import FitState, Outcome
@@ -120,10 +120,11 @@ def compare(
     seen = _seen_by_all_rows(found, ended)
     seen.sort(key=lambda each: criterion.loss(each.scores))
     # Few rows cost little: then nothing need be an estimate.
-    is_small = len(found.survey.sample.rows) == int(MOST * found.survey.n_complete)
+    is_small = len(found.survey.sample.rows) == int(MOST * found.survey.n_usable)
     finalists = seen if is_small else seen[:n_finalists]
+    noting = Noting(observer)
     states = _carried_on(
-        found, finalists, criterion, rule=smallest.rule, observer=observer, began=began
+        found, finalists, criterion, rule=smallest.rule, observer=noting, began=began
     )
     candidates = [Candidate(each, state) for each, state in zip(settings, ended, strict=True)]
     for each in seen:
@@ -135,7 +136,7 @@ def compare(
         (each for each in candidates if each.carried and each.outcome is not Outcome.DEGENERATE),
         key=lambda each: criterion.loss(each.scores) if each.scores else math.inf,
     )
-    passes = with_bounds(found.rows.passes, states)
+    passes = with_bounds(found.rows.passes, noting.bounds)
     return Comparison(tuple(candidates), chosen, found.survey, passes)
 
 
@@ -173,11 +174,10 @@ def _on_the_sample(
     """Where the best restart of each candidate ends, if not all of its starts collapse."""
     began, sample = perf_counter(), found.survey.sample
     alone = found._replace(rows=Metered(sample_start.dataset_of(sample)))
-    n_usable = len(sample.rows) if sample.weights is None else int((sample.weights > 0.0).sum())
     starts: list[FitState] = []
     collapse = DegenerateCovarianceError()
     for number, each in enumerate(settings):
-        if each.n_components > n_usable:
+        if each.n_components > len(sample.rows):
             continue
         try:
             states = alone.starts(each, deepcopy(random), SURVIVORS)
@@ -215,7 +215,7 @@ def _seen_by_all_rows(found: Surveyed, ended: Sequence[FitState | None]) -> list
     sampled = sample_start.dataset_of(found.survey.sample).reduce(visit)
     seen = []
     # What a fit to the sample falls short of one to all rows, for two parameters (Wilks 1938).
-    missed = 1.0 / len(found.survey.sample.rows) - 1.0 / found.survey.n_complete
+    missed = 1.0 / len(found.survey.sample.rows) - 1.0 / found.survey.n_usable
     for (number, state), of_all, of_sample in zip(sound.items(), everywhere, sampled, strict=True):
         rest = of_all.total_weight - of_sample.total_weight
         held_out = (of_all.log_likelihood - of_sample.log_likelihood) / rest if rest else math.nan

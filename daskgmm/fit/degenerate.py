@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from daskgmm.data.survey import Sample, Survey
+from daskgmm.data.sample import Sample
+from daskgmm.data.survey import Survey
 from daskgmm.errors import DataError, DegenerateCovarianceError, named
 from daskgmm.fit.state import Action, Event
 from daskgmm.kernels.blas_threads import one_blas_thread
@@ -292,7 +293,7 @@ def _badly_explained(draft: Draft, moved: Components, data: Data) -> Array:
     if not moved.all():
         rest = refuse(draft.selected(~moved).widened(data.scales)).mixture
         with one_blas_thread():
-            density = log_prob_norm(rows, densities(rest, data.mean))
+            density = log_prob_norm(rows, densities(rest, data.mean, marginal=True))
         worst = max(int(WORST * len(rows)), int(moved.sum()))
         order = np.argsort(density, kind="stable")[:worst]
     chosen = []
@@ -300,7 +301,7 @@ def _badly_explained(draft: Draft, moved: Components, data: Data) -> Array:
         place = np.random.default_rng((data.seed, draft.n_pass, k)).integers(len(order))
         chosen.append(order[place])
         order = np.delete(order, place) if len(order) > 1 else order
-    return rows[chosen].astype(np.float64)
+    return np.where(np.isnan(rows[chosen]), data.mean, rows[chosen]).astype(np.float64)
 
 
 def _is_sound(family: Family, covariances: Array) -> bool:

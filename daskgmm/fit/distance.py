@@ -59,8 +59,10 @@ class Distance:
         return len(self.root)
 
     def coordinates(self, rows: NDArray[Any]) -> Array:
-        """Of rows (n, n_features), (n, n_axes)."""
-        return np.subtract(rows, self.origin, dtype=np.float64) @ self.axes
+        """Of rows (n, n_features), (n, n_axes); the origin stands for missing values."""
+        difference = np.subtract(rows, self.origin, dtype=np.float64)
+        difference[np.isnan(difference)] = 0.0
+        return difference @ self.axes
 
     def rows(self, coordinates: Array) -> Array:
         """The rows that have these coordinates."""

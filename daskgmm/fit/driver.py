@@ -19,7 +19,7 @@ from daskgmm.fit.distance import Distance
 from daskgmm.fit.given import Given
 from daskgmm.fit.ground import Ground
 from daskgmm.fit.initialization import DISTANCES, Initial, method_of, n_passes_of, starts
-from daskgmm.fit.observers import Observer
+from daskgmm.fit.observers import Noting, Observer
 from daskgmm.fit.refinement import Refinement
 from daskgmm.fit.relocation import Relocation
 from daskgmm.fit.sampled import SampleSteps
@@ -135,7 +135,7 @@ class Surveyed(NamedTuple):
     Attributes
     ----------
     rows : Metered
-        Complete rows, counted.
+        Those that count, counted.
     survey : Survey
     model : MaximumLikelihood
     remedy : Remedy
@@ -195,18 +195,25 @@ def surveyed(
     began = perf_counter()
     rows = Metered(dataset).prepared()
     seed = _seed_beside(random)
-    survey, _ = take_survey(rows.serving("survey"), seed=seed, sample_size=sample_size)
+    survey = take_survey(
+        rows.serving("survey"),
+        seed=seed,
+        sample_size=sample_size,
+        marginal=dataset.missing == "marginal",
+    )
     survey.raise_for_bad_cells(missing=dataset.missing, columns=dataset.columns)
     survey.raise_for_too_few(settings.n_components)
-    kept = replace(survey.sample, size=min(sample_size, int(most * survey.n_complete))).kept()
+    kept = replace(survey.sample, size=min(sample_size, int(most * survey.n_usable))).kept()
     survey = replace(survey, sample=kept)
+    marginal = survey.marginal and survey.n_incomplete > 0
+    survey = survey.of_cells(dataset.columns) if marginal else survey
     observer.on_survey(survey, perf_counter() - began)
-    if survey.n_incomplete:
+    if survey.n_incomplete and not marginal:
         rows = rows.complete_rows()
     reg_covar = settings.reg_covar * (survey.scales if settings.reg_is_relative else 1.0)
     # In the type of the rows, so that float32 rows can be taken about it in float32.
     pivot = survey.mean.astype(survey.dtype).astype(np.float64)
-    model = MaximumLikelihood(settings.family, reg_covar, pivot)
+    model = MaximumLikelihood(settings.family, reg_covar, pivot, marginal)
     remedy = POLICIES[settings.policy](Data.of(survey, reg_covar, seed))
     distance = DISTANCES[settings.init_distance](survey)
     return Surveyed(rows, survey, model, remedy, distance, seed)
@@ -243,10 +250,12 @@ def fit_mixture(
         if settings.accelerated:
             rule = after_the_sample(rule)
             acceleration = SampleSteps(sample_start.dataset_of(survey.sample), model)
-            relocate = Relocation(survey, model, distance, seed) if settings.may_move else None
-    run = partial(em.run, model=model, observer=observer, remedy=remedy, acceleration=acceleration)
+            # Densities of as many features as are observed tell no badly explained row.
+            if settings.may_move and not model.marginal:
+                relocate = Relocation(survey, model, distance, seed)
+    noting = Noting(observer)
+    run = partial(em.run, model=model, observer=noting, remedy=remedy, acceleration=acceleration)
     states = run(states, rows.serving("iteration"), rule=rule, relocate=relocate)
-    passes = with_bounds(rows.passes, states)
     refine, state = found.refinement(settings), best(states)
     if refine and survey.sample_is_all and _may_go_on(state, rule):
         better = refine(state)
@@ -254,11 +263,10 @@ def fit_mixture(
             begun = sample_start.begun_again(better, after=state)
             rule = after_the_sample(rule)
             states = run([begun], rows.serving("refinement"), rule=rule)
-            rest = rows.passes[len(passes) :]
-            passes = (*passes, *with_bounds(rest, states, since=begun.n_iter))
+    n_passes = len(rows.passes)
     state, lower_bound = _known(states, rows.serving("bound"), model)
-    last = (each._replace(lower_bound=lower_bound) for each in rows.passes[len(passes) :])
-    return Fit(state, lower_bound, survey, (*passes, *last))
+    bounds = noting.bounds + [lower_bound] * (len(rows.passes) - n_passes)
+    return Fit(state, lower_bound, survey, with_bounds(rows.passes, bounds))
 
 
 def _known(
@@ -291,23 +299,11 @@ def after_the_sample(rule: Rule) -> Rule:
     return replace(rule, window=1) if isinstance(rule, ExpectedGain) else rule
 
 
-def with_bounds(
-    passes: Sequence[Pass], states: Sequence[FitState], *, since: int = 0
-) -> tuple[Pass, ...]:
-    """The passes, those of iterations with the bound of the best candidate that they advanced.
-
-    They are the last; none is of the first `since` iterations.
-    """
-    n_iterations = max(state.n_iter for state in states)
-    bounds = [
-        max(state.lower_bounds[i] for state in states if state.n_iter > i)
-        for i in range(since, n_iterations)
-    ]
+def with_bounds(passes: Sequence[Pass], bounds: Sequence[float]) -> tuple[Pass, ...]:
+    """The passes, the last of them with the bounds that they have shown."""
     before = len(passes) - len(bounds)
-    return (
-        *passes[:before],
-        *(each._replace(lower_bound=b) for each, b in zip(passes[before:], bounds, strict=True)),
-    )
+    shown = zip(passes[before:], bounds, strict=True)
+    return (*passes[:before], *(each._replace(lower_bound=bound) for each, bound in shown))
 
 
 def _seed_beside(random: np.random.RandomState) -> int:

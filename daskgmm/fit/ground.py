@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskgmm.data.dataset import Dataset
-from daskgmm.data.survey import Sample, Survey
+from daskgmm.data.sample import Sample
+from daskgmm.data.survey import Survey
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit.degenerate import Draft, Remedy, refuse
 from daskgmm.fit.distance import Distance
@@ -44,7 +45,7 @@ class Ground:
     ----------
     survey : Survey
     rows : Dataset
-        Complete rows, counted: for starts that take passes.
+        Those that count, counted: for starts that take passes.
     n_components : int
     model : MaximumLikelihood
     given : Given
@@ -146,8 +147,10 @@ def statistics_of(
 ) -> SufficientStatistics:
     """The statistics of some rows under given responsibilities (K, n), about their own means.
 
-    To be merged with those of others: so tight components far apart keep their digits.
+    To be merged with those of others: so tight components far apart keep their digits. The mean
+    of the data stands for missing values.
     """
+    rows = np.where(np.isnan(rows), model.pivot, rows) if model.marginal else rows
     rows = rows.astype(np.float64, copy=False)
     share = responsibilities if weights is None else responsibilities * weights
     counts = np.maximum(share.sum(axis=1), np.finfo(np.float64).tiny)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskgmm.chunk import Chunk
-from daskgmm.data.survey import Sample, row_keys
+from daskgmm.data.sample import Sample, row_keys
 from daskgmm.fit.distance import Distance
 from daskgmm.fit.ground import Found, Ground
 from daskgmm.fit.round_clusters import RoundClusters, summed

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from daskgmm.data.survey import Survey
+from daskgmm.fit.selection import leader
 from daskgmm.fit.state import FitState
 
 
@@ -21,6 +22,27 @@ class Observer(Protocol):
 
     def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
         """One pass has advanced the candidates that were live."""
+
+
+class Noting:
+    """Notes the best sound candidate's bound at each pass, for another observer's eyes, too."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self.bounds: list[float] = []
+
+    def on_survey(self, survey: Survey, seconds: float) -> None:
+        self._observer.on_survey(survey, seconds)
+
+    def on_start(self, states: Sequence[FitState]) -> None:
+        self._observer.on_start(states)
+
+    def on_sample(self, states: Sequence[FitState], seconds: float) -> None:
+        self._observer.on_sample(states, seconds)
+
+    def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
+        self.bounds.append(leader(states).lower_bound)
+        self._observer.on_pass(states, seconds)
 
 
 class NullObserver:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from daskgmm.data.survey import Sample
+from daskgmm.data.sample import Sample
 from daskgmm.fit import em
 from daskgmm.fit.acceleration import QuasiNewton
 from daskgmm.fit.births import Birth, Part, births
@@ -26,7 +26,7 @@ from daskgmm.fit.seeding import k_means
 from daskgmm.fit.selection import bound
 from daskgmm.fit.state import FitState, Outcome
 from daskgmm.kernels.blas_threads import one_blas_thread
-from daskgmm.model.expectation import labels
+from daskgmm.model.expectation import impute, labels
 from daskgmm.model.likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
 
@@ -77,7 +77,7 @@ class Refinement:
     def _better(self, state: FitState, some: Sample) -> FitState | None:
         """Where the best move ends, if that is above the candidate."""
         with one_blas_thread():
-            found = self._moves(state.parameters, some)
+            found = self._moves(state.parameters, self._filled(some, state.parameters))
         begun = begun_at(state)
         starts = [replace(begun, parameters=each, pairs=()) for each in found]
         raced = self._run(starts, some, replace(RULE, max_iter=RACE))
@@ -107,6 +107,12 @@ class Refinement:
         )
         ended = ended[: len(states)]
         return [each for each in ended if each.outcome is not Outcome.DEGENERATE]
+
+    def _filled(self, some: Sample, mixture: Mixture) -> Sample:
+        """The rows with what the mixture expects for missing values: moves are found on those."""
+        if not self.model.marginal:
+            return some
+        return replace(some, rows=impute(some.rows, self.model.densities(mixture)))
 
     def _moves(self, mixture: Mixture, some: Sample) -> list[Mixture]:
         """The mixture after each of the moves that promise most."""

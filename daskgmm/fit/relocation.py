@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from daskgmm.data.survey import Sample, Survey
+from daskgmm.data.sample import Sample
+from daskgmm.data.survey import Survey
 from daskgmm.fit.births import Part, births, n_parameters
 from daskgmm.fit.distance import Distance
 from daskgmm.fit.moves import TRIED, Merge, moved, near_merges, removals
@@ -98,7 +99,7 @@ class Relocation:
         points = self.distance.coordinates(part.rows)
         random = np.random.RandomState(self.seed)
         labels = k_means(points, part.weights, N_CLUSTERS, random, max_iter=10)
-        chance = 0.5 * n_parameters(mixture) * math.log(survey.n_complete) / survey.n_complete
+        chance = 0.5 * n_parameters(mixture) * math.log(survey.n_usable) / survey.n_usable
         found = [b for b in births(part, labels, mixture, model) if b.gain > chance]
         if not found:
             return None

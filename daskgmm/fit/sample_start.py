@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from daskgmm.data.dataset import InMemoryDataset
-from daskgmm.data.survey import Sample
+from daskgmm.data.sample import Sample
 from daskgmm.fit import em
 from daskgmm.fit.acceleration import Acceleration
 from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain

@@ -34,6 +34,11 @@ def best(states: Sequence[FitState]) -> FitState:
     return sound[0]
 
 
+def leader(states: Sequence[FitState]) -> FitState:
+    """The candidate of highest bound, of those that have not collapsed if there are any."""
+    return max(states, key=lambda state: (state.outcome is not Outcome.DEGENERATE, bound(state)))
+
+
 def ranked(states: Iterable[FitState]) -> list[FitState]:
     """The candidates by their bounds, best first, equals in their order."""
     return sorted(states, key=bound, reverse=True)
@@ -43,15 +48,19 @@ def without_losers(states: Sequence[FitState]) -> list[FitState]:
     """The candidates, those that can no longer win with the outcome that says so.
 
     A loser is below the best of its contest by more than thirty times what it still expects to
-    gain, or has gained of late.
+    gain, or has gained of late. Where that best one has collapsed since, losers go on.
     """
-    highest = {state.contest: bound(state) for state in reversed(ranked(states))}
-    return [
-        replace(state, outcome=Outcome.OUTRUN)
-        if state.outcome is None and bound(state) + _possible(state) < highest[state.contest]
-        else state
-        for state in states
-    ]
+    sound = (state for state in ranked(states) if state.outcome is not Outcome.DEGENERATE)
+    highest = {state.contest: bound(state) for state in reversed(list(sound))}
+
+    def judged(state: FitState) -> FitState:
+        if state.outcome not in (None, Outcome.OUTRUN):
+            return state
+        is_lost = bound(state) + _possible(state) < highest[state.contest]
+        outcome = Outcome.OUTRUN if is_lost else None
+        return state if outcome is state.outcome else replace(state, outcome=outcome)
+
+    return [judged(state) for state in states]
 
 
 def _possible(state: FitState) -> float:

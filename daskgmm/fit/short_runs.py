@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from daskgmm.data.dataset import InMemoryDataset
-from daskgmm.data.survey import Sample
+from daskgmm.data.sample import Sample
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit import em
 from daskgmm.fit.convergence import AbsoluteChange
@@ -105,9 +105,6 @@ def _race(ground: Ground, some: Sample, starts: list[FitState]) -> list[tuple[Fi
 
 
 def _part(ground: Ground) -> Sample:
-    """Rows of the sample that have a weight: a bounded number, uniform as the sample is."""
-    sample = ground.sample
+    """A bounded number of the sample's rows, uniform as it is."""
     size = max(MIN_ROWS, ROWS_PER_MEAN * ground.n_components * len(ground.survey.mean))
-    if sample.weights is not None:
-        sample = sample.selected(sample.weights > 0.0)
-    return replace(sample, size=size).kept()
+    return replace(ground.sample, size=size).kept()

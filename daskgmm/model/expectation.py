@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,9 @@ from daskgmm.kernels import Kernel, Run
 from daskgmm.kernels.moments import Array
 from daskgmm.kernels.softmax import softmax, softmax_about_zero
 from daskgmm.kernels.together import run_together, stacks
+from daskgmm.model import incomplete
 from daskgmm.model.covariance import Family
+from daskgmm.model.mixture import Mixture
 from daskgmm.model.statistics import JointStatistics, SufficientStatistics
 from daskgmm.model.tail import Reservoir, StatisticsAndTails
 
@@ -21,16 +25,30 @@ from daskgmm.model.tail import Reservoir, StatisticsAndTails
 # taken where the mean log-density is right to this, in nats.
 TRIED_ROWS, FEWEST_SINGLE, MAX_GAP = 264, 16_384, 1e-6
 
+# Rows with missing values that are looked at together: what is held beside a chunk is of those.
+INCOMPLETE_ROWS = 1 << 16
+
 # Weights within this of one another.
 ALIKE = 1e6
 
 
 @dataclass(frozen=True)
 class Densities:
-    """All that a worker ever receives of a model: how to compute its log-densities."""
+    """All that a worker ever receives of a model: how to compute its log-densities.
+
+    Attributes
+    ----------
+    family : Family
+    kernel : Kernel
+        For complete rows.
+    marginal : Mixture or None
+        For rows with missing values, which are seen by the marginals of what is observed; None
+        where they are of no use: what is said of them is NaN.
+    """
 
     family: Family
     kernel: Kernel
+    marginal: Mixture | None = None
 
 
 def _posterior(run: Run, rows: NDArray[Any]) -> tuple[Run, NDArray[Any], list[Array]]:
@@ -125,6 +143,8 @@ def e_steps_and_tails(
 ) -> StatisticsAndTails:
     """The same statistics, to the bit, and each candidate's `size` rows of lowest density.
 
+    Complete rows: densities of fewer features are no lower or higher.
+
     Log-densities are those that the sums are made of: float32's where these are float32, and
     with the last bits of the chunks and blocks that rows came in.
     """
@@ -136,7 +156,39 @@ def e_steps_and_tails(
 def _e_steps(
     chunk: Chunk, densities: Sequence[Densities], reservoirs: Sequence[Reservoir | None]
 ) -> JointStatistics:
-    """Statistics of all candidates, stack by stack; reservoirs see each row's log-density."""
+    """Statistics of all candidates; reservoirs see each complete row's log-density."""
+    if all(each.marginal is None for each in densities) or not _has_missing(chunk):
+        return _of_complete(chunk, densities, reservoirs)
+    complete = _of_complete(chunk._replace(omit=True), densities, reservoirs)
+    rest = [list[SufficientStatistics]() for _ in densities]
+    for rows, weights in _incomplete(chunk):
+        for found, each in zip(rest, densities, strict=True):
+            if each.marginal is not None:
+                found.append(incomplete.statistics(rows, weights, each.marginal))
+    return JointStatistics(
+        mine + reduce(add, found).about(mine.pivot) if found else mine
+        for mine, found in zip(complete, rest, strict=True)
+    )
+
+
+def _has_missing(chunk: Chunk) -> bool:
+    return not chunk.omit and bool(np.isnan(chunk.rows).any())
+
+
+def _incomplete(chunk: Chunk) -> Iterator[tuple[NDArray[Any], Array | None]]:
+    """Rows with missing values that have a weight, and their weights."""
+    for rows, weights, *_ in chunk.cut(INCOMPLETE_ROWS):
+        some = np.isnan(rows).any(axis=1)
+        if weights is not None:
+            some &= weights > 0.0
+        if some.any():
+            yield rows[some], None if weights is None else weights[some]
+
+
+def _of_complete(
+    chunk: Chunk, densities: Sequence[Densities], reservoirs: Sequence[Reservoir | None]
+) -> JointStatistics:
+    """Statistics of all candidates, stack by stack."""
     kernels = [each.kernel for each in densities]
     sums_of = [_sums_of(kernel, chunk) for kernel in kernels]
     found: dict[int, SufficientStatistics] = {}
@@ -182,49 +234,66 @@ def _sums(
     ]
 
 
-def _posteriors(rows: NDArray[Any], densities: Densities) -> Iterator[tuple[slice, Array, Array]]:
-    """Block by block: its rows, their responsibilities (K, n), their log-densities (n,)."""
-    run = densities.kernel.run(len(rows))
+def _posteriors(
+    rows: NDArray[Any], densities: Densities
+) -> Iterator[tuple[NDArray[np.intp], Array, Array]]:
+    """Block by block: its rows, their responsibilities (K, n), their log-densities (n,).
+
+    Without rows that nothing can be said of.
+    """
+    missing = np.isnan(rows).any(axis=1)
+    whole = np.flatnonzero(~missing)
+    complete = rows if len(whole) == len(rows) else rows[whole]
+    run = densities.kernel.run(len(complete))
     run.about_maximum = True  # so that a row's density does not depend on its neighbours
-    for start in range(0, len(rows), run.block_rows):
+    for start in range(0, len(complete), run.block_rows):
         block = slice(start, start + run.block_rows)
-        _, responsibilities, (log_prob_norm,) = _posterior(run, rows[block])
-        yield block, responsibilities, log_prob_norm
+        _, responsibilities, (log_prob_norm,) = _posterior(run, complete[block])
+        yield whole[block], responsibilities, log_prob_norm
+    if densities.marginal is not None:
+        rest = np.flatnonzero(missing)
+        for start in range(0, len(rest), INCOMPLETE_ROWS):
+            some = rest[start : start + INCOMPLETE_ROWS]
+            yield some, *incomplete.posterior(rows[some], densities.marginal)
 
 
 def log_prob_norm(rows: NDArray[Any], densities: Densities) -> Array:
     """Log-density of each row under the mixture, (n_rows,), in nats."""
-    result = np.empty(len(rows))
-    for block, _, norm in _posteriors(rows, densities):
-        result[block] = norm
+    result = np.full(len(rows), np.nan)
+    for some, _, norm in _posteriors(rows, densities):
+        result[some] = norm
     return result
 
 
 def responsibilities(rows: NDArray[Any], densities: Densities) -> Array:
     """Posterior probability of each component for each row, (n_rows, n_components)."""
-    result = np.empty((len(rows), densities.kernel.n_components))
-    for block, posterior, _ in _posteriors(rows, densities):
-        result[block] = posterior.T
+    result = np.full((len(rows), densities.kernel.n_components), np.nan)
+    for some, posterior, _ in _posteriors(rows, densities):
+        result[some] = posterior.T
     return result
 
 
 def labels(rows: NDArray[Any], densities: Densities) -> NDArray[np.int64]:
-    """Most probable component of each row, -1 where a value is missing, (n_rows,)."""
+    """Most probable component of each row, -1 where nothing can be said of it, (n_rows,)."""
     return assign(rows, densities)[0]
 
 
 def assign(rows: NDArray[Any], densities: Densities) -> tuple[NDArray[np.int64], Array, Array]:
     """Most probable component of each row, its probability, the row's log-density.
 
-    A row with a missing value has label -1, and NaN for the other two.
+    A row with a missing value has label -1, and NaN for the other two, without marginals.
     """
     label = np.full(len(rows), -1)
     probability = np.full(len(rows), np.nan)
     log_density = np.full(len(rows), np.nan)
-    whole = np.flatnonzero(~np.isnan(rows).any(axis=1))
-    complete = rows if len(whole) == len(rows) else rows[whole]
-    for block, posterior, norm in _posteriors(complete, densities):
-        label[whole[block]] = posterior.argmax(axis=0)
-        probability[whole[block]] = posterior.max(axis=0)
-        log_density[whole[block]] = norm
+    for some, posterior, norm in _posteriors(rows, densities):
+        label[some] = posterior.argmax(axis=0)
+        probability[some] = posterior.max(axis=0)
+        log_density[some] = norm
     return label, probability, log_density
+
+
+def impute(rows: NDArray[Any], densities: Densities) -> Array:
+    """Rows with what the mixture expects in place of missing values, (n_rows, n_features)."""
+    assert densities.marginal is not None
+    return incomplete.imputed(rows, densities.marginal)

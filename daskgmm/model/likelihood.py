@@ -13,11 +13,12 @@ from daskgmm.model.mixture import Mixture
 from daskgmm.model.statistics import SufficientStatistics
 
 
-def densities(mixture: Mixture, pivot: Array | None = None) -> Densities:
+def densities(mixture: Mixture, pivot: Array | None = None, *, marginal: bool = False) -> Densities:
     """What a worker needs to compute log(weight * density) of each component.
 
     Bishop 2006, eq. 2.43 and 9.7. `pivot` (n_features,) is the point that rows are taken
-    about: in a fit the mean of the data, else the mean of the mixture.
+    about: in a fit the mean of the data, else the mean of the mixture. With `marginal` rows may
+    have missing values.
     """
     pivot = mixture.mean if pivot is None else pivot
     family, means, factors = mixture.family, mixture.means, mixture.precision_cholesky
@@ -29,7 +30,7 @@ def densities(mixture: Mixture, pivot: Array | None = None) -> Densities:
         deviations=mixture.standard_deviations,
         crossover=family.crossover,
     )
-    return Densities(family, kernel)
+    return Densities(family, kernel, mixture if marginal else None)
 
 
 def complete_log_likelihood(mixture: Mixture, statistics: SufficientStatistics) -> float:
@@ -64,15 +65,18 @@ class MaximumLikelihood:
         Added to the diagonal of every covariance, in squared units of the data.
     pivot : (n_features,) array
         The mean of the data, about which the rows are taken.
+    marginal : bool
+        Whether rows may have missing values: then it is the likelihood of the observed ones.
     """
 
     family: Family
     reg_covar: float | Array
     pivot: Array
+    marginal: bool = False
 
     def densities(self, mixture: Mixture) -> Densities:
         """What a pass sends to the workers."""
-        return densities(mixture, self.pivot)
+        return densities(mixture, self.pivot, marginal=self.marginal)
 
     def estimates(self, statistics: SufficientStatistics) -> tuple[Array, Array, Array]:
         """Weights, means and covariances of highest likelihood given responsibilities."""

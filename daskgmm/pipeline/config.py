@@ -45,7 +45,7 @@ class Source(_Strict):
 
     url: str
     columns: list[str | int] | None = None
-    missing: Literal["raise", "omit"] = "raise"
+    missing: Literal["raise", "omit", "marginal"] = "raise"
 
 
 class Output(_Strict):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from daskgmm.data.survey import Survey
+from daskgmm.fit.selection import leader
 from daskgmm.fit.state import FitState
 
 
@@ -23,7 +24,8 @@ class PassLines:
 
     def on_survey(self, survey: Survey, seconds: float) -> None:
         self.survey = survey
-        left_out = f", {survey.n_incomplete:,} with missing values left out"
+        left_out = f", {survey.n_incomplete:,} with missing values"
+        left_out += "" if survey.marginal else " left out"
         self._console.print(
             f"survey    {survey.n_rows:,} rows{left_out if survey.n_incomplete else ''}"
             f"  {seconds:.2f} s"
@@ -43,11 +45,11 @@ class PassLines:
         self._console.print(f"sample    converged on {rows:,} rows{going}  {seconds:.2f} s")
 
     def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
-        leader = max(states, key=lambda state: state.lower_bound)
+        best = leader(states)
         number = max(state.n_iter for state in states)
-        change = f"{leader.change:+.6f}" if leader.n_iter > 1 else ""
+        change = f"{best.change:+.6f}" if best.n_iter > 1 else ""
         self._console.print(
-            f"pass {number:<4} lower bound {leader.lower_bound:>12.6f}  {change:>10}"
+            f"pass {number:<4} lower bound {best.lower_bound:>12.6f}  {change:>10}"
             f"  {self.survey.n_complete / seconds:>12,.0f} rows/s  {seconds:.2f} s",
             highlight=False,
         )

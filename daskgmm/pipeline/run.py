@@ -78,9 +78,9 @@ def fit(config: FitConfig, cluster: Cluster, console: Console) -> FitResult:
         mixture.save(folder / "model.npz", dataset.columns)
         console.print(f"labels    {folder / 'labels.parquet'}", highlight=False)
         labelling = perf_counter()
-        written = write_labels(
-            dataset, densities(mixture, progress.survey.mean), folder / "labels.parquet"
-        )
+        marginal = dataset.missing == "marginal"
+        sent = densities(mixture, progress.survey.mean, marginal=marginal)
+        written = write_labels(dataset, sent, folder / "labels.parquet")
         labels = Pass("labels", perf_counter() - labelling, estimator.passes_[-1].n_bytes)
         seconds = perf_counter() - began
         peak_driver, peak_worker = place.peak_memory()

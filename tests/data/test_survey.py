@@ -9,7 +9,9 @@ from strategies import clusters, cuts
 
 from daskgmm.chunk import Chunk
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
-from daskgmm.data.survey import Aim, row_keys, survey_chunk, take_survey
+from daskgmm.data.metered import Metered
+from daskgmm.data.sample import Aim, row_keys
+from daskgmm.data.survey import survey_chunk, take_survey
 from daskgmm.errors import DataError
 
 X = clusters(60)
@@ -18,7 +20,7 @@ W = np.random.default_rng(0).gamma(1.0, size=60)
 
 def survey(rows, weights=None, chunk_rows=7, size=20, seed=3):
     dataset = InMemoryDataset(rows, weights, chunk_rows=chunk_rows)
-    return take_survey(dataset, seed=seed, sample_size=size)[0]
+    return take_survey(dataset, seed=seed, sample_size=size)
 
 
 @given(cuts(60))
@@ -27,7 +29,7 @@ def test_any_chunking_gives_the_same_survey(lengths):
     dataset = DaskDataset.of(
         da.from_array(X, chunks=(lengths, 3)), weights=da.from_array(W, chunks=(lengths,))
     )
-    (found, _), whole = take_survey(dataset, seed=3, sample_size=20), survey(X, W, chunk_rows=60)
+    found, whole = take_survey(dataset, seed=3, sample_size=20), survey(X, W, chunk_rows=60)
     assert found.n_rows == whole.n_rows == 60
     np.testing.assert_allclose(found.mean, whole.mean)
     np.testing.assert_allclose(found.covariance, whole.covariance)
@@ -147,11 +149,22 @@ def test_chunks_hold_little_more_than_the_sample_in_all():
 def test_where_most_rows_are_left_out_the_sample_is_drawn_again():
     rows = np.full((20_000, 1), np.nan)
     rows[::100] = 1.0
-    dataset = InMemoryDataset(rows, chunk_rows=999)
-    found, n_passes = take_survey(dataset, seed=0, sample_size=150)
-    assert n_passes == 2
-    assert len(found.sample.numbers) == 150
-    assert take_survey(InMemoryDataset(X), seed=0, sample_size=20)[1] == 1
+    rows = Metered(InMemoryDataset(rows, chunk_rows=999))
+    assert len(take_survey(rows, seed=0, sample_size=150).sample.numbers) == 150
+    assert len(rows.passes) == 2
+    rows = Metered(InMemoryDataset(X))
+    take_survey(rows, seed=0, sample_size=20)
+    assert len(rows.passes) == 1
+
+
+def test_rows_that_weigh_nothing_are_in_no_sample():
+    weights = np.zeros(20_000)
+    weights[::500] = 2.0
+    rows = np.arange(20_000.0)[:, None]
+    found = take_survey(InMemoryDataset(rows, weights), seed=0, sample_size=1000)
+    np.testing.assert_array_equal(found.sample.numbers, np.arange(0, 20_000, 500))
+    assert found.sample_is_all
+    assert found.n_usable == 40
 
 
 def test_too_few_rows_are_said_in_scikit_learns_words():

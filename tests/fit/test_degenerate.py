@@ -26,7 +26,7 @@ def changed(column, values):
 
 
 def data_of(rows, weights=None):
-    survey, _ = take_survey(InMemoryDataset(rows, weights), seed=0, sample_size=len(rows))
+    survey = take_survey(InMemoryDataset(rows, weights), seed=0, sample_size=len(rows))
     return Data.of(survey, 0.0, seed=3)
 
 

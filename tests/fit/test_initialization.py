@@ -36,7 +36,7 @@ def found(
     reg_covar=1e-3,
 ):
     dataset = InMemoryDataset(rows, weights)
-    survey, _ = take_survey(dataset, seed=0, sample_size=len(rows))
+    survey = take_survey(dataset, seed=0, sample_size=len(rows))
     model = MaximumLikelihood(FAMILIES[name], reg_covar, survey.mean)
     at = DISTANCES[distance](survey)
     ground = Ground(survey, dataset, n_components, model, given, at, remedy)

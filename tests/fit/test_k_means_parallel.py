@@ -30,7 +30,7 @@ class Counted(InMemoryDataset):
 
 
 def ground(dataset, n_components=3):
-    survey, _ = take_survey(dataset, seed=0, sample_size=10)
+    survey = take_survey(dataset, seed=0, sample_size=10)
     model = MaximumLikelihood(FAMILIES["full"], 1e-6, survey.mean)
     distance = Distance.whitened(survey)
     return Ground(survey, dataset, n_components, model, Given(), distance)

@@ -41,7 +41,7 @@ def converged(family, rows, means):
         remedy=refuse,
         acceleration=QuasiNewton(),
     )
-    survey, _ = take_survey(InMemoryDataset(rows), seed=0, sample_size=len(rows))
+    survey = take_survey(InMemoryDataset(rows), seed=0, sample_size=len(rows))
     refine = Refinement(survey.sample, model, Distance.whitened(survey), refuse, 0)
     return state, refine(state)
 
@@ -67,7 +67,7 @@ def test_it_is_the_same_each_time(family_name):
 
 def test_a_single_component_has_nowhere_to_go():
     rows = rows_of(200)
-    survey, _ = take_survey(InMemoryDataset(rows), seed=0, sample_size=len(rows))
+    survey = take_survey(InMemoryDataset(rows), seed=0, sample_size=len(rows))
     model = MaximumLikelihood(FAMILIES["full"], 1e-6, rows.mean(axis=0))
     mean, covariance = survey.mean[None], survey.covariance[None]
     whole = Mixture.from_covariances(model.family, np.ones(1), mean, covariance)

@@ -20,7 +20,7 @@ FAST = QuasiNewton()
 
 
 def sample_of(size=1000):
-    return take_survey(InMemoryDataset(X), seed=0, sample_size=size)[0].sample
+    return take_survey(InMemoryDataset(X), seed=0, sample_size=size).sample
 
 
 def converged(starts, acceleration=FAST, reg_covar=1e-6):

@@ -104,3 +104,17 @@ def test_only_candidates_of_one_contest_are_rivals():
     ]
     outcomes = [state.outcome for state in without_losers(states)]
     assert outcomes == [None, None, Outcome.OUTRUN]
+
+
+def test_who_has_collapsed_outruns_nobody():
+    dead = replace(remembered([50.0] * 14, gain=0.0), outcome=Outcome.DEGENERATE)
+    live = remembered([1.0] * 14, gain=1e-3)
+    assert without_losers([dead, live]) == [dead, live]
+
+
+def test_who_was_outrun_by_one_that_collapses_goes_on():
+    fast, slow = remembered([50.0] * 14, gain=0.0), remembered([1.0] * 14, gain=1e-3)
+    fast, outrun = without_losers([fast, slow])
+    assert outrun.outcome is Outcome.OUTRUN
+    _, again = without_losers([replace(fast, outcome=Outcome.DEGENERATE), outrun])
+    assert again.outcome is None

@@ -23,7 +23,7 @@ X = clusters(600, n_components=5)
 
 def ground(rows=X, weights=None, *, name="full", n_components=5, policy="raise", reg_covar=1e-6):
     dataset = InMemoryDataset(rows, weights)
-    survey, _ = take_survey(dataset, seed=0, sample_size=len(rows))
+    survey = take_survey(dataset, seed=0, sample_size=len(rows))
     model = MaximumLikelihood(FAMILIES[name], reg_covar, survey.mean)
     remedy = POLICIES[policy](Data.of(survey, reg_covar, 0))
     distance = Distance.whitened(survey)

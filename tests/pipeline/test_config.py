@@ -118,7 +118,7 @@ def test_a_misspelt_key_that_must_be_there_is_named_with_the_right_one(refusal):
         ("model.reg_covar=scaled", "'reg_covar' parameter"),
         ("model.random_state=-1", "'random_state' parameter"),
         ("model=[1]", "model: "),
-        ("source.missing=drop", "source.missing: input should be 'raise' or 'omit'"),
+        ("source.missing=drop", "source.missing: input should be 'raise', 'omit' or 'marginal'"),
         ("source.columns=delay", "source.columns: "),
         ("source.url=null", "source.url: "),
         ("output=null", "output: "),

@@ -152,6 +152,7 @@ def run_of(method: Method, problem: Problem, seed: int, most: int) -> Run:
     problem.readings()
     model, watch = fitted(problem, parameters | {"tol": TINY, "max_iter": most})
     readings, n_passes = problem.readings(), len(watch.bounds)
+    n_bounds = sum(each.purpose == "bound" for each in model.passes_)
     _, default = fitted(problem, parameters)
     optimum, settled = watch.bounds[-1], model.converged_
     if not settled:
@@ -167,7 +168,7 @@ def run_of(method: Method, problem: Problem, seed: int, most: int) -> Run:
         settled,
         stop=len(default.bounds),
         stop_bound=default.bounds[-1],
-        remark="" if readings == model.n_passes_ == n_passes + 1 else remark,
+        remark="" if readings == model.n_passes_ == n_passes + 1 + n_bounds else remark,
         sampled=watch.sampled,
     )
 

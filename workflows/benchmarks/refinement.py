@@ -47,7 +47,7 @@ def fits(name: str, family: str, n_rows: int, n_seeds: int) -> Iterator[Reached]
     """Each seed's start, as it converges and as it is refined."""
     rows = SETS[name].rows(n_rows)
     dataset = InMemoryDataset(rows)
-    survey, _ = take_survey(dataset, seed=0, sample_size=len(rows))
+    survey = take_survey(dataset, seed=0, sample_size=len(rows))
     model = MaximumLikelihood(FAMILIES[family], 1e-6, survey.mean)
     distance = Distance.whitened(survey)
     ground = Ground(survey, dataset, SETS[name].n_components, model, Given(), distance)

@@ -6,7 +6,7 @@ from urllib.parse import unquote, urlsplit
 
 import dask.array as da
 
-from daskgmm.data.dataset import DaskDataset
+from daskgmm.data.dataset import MISSING, DaskDataset
 from daskgmm.data.sources import npy, parquet, zarr
 from daskgmm.errors import DataError
 
@@ -33,9 +33,9 @@ def open_dataset(
         A Parquet file or directory (``.parquet``), a Zarr array (``.zarr``), or a NumPy file
         (``.npy``), by path or ``file://`` URL; an array in a Zarr group as ``group.zarr/name``.
     columns : names, or for arrays numbers, of the columns to use; default all
-    missing : {'raise', 'omit'}, default='raise'
+    missing : {'raise', 'omit', 'marginal'}, default='raise'
         What a fit does about rows with a missing value (NaN or null): refuse them, naming
-        the first, or leave them out.
+        the first, leave them out, or take them by what is observed of them.
 
     Returns
     -------
@@ -50,8 +50,8 @@ def open_dataset(
     path = local_path(str(url)).absolute()  # workers may have another directory
     if columns is not None and not columns:
         raise DataError(f"{url}: no column is chosen; leave `columns` out to use them all")
-    if missing not in {"raise", "omit"}:
-        raise DataError(f"missing must be 'raise' or 'omit', not {missing!r}")
+    if missing not in MISSING:
+        raise DataError(f"missing must be 'raise', 'omit' or 'marginal', not {missing!r}")
     # An array inside a Zarr group needs no ending of its own.
     inside = (path, *path.parents) if not path.suffix else (path,)
     endings = [each.suffix for each in inside if each.suffix in OPENERS]

@@ -57,6 +57,9 @@ class Diag(Uncorrelated):
     def stretched(self, covariances: Array, coordinates: Array) -> Array:
         return covariances * np.exp(2.0 * coordinates)
 
+    def spread_moment(self, spread: Array, shares: Array) -> Array:
+        return np.einsum("kpd,kp->kd", spread, shares)
+
     def quadratic(
         self, constants: Array, means: Array, precision_cholesky: Array, pivot: Array
     ) -> Quadratic:

@@ -11,6 +11,7 @@ from scipy.linalg import lapack
 from daskgmm.errors import ParameterError
 from daskgmm.kernels import Quadratic, Triangular
 from daskgmm.kernels.moments import Array
+from daskgmm.model.covariance.regression import Regression
 
 
 class Family(ABC):
@@ -140,6 +141,16 @@ class Family(ABC):
     @abstractmethod
     def triangular(self, constants: Array, means: Array, precision_cholesky: Array) -> Triangular:
         """The safe kernel of the same."""
+
+    @abstractmethod
+    def regression(
+        self, covariances: Array, shape: tuple[int, int], observed: NDArray[np.bool_]
+    ) -> Regression:
+        """What observed features say of the others; shape is (K, D), observed (P, D)."""
+
+    @abstractmethod
+    def spread_moment(self, spread: Array, shares: Array) -> Array:
+        """The second moment of a regression's conditional covariances times `shares` (K, P)."""
 
     def standard_deviations(self, covariances: Array, n_components: int, n_features: int) -> Array:
         """Standard deviation of each feature in each component, (K, D)."""

@@ -1,6 +1,7 @@
 """Each component has a covariance matrix of its own."""
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import linalg
 
 from daskgmm.errors import DegenerateCovarianceError
@@ -14,6 +15,7 @@ from daskgmm.model.covariance.family import (
     inverse_cholesky,
     upper_cholesky,
 )
+from daskgmm.model.covariance.regression import Regression, of_matrices
 
 # Features from which looking for components that don't matter pays.
 SCREENED = 32
@@ -93,6 +95,14 @@ class Full(Family):
 
     def stretched(self, covariances: Array, coordinates: Array) -> Array:
         return triangles.stretched(covariances, coordinates)
+
+    def regression(
+        self, covariances: Array, shape: tuple[int, int], observed: NDArray[np.bool_]
+    ) -> Regression:
+        return of_matrices(covariances, observed)
+
+    def spread_moment(self, spread: Array, shares: Array) -> Array:
+        return np.einsum("kpij,kp->kij", spread, shares)
 
     def quadratic(
         self, constants: Array, means: Array, precision_cholesky: Array, pivot: Array

@@ -58,6 +58,9 @@ class Spherical(Uncorrelated):
     def stretched(self, covariances: Array, coordinates: Array) -> Array:
         return covariances * np.exp(2.0 * coordinates[:, 0])
 
+    def spread_moment(self, spread: Array, shares: Array) -> Array:
+        return np.einsum("kpd,kp->k", spread, shares)
+
     def quadratic(
         self, constants: Array, means: Array, precision_cholesky: Array, pivot: Array
     ) -> Quadratic:

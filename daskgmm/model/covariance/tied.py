@@ -15,6 +15,7 @@ from daskgmm.model.covariance.family import (
     inverse_cholesky,
     upper_cholesky,
 )
+from daskgmm.model.covariance.regression import Regression, of_matrices
 
 
 class Tied(Family):
@@ -94,6 +95,14 @@ class Tied(Family):
 
     def stretched(self, covariances: Array, coordinates: Array) -> Array:
         return triangles.stretched(covariances, coordinates[0])
+
+    def regression(
+        self, covariances: Array, shape: tuple[int, int], observed: NDArray[np.bool_]
+    ) -> Regression:
+        return of_matrices(covariances[None], observed)
+
+    def spread_moment(self, spread: Array, shares: Array) -> Array:
+        return np.einsum("pij,p->ij", spread[0], shares.sum(axis=0))
 
     def quadratic(
         self, constants: Array, means: Array, precision_cholesky: Array, pivot: Array

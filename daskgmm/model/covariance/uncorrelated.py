@@ -1,10 +1,12 @@
 """What families without correlations share: variances, and factors that are inverse roots."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from daskgmm.errors import DegenerateCovarianceError, ParameterError
 from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance.family import Family
+from daskgmm.model.covariance.regression import Regression, of_variances
 
 
 class Uncorrelated(Family):
@@ -36,3 +38,9 @@ class Uncorrelated(Family):
 
     def coloured(self, covariances: Array, k: int, noise: Array) -> Array:
         return noise * np.sqrt(covariances[k])
+
+    def regression(
+        self, covariances: Array, shape: tuple[int, int], observed: NDArray[np.bool_]
+    ) -> Regression:
+        variances = np.broadcast_to(covariances.reshape(len(covariances), -1), shape)
+        return of_variances(variances, observed)

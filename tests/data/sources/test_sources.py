@@ -88,5 +88,5 @@ def test_an_ending_that_is_not_known_is_refused_with_those_that_are(name, refusa
 def test_missing_values_are_refused_unless_they_are_to_be_left_out(path):
     assert open_dataset(path).missing == "raise"
     assert open_dataset(path, missing="omit").missing == "omit"
-    with pytest.raises(DataError, match="'raise' or 'omit', not 'drop'"):
+    with pytest.raises(DataError, match="'raise', 'omit' or 'marginal', not 'drop'"):
         open_dataset(path, missing="drop")
