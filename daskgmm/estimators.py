@@ -77,7 +77,7 @@ class GaussianMixture(Streaming, FittedMixture):
         stand; with it, scikit-learn's starts are its own, draw for draw.
     acceleration : {'quasi-newton', None}, default='quasi-newton'
         Quasi-Newton steps preconditioned by the EM step, never accepted where they would lower
-        the bound; or plain EM, as scikit-learn does it.
+        the bound, less what regularization adds to it; or plain EM, as scikit-learn does it.
     sample_start : bool or 'auto', default='auto'
         Whether candidates converge on the sample before they meet all rows, where there are
         more rows than it holds: then a handful of passes is left. 'auto' is yes, but for

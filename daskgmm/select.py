@@ -29,6 +29,7 @@ from daskgmm.fit.plan import plan_fit
 from daskgmm.fit.state import Outcome
 from daskgmm.fitted import Rows
 from daskgmm.parameters import settings_of
+from daskgmm.weighting import Weights
 
 # What the estimator's parameters must be: a start for one model is none for the others, and
 # models are compared where they end on a sample.
@@ -162,6 +163,7 @@ def select_components(
     covariance_types: str | Iterable[str] = ("full",),
     criterion: str = "bic",
     *,
+    sample_weight: Weights = None,
     estimator: GaussianMixture | None = None,
     n_finalists: int = 3,
     observer: Observer | None = None,
@@ -171,7 +173,8 @@ def select_components(
 
     All of them are fitted to a sample of the rows, in memory: at most four fifths of the rows.
     One reading of all rows then serves all of them; those that are best by the criterion go on
-    over all rows, sharing each reading. All readings together are about as many as for one fit.
+    over all rows, sharing each reading. They go on until the criterion can hardly change, so all
+    readings together are more than for one fit with its `tol`, and far fewer than one by one.
 
     Parameters
     ----------
@@ -183,6 +186,7 @@ def select_components(
         entropy of the responsibilities added, which asks for components that are apart;
         'held-out', the mean log-density of the rows that the sample does not hold under the model
         that was fitted to the sample.
+    sample_weight : as for `GaussianMixture.fit`, optional
     estimator : GaussianMixture, default=None
         All other parameters: `n_init`, `reg_covar`, `random_state` and so on. It is not changed.
     n_finalists : int, default=3
@@ -227,7 +231,7 @@ def select_components(
     if n_finalists < 1:
         raise ParameterError(f"n_finalists must be at least 1, not {n_finalists}")
     with client.as_current() if client else nullcontext():
-        dataset = prototype._dataset(X, reset=True)
+        dataset = prototype._dataset(X, reset=True, sample_weight=sample_weight)
         models = _models(prototype, n_components, covariance_types)
         settings = [settings_of(model, dataset.n_features, None) for model in models]
         if not dataset.layout.is_resident:
@@ -251,7 +255,7 @@ def select_components(
     if not best.converged_:
         warnings.warn(
             f"The model chosen did not converge: it {best.outcome_}. Increase max_iter or tol of "
-            "the estimator.",
+            f"the estimator. Still expected to be gained: {best.remaining_gain_:.1e} nats per row.",
             ConvergenceWarning,
             stacklevel=2,
         )

@@ -86,6 +86,15 @@ class Settings:
         return self.accelerated and is_found and self.resumed is None
 
     @property
+    def n_candidates(self) -> int:
+        """That a pass may serve: of short runs several go on, and each may have one that moves."""
+        if self.resumed is not None or self.given.complete:
+            return 1
+        of_each = SURVIVORS if self.accelerated and self.init_params == "short-em" else 1
+        may_relocate = self.sample_start and self.may_move
+        return self.n_init * of_each * (2 if may_relocate else 1)
+
+    @property
     def n_starting(self) -> int:
         """Passes that finding the starts takes."""
         if self.resumed is not None or self.given.complete:

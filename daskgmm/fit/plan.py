@@ -128,7 +128,7 @@ def plan_fit(dataset: Dataset, settings: Settings, machines: Machines) -> Plan:
     sums, parameters, workspace = _sizes(settings.family, settings.n_components, layout.n_features)
     if settings.accelerated and settings.sample_start:
         sums += TAIL_ROWS * (layout.row_bytes + 24)
-    sums, parameters = settings.n_init * sums, settings.n_init * parameters
+    sums, parameters = settings.n_candidates * sums, settings.n_candidates * parameters
     levels = max(layout.n_chunks, 1).bit_length()
     sample = min(settings.sample_size(layout.n_features), layout.n_rows or 2**63)
     sample_bytes = sample * (layout.row_bytes + 24)
