@@ -90,7 +90,8 @@ class Settings:
         """That a pass may serve: of short runs several go on, and each may have one that moves."""
         if self.resumed is not None or self.given.complete:
             return 1
-        of_each = SURVIVORS if self.accelerated and self.init_params == "short-em" else 1
+        is_short_em = isinstance(self.init_params, str) and self.init_params == "short-em"
+        of_each = SURVIVORS if self.accelerated and is_short_em else 1
         may_relocate = self.sample_start and self.may_move
         return self.n_init * of_each * (2 if may_relocate else 1)
 
@@ -245,7 +246,8 @@ def fit_mixture(
     rule = settings.rule
     acceleration: Acceleration | None = QuasiNewton() if settings.accelerated else None
     relocate = None
-    if settings.sample_start and resumed is None and not survey.sample_is_all:
+    has_more_rows = settings.sample_start and not survey.sample_is_all
+    if has_more_rows and resumed is None:
         began = perf_counter()
         states = sample_start.converged(
             states,
@@ -256,12 +258,12 @@ def fit_mixture(
             refine=found.refinement(settings),
         )
         observer.on_sample(states, perf_counter() - began)
-        if settings.accelerated:
-            rule = after_the_sample(rule)
-            acceleration = SampleSteps(sample_start.dataset_of(survey.sample), model)
-            # Densities of as many features as are observed tell no badly explained row.
-            if settings.may_move and not model.marginal:
-                relocate = Relocation(survey, model, distance, seed)
+    if has_more_rows and settings.accelerated:
+        rule = after_the_sample(rule)
+        acceleration = SampleSteps(sample_start.dataset_of(survey.sample), model)
+        # Densities of as many features as are observed tell no badly explained row.
+        if settings.may_move and not model.marginal:
+            relocate = Relocation(survey, model, distance, seed)
     noting = Noting(observer)
     run = partial(em.run, model=model, observer=noting, remedy=remedy, acceleration=acceleration)
     states = run(states, rows.serving("iteration"), rule=rule, relocate=relocate)

@@ -74,3 +74,17 @@ def test_a_fit_of_more_rows_than_the_sample_holds_takes_a_handful_of_passes(name
     ).fit(rows)
     assert model.lower_bound_ >= plain.lower_bound_ - 1e-3
     assert model.n_iter_ < cold.n_iter_
+
+
+def test_a_warm_start_takes_steps_on_the_sample_too():
+    rows = clusters(120_000)
+    model = GaussianMixture(3, random_state=0, warm_start=True)
+    model.fit(da.from_array(rows, chunks=(20_000, 3)))
+    first = model.n_iter_
+    model.fit(da.from_array(rows, chunks=(20_000, 3)))
+    assert model.n_iter_ <= first
+    moved = da.from_array(rows + 1.0, chunks=(20_000, 3))
+    model.fit(moved)
+    assert model.n_iter_ <= 6
+    cold = GaussianMixture(3, random_state=0).fit(moved)
+    assert model.lower_bound_ >= cold.lower_bound_ - 1e-3
