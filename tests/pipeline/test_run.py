@@ -133,7 +133,7 @@ def test_a_run_says_how_often_it_read_the_data(fit, save, rows):
 def test_the_start_alone_can_be_kept(fit, save, rows):
     result = fit(save(rows), max_iter=0)
     assert result.lower_bounds == []
-    assert result.rows_per_second == 0.0
+    assert result.rows_per_second > 0.0  # of the reading that finds its bound
 
 
 def test_a_run_on_duplicated_rows_goes_on_and_says_so(fit, save, rows, folder):
