@@ -4,7 +4,7 @@ import numpy as np
 
 from daskgmm.errors import DegenerateCovarianceError, ParameterError
 from daskgmm.kernels.moments import Array
-from daskgmm.model.covariance.family import Family
+from daskgmm.model.covariance.family import Family, single_rounding
 
 
 class Uncorrelated(Family):
@@ -25,6 +25,10 @@ class Uncorrelated(Family):
 
     def relative(self, precision_cholesky: Array, covariances: Array) -> Array:
         return covariances * np.square(precision_cholesky)
+
+    def has_factor(self, covariances: Array, precision_cholesky: Array) -> bool:
+        off = np.abs(self.relative(precision_cholesky, covariances) - 1.0)
+        return bool(precision_cholesky.min() > 0.0 and off.max() <= single_rounding(1))
 
     def check_precisions(self, precisions: Array) -> None:
         if np.any(precisions <= 0.0):
