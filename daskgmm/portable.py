@@ -171,6 +171,9 @@ class Portable(FittedMixture):
     def from_sklearn(cls, model: sklearn.mixture.GaussianMixture) -> Self:
         """A fitted model of scikit-learn's, with its parameters and what its fit has found.
 
+        `lower_bound_` is that of scikit-learn, of the parameters before its last M-step. In
+        `partial_fit` the model weighs nothing, as its rows are not known.
+
         Raises
         ------
         NotFittedError
