@@ -22,11 +22,12 @@ from daskgmm.fit.plan import Plan, plan_fit
 from daskgmm.fit.state import FitState
 from daskgmm.fitted import FittedMixture, Rows
 from daskgmm.parameters import CONSTRAINTS, SCALE, settings_of
+from daskgmm.portable import Portable
 from daskgmm.streaming import Streaming
 from daskgmm.weighting import Weights, apart
 
 
-class GaussianMixture(Streaming, FittedMixture):
+class GaussianMixture(Portable, Streaming, FittedMixture):
     """Gaussian mixture fitted by expectation-maximization, on data of any size.
 
     A drop-in for :class:`sklearn.mixture.GaussianMixture`. NumPy arrays and pandas

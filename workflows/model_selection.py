@@ -43,7 +43,7 @@ def main() -> None:
 
     print(f"3. keeping the choice in {options.out}")
     options.out.mkdir(parents=True, exist_ok=True)
-    found.best.mixture_.save(options.out / "model.npz", tuple(COLUMNS))
+    found.best.save(options.out / "model.npz")
     found.to_frame().drop(columns="effective_counts").to_csv(options.out / "models.csv")
     found.plot().savefig(options.out / "models.png", dpi=150)
 

@@ -1,19 +1,17 @@
-"""A Gaussian mixture as a value: what a fit returns, draws from, and writes to disk."""
+"""A Gaussian mixture as a value: what a fit returns, and draws from."""
 
-import json
-import zipfile
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from daskgmm.errors import ModelFileError, ParameterError
+from daskgmm.errors import ParameterError
 from daskgmm.kernels.moments import Array
-from daskgmm.model.covariance import FAMILIES, Family
+from daskgmm.model.covariance import Family
 from daskgmm.model.statistics import SufficientStatistics
 
-FORMAT_VERSION = 1
+# By how much weights may miss one: what single precision leaves of a sum.
+SUM_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -105,6 +103,26 @@ class Mixture:
         return replace(none, effective_counts=self.weights, second_moment=second, total_weight=1.0)
 
     @property
+    def fault(self) -> str:
+        """What no mixture can be, as the end of a sentence; empty where all is sound."""
+        n_components, n_features = (*self.means.shape, 0, 0)[:2]
+        shape = self.family.shape(n_components, n_features)
+        arrays = (self.weights, self.means, self.covariances, self.precision_cholesky)
+        shapes = ((n_components,), (n_components, n_features), shape, shape)
+        if not self.means.size or tuple(each.shape for each in arrays) != shapes:
+            return "its arrays' shapes do not fit together"
+        if not all(np.isfinite(each).all() for each in arrays):
+            return "it holds NaN or infinity"
+        if self.weights.min() < 0.0 or abs(self.weights.sum() - 1.0) > SUM_TOLERANCE:
+            return "its weights are not probabilities that sum to one"
+        if not self.family.has_factor(self.covariances, self.precision_cholesky):
+            return (
+                "its covariances are not symmetric, positive-definite matrices with the "
+                "precision Cholesky factors beside them"
+            )
+        return ""
+
+    @property
     def n_components(self) -> int:
         return len(self.weights)
 
@@ -159,46 +177,3 @@ class Mixture:
             )
         ]
         return np.vstack(rows), np.repeat(np.arange(self.n_components), counts)
-
-    def save(self, path: str | Path, columns: tuple[str, ...] | None = None) -> None:
-        """Write a ``.npz`` file, without pickle; `columns` are the features' names."""
-        header = {
-            "format": "daskgmm mixture",
-            "version": FORMAT_VERSION,
-            "covariance_type": self.family.name,
-            "columns": columns,
-        }
-        with Path(path).open("wb") as file:
-            np.savez(
-                file,
-                header=np.array(json.dumps(header)),
-                weights=self.weights,
-                means=self.means,
-                covariances=self.covariances,
-                precisions_cholesky=self.precision_cholesky,
-            )
-
-    @classmethod
-    def load(cls, path: str | Path) -> "Mixture":
-        """Read what `save` wrote; ModelFileError where it is something else."""
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                header = json.loads(str(file["header"]))
-                if header["version"] > FORMAT_VERSION:
-                    raise ModelFileError(
-                        f"{path} has model format {header['version']}, this daskgmm reads up "
-                        f"to {FORMAT_VERSION}: read it with a newer daskgmm"
-                    )
-                family = FAMILIES[header["covariance_type"]]
-                names = ("weights", "means", "covariances", "precisions_cholesky")
-                mixture = cls(family, *(file[name] for name in names))
-        except FileNotFoundError as error:
-            raise ModelFileError(f"there is no model file at {path}") from error
-        except (KeyError, TypeError, zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
-            if isinstance(error, ModelFileError):
-                raise
-            raise ModelFileError(f"{path} is not a model written by daskgmm: {error}") from error
-        shape = family.shape(mixture.n_components, mixture.n_features)
-        if mixture.covariances.shape != shape or mixture.precision_cholesky.shape != shape:
-            raise ModelFileError(f"{path} is damaged: its arrays' shapes do not fit together")
-        return mixture

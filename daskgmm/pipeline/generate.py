@@ -11,6 +11,7 @@ from daskgmm.data.sources import local_path
 from daskgmm.data.stores import check_ending, draft_of, write_rows
 from daskgmm.data.synthetic import random_mixture, synthetic_rows
 from daskgmm.errors import ConfigError
+from daskgmm.model import model_file
 from daskgmm.pipeline.cluster import connect
 from daskgmm.pipeline.config import Cluster, GenerateConfig
 
@@ -51,7 +52,7 @@ def generate(config: GenerateConfig, cluster: Cluster, console: Console) -> None
         began = perf_counter()
         write_rows(rows, draft)
         seconds = perf_counter() - began
-        mixture.save(truth)
+        model_file.save(mixture, truth)
     speed = n_bytes / seconds / 1e6
     console.print(f"written   {path}, {truth.name} in {seconds:.1f} s, {speed:,.0f} MB/s")
 

@@ -18,6 +18,7 @@ from daskgmm.data.sources import open_dataset
 from daskgmm.errors import ConfigError, DegenerateCovarianceError
 from daskgmm.estimators import GaussianMixture
 from daskgmm.fit.plan import Plan
+from daskgmm.model import model_file
 from daskgmm.model.likelihood import densities
 from daskgmm.pipeline import report
 from daskgmm.pipeline.cluster import connect, machines_of
@@ -71,11 +72,11 @@ def fit(config: FitConfig, cluster: Cluster, console: Console) -> FitResult:
             except DegenerateCovarianceError as error:
                 if error.mixture is not None:
                     kept = folder / "before_collapse.npz"
-                    error.mixture.save(kept, dataset.columns)
+                    model_file.save(error.mixture, kept, dataset.columns)
                     console.print(f"kept      {kept}, the model from before", highlight=False)
                 raise
         mixture = estimator.mixture_
-        mixture.save(folder / "model.npz", dataset.columns)
+        estimator.save(folder / "model.npz")
         console.print(f"labels    {folder / 'labels.parquet'}", highlight=False)
         labelling = perf_counter()
         marginal = dataset.missing == "marginal"

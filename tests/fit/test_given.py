@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from strategies import mixture
 
-from daskgmm.fit.given import Given, checked
+from daskgmm.errors import ParameterError
+from daskgmm.fit.given import Given, checked, checked_mixture
 from daskgmm.model.covariance import FAMILIES
 
 
@@ -62,3 +63,13 @@ def test_what_cannot_be_is_said_in_scikit_learns_words(parameters, sentence):
 def test_weights_in_float32_may_sum_as_float32_does():
     third = np.full(3, 1 / 3, dtype=np.float32)
     assert check(weights=third).weights.dtype == np.float64
+
+
+def test_given_covariances_make_a_mixture(family_name):
+    model = mixture(family_name)
+    found = checked_mixture(model.family, model.weights, model.means, model.covariances)
+    np.testing.assert_array_equal(found.precision_cholesky, model.precision_cholesky)
+    assert not np.shares_memory(found.covariances, model.covariances)
+    what = f"'{family_name} covariance' should be symmetric, positive-definite"
+    with pytest.raises(ParameterError, match=what):
+        checked_mixture(model.family, model.weights, model.means, -model.covariances)

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from daskgmm import GaussianMixture, Mixture, open_dataset
+from daskgmm import GaussianMixture, open_dataset
 from daskgmm.data.stores import STORES
 from daskgmm.data.synthetic import random_mixture
+from daskgmm.model import model_file
 from daskgmm.pipeline import config
 from daskgmm.pipeline.cli import main
 
@@ -88,13 +89,16 @@ def test_another_seed_is_other_rows_of_another_mixture():
         generated(f"rows{seed}.npy", "--random-state", seed)
     assert not np.isin(np.load("rows0.npy"), np.load("rows1.npy")).any()
     assert not np.isin(
-        Mixture.load("rows0.truth.npz").means, Mixture.load("rows1.truth.npz").means
+        model_file.load("rows0.truth.npz").means, model_file.load("rows1.truth.npz").means
     ).any()
 
 
 def test_the_mixture_is_written_beside_the_rows(out, tmp_path):
     generated(out, "--separation", "16", "--random-state", "3")
-    truth, expected = Mixture.load("rows.truth.npz"), random_mixture(2, 3, separation=16.0, seed=3)
+    truth, expected = (
+        model_file.load("rows.truth.npz"),
+        random_mixture(2, 3, separation=16.0, seed=3),
+    )
     for name in ("weights", "means", "covariances"):
         np.testing.assert_array_equal(getattr(truth, name), getattr(expected, name))
     assert listing(tmp_path) == sorted([out, "rows.truth.npz"])
@@ -103,7 +107,7 @@ def test_the_mixture_is_written_beside_the_rows(out, tmp_path):
 def test_a_fit_finds_the_mixture_that_the_rows_were_drawn_from():
     generated("rows.zarr", "--rows", "20_000", "--separation", "12", "--chunk-bytes", "64 kB")
     model = GaussianMixture(2, random_state=0).fit(open_dataset("rows.zarr"))
-    truth = Mixture.load("rows.truth.npz")
+    truth = model_file.load("rows.truth.npz")
     found, expected = model.weights_.argsort(), truth.weights.argsort()
     np.testing.assert_allclose(model.weights_[found], truth.weights[expected], atol=0.02)
     np.testing.assert_allclose(model.means_[found], truth.means[expected], atol=0.1)

@@ -7,8 +7,9 @@ import pytest
 import yaml
 from rich.console import Console
 
-from daskgmm import GaussianMixture, Mixture, open_dataset
+from daskgmm import GaussianMixture, open_dataset
 from daskgmm.errors import DegenerateCovarianceError
+from daskgmm.model import model_file
 from daskgmm.pipeline import run
 from daskgmm.pipeline.config import ELSEWHERE, FitConfig, LocalCluster, Threads, load
 from daskgmm.pipeline.run import VERSIONED
@@ -37,7 +38,7 @@ def test_a_fit_leaves_model_labels_report_and_configuration(fit, save, rows, fol
         "report.html",
         "config.yaml",
     }
-    assert_same(Mixture.load(folder / "model.npz"), result.mixture)
+    assert_same(model_file.load(folder / "model.npz"), result.mixture)
     assert len(labels(folder)) == result.written.n_rows == 600
     assert result.bic == pytest.approx(
         result.mixture.n_parameters * np.log(600) - 2 * labels(folder)["log_density"].sum()
@@ -154,4 +155,4 @@ def test_the_model_from_before_a_collapse_is_written(fit, save, folder):
     late = {"init_params": "random", "reg_covar": 0.0, "random_state": 0, "degenerate": "raise"}
     with pytest.raises(DegenerateCovarianceError, match="collapsed in pass") as caught:
         fit(save(rows), max_iter=500, tol=0.0, **late)
-    assert_same(Mixture.load(folder / "before_collapse.npz"), caught.value.mixture)
+    assert_same(model_file.load(folder / "before_collapse.npz"), caught.value.mixture)

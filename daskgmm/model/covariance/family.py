@@ -85,6 +85,13 @@ class Family(ABC):
         """Inverse covariances from their factors."""
 
     @abstractmethod
+    def has_factor(self, covariances: Array, precision_cholesky: Array) -> bool:
+        """Whether finite covariances are positive definite, and these their precisions' factors.
+
+        To single precision, as far as the covariances' condition lets that be told.
+        """
+
+    @abstractmethod
     def check_precisions(self, precisions: Array) -> None:
         """Raise ParameterError, in scikit-learn's words, unless positive definite."""
 
@@ -175,6 +182,25 @@ def inverse_cholesky(covariance: Array) -> Array | None:
 def upper_cholesky(precision: Array) -> Array:
     """Upper U with precision = U Uᵀ: Cholesky of the matrix with its order reversed."""
     return np.ascontiguousarray(linalg.cholesky(precision[::-1, ::-1], lower=True)[::-1, ::-1])
+
+
+def is_inverse_cholesky(factor: Array, covariance: Array) -> bool:
+    """Whether U is upper triangular with a positive diagonal, and Uᵀ covariance U = 1.
+
+    What rounding leaves of the latter grows with the condition of the correlations, not with
+    units (van der Sluis 1969; Higham 2002, sec. 10.1).
+    """
+    variances = np.diagonal(covariance)
+    if np.tril(factor, -1).any() or min(np.diagonal(factor).min(), variances.min()) <= 0.0:
+        return False
+    residual = np.abs(factor.T @ covariance @ factor - np.eye(len(factor)))
+    lengths = np.sqrt(np.square(factor).T @ variances)
+    return bool((residual <= single_rounding(len(factor)) * np.outer(lengths, lengths)).all())
+
+
+def single_rounding(n_terms: int) -> float:
+    """Of a sum of products in single precision, relative to its terms."""
+    return 4.0 * n_terms * float(np.finfo(np.float32).eps)
 
 
 def check_positive_definite(precision: Array, name: str) -> None:

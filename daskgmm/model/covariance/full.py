@@ -13,6 +13,7 @@ from daskgmm.model.covariance.family import (
     check_positive_definite,
     coefficients,
     inverse_cholesky,
+    is_inverse_cholesky,
     upper_cholesky,
 )
 from daskgmm.model.covariance.regression import Regression, of_matrices
@@ -64,6 +65,9 @@ class Full(Family):
 
     def precisions(self, precision_cholesky: Array) -> Array:
         return precision_cholesky @ precision_cholesky.transpose(0, 2, 1)
+
+    def has_factor(self, covariances: Array, precision_cholesky: Array) -> bool:
+        return all(map(is_inverse_cholesky, precision_cholesky, covariances))
 
     def check_precisions(self, precisions: Array) -> None:
         for precision in precisions:

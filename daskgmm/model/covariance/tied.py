@@ -13,6 +13,7 @@ from daskgmm.model.covariance.family import (
     check_positive_definite,
     coefficients,
     inverse_cholesky,
+    is_inverse_cholesky,
     upper_cholesky,
 )
 from daskgmm.model.covariance.regression import Regression, of_matrices
@@ -65,6 +66,9 @@ class Tied(Family):
 
     def precisions(self, precision_cholesky: Array) -> Array:
         return precision_cholesky @ precision_cholesky.T
+
+    def has_factor(self, covariances: Array, precision_cholesky: Array) -> bool:
+        return is_inverse_cholesky(precision_cholesky, covariances)
 
     def check_precisions(self, precisions: Array) -> None:
         check_positive_definite(precisions, self.name)

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from daskgmm.errors import DegenerateCovarianceError, ParameterError
 from daskgmm.kernels.moments import Array
-from daskgmm.model.covariance.family import Family
+from daskgmm.model.covariance.family import Family, single_rounding
 from daskgmm.model.covariance.regression import Regression, of_variances
 
 
@@ -27,6 +27,10 @@ class Uncorrelated(Family):
 
     def relative(self, precision_cholesky: Array, covariances: Array) -> Array:
         return covariances * np.square(precision_cholesky)
+
+    def has_factor(self, covariances: Array, precision_cholesky: Array) -> bool:
+        off = np.abs(self.relative(precision_cholesky, covariances) - 1.0)
+        return bool(precision_cholesky.min() > 0.0 and off.max() <= single_rounding(1))
 
     def check_precisions(self, precisions: Array) -> None:
         if np.any(precisions <= 0.0):

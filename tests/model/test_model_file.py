@@ -1,0 +1,248 @@
+import io
+import json
+import tracemalloc
+import zipfile
+from contextlib import suppress
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from strategies import FAMILY_NAMES, mixture
+
+from daskgmm.errors import ModelFileError, ParameterError
+from daskgmm.model import model_file
+from daskgmm.model.covariance import FAMILIES
+from daskgmm.model.mixture import Mixture
+
+NAMES = ("weights", "means", "covariances", "precision_cholesky")
+
+
+def bits(model):
+    return model.family.name, *(getattr(model, name).tobytes() for name in NAMES)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.npz"
+
+
+def rewritten(path, **changes):
+    """The file with other arrays, or with some left out, and checksums that are right."""
+    with np.load(path) as file:
+        arrays = {name: value for name, value in {**file, **changes}.items() if value is not None}
+    np.savez(path, **arrays)
+
+
+def header(path, **changes):
+    with np.load(path) as file:
+        found = json.loads(str(file["header"]))
+    return np.array(json.dumps({**found, **changes}))
+
+
+def test_a_saved_mixture_comes_back_bit_for_bit(family_name, path):
+    model = mixture(family_name)
+    model_file.save(model, path, columns=("a", "b", "c"), about={"n": np.int64(3), "x": [0.1]})
+    found, columns, about = model_file.read(path)
+    assert found.family is FAMILIES[family_name]
+    assert bits(found) == bits(model_file.load(path)) == bits(model)
+    assert (columns, about) == (("a", "b", "c"), {"n": 3, "x": [0.1]})
+    with np.load(path, allow_pickle=False) as file:  # anybody can read it
+        assert '"columns": ["a", "b", "c"]' in str(file["header"])
+
+
+def test_a_file_of_the_first_daskgmm_is_read(path):
+    model_file.save(mixture("full"), path)
+    old = {"format": "daskgmm mixture", "version": 1, "covariance_type": "full", "columns": None}
+    rewritten(path, header=np.array(json.dumps(old)))
+    assert model_file.read(path).about == {}
+
+
+def test_a_file_is_replaced_at_once_or_not_at_all(path):
+    model_file.save(mixture("full"), path)
+    before = path.read_bytes()
+    with pytest.raises(RecursionError):  # when the new file is open
+        model_file.save(mixture("tied"), path, about={"deep": nested()})
+    assert path.read_bytes() == before
+    model_file.save(mixture("tied"), path)
+    assert model_file.load(path).family.name == "tied"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def nested(depth=100_000):
+    inside = []
+    for _ in range(depth):
+        inside = [inside]
+    return inside
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 broken", b"\x80\x04pickle", b"\x93NUMPY"])
+def test_another_file_is_refused_with_a_sentence(path, content):
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError, match=r"model\.npz is not a model written by daskgmm"):
+        model_file.load(path)
+
+
+def test_a_missing_file_is_said(tmp_path):
+    for path in (tmp_path / "model.npz", tmp_path):
+        with pytest.raises(ModelFileError, match="there is no model file"):
+            model_file.load(path)
+
+
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+def test_no_damage_passes_for_a_model(name, path):
+    model = mixture(name, n_components=2, n_features=2)
+    model_file.save(model, path, columns=("a", "b"))
+    whole, random = path.read_bytes(), np.random.default_rng(7)
+
+    def flipped(data):
+        data[random.integers(len(data))] ^= 1 << int(random.integers(8))
+
+    def cut(data):
+        del data[int(random.integers(len(data))) :]
+
+    def zeroed(data):
+        begin = int(random.integers(len(data)))
+        data[begin : begin + 16] = bytes(len(data[begin : begin + 16]))
+
+    def grown(data):
+        begin = int(random.integers(len(data)))
+        data[begin:begin] = data[begin : begin + int(random.integers(1, 64))]
+
+    refused = 0
+    for trial in range(240):
+        data = bytearray(whole)
+        (flipped, cut, zeroed, grown)[trial % 4](data)
+        path.write_bytes(data)
+        try:
+            found = model_file.load(path)
+        except ModelFileError:
+            refused += 1
+        else:  # what nobody reads: dates, sizes said twice, bytes before and after
+            assert bits(found) == bits(model)
+    assert refused > 120
+
+
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+def test_no_wrong_member_passes_for_a_crash(name, path):
+    # As before inside the members, with checksums that are right: someone means harm.
+    model_file.save(mixture(name, n_components=2, n_features=2), path)
+    with zipfile.ZipFile(path) as archive:
+        members = {each: archive.read(each) for each in archive.namelist()}
+    random = np.random.default_rng(3)
+    for _ in range(150):
+        chosen = list(members)[random.integers(len(members))]
+        data = bytearray(members[chosen])
+        # Mostly among the words, not the numbers.
+        data[random.integers(min(len(data), 128))] = random.integers(256)
+        with zipfile.ZipFile(path, "w") as archive:
+            for each, content in {**members, chosen: bytes(data)}.items():
+                archive.writestr(each, content)
+        with suppress(ModelFileError):
+            assert model_file.load(path).fault == ""
+
+
+def member(shape, content=b"", descr="<f8"):
+    stream = io.BytesIO()
+    about = {"descr": descr, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, about)
+    return stream.getvalue() + content
+
+
+@pytest.mark.parametrize(
+    ("content", "compression"),
+    [
+        (member((1 << 40,)), zipfile.ZIP_STORED),
+        (member((1 << 40, 0)), zipfile.ZIP_STORED),
+        (member((-1,)), zipfile.ZIP_STORED),
+        (member((3,), bytes(24), descr="|O"), zipfile.ZIP_STORED),
+        (member((1 << 24,), bytes(1 << 27)), zipfile.ZIP_DEFLATED),
+    ],
+    ids=["huge", "empty", "negative", "objects", "bomb"],
+)
+def test_nothing_is_allocated_for_what_is_not_there(path, content, compression):
+    model_file.save(mixture("full"), path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, whole in {**members, "weights.npy": content}.items():
+            archive.writestr(name, whole)
+    del members, whole
+    tracemalloc.start()
+    with pytest.raises(ModelFileError):
+        model_file.load(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 20
+
+
+def test_a_newer_format_is_said(path):
+    model_file.save(mixture("full"), path)
+    rewritten(path, header=header(path, version=9))
+    with pytest.raises(ModelFileError, match=r"has model format 9, .* newer daskgmm"):
+        model_file.load(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"covariances": np.eye(3)}, "shapes do not fit"),
+        ({"means": np.zeros(3)}, "shapes do not fit"),
+        ({"means": np.zeros((3, 0)), "covariances": np.zeros((3, 0, 0))}, "shapes do not fit"),
+        ({"weights": np.array([0.5, 0.5, np.nan])}, "NaN or infinity"),
+        ({"weights": np.array([0.5, 0.5, 0.5])}, "sum to one"),
+        ({"weights": np.array([1.5, -0.5, 0.0])}, "sum to one"),
+        ({"covariances": -np.stack([np.eye(3)] * 3)}, "positive-definite"),
+        ({"covariances": np.stack([np.eye(3)] * 3)}, "Cholesky factors beside them"),
+        ({"precisions_cholesky": np.ones((3, 3, 3))}, "Cholesky factors beside them"),
+        ({"weights": None}, "not a model .*weights"),
+        ({"weights": np.ones(3, dtype="f4")}, "dtype float32"),
+        ({"header": np.array('{"format": "other"}')}, "not a model written by daskgmm"),
+        ({"header": np.array("[" * 10_000)}, "not a model written by daskgmm"),
+    ],
+)
+def test_what_no_mixture_can_be_is_said(path, changes, sentence):
+    model_file.save(mixture("full"), path)
+    rewritten(path, **changes)
+    with pytest.raises(ModelFileError, match=sentence):
+        model_file.load(path)
+
+
+def test_names_that_are_not_as_many_as_features_are_said(path):
+    model_file.save(mixture("full"), path)
+    rewritten(path, header=header(path, columns=["a"]))
+    with pytest.raises(ModelFileError, match="it names 1 features"):
+        model_file.load(path)
+
+
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+def test_what_could_not_be_read_is_not_written(name, path):
+    model = mixture(name)
+    for wrong in (
+        replace(model, covariances=2.0 * model.covariances),
+        replace(model, precision_cholesky=-model.precision_cholesky),
+        replace(model, weights=2.0 * model.weights),
+    ):
+        with pytest.raises(ParameterError, match="the mixture cannot be saved: its "):
+            model_file.save(wrong, path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+def test_ill_conditioned_covariances_and_any_units_are_sound(name, path):
+    family, random = FAMILIES[name], np.random.default_rng(0)
+    for closeness in (1e-2, 1e-6, 3e-8):
+        # Two features that are nearly one, in very different units.
+        x = random.normal(size=(50, 3))
+        x[:, 1] = x[:, 0] + closeness * x[:, 1]
+        x = (x - x.mean(axis=0)) * [1e-9, 1e6, 1.0]
+        ones = np.ones((1, 50))
+        covariances = family.covariances(family.second_moment(x, ones), np.array([50.0]), 3, 0.0)
+        model = Mixture.from_covariances(family, np.ones(1), np.zeros((1, 3)), covariances)
+        rounded = replace(
+            model,
+            covariances=model.covariances.astype(np.float32).astype(np.float64),
+            precision_cholesky=model.precision_cholesky.astype(np.float32).astype(np.float64),
+        )
+        for each in (model, rounded):
+            model_file.save(each, path)
+            assert bits(model_file.load(path)) == bits(each)
