@@ -47,6 +47,7 @@ ORDER = {
         "tail",
         "expectation",
         "likelihood",
+        "conditioning",
     ],
     "data": [
         "tree",

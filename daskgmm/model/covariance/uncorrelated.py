@@ -1,6 +1,7 @@
 """What families without correlations share: variances, and factors that are inverse roots."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from daskgmm.errors import DegenerateCovarianceError, ParameterError
 from daskgmm.kernels.moments import Array
@@ -9,6 +10,12 @@ from daskgmm.model.covariance.family import Family
 
 class Uncorrelated(Family):
     """Covariances are variances: their factors are 1 / standard deviation."""
+
+    def regressed(
+        self, covariances: Array, given: NDArray[np.intp], rest: NDArray[np.intp]
+    ) -> tuple[Array, Array]:
+        # What is known of the others says nothing.
+        return np.zeros((1, len(rest), len(given))), self.marginal(covariances, rest)
 
     def precision_cholesky(self, covariances: Array) -> Array:
         sound = (covariances > 0.0) & np.isfinite(covariances)
