@@ -15,7 +15,7 @@ def regressed(
 
     With the given features first, the Cholesky factor is ``[[L, 0], [M, N]]``: the regression
     coefficients are ``M L⁻¹`` and the Schur complement, Bishop 2006, eq. 2.81-2.82, is ``N Nᵀ``,
-    a covariance without a difference being taken.
+    which is a covariance however it is rounded.
 
     Returns
     -------
