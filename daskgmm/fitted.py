@@ -1,5 +1,6 @@
 """What a fitted mixture answers, whichever way it was fitted."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -8,14 +9,16 @@ import dask.dataframe as dd
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, DensityMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from daskgmm.data.dataset import DaskDataset, Dataset, InMemoryDataset
-from daskgmm.model import expectation
+from daskgmm.data.synthetic import synthetic_labels, synthetic_rows
+from daskgmm.errors import ParameterError
+from daskgmm.model import conditioning, expectation
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.mixture import Mixture
-from daskgmm.prediction import RowFunction, of_rows, total_log_density
+from daskgmm.prediction import RowFunction, conditional_moments, of_rows, total_log_density
 from daskgmm.weighting import Weights, apart, weighted
 
 Rows = ArrayLike | da.Array | dd.DataFrame | Dataset
@@ -38,6 +41,7 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
     precisions_cholesky_: NDArray[Any]
     precisions_: NDArray[Any]
     missing: str = "raise"
+    n_features_in_: int
     _exact: Mixture | None = None
     """What the attributes are rounded from, unless somebody sets them."""
 
@@ -92,15 +96,27 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         total, total_weight = self._total_log_density(X, sample_weight)
         return -2.0 * total + self._n_parameters() * float(np.log(total_weight))
 
-    def sample(self, n_samples: int = 1) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """Draw rows from the fitted mixture.
+    def sample(self, n_samples: int = 1, chunks: int | None = None) -> tuple[Any, Any]:
+        """Draw rows from the fitted mixture, anew on each call unless the seed is an int.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        chunks : int, optional
+            Rows per chunk. With it the rows are never all in memory: each chunk is drawn where
+            it is used, from the seed and its number, as often as it is used.
 
         Returns
         -------
         X : array of shape (n_samples, n_features)
-            Grouped by component.
+            Grouped by component; with `chunks` a Dask array, components mixed.
         y : int64 array of shape (n_samples,)
-            The component of each row.
+            The component of each row; with `chunks` a Dask array, drawn without the rows.
+
+        Raises
+        ------
+        ValueError
+            Where `n_samples` or `chunks` is less than one.
         """
         self._fitted()
         if n_samples < 1:
@@ -108,7 +124,108 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
                 f"Invalid value for 'n_samples': {n_samples} . The sampling requires at "
                 "least one sample."
             )
-        return self.mixture_.sample(n_samples, check_random_state(self.random_state))
+        random = check_random_state(self.random_state)
+        if chunks is None:
+            return self.mixture_.sample(n_samples, random)
+        if chunks < 1:
+            raise ParameterError(f"chunks are rows per chunk, at least 1; got {chunks}")
+        seed = int(random.randint(np.iinfo(np.int32).max))
+        mixture = self.mixture_
+        return (
+            synthetic_rows(mixture, n_samples, chunk_rows=chunks, seed=seed, dtype=np.float64),
+            synthetic_labels(mixture, n_samples, chunk_rows=chunks, seed=seed, dtype=np.float64),
+        )
+
+    def marginal(self, features: Sequence[int | str]) -> Mixture:
+        """The mixture of some features, whatever the others are.
+
+        Parameters
+        ----------
+        features : sequence of int or str
+            Numbers, or names where the model was fitted to features with names, in the order
+            that the result is to have them in.
+
+        Returns
+        -------
+        Mixture
+            In float64, of the same covariance type; Bishop 2006, eq. 2.98.
+
+        Raises
+        ------
+        ParameterError
+            Where there is no such feature, one is named twice, or none is.
+        """
+        return conditioning.marginal(self._fitted().mixture_, self._numbers(features))
+
+    def conditional(self, given: Mapping[Any, float]) -> Mixture:
+        """The mixture of the remaining features where the values of some are known.
+
+        Parameters
+        ----------
+        given : dict of {feature number or name: value}
+
+        Returns
+        -------
+        Mixture
+            In float64, of the same covariance type, over the remaining features in the order
+            of the fit; Bishop 2006, eq. 2.81-2.82. Its weights are the components'
+            probabilities given the values.
+
+        Raises
+        ------
+        ParameterError
+            Where there is no such feature, none is given or all are, or a value is not finite.
+        """
+        numbers = self._fitted()._numbers(list(given))
+        return conditioning.conditional(self.mixture_, numbers, list(given.values()))
+
+    def predict_conditional(
+        self, X: Rows, given: Sequence[int | str] | None = None
+    ) -> tuple[Any, Any]:
+        """Mean and covariance of the remaining features, given each row's values of some.
+
+        Gaussian mixture regression (Ghahramani & Jordan 1994; Cohn, Ghahramani & Jordan 1996,
+        section 4). The covariance is that of the remaining features, not of their mean.
+
+        Parameters
+        ----------
+        X : array, dataframe or dataset of shape (n_samples, n_given)
+            The given features alone.
+        given : sequence of int or str, optional
+            Which features the columns of X are, one by one: numbers or names. May be left out
+            where X is a dataframe whose columns have names of the model's features.
+
+        Returns
+        -------
+        means : array of shape (n_samples, n_rest)
+            Of the remaining features in the order of the fit. For Dask collections lazy, with
+            their chunks, or a dataframe with their index and divisions.
+        covariances : array of shape (n_samples, n_rest, n_rest)
+            For Dask collections a lazy array, that does not depend on the means.
+
+        Raises
+        ------
+        ParameterError
+            Where `given` is missing, or does not fit to the model or to the columns of X.
+        ValueError
+            In scikit-learn's words, for NaN and infinity; for Dask collections when they are
+            computed.
+        """
+        numbers = self._fitted()._given(X, given)
+        if isinstance(X, da.Array | dd.DataFrame):
+            X = DaskDataset.of(X)
+        if not isinstance(X, Dataset):
+            checked = check_array(X, dtype=[np.float64, np.float32], estimator=self, input_name="X")
+            X = InMemoryDataset(checked)
+        if X.n_features != len(numbers):
+            raise ParameterError(
+                f"X has {X.n_features} columns, but given names {len(numbers)} features: one for "
+                "each column is needed"
+            )
+        rest = conditioning.remaining(numbers, self.n_features_in_)
+        names = getattr(self, "feature_names_in_", np.arange(self.n_features_in_))
+        regression = conditioning.Regression.of(self.mixture_, numbers)
+        return conditional_moments(X, regression, list(names[rest]))
 
     @property
     def mixture_(self) -> Mixture:
@@ -138,6 +255,34 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
     def _fitted(self) -> Self:
         check_is_fitted(self)
         return self
+
+    def _numbers(self, features: Sequence[Any]) -> list[Any]:
+        """Names of features to their numbers; what is no name stays as it is."""
+        chosen = [features] if isinstance(features, str) else list(features)
+        numbers = {name: i for i, name in enumerate(getattr(self, "feature_names_in_", ()))}
+        for each in chosen:
+            if isinstance(each, str) and each not in numbers:
+                why = "not in feature_names_in_" if numbers else "the model's have no names"
+                raise ParameterError(f"there is no feature {each!r}: {why}")
+        return [numbers[each] if isinstance(each, str) else each for each in chosen]
+
+    def _given(self, X: Rows, given: Sequence[Any] | None) -> list[Any]:
+        """Numbers of the features that the columns of X are."""
+        found = getattr(X, "columns", None)
+        columns = [] if found is None else list(found)
+        known = set(columns) <= set(getattr(self, "feature_names_in_", ())) and bool(columns)
+        if given is None and not known:
+            raise ParameterError(
+                "given must say which features the columns of X are, as these do not have names "
+                "of the model's features"
+            )
+        numbers = self._numbers(columns if given is None else given)
+        if known and numbers != self._numbers(columns):
+            raise ParameterError(
+                f"the columns of X are the features {columns}, but given says {given}: leave it "
+                "out, or give columns and features one order"
+            )
+        return numbers
 
     def _n_parameters(self) -> int:
         """Free parameters of the fitted mixture (scikit-learn's tests know it by this name)."""

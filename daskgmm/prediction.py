@@ -5,12 +5,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from sklearn.utils import assert_all_finite
 
 from daskgmm.chunk import Chunk
 from daskgmm.data.dataset import DaskDataset, Dataset, InMemoryDataset
-from daskgmm.data.lazy import map_rows
+from daskgmm.data.lazy import map_rows, map_to_array
+from daskgmm.model.conditioning import Regression
 from daskgmm.model.expectation import Densities, log_prob_norm
 from daskgmm.model.likelihood import densities
 from daskgmm.model.mixture import Mixture
@@ -41,11 +42,40 @@ def of_rows(
     """
     of_block = partial(_of_block, fn, _sent(dataset, mixture), dataset.missing)
     if isinstance(dataset, DaskDataset):
-        narrow = getattr(dataset.collection, "dtype", None) == np.float32
-        like = of_block(np.zeros((1, dataset.n_features), np.float32 if narrow else np.float64))
+        like = of_block(np.zeros((1, dataset.n_features), _precision(dataset)))
         return map_rows(of_block, dataset.collection, dtype=like.dtype, width=width, name=name)
     if isinstance(dataset, InMemoryDataset):
         return of_block(dataset.rows)
+    raise TypeError(f"{type(dataset).__name__} holds no rows to give results for")
+
+
+def conditional_moments(
+    dataset: Dataset, regression: Regression, columns: list[Any]
+) -> tuple[Any, Any]:
+    """Of the features that the rows do not hold: means (n, R) and covariances (n, R, R).
+
+    Lazy ones are independent of each other, so that means can be had without covariances.
+
+    Parameters
+    ----------
+    columns : list
+        Names of the R features, for a dataframe of means.
+    """
+    if isinstance(dataset, DaskDataset):
+        rows, dtype, n_rest = dataset.collection, _precision(dataset), len(columns)
+        of_means, of_covariances = (
+            partial(_checked, fn, dataset.missing, dtype)
+            for fn in (regression.means, regression.covariances_of)
+        )
+        return (
+            map_rows(of_means, rows, dtype=dtype, width=n_rest, name="mean", columns=columns),
+            map_to_array(of_covariances, rows, dtype=dtype, shape=(n_rest, n_rest)),
+        )
+    if isinstance(dataset, InMemoryDataset):
+        _check(dataset.rows, dataset.missing)
+        like = dataset.rows.dtype
+        means, covariances = regression.moments(dataset.rows)
+        return means.astype(like, copy=False), covariances.astype(like, copy=False)
     raise TypeError(f"{type(dataset).__name__} holds no rows to give results for")
 
 
@@ -60,6 +90,12 @@ def _sent(dataset: Dataset, mixture: Mixture) -> Densities:
     return densities(mixture, marginal=dataset.missing == "marginal")
 
 
+def _precision(dataset: DaskDataset) -> type[np.floating[Any]]:
+    """Of results: that of the rows."""
+    dtype = getattr(dataset.collection, "dtype", None)
+    return np.float32 if dtype == np.float32 else np.float64
+
+
 def _check(rows: NDArray[Any], missing: str) -> None:
     if missing == "omit":
         rows = rows[~np.isnan(rows).any(axis=1)]
@@ -71,6 +107,13 @@ def _of_block(fn: RowFunction, sent: Densities, missing: str, rows: NDArray[Any]
     _check(rows, missing)
     result = fn(rows, sent)
     return result.astype(rows.dtype, copy=False) if result.dtype.kind == "f" else result
+
+
+def _checked(
+    fn: Callable[[NDArray[Any]], NDArray[Any]], missing: str, dtype: DTypeLike, rows: NDArray[Any]
+) -> NDArray[Any]:
+    _check(rows, missing)
+    return fn(rows).astype(dtype, copy=False)
 
 
 def _of_chunk(sent: Densities, missing: str, chunk: Chunk) -> NDArray[np.float64]:

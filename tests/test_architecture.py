@@ -49,6 +49,7 @@ ORDER = {
         "incomplete",
         "expectation",
         "likelihood",
+        "conditioning",
     ],
     "data": [
         "tree",

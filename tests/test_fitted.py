@@ -12,11 +12,17 @@ from sklearn.exceptions import NotFittedError
 from strategies import FAMILY_NAMES, clusters
 
 from daskgmm import GaussianMixture
+from daskgmm.errors import ParameterError
+from daskgmm.model import conditioning
 
 X = clusters(700)
 FRAME = pd.DataFrame(X, columns=["a", "b", "c"])
 NAN = X.copy()
 NAN[150, 1] = np.nan
+
+
+def never(*_, **__):
+    pytest.fail("computed")
 
 
 @pytest.mark.filterwarnings("ignore:X has feature names")
@@ -25,10 +31,6 @@ def test_results_on_dask_collections_are_lazy(name):
     model = GaussianMixture(3, covariance_type=name, random_state=0).fit(X)
     array = da.from_array(X, chunks=(100, 3))
     frame = dd.from_pandas(FRAME, npartitions=4)
-
-    def never(*_, **__):
-        pytest.fail("computed")
-
     with dask.config.set(scheduler=never):
         labels, proba = model.predict(array), model.predict_proba(array)
         density = model.score_samples(array)
@@ -112,3 +114,144 @@ def test_a_result_is_one_layer_on_the_rows(name):
     result = getattr(model, name)(chunked)
     layers = set(result.dask.layers) - set(chunked.dask.layers)
     assert len(layers) == 1
+
+
+def covariance_of(model):
+    """Of the whole mixture, by the law of total covariance."""
+    offsets = model.means - model.mean
+    between = np.einsum("k,ki,kj->ij", model.weights, offsets, offsets)
+    return np.einsum("k,kij->ij", model.weights, model.dense_covariances) + between
+
+
+@pytest.mark.parametrize("chunks", [7_000, 30_000, 100_000])
+def test_chunked_samples_have_the_moments_of_the_mixture(family_name, chunks):
+    model = GaussianMixture(3, covariance_type=family_name, random_state=0).fit(X)
+    with dask.config.set(scheduler=never):
+        rows, labels = model.sample(30_000, chunks=chunks)
+    assert (rows.shape, labels.shape) == ((30_000, 3), (30_000,))
+    assert rows.chunks[0] == labels.chunks[0]
+    assert max(rows.chunks[0]) == min(chunks, 30_000)
+    assert (rows.dtype, labels.dtype) == (float, np.int64)
+    x, y = dask.compute(rows, labels)
+    mixture = model.mixture_
+    deviations = np.sqrt(np.diag(covariance_of(mixture)))
+    np.testing.assert_allclose(
+        (x.mean(axis=0) - mixture.mean) / deviations, 0.0, atol=5 / np.sqrt(30_000)
+    )
+    scale = np.outer(deviations, deviations)
+    np.testing.assert_allclose(
+        np.cov(x.T) / scale, covariance_of(mixture) / scale, atol=10 / np.sqrt(30_000)
+    )
+    np.testing.assert_allclose(np.bincount(y) / 30_000, mixture.weights, atol=0.015)
+    for k in range(3):
+        error = (x[y == k].mean(axis=0) - mixture.means[k]) / mixture.standard_deviations[k]
+        np.testing.assert_allclose(error, 0.0, atol=5 / np.sqrt(np.sum(y == k)))
+
+
+def test_an_int_seed_draws_the_same_samples_and_no_seed_others():
+    model = GaussianMixture(3, random_state=0).fit(X)
+    for chunks in (None, 100):
+        first, again = (model.sample(250, chunks=chunks)[0] for _ in range(2))
+        np.testing.assert_array_equal(first, again)
+    whole = model.sample(250, chunks=100)[0]
+    np.testing.assert_array_equal(whole[100:200].compute(), whole.compute()[100:200])
+    assert len(np.unique(whole.compute(), axis=0)) == 250
+    for random_state in (None, np.random.RandomState(0)):
+        model.random_state = random_state
+        for chunks in (None, 100):
+            first, again = (np.asarray(model.sample(250, chunks=chunks)[0]) for _ in range(2))
+            assert not np.isin(first, again).any()
+
+
+def test_more_rows_than_memory_are_a_graph():
+    model = GaussianMixture(2, random_state=0).fit(X)
+    rows, labels = model.sample(10**12, chunks=10**9)
+    assert rows.nbytes == 24 * 10**12
+    assert labels.numblocks == (1000,)
+    for chunks in (0, -1):
+        with pytest.raises(ParameterError, match="at least 1"):
+            model.sample(10, chunks=chunks)
+
+
+def test_marginals_and_conditionals_by_name_and_number(family_name):
+    model = GaussianMixture(3, covariance_type=family_name, random_state=0).fit(FRAME)
+    part = model.marginal(["c", "a"])
+    np.testing.assert_array_equal(part.means, model.mixture_.means[:, [2, 0]])
+    np.testing.assert_array_equal(model.marginal([2, "a"]).covariances, part.covariances)
+    np.testing.assert_array_equal(model.marginal("c").means, part.means[:, :1])
+    found = model.conditional({"b": 1.0, 0: -0.5})
+    expected = conditioning.conditional(model.mixture_, [1, 0], [1.0, -0.5])
+    assert found.family.name == family_name
+    np.testing.assert_array_equal(found.weights, expected.weights)
+    np.testing.assert_array_equal(found.means, expected.means)
+    np.testing.assert_array_equal(found.covariances, expected.covariances)
+    with pytest.raises(ParameterError, match="no feature 'z': not in feature_names_in_"):
+        model.marginal(["z"])
+    with pytest.raises(ParameterError, match="each of them once"):
+        model.conditional({"a": 1.0, 0: 2.0})
+    with pytest.raises(ParameterError, match="no feature 'a': the model's have no names"):
+        GaussianMixture(2).fit(X).conditional({"a": 1.0})
+    with pytest.raises(NotFittedError):
+        GaussianMixture().marginal([0])
+
+
+def test_regression_at_once_and_lazily(family_name):
+    model = GaussianMixture(3, covariance_type=family_name, random_state=0).fit(FRAME)
+    expected = conditioning.regression(model.mixture_, [2, 0], X[:, [2, 0]])
+    frame = dd.from_pandas(FRAME, npartitions=4)[["c", "a"]]
+    array = da.from_array(X[:, [2, 0]], chunks=(100, 1))
+    with dask.config.set(scheduler=never):
+        of_array = model.predict_conditional(array, [2, 0])
+        of_frame = model.predict_conditional(frame)
+    assert (of_array[0].chunks, of_array[1].chunks) == (
+        ((100,) * 7, (1,)),
+        ((100,) * 7, (1,), (1,)),
+    )
+    assert of_frame[0].divisions == frame.divisions
+    assert list(of_frame[0].columns) == ["b"]
+    np.testing.assert_array_equal(of_frame[0].compute().index, FRAME.index)
+    for means, covariances in (
+        model.predict_conditional(X[:, [2, 0]], ["c", 0]),
+        model.predict_conditional(FRAME[["c", "a"]]),
+        dask.compute(*of_array),
+        [each.compute() for each in of_frame],
+    ):
+        np.testing.assert_allclose(means, expected[0], rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(covariances, expected[1], rtol=1e-9, atol=1e-12)
+
+
+def test_regression_keeps_float32():
+    model = GaussianMixture(2, random_state=0).fit(X.astype(np.float32))
+    rows = X[:, :1].astype(np.float32)
+    lazy = model.predict_conditional(da.from_array(rows, chunks=100), [0])
+    for now, later in zip(model.predict_conditional(rows, [0]), lazy, strict=True):
+        assert now.dtype == later.dtype == later.compute().dtype == np.float32
+        np.testing.assert_allclose(now, later.compute(), rtol=1e-5)
+
+
+def test_regression_recovers_two_lines():
+    random = np.random.default_rng(0)
+    x = np.concatenate([random.normal(-3.0, 0.5, 1000), random.normal(3.0, 0.5, 1000)])
+    y = np.where(x < 0, -2.0 * x, 3.0 * x) + random.normal(scale=0.1, size=2000)
+    model = GaussianMixture(2, random_state=0).fit(np.column_stack([x, y]))
+    means, variances = model.predict_conditional(np.array([[-3.5], [2.5]]), [0])
+    np.testing.assert_allclose(means[:, 0], [7.0, 7.5], atol=0.02)
+    np.testing.assert_allclose(np.sqrt(variances[:, 0, 0]), 0.1, rtol=0.1)
+
+
+def test_regression_checks_its_input():
+    model = GaussianMixture(2, random_state=0).fit(FRAME)
+    with pytest.raises(ParameterError, match="given must say which features"):
+        model.predict_conditional(X[:, :1])
+    with pytest.raises(ParameterError, match="X has 1 columns, but given names 2 features"):
+        model.predict_conditional(X[:, :1], ["a", "b"])
+    with pytest.raises(ParameterError, match="but given says"):
+        model.predict_conditional(FRAME[["a", "b"]], ["b", "a"])
+    with pytest.raises(ParameterError, match="all 3 features are given"):
+        model.predict_conditional(FRAME)
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        model.predict_conditional(NAN[:, 1:], [1, 2])
+    lazy = model.predict_conditional(da.from_array(NAN[:, 1:]), [1, 2])
+    for each in lazy:
+        with pytest.raises(ValueError, match="Input X contains NaN"):
+            each.compute()

@@ -1,5 +1,6 @@
-"""Rows drawn from a mixture that is known: data to try and to measure with, of any size."""
+"""Rows drawn from a mixture that is known, and their components: of any size, chunk by chunk."""
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -63,16 +64,35 @@ def synthetic_rows(
     (n_rows, n_features) dask array of `dtype`
         The same however often, wherever and in whatever order its chunks are computed.
     """
-    starts = range(0, n_rows, chunk_rows)
-    lengths = [min(chunk_rows, n_rows - start) for start in starts]
-    name = np.dtype(dtype).name
+    calls = _calls(n_rows, chunk_rows, seed, dtype)
     return array_of_reads(
         partial(sample_rows, mixture),
-        [(length, seed, number, name) for number, length in enumerate(lengths)],
+        calls,
         files=[],
-        lengths=lengths,
+        lengths=[length for length, *_ in calls],
         width=mixture.n_features,
-        dtype=name,
+        dtype=dtype,
+    )
+
+
+def synthetic_labels(
+    mixture: Mixture, n_rows: int, *, chunk_rows: int, seed: int = 0, dtype: DTypeLike = np.float32
+) -> da.Array:
+    """The component that each of the rows is of, if these were made with the same arguments.
+
+    Returns
+    -------
+    (n_rows,) dask array of int64
+        In the chunks of the rows, and drawn without them.
+    """
+    calls = _calls(n_rows, chunk_rows, seed, dtype)
+    return array_of_reads(
+        partial(sample_labels, mixture),
+        calls,
+        files=[],
+        lengths=[length for length, *_ in calls],
+        width=None,
+        dtype=np.int64,
     )
 
 
@@ -93,18 +113,52 @@ def sample_rows(
     -------
     (n_rows, n_features) array of `dtype`
     """
-    # A spawn key, as [seed, number] would be the same entropy for other pairs.
-    random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
     factors = np.linalg.cholesky(mixture.dense_covariances).transpose(0, 2, 1).astype(dtype)
     means = mixture.means.astype(dtype)
     rows = np.empty((n_rows, mixture.n_features), dtype)
-    step = max(BLOCK_BYTES // (rows.itemsize * mixture.n_features), 1)
-    for block in np.split(rows, range(step, n_rows, step)):
-        counts = random.multinomial(len(block), mixture.weights)
-        grouped = random.standard_normal(block.shape, rows.dtype)
+    for block, counts, grouped, order in _draws(mixture, n_rows, seed, number, dtype):
         for k, some in enumerate(np.split(grouped, counts.cumsum()[:-1])):
             some[:] = some @ factors[k] + means[k]
-        # Components in the order of a permutation are as if each row had drawn its own.
-        order = random.permutation(len(block))
-        grouped.take(order, axis=0, out=block, mode="clip")  # the mode that needs no buffer
+        # The mode that needs no buffer.
+        grouped.take(order, axis=0, out=rows[block], mode="clip")
     return rows
+
+
+def sample_labels(
+    mixture: Mixture, n_rows: int, seed: int, number: int, dtype: DTypeLike
+) -> NDArray[np.int64]:
+    """The component of each row of a chunk that `sample_rows` draws, (n_rows,)."""
+    labels = np.empty(n_rows, dtype=np.int64)
+    for block, counts, _, order in _draws(mixture, n_rows, seed, number, dtype):
+        labels[block] = np.repeat(np.arange(mixture.n_components), counts)[order]
+    return labels
+
+
+def _draws(
+    mixture: Mixture, n_rows: int, seed: int, number: int, dtype: Any
+) -> Iterator[tuple[slice, NDArray[np.int64], NDArray[Any], NDArray[np.int64]]]:
+    """All that is random in a chunk, block by block.
+
+    Rows per component, standard normal rows grouped by component, and their order in the block.
+    """
+    # A spawn key, as [seed, number] would be the same entropy for other pairs.
+    random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
+    # Weights that were read back in float32 may sum to 1 + 1e-7, which multinomial refuses.
+    weights = mixture.weights / mixture.weights.sum()
+    step = max(BLOCK_BYTES // (np.dtype(dtype).itemsize * mixture.n_features), 1)
+    for start in range(0, n_rows, step):
+        size = min(step, n_rows - start)
+        counts = random.multinomial(size, weights)
+        grouped = random.standard_normal((size, mixture.n_features), dtype)
+        # Components in the order of a permutation are as if each row had drawn its own.
+        yield slice(start, start + size), counts, grouped, random.permutation(size)
+
+
+def _calls(
+    n_rows: int, chunk_rows: int, seed: int, dtype: DTypeLike
+) -> list[tuple[int, int, int, str]]:
+    """What to draw each chunk with."""
+    return [
+        (min(chunk_rows, n_rows - start), seed, number, np.dtype(dtype).name)
+        for number, start in enumerate(range(0, n_rows, chunk_rows))
+    ]

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 from strategies import mixture as of_family
 
-from daskgmm.data.synthetic import BLOCK_BYTES, random_mixture, sample_rows, synthetic_rows
+from daskgmm.data.synthetic import (
+    BLOCK_BYTES,
+    random_mixture,
+    sample_labels,
+    sample_rows,
+    synthetic_labels,
+    synthetic_rows,
+)
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.mixture import Mixture
 
@@ -139,6 +146,18 @@ def test_an_array_of_rows_is_cut_into_chunks_the_last_of_which_may_be_short():
     assert rows.dtype == np.float32
     expected = [drawn(mixture, n, 4, number, "float32") for number, n in enumerate((100, 100, 50))]
     np.testing.assert_array_equal(rows.compute(scheduler="sync"), np.vstack(expected))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_labels_are_those_of_the_rows(dtype):
+    n_rows = 2 * BLOCK_BYTES // 12 + 7  # several blocks
+    found = sample_labels(apart(), n_rows, 3, 1, dtype)
+    assert found.dtype == np.int64
+    np.testing.assert_array_equal(found, labels(drawn(apart(), n_rows, 3, 1, dtype)))
+    rows = synthetic_rows(apart(), 250, chunk_rows=100, seed=4, dtype=dtype)
+    lazy = synthetic_labels(apart(), 250, chunk_rows=100, seed=4, dtype=dtype)
+    assert (lazy.chunks, lazy.dtype) == ((rows.chunks[0],), np.int64)
+    np.testing.assert_array_equal(lazy.compute(), labels(rows.compute()))
 
 
 def test_arrays_of_other_mixtures_and_seeds_are_other_arrays():

@@ -20,20 +20,24 @@ def array_of_reads(
     *,
     files: Sequence[Path],
     lengths: Sequence[int],
-    width: int,
+    width: int | None,
     dtype: DTypeLike,
 ) -> da.Array:
     """Rows of `width` columns; chunk i is ``read(*calls[i])``, of ``lengths[i]`` rows.
+
+    Without a width, one value per row.
 
     The name tells the files' times, so that a file written anew is another array.
     """
     times = [file.stat().st_mtime_ns for file in files]
     name = f"{funcname(read)}-{tokenize(read, calls, times)}"
-    graph: dict[Any, Any] = {(name, i, 0): (read, *call) for i, call in enumerate(calls)}
+    columns = () if width is None else (width,)
+    zeros = (0,) * len(columns)
+    graph: dict[Any, Any] = {(name, i, *zeros): (read, *call) for i, call in enumerate(calls)}
     return da.Array(
         HighLevelGraph.from_collections(name, graph, dependencies=[]),
         name,
-        chunks=(tuple(lengths), (width,)),
+        chunks=(tuple(lengths), *((n,) for n in columns)),
         dtype=np.dtype(dtype),
     )
 

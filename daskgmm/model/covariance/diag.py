@@ -1,6 +1,7 @@
 """Each component has a variance per feature, and no correlations."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from daskgmm.kernels import Quadratic, Triangular, features, gathered, triangular
 from daskgmm.kernels.moments import Array, level_of
@@ -35,6 +36,9 @@ class Diag(Uncorrelated):
 
     def projected(self, covariance: Array) -> Array:
         return np.diagonal(covariance)[None]
+
+    def marginal(self, covariances: Array, features: NDArray[np.intp]) -> Array:
+        return covariances[:, features]
 
     def dense(self, covariances: Array, n_components: int, n_features: int) -> Array:
         return covariances[:, :, None] * np.eye(n_features)

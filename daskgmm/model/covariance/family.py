@@ -70,6 +70,25 @@ class Family(ABC):
         return covariances[components]
 
     @abstractmethod
+    def marginal(self, covariances: Array, features: NDArray[np.intp]) -> Array:
+        """The covariances of some features, in their order."""
+
+    @abstractmethod
+    def regressed(
+        self, covariances: Array, given: NDArray[np.intp], rest: NDArray[np.intp]
+    ) -> tuple[Array, Array]:
+        """Regression of some features on others, component by component.
+
+        Bishop 2006, eq. 2.81-2.82.
+
+        Returns
+        -------
+        coefficients : (K, n_rest, n_given) array, (1, n_rest, n_given) where all have the same
+        covariances : array of the family's shape
+            Of `rest` where the values of `given` are known, whatever these are.
+        """
+
+    @abstractmethod
     def precision_cholesky(self, covariances: Array) -> Array:
         """Factors of the inverse covariances.
 

@@ -7,7 +7,7 @@ from scipy import linalg
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.kernels import Quadratic, Triangular, features, gathered, triangular
 from daskgmm.kernels.moments import Array, level_of
-from daskgmm.model.covariance import triangles
+from daskgmm.model.covariance import schur, triangles
 from daskgmm.model.covariance.family import (
     Family,
     check_positive_definite,
@@ -52,6 +52,16 @@ class Full(Family):
 
     def projected(self, covariance: Array) -> Array:
         return covariance[None]
+
+    def marginal(self, covariances: Array, features: NDArray[np.intp]) -> Array:
+        return covariances[:, features[:, None], features]
+
+    def regressed(
+        self, covariances: Array, given: NDArray[np.intp], rest: NDArray[np.intp]
+    ) -> tuple[Array, Array]:
+        pairs = [schur.regressed(each, given, rest) for each in covariances]
+        coefficients, of_rest = zip(*pairs, strict=True)
+        return np.stack(coefficients), np.stack(of_rest)
 
     def precision_cholesky(self, covariances: Array) -> Array:
         factors = [inverse_cholesky(covariance) for covariance in covariances]

@@ -1,6 +1,7 @@
 """Each component has one variance for all its features."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from daskgmm.kernels import Quadratic, Triangular, features, gathered, triangular
 from daskgmm.kernels.moments import Array, level_of
@@ -36,6 +37,9 @@ class Spherical(Uncorrelated):
 
     def projected(self, covariance: Array) -> Array:
         return np.diagonal(covariance).mean(keepdims=True)
+
+    def marginal(self, covariances: Array, features: NDArray[np.intp]) -> Array:
+        return covariances
 
     def dense(self, covariances: Array, n_components: int, n_features: int) -> Array:
         return covariances[:, None, None] * np.eye(n_features)

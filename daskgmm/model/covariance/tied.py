@@ -7,7 +7,7 @@ from scipy import linalg
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.kernels import Quadratic, Triangular, features, gathered, triangular
 from daskgmm.kernels.moments import Array, level_of
-from daskgmm.model.covariance import triangles
+from daskgmm.model.covariance import schur, triangles
 from daskgmm.model.covariance.family import (
     Family,
     check_positive_definite,
@@ -54,6 +54,15 @@ class Tied(Family):
 
     def selected(self, covariances: Array, components: NDArray[np.intp] | slice) -> Array:
         return covariances
+
+    def marginal(self, covariances: Array, features: NDArray[np.intp]) -> Array:
+        return covariances[features[:, None], features]
+
+    def regressed(
+        self, covariances: Array, given: NDArray[np.intp], rest: NDArray[np.intp]
+    ) -> tuple[Array, Array]:
+        coefficients, of_rest = schur.regressed(covariances, given, rest)
+        return coefficients[None], of_rest
 
     def precision_cholesky(self, covariances: Array) -> Array:
         factor = inverse_cholesky(covariances)

@@ -12,6 +12,12 @@ from daskgmm.model.covariance.regression import Regression, of_variances
 class Uncorrelated(Family):
     """Covariances are variances: their factors are 1 / standard deviation."""
 
+    def regressed(
+        self, covariances: Array, given: NDArray[np.intp], rest: NDArray[np.intp]
+    ) -> tuple[Array, Array]:
+        # What is known of the others says nothing.
+        return np.zeros((1, len(rest), len(given))), self.marginal(covariances, rest)
+
     def precision_cholesky(self, covariances: Array) -> Array:
         sound = (covariances > 0.0) & np.isfinite(covariances)
         if not sound.all():
