@@ -82,10 +82,13 @@ def test_a_function_is_called_for_each_start():
 
 
 def test_the_pass_is_counted():
-    assert started(X, LABELS).n_passes_ == 2
-    assert started(ROWS["frame"](), LABELS).n_passes_ == 3  # one more to count the rows
-    assert started(X, lambda *_: LABELS).n_passes_ == 1
-    assert started(ROWS["dask"](), LABELS).n_passes_ == 2
+    def purposes(rows, init_params):
+        return [each.purpose for each in started(rows, init_params).passes_]
+
+    assert purposes(X, LABELS) == ["survey", "start", "bound"]
+    assert purposes(ROWS["frame"](), LABELS) == ["prepare", "survey", "start", "bound"]
+    assert purposes(X, lambda *_: LABELS) == ["survey", "bound"]
+    assert purposes(ROWS["dask"](), LABELS) == ["survey", "start", "bound"]
     # What all chunks need is not computed anew.
     assert started(ROWS["common"](), LABELS).n_passes_ == 3
 

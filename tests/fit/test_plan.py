@@ -173,7 +173,13 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize(
-    ("program", "n_chunks"), [(THREADS, 2), (THREADS, 20), (THREADS, 200), (WORKERS, 200)]
+    ("program", "n_chunks"),
+    [
+        (THREADS, 2),
+        (THREADS, 20),
+        pytest.param(THREADS, 200, marks=pytest.mark.slow),
+        (WORKERS, 200),
+    ],
 )
 def test_a_fit_stays_within_its_plan(tmp_path, program, n_chunks):
     # Chunks of 2 MiB: up to 400 MiB of data, where the plan is some 90 of the process.
