@@ -90,7 +90,7 @@ def test_the_pass_is_counted():
     assert purposes(X, lambda *_: LABELS) == ["survey", "bound"]
     assert purposes(ROWS["dask"](), LABELS) == ["survey", "start", "bound"]
     # What all chunks need is not computed anew.
-    assert started(ROWS["common"](), LABELS).n_passes_ == 3
+    assert purposes(ROWS["common"](), LABELS) == ["prepare", "survey", "start", "bound"]
 
 
 def test_rows_with_gaps_and_rows_of_no_weight_do_not_count():
