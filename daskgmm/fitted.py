@@ -76,10 +76,9 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         dataset = self._fitted()._dataset(X, reset=False, sample_weight=sample_weight)
         if isinstance(dataset, InMemoryDataset) and dataset.rows.dtype == np.float32:
             log_density = self.score_samples(dataset.rows)
-            weights = dataset.weights
-            return float(
-                log_density.mean() if weights is None else np.average(log_density, weights=weights)
-            )
+            counted = ~np.isnan(log_density)  # all but rows with gaps that are left out
+            weights = dataset.weights if dataset.weights is None else dataset.weights[counted]
+            return float(np.average(log_density[counted], weights=weights))
         total, total_weight = total_log_density(dataset, self.mixture_)
         return total / total_weight
 
@@ -224,7 +223,7 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
             )
         rest = conditioning.remaining(numbers, self.n_features_in_)
         names = getattr(self, "feature_names_in_", np.arange(self.n_features_in_))
-        regression = conditioning.Regression.of(self.mixture_, numbers)
+        regression = conditioning.MixtureRegression.of(self.mixture_, numbers)
         return conditional_moments(X, regression, list(names[rest]))
 
     @property

@@ -11,7 +11,7 @@ from sklearn.utils import assert_all_finite
 from daskgmm.chunk import Chunk
 from daskgmm.data.dataset import DaskDataset, Dataset, InMemoryDataset
 from daskgmm.data.lazy import map_rows, map_to_array
-from daskgmm.model.conditioning import Regression
+from daskgmm.model.conditioning import MixtureRegression
 from daskgmm.model.expectation import Densities, log_prob_norm
 from daskgmm.model.likelihood import densities
 from daskgmm.model.mixture import Mixture
@@ -50,7 +50,7 @@ def of_rows(
 
 
 def conditional_moments(
-    dataset: Dataset, regression: Regression, columns: list[Any]
+    dataset: Dataset, regression: MixtureRegression, columns: list[Any]
 ) -> tuple[Any, Any]:
     """Of the features that the rows do not hold: means (n, R) and covariances (n, R, R).
 

@@ -185,3 +185,13 @@ def test_without_missing_values_it_is_the_ordinary_fit(family_name):
     marginal, plain = fitted(rows, family_name), fitted(rows, family_name, missing="raise")
     np.testing.assert_array_equal(marginal.means_, plain.means_)
     assert pickle.loads(pickle.dumps(marginal)).missing == "marginal"
+
+
+def test_rows_left_out_are_left_out_of_float32_scores_too():
+    rows = clusters(300).astype(np.float32)
+    whole = GaussianMixture(2, random_state=0, missing="omit").fit(rows)
+    gaps = np.vstack([rows, np.full((5, 3), np.nan, np.float32)])
+    assert whole.score(gaps) == pytest.approx(whole.score(rows), rel=1e-6)
+    weights = np.arange(1.0, 306.0)
+    weighed = whole.score(gaps, sample_weight=weights)
+    assert weighed == pytest.approx(whole.score(rows, sample_weight=weights[:300]), rel=1e-6)

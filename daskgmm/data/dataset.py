@@ -129,9 +129,9 @@ class Dataset(ABC):
         """The rows without a missing value: chunks that say which to leave out."""
         return CompleteRows(self)
 
+    @abstractmethod
     def beside(self, array: Columns) -> "Dataset":
         """The rows of a counted dataset with those of an array, as many, beside them."""
-        raise NotImplementedError
 
 
 def _listed(fn: Callable[[Chunk], Result], chunk: Chunk) -> list[Result]:

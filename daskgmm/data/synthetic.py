@@ -1,6 +1,6 @@
 """Rows drawn from a mixture that is known, and their components: of any size, chunk by chunk."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -65,14 +65,7 @@ def synthetic_rows(
         The same however often, wherever and in whatever order its chunks are computed.
     """
     calls = _calls(n_rows, chunk_rows, seed, dtype)
-    return array_of_reads(
-        partial(sample_rows, mixture),
-        calls,
-        files=[],
-        lengths=[length for length, *_ in calls],
-        width=mixture.n_features,
-        dtype=dtype,
-    )
+    return _drawn(partial(sample_rows, mixture), calls, mixture.n_features, dtype)
 
 
 def synthetic_labels(
@@ -86,14 +79,7 @@ def synthetic_labels(
         In the chunks of the rows, and drawn without them.
     """
     calls = _calls(n_rows, chunk_rows, seed, dtype)
-    return array_of_reads(
-        partial(sample_labels, mixture),
-        calls,
-        files=[],
-        lengths=[length for length, *_ in calls],
-        width=None,
-        dtype=np.int64,
-    )
+    return _drawn(partial(sample_labels, mixture), calls, None, np.int64)
 
 
 def sample_rows(
@@ -152,6 +138,17 @@ def _draws(
         grouped = random.standard_normal((size, mixture.n_features), dtype)
         # Components in the order of a permutation are as if each row had drawn its own.
         yield slice(start, start + size), counts, grouped, random.permutation(size)
+
+
+def _drawn(
+    fn: Callable[..., NDArray[Any]],
+    calls: list[tuple[int, int, int, str]],
+    width: int | None,
+    dtype: DTypeLike,
+) -> da.Array:
+    """A chunk per call."""
+    lengths = [length for length, *_ in calls]
+    return array_of_reads(fn, calls, files=[], lengths=lengths, width=width, dtype=dtype)
 
 
 def _calls(

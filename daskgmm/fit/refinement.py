@@ -21,7 +21,7 @@ from daskgmm.fit.degenerate import Remedy
 from daskgmm.fit.distance import Distance
 from daskgmm.fit.moves import cheapest_merges, moved
 from daskgmm.fit.observers import NullObserver
-from daskgmm.fit.sample_start import RULE, begun_at, dataset_of
+from daskgmm.fit.sample_start import RULE, begun_at, dataset_of, part_of
 from daskgmm.fit.seeding import k_means
 from daskgmm.fit.selection import bound
 from daskgmm.fit.state import FitState, Outcome
@@ -36,9 +36,6 @@ N_CLUSTERS, ITERATIONS = 3, 8
 
 # Moves that race, on part of the sample, for so many iterations; the best runs on.
 RACING, RACE = 8, 10
-
-# Rows that the race sees: at least, and per component and feature.
-MIN_ROWS, ROWS_PER_MEAN = 10_000, 10
 
 # Rounds at the most, and the nats per row that one must gain to be followed by another.
 MOST_ROUNDS, MARGIN = 10, 1e-5
@@ -66,7 +63,7 @@ class Refinement:
 
     def __call__(self, state: FitState) -> FitState:
         """The candidate, or where its moves have led."""
-        some = self._part(state.parameters)
+        some = part_of(self.sample, state.parameters.n_components)
         for _ in range(MOST_ROUNDS):
             better = self._better(state, some)
             if better is None:
@@ -141,8 +138,3 @@ class Refinement:
                 clusters = k_means(points, part.weights, N_CLUSTERS, random, max_iter=10)
                 found = births(part, clusters, mixture, self.model, max_iter=ITERATIONS)
                 yield from ((k, birth) for birth in found)
-
-    def _part(self, mixture: Mixture) -> Sample:
-        """A bounded number of the sample's rows, uniform as it is."""
-        size = max(MIN_ROWS, ROWS_PER_MEAN * mixture.n_components * mixture.n_features)
-        return replace(self.sample, size=size).kept()

@@ -23,6 +23,9 @@ from daskgmm.model.likelihood import MaximumLikelihood
 TOL, MAX_ITER = 1e-6, 500
 RULE = ExpectedGain(TOL, MAX_ITER, window=5)
 
+# Rows for a first look: at least, and per component and feature.
+MIN_ROWS, ROWS_PER_MEAN = 10_000, 10
+
 # Bounds as near as this are one optimum.
 SAME = 1e-6
 
@@ -30,6 +33,12 @@ SAME = 1e-6
 def dataset_of(sample: Sample) -> InMemoryDataset:
     """The sample's rows, to be visited like any others."""
     return InMemoryDataset(sample.rows, sample.weights)
+
+
+def part_of(sample: Sample, n_components: int) -> Sample:
+    """Rows of the sample for a first look: a bounded number, uniform as it is."""
+    size = max(MIN_ROWS, ROWS_PER_MEAN * n_components * sample.rows.shape[1])
+    return replace(sample, size=size).kept()
 
 
 def settled(

@@ -17,6 +17,7 @@ from daskgmm.fit import em
 from daskgmm.fit.convergence import AbsoluteChange
 from daskgmm.fit.ground import Found, Ground
 from daskgmm.fit.observers import NullObserver
+from daskgmm.fit.sample_start import part_of
 from daskgmm.fit.seeding import Seeding, anywhere, around, far_apart, k_means, nearest
 from daskgmm.fit.selection import best, bound
 from daskgmm.fit.state import FitState, Outcome
@@ -34,13 +35,10 @@ HALVINGS = ((3, 6), (13, 2), (33, 1))
 # Nats by which an iteration changes the bound of a run that is not run on.
 SETTLED = 1e-4
 
-# Rows that the short runs see: at least, and per component and feature.
-MIN_ROWS, ROWS_PER_MEAN = 10_000, 10
-
 
 def short_em(ground: Ground, n_init: int, random: np.random.RandomState) -> Found:
     """The best of several short runs, for each restart; or the best few, where they may survive."""
-    some, found, collapsed = _part(ground), list[FitState](), None
+    some, found, collapsed = part_of(ground.sample, ground.n_components), list[FitState](), None
     for _ in range(n_init):
         try:
             found.extend(_best(ground, some, random))
@@ -102,9 +100,3 @@ def _race(ground: Ground, some: Sample, starts: list[FitState]) -> list[tuple[Fi
         if len(runs) <= ground.n_survivors:
             break
     return runs
-
-
-def _part(ground: Ground) -> Sample:
-    """A bounded number of the sample's rows, uniform as it is."""
-    size = max(MIN_ROWS, ROWS_PER_MEAN * ground.n_components * len(ground.survey.mean))
-    return replace(ground.sample, size=size).kept()

@@ -77,7 +77,7 @@ def conditional(mixture: Mixture, features: Sequence[int], values: ArrayLike) ->
         raise ParameterError(
             f"the {len(features)} given features need one finite value each; got {values!r}"
         )
-    regression = Regression.of(mixture, features)
+    regression = MixtureRegression.of(mixture, features)
     ((_, weights, means),) = regression.components(known[None])
     return Mixture.from_covariances(
         mixture.family, weights[0], regression.pivot + means[:, 0], regression.covariances
@@ -85,7 +85,7 @@ def conditional(mixture: Mixture, features: Sequence[int], values: ArrayLike) ->
 
 
 @dataclass(frozen=True)
-class Regression:
+class MixtureRegression:
     """Gaussian mixture regression: ready for rows of the given features, on any worker.
 
     Attributes
@@ -112,7 +112,7 @@ class Regression:
     covariances: Array
 
     @classmethod
-    def of(cls, mixture: Mixture, features: Sequence[int]) -> "Regression":
+    def of(cls, mixture: Mixture, features: Sequence[int]) -> "MixtureRegression":
         """On some features of a mixture; ParameterError where they can't be given."""
         places = _places(features, mixture.n_features)
         rest = remaining(features, mixture.n_features)
@@ -195,7 +195,7 @@ def regression(
     ParameterError
         Where there is no such feature, one is named twice, none is or all are.
     """
-    return Regression.of(mixture, features).moments(rows)
+    return MixtureRegression.of(mixture, features).moments(rows)
 
 
 def remaining(features: Sequence[int], n_features: int) -> NDArray[np.intp]:

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from strategies import clusters, mixture
 
+from daskgmm import GaussianMixture
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
 from daskgmm.errors import DataError, DegenerateCovarianceError
 from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
@@ -172,3 +173,15 @@ def test_components_stay_where_the_user_has_put_them():
     assert asked.state.lower_bounds == left.state.lower_bounds
     left, asked = (fitted_apart(init_params=POORLY, refine=each) for each in (False, True))
     assert asked.state.lower_bounds == left.state.lower_bounds
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("parameters", [{}, {"acceleration": None}, {"max_iter": 2, "n_init": 3}])
+def test_the_lower_bound_is_that_of_the_fitted_parameters(family_name, parameters):
+    model = GaussianMixture(3, covariance_type=family_name, random_state=0, **parameters)
+    model.fit(X)
+    assert model.lower_bound_ == pytest.approx(model.score(X), rel=1e-12)
+    assert model.lower_bound_ >= model.lower_bounds_[-1] - 1e-12
+    assert len(model.lower_bounds_) == model.n_iter_
+    asked = parameters.get("acceleration", "") is None or not model.converged_
+    assert [each.purpose for each in model.passes_].count("bound") == asked

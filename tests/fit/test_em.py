@@ -3,7 +3,8 @@ from dataclasses import replace
 import numpy as np
 from strategies import clusters, mixture
 
-from daskgmm.data.dataset import Dataset, InMemoryDataset
+from daskgmm.data.dataset import InMemoryDataset
+from daskgmm.data.metered import Metered
 from daskgmm.fit import em
 from daskgmm.fit.convergence import AbsoluteChange
 from daskgmm.fit.observers import NullObserver
@@ -18,20 +19,8 @@ def model_of(start, reg_covar=1e-6):
     return MaximumLikelihood(start.family, reg_covar, X.mean(axis=0))
 
 
-class Counted(Dataset):
-    """A dataset that counts its readings."""
-
-    n_features = 3
-    columns = None
-    n_rows = 300
-    layout = InMemoryDataset(X).layout
-
-    def __init__(self):
-        self.passes = 0
-
-    def reduce(self, fn):
-        self.passes += 1
-        return InMemoryDataset(X, chunk_rows=64).reduce(fn)
+def counted():
+    return Metered(InMemoryDataset(X, chunk_rows=64))
 
 
 def test_advance_is_pure_and_keeps_the_bound_of_the_parameters_it_began_with(family_name):
@@ -49,12 +38,12 @@ def test_advance_is_pure_and_keeps_the_bound_of_the_parameters_it_began_with(fam
 def test_candidates_share_each_pass_and_end_as_if_alone():
     starts = [mixture("full", seed=seed) for seed in range(4)]
     rule, model = AbsoluteChange(1e-3, 60), model_of(starts[0])
-    dataset = Counted()
+    dataset = counted()
     together = em.run([FitState(s) for s in starts], dataset, model, rule, NullObserver())
-    assert dataset.passes == max(state.n_iter for state in together)
+    assert len(dataset.passes) == max(state.n_iter for state in together)
     assert len({state.n_iter for state in together}) > 1
     for start, state in zip(starts, together, strict=True):
-        (alone,) = em.run([FitState(start)], Counted(), model, rule, NullObserver())
+        (alone,) = em.run([FitState(start)], counted(), model, rule, NullObserver())
         # They share products: the last bits are those of who was there.
         np.testing.assert_allclose(alone.lower_bounds, state.lower_bounds, rtol=1e-11)
         np.testing.assert_allclose(alone.parameters.means, state.parameters.means, rtol=1e-9)
@@ -66,7 +55,7 @@ def test_a_fit_continued_is_the_uninterrupted_one():
 
     def run(state, max_iter):
         rule = AbsoluteChange(0.0, max_iter)
-        return em.run([state], Counted(), model, rule, NullObserver())[0]
+        return em.run([state], counted(), model, rule, NullObserver())[0]
 
     whole = run(FitState(start), 9)
     halves = run(replace(run(FitState(start), 4), outcome=None), 9)
@@ -75,12 +64,12 @@ def test_a_fit_continued_is_the_uninterrupted_one():
 
 
 def test_no_iterations_read_nothing():
-    dataset = Counted()
+    dataset = counted()
     start = mixture("full")
     (state,) = em.run(
         [FitState(start)], dataset, model_of(start), AbsoluteChange(1e-3, 0), NullObserver()
     )
-    assert (dataset.passes, state.outcome) == (0, Outcome.REACHED_MAX_ITER)
+    assert (len(dataset.passes), state.outcome) == (0, Outcome.REACHED_MAX_ITER)
 
 
 def test_a_collapsed_candidate_keeps_its_last_parameters_and_the_others_go_on():
@@ -114,5 +103,5 @@ def test_an_observer_sees_each_pass():
             seen.append([state.n_iter for state in states])
 
     start = mixture("full")
-    em.run([FitState(start)] * 2, Counted(), model_of(start), AbsoluteChange(0.0, 3), Watching())
+    em.run([FitState(start)] * 2, counted(), model_of(start), AbsoluteChange(0.0, 3), Watching())
     assert seen == [[1, 1], [2, 2], [3, 3]]

@@ -88,3 +88,10 @@ def test_a_warm_start_takes_steps_on_the_sample_too():
     assert model.n_iter_ <= 6
     cold = GaussianMixture(3, random_state=0).fit(moved)
     assert model.lower_bound_ >= cold.lower_bound_ - 1e-3
+
+
+def test_a_first_look_is_at_a_bounded_number_of_rows():
+    rows = clusters(sample_start.MIN_ROWS + 500)
+    sample = take_survey(InMemoryDataset(rows), seed=0, sample_size=len(rows)).sample
+    assert len(sample_start.part_of(sample, 5).rows) == sample_start.MIN_ROWS
+    assert len(sample_start.part_of(sample, 400).rows) == len(rows)

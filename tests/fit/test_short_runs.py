@@ -13,7 +13,7 @@ from daskgmm.fit.degenerate import POLICIES, Data
 from daskgmm.fit.distance import Distance
 from daskgmm.fit.given import Given
 from daskgmm.fit.ground import Ground
-from daskgmm.fit.short_runs import HALVINGS, MIN_ROWS, SEEDINGS, _part, short_em
+from daskgmm.fit.short_runs import HALVINGS, SEEDINGS, short_em
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.expectation import log_prob_norm
 from daskgmm.model.likelihood import MaximumLikelihood, densities
@@ -63,15 +63,6 @@ def test_it_begins_a_candidate_anew():
     (state,), _ = short_em(ground(), 1, np.random.RandomState(0))
     assert state.n_iter == 0
     assert state.outcome is None
-
-
-def test_only_rows_that_weigh_and_not_too_many_are_looked_at():
-    rows = clusters(MIN_ROWS + 500)
-    assert len(_part(ground(rows)).rows) == MIN_ROWS
-    weights = (np.arange(len(rows)) % 2).astype(float)
-    part = _part(ground(rows, weights))
-    assert (part.numbers % 2 == 1).all()
-    assert len(_part(ground(rows, n_components=400)).rows) == len(rows)
 
 
 def test_what_happened_on_the_way_happened_at_the_start():

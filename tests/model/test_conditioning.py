@@ -5,7 +5,13 @@ from scipy.special import logsumexp
 from strategies import mixture
 
 from daskgmm.errors import ParameterError
-from daskgmm.model.conditioning import BLOCK_BYTES, Regression, conditional, marginal, regression
+from daskgmm.model.conditioning import (
+    BLOCK_BYTES,
+    MixtureRegression,
+    conditional,
+    marginal,
+    regression,
+)
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.mixture import Mixture
 
@@ -192,7 +198,7 @@ def test_blocks_change_nothing(family_name):
     expected, of_some = regression(model, [3, 1], rows[some])
     np.testing.assert_allclose(means[some], expected, rtol=1e-12)
     np.testing.assert_allclose(covariances[some], of_some, rtol=1e-12)
-    np.testing.assert_array_equal(Regression.of(model, [3, 1]).means(rows), means)
+    np.testing.assert_array_equal(MixtureRegression.of(model, [3, 1]).means(rows), means)
 
 
 def test_no_rows_have_no_moments(family_name):

@@ -7,7 +7,7 @@ from scipy import linalg
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.kernels import Quadratic, Triangular, features, gathered, triangular
 from daskgmm.kernels.moments import Array, level_of
-from daskgmm.model.covariance import schur, triangles
+from daskgmm.model.covariance import triangles
 from daskgmm.model.covariance.family import (
     Family,
     check_positive_definite,
@@ -16,7 +16,7 @@ from daskgmm.model.covariance.family import (
     is_inverse_cholesky,
     upper_cholesky,
 )
-from daskgmm.model.covariance.regression import Regression, of_matrices
+from daskgmm.model.covariance.regression import Regression, of_matrices, regressed
 
 # Features from which looking for components that don't matter pays.
 SCREENED = 32
@@ -59,9 +59,7 @@ class Full(Family):
     def regressed(
         self, covariances: Array, given: NDArray[np.intp], rest: NDArray[np.intp]
     ) -> tuple[Array, Array]:
-        pairs = [schur.regressed(each, given, rest) for each in covariances]
-        coefficients, of_rest = zip(*pairs, strict=True)
-        return np.stack(coefficients), np.stack(of_rest)
+        return regressed(covariances, given, rest)
 
     def precision_cholesky(self, covariances: Array) -> Array:
         factors = [inverse_cholesky(covariance) for covariance in covariances]

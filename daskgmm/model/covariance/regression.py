@@ -79,6 +79,19 @@ def of_matrices(covariances: Array, observed: NDArray[np.bool_]) -> Regression:
     )
 
 
+def regressed(
+    covariances: Array, given: NDArray[np.intp], rest: NDArray[np.intp]
+) -> tuple[Array, Array]:
+    """Coefficients (K, n_rest, n_given) and covariances (K, n_rest, n_rest) of some features.
+
+    On the features `given`, of covariance matrices (K, D, D); Bishop 2006, eq. 2.81-2.82.
+    """
+    observed = np.isin(np.arange(covariances.shape[-1]), given)[None]
+    found = of_matrices(covariances, observed)
+    row = rest[:, None]
+    return -found.factor[:, 0, row, given], found.spread[:, 0, row, rest]
+
+
 def of_variances(variances: Array, observed: NDArray[np.bool_]) -> Regression:
     """Of variances (K, D), given the patterns (P, D): features say nothing of one another."""
     deviations = np.where(observed, np.sqrt(variances)[:, None, :], 1.0)

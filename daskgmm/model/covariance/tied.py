@@ -7,7 +7,7 @@ from scipy import linalg
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.kernels import Quadratic, Triangular, features, gathered, triangular
 from daskgmm.kernels.moments import Array, level_of
-from daskgmm.model.covariance import schur, triangles
+from daskgmm.model.covariance import triangles
 from daskgmm.model.covariance.family import (
     Family,
     check_positive_definite,
@@ -16,7 +16,7 @@ from daskgmm.model.covariance.family import (
     is_inverse_cholesky,
     upper_cholesky,
 )
-from daskgmm.model.covariance.regression import Regression, of_matrices
+from daskgmm.model.covariance.regression import Regression, of_matrices, regressed
 
 
 class Tied(Family):
@@ -61,8 +61,8 @@ class Tied(Family):
     def regressed(
         self, covariances: Array, given: NDArray[np.intp], rest: NDArray[np.intp]
     ) -> tuple[Array, Array]:
-        coefficients, of_rest = schur.regressed(covariances, given, rest)
-        return coefficients[None], of_rest
+        coefficients, of_rest = regressed(covariances[None], given, rest)
+        return coefficients, of_rest[0]
 
     def precision_cholesky(self, covariances: Array) -> Array:
         factor = inverse_cholesky(covariances)
