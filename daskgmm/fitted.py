@@ -9,7 +9,7 @@ import dask.dataframe as dd
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, DensityMixin
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import Tags, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from daskgmm.data.dataset import DaskDataset, Dataset, InMemoryDataset
@@ -250,6 +250,11 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self.covariances_ = mixture.covariances.astype(dtype)
         self.precisions_cholesky_ = mixture.precision_cholesky.astype(dtype)
         self.precisions_ = mixture.precisions.astype(dtype)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self.missing != "raise"
+        return tags
 
     def _fitted(self) -> Self:
         check_is_fitted(self)

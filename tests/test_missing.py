@@ -195,3 +195,11 @@ def test_rows_left_out_are_left_out_of_float32_scores_too():
     weights = np.arange(1.0, 306.0)
     weighed = whole.score(gaps, sample_weight=weights)
     assert weighed == pytest.approx(whole.score(rows, sample_weight=weights[:300]), rel=1e-6)
+
+
+def test_scikit_learn_is_told_whether_gaps_are_taken():
+    taken = {
+        way: GaussianMixture(missing=way).__sklearn_tags__().input_tags.allow_nan
+        for way in ("raise", "omit", "marginal")
+    }
+    assert taken == {"raise": False, "omit": True, "marginal": True}

@@ -41,7 +41,8 @@ class ByFunction:
         rows = ground.sample.rows.astype(np.float64)
         found = np.asarray(self.find(rows, ground.n_components, random))
         _check_shape(found.shape, len(rows), ground.n_components)
-        return ground.summed(lambda block: _shares(found[block], block.start, ground.n_components))
+        sums = ground.summed(lambda block: _shares(found[block], block.start, ground.n_components))
+        return _of_some_row(sums)
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class ByArray:
         _check_shape(self.array.shape, ground.rows.n_rows, ground.n_components)
         rows = ground.rows.beside(self.array)
         sums = rows.reduce(partial(_of_chunk, ground.model, ground.n_components))
-        return Found(ground.begun([sums.statistics]), 1 + rows.n_preparing)
+        return Found(ground.begun([_of_some_row(sums.statistics)]), 1 + rows.n_preparing)
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,13 @@ def _of_blocks(model: MaximumLikelihood, n_components: int, chunk: Chunk) -> Ite
             weights = None if block.weights is None else block.weights[counts]
             part = statistics_of(model, block.rows[counts], weights, share[:, counts])
             yield _Merged(part)
+
+
+def _of_some_row(statistics: SufficientStatistics) -> SufficientStatistics:
+    """The statistics; DataError where no row is said to belong anywhere."""
+    if statistics.empty.all():
+        raise DataError("init_params says of no row which component it belongs to")
+    return statistics
 
 
 def _check_shape(shape: tuple[int, ...], n_rows: int, n_components: int) -> None:

@@ -150,3 +150,10 @@ def test_labels_of_unknown_length_are_refused():
 def test_other_things_are_no_start(init_params):
     with pytest.raises(ValueError, match="The 'init_params' parameter of GaussianMixture must be"):
         started(X, init_params)
+
+
+@pytest.mark.parametrize("nothing", [np.full(700, -1), np.zeros((700, 3))])
+def test_some_row_has_to_belong_somewhere(nothing):
+    for rows, init_params in ((X, nothing), (ROWS["dask"](), nothing), (X, lambda *_: nothing)):
+        with pytest.raises(ValueError, match="says of no row"):
+            started(rows, init_params)
