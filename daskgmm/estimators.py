@@ -15,10 +15,11 @@ from sklearn.utils.metadata_routing import UNUSED
 
 from daskgmm.data.machines import Machines
 from daskgmm.data.passes import machines
-from daskgmm.fit.driver import Fit, Settings, fit_mixture
+from daskgmm.fit.driver import Fit, fit_mixture
 from daskgmm.fit.initialization import Initial
 from daskgmm.fit.observers import Observer, observer_of
 from daskgmm.fit.plan import Plan, plan_fit
+from daskgmm.fit.settings import Settings
 from daskgmm.fit.state import FitState
 from daskgmm.fitted import FittedMixture, Rows
 from daskgmm.parameters import CONSTRAINTS, SCALE, settings_of

@@ -8,9 +8,9 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from daskgmm.data.dataset import MISSING
 from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
 from daskgmm.fit.degenerate import POLICIES
-from daskgmm.fit.driver import Settings
 from daskgmm.fit.given import checked
 from daskgmm.fit.initialization import DISTANCES, NAMES
+from daskgmm.fit.settings import Settings
 from daskgmm.fit.state import FitState
 from daskgmm.model.covariance import FAMILIES
 

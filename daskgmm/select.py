@@ -23,9 +23,10 @@ from daskgmm.errors import ParameterError
 from daskgmm.estimators import GaussianMixture
 from daskgmm.fit.comparison import Candidate, compare
 from daskgmm.fit.criteria import criterion_of
-from daskgmm.fit.driver import Fit, Settings
+from daskgmm.fit.driver import Fit
 from daskgmm.fit.observers import Observer, observer_of
 from daskgmm.fit.plan import plan_fit
+from daskgmm.fit.settings import Settings
 from daskgmm.fit.state import Outcome
 from daskgmm.fitted import Rows
 from daskgmm.parameters import settings_of

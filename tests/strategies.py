@@ -4,6 +4,9 @@ import numpy as np
 from distributed import LocalCluster
 from hypothesis import strategies as st
 
+from daskgmm.fit.convergence import AbsoluteChange
+from daskgmm.fit.given import Given
+from daskgmm.fit.settings import Settings
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.mixture import Mixture
 
@@ -50,3 +53,17 @@ def local_cluster(n_workers):
     return LocalCluster(
         n_workers=n_workers, threads_per_worker=1, dashboard_address=":0", memory_limit=0
     )
+
+
+def settings(name="full", **changes):
+    """Of a fit by plain EM, unless they are changed."""
+    defaults = {
+        "family": FAMILIES[name],
+        "n_components": 3,
+        "reg_covar": 1e-6,
+        "rule": AbsoluteChange(1e-4, 200),
+        "n_init": 1,
+        "init_params": "kmeans",
+        "given": Given(),
+    }
+    return Settings(**{**defaults, **changes})

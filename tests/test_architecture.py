@@ -94,6 +94,8 @@ ORDER = {
         "k_means_parallel",
         "labelled",
         "initialization",
+        "settings",
+        "surveyed",
         "driver",
         "criteria",
         "comparison",

@@ -88,8 +88,8 @@ def test_chunks_do_not_matter(family_name):
 
 
 def test_rows_that_the_sample_does_not_hold(monkeypatch):
-    monkeypatch.setattr("daskgmm.fit.driver.MIN_SAMPLE_ROWS", 1000)
-    monkeypatch.setattr("daskgmm.fit.driver.START_GAP", 1.0)
+    monkeypatch.setattr("daskgmm.fit.settings.MIN_SAMPLE_ROWS", 1000)
+    monkeypatch.setattr("daskgmm.fit.settings.START_GAP", 1.0)
     _, holes = drawn("diag", n_rows=9000, n_features=3)
     model = fitted(holes, "diag")
     assert model.score(holes) >= mixture_score(holes, "diag") - 1e-3

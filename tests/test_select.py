@@ -117,8 +117,8 @@ def test_what_is_printed_names_the_choice_and_every_model():
 
 
 def test_estimates_are_marked(monkeypatch):
-    monkeypatch.setattr("daskgmm.fit.driver.MIN_SAMPLE_ROWS", 100)
-    monkeypatch.setattr("daskgmm.fit.driver.START_GAP", 1.0)
+    monkeypatch.setattr("daskgmm.fit.settings.MIN_SAMPLE_ROWS", 100)
+    monkeypatch.setattr("daskgmm.fit.settings.START_GAP", 1.0)
     found = select_components(
         X, range(1, 6), n_finalists=1, estimator=GaussianMixture(random_state=0)
     )

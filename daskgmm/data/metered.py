@@ -1,6 +1,6 @@
 """What each reading of the data was for, and what it cost."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import NamedTuple, TypeVar
@@ -88,6 +88,13 @@ class Metered(Dataset):
     def serving(self, purpose: str) -> "Metered":
         """The same rows, for passes of another purpose."""
         return replace(self, purpose=purpose)
+
+
+def with_bounds(passes: Sequence[Pass], bounds: Sequence[float]) -> tuple[Pass, ...]:
+    """The passes, the last of them with the bounds that they have shown."""
+    before = len(passes) - len(bounds)
+    shown = zip(passes[before:], bounds, strict=True)
+    return (*passes[:before], *(each._replace(lower_bound=bound) for each, bound in shown))
 
 
 def _bytes_of(dataset: Dataset) -> int | None:

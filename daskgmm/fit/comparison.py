@@ -16,18 +16,20 @@ from typing import NamedTuple
 import numpy as np
 
 from daskgmm.data.dataset import Dataset
-from daskgmm.data.metered import Metered, Pass
+from daskgmm.data.metered import Metered, Pass, with_bounds
 from daskgmm.data.survey import Survey
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit import em, sample_start
 from daskgmm.fit.acceleration import QuasiNewton
 from daskgmm.fit.convergence import Rule
 from daskgmm.fit.criteria import Criterion, Scores
-from daskgmm.fit.driver import Settings, Surveyed, after_the_sample, surveyed, with_bounds
 from daskgmm.fit.observers import Noting, Observer
+from daskgmm.fit.sample_start import after_the_sample
 from daskgmm.fit.sampled import SampleSteps
 from daskgmm.fit.selection import best, ranked
+from daskgmm.fit.settings import Settings
 from daskgmm.fit.state import FitState, Outcome
+from daskgmm.fit.surveyed import Surveyed, surveyed
 from daskgmm.model.expectation import e_steps
 from daskgmm.model.statistics import SufficientStatistics
 

@@ -9,8 +9,8 @@ import numpy as np
 from daskgmm.data.dataset import Dataset, Layout
 from daskgmm.data.machines import Machines
 from daskgmm.errors import DataError
-from daskgmm.fit.driver import Settings
 from daskgmm.fit.relocation import TAIL_ROWS
+from daskgmm.fit.settings import Settings
 from daskgmm.kernels import Kernel
 from daskgmm.model.covariance import Family
 from daskgmm.model.statistics import SufficientStatistics

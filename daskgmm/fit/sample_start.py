@@ -12,7 +12,7 @@ from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.sample import Sample
 from daskgmm.fit import em
 from daskgmm.fit.acceleration import Acceleration
-from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
+from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain, Rule
 from daskgmm.fit.degenerate import Remedy
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.selection import ranked
@@ -80,6 +80,11 @@ def begun_again(better: FitState, *, after: FitState) -> FitState:
         previous_bound=after.previous_bound,
         events=(*after.events, *(event._replace(n_pass=after.n_iter) for event in new)),
     )
+
+
+def after_the_sample(rule: Rule) -> Rule:
+    """What the sample has settled needs no waiting for: its slow directions are known."""
+    return replace(rule, window=1) if isinstance(rule, ExpectedGain) else rule
 
 
 def converged(

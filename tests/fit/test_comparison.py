@@ -11,9 +11,10 @@ from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit.comparison import MOST, compare
 from daskgmm.fit.convergence import ExpectedGain
 from daskgmm.fit.criteria import CRITERIA
-from daskgmm.fit.driver import Settings, fit_mixture
+from daskgmm.fit.driver import fit_mixture
 from daskgmm.fit.given import Given
 from daskgmm.fit.observers import NullObserver
+from daskgmm.fit.settings import Settings
 from daskgmm.fit.state import Outcome
 from daskgmm.model.covariance import FAMILIES
 

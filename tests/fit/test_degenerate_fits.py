@@ -9,9 +9,10 @@ from daskgmm.data.dataset import DaskDataset, InMemoryDataset
 from daskgmm.errors import DataError, DegenerateCovarianceError
 from daskgmm.fit.convergence import AbsoluteChange
 from daskgmm.fit.degenerate import LADDER, POLICIES
-from daskgmm.fit.driver import Settings, fit_mixture
+from daskgmm.fit.driver import fit_mixture
 from daskgmm.fit.given import Given
 from daskgmm.fit.observers import NullObserver
+from daskgmm.fit.settings import Settings
 from daskgmm.fit.state import Action, Outcome
 from daskgmm.model.covariance import FAMILIES
 

@@ -3,33 +3,19 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
-from strategies import clusters, mixture
+from strategies import clusters, mixture, settings
 
 from daskgmm import GaussianMixture
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
 from daskgmm.errors import DataError, DegenerateCovarianceError
 from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
-from daskgmm.fit.driver import Settings, fit_mixture
+from daskgmm.fit.driver import fit_mixture
 from daskgmm.fit.given import Given
 from daskgmm.fit.initialization import method_of
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.state import Outcome
-from daskgmm.model.covariance import FAMILIES
 
 X = clusters(500)
-
-
-def settings(name="full", **changes):
-    defaults = {
-        "family": FAMILIES[name],
-        "n_components": 3,
-        "reg_covar": 1e-6,
-        "rule": AbsoluteChange(1e-4, 200),
-        "n_init": 1,
-        "init_params": "kmeans",
-        "given": Given(),
-    }
-    return Settings(**{**defaults, **changes})
 
 
 def fitted(dataset, seed=0, **changes):
@@ -113,15 +99,6 @@ def test_where_every_start_collapses_it_is_said():
         fitted(InMemoryDataset(np.ones((20, 3))), reg_covar=0.0, n_components=1)
 
 
-def test_the_sample_grows_with_the_model_and_stays_in_memory():
-    assert settings().sample_size(3) == 50_000
-    assert settings("spherical", n_components=64).sample_size(64) == 100 * 64 * 64
-    p = 8 * (1 + 16 + 16 * 17 // 2) - 1
-    assert settings(n_components=8).sample_size(16) == max(50_000, round(p / 2e-2))
-    assert settings(n_components=64).sample_size(10_000) == (1 << 28) // 80_000
-    assert settings(n_components=9000).sample_size(10**6) == 9000
-
-
 # Two clusters side by side, which one component will cover, and one far away with two.
 APART = np.concatenate(
     [
@@ -141,7 +118,7 @@ def fitted_apart(**changes):
 def poor_start(monkeypatch):
     """Lets every start be the poor one, as if it had been found."""
     poor = method_of(lambda *_: POORLY, "whitened")
-    monkeypatch.setattr("daskgmm.fit.driver.method_of", lambda *_: poor)
+    monkeypatch.setattr("daskgmm.fit.surveyed.method_of", lambda *_: poor)
 
 
 def test_moves_act_on_rows_that_the_sample_holds_whole(monkeypatch, family_name):

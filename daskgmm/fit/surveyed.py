@@ -1,0 +1,120 @@
+"""What a fit stands on after the first pass, and the ways to go on from there."""
+
+from dataclasses import replace
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+
+from daskgmm.data.dataset import Dataset
+from daskgmm.data.metered import Metered
+from daskgmm.data.survey import Survey, take_survey
+from daskgmm.fit.degenerate import POLICIES, Data, Remedy
+from daskgmm.fit.distance import Distance
+from daskgmm.fit.ground import Ground
+from daskgmm.fit.initialization import DISTANCES, method_of, starts
+from daskgmm.fit.observers import Observer
+from daskgmm.fit.refinement import Refinement
+from daskgmm.fit.settings import SURVIVORS, Settings
+from daskgmm.fit.state import FitState
+from daskgmm.model.likelihood import MaximumLikelihood
+
+
+class Surveyed(NamedTuple):
+    """What a fit stands on after the first pass.
+
+    Attributes
+    ----------
+    rows : Metered
+        Those that count, counted.
+    survey : Survey
+    model : MaximumLikelihood
+    remedy : Remedy
+    distance : Distance
+        Between rows.
+    seed : int
+    """
+
+    rows: Metered
+    survey: Survey
+    model: MaximumLikelihood
+    remedy: Remedy
+    distance: Distance
+    seed: int
+
+    def starts(
+        self, settings: Settings, random: np.random.RandomState, n_survivors: int = SURVIVORS
+    ) -> list[FitState]:
+        """Candidates of each restart; DegenerateCovarianceError where all collapse.
+
+        Of one that begins with short runs so many go on, where they can share passes.
+        """
+        ground = Ground(
+            self.survey,
+            self.rows.serving("start"),
+            settings.n_components,
+            replace(self.model, family=settings.family),
+            settings.given,
+            self.distance,
+            self.remedy,
+            n_survivors if settings.accelerated else 1,
+        )
+        method = method_of(settings.init_params, settings.init_distance)
+        return starts(ground, method, settings.n_init, random).states
+
+    def refinement(self, settings: Settings) -> Refinement | None:
+        """What moves a candidate's components on the sample, if it is asked for."""
+        if not (settings.refine and settings.may_move):
+            return None
+        model = replace(self.model, family=settings.family)
+        return Refinement(self.survey.sample, model, self.distance, self.remedy, self.seed)
+
+
+def surveyed(
+    dataset: Dataset,
+    settings: Settings,
+    sample_size: int,
+    random: np.random.RandomState,
+    observer: Observer,
+    *,
+    most: float = 1.0,
+) -> Surveyed:
+    """Count and survey the rows, and keep a sample of at most a share `most` of them.
+
+    Raises DataError for rows that cannot be used.
+    """
+    began = perf_counter()
+    rows = Metered(dataset).prepared()
+    seed = _seed_beside(random)
+    survey = take_survey(
+        rows.serving("survey"),
+        seed=seed,
+        sample_size=sample_size,
+        marginal=dataset.missing == "marginal",
+    )
+    survey.raise_for_bad_cells(missing=dataset.missing, columns=dataset.columns)
+    survey.raise_for_too_few(settings.n_components)
+    kept = replace(survey.sample, size=min(sample_size, int(most * survey.n_usable))).kept()
+    survey = replace(survey, sample=kept)
+    marginal = survey.marginal and survey.n_incomplete > 0
+    survey = survey.of_cells(dataset.columns) if marginal else survey
+    observer.on_survey(survey, perf_counter() - began)
+    if survey.n_incomplete and not marginal:
+        rows = rows.complete_rows()
+    reg_covar = settings.reg_covar * (survey.scales if settings.reg_is_relative else 1.0)
+    # In the type of the rows, so that float32 rows can be taken about it in float32.
+    pivot = survey.mean.astype(survey.dtype).astype(np.float64)
+    model = MaximumLikelihood(settings.family, reg_covar, pivot, marginal)
+    remedy = POLICIES[settings.policy](Data.of(survey, reg_covar, seed))
+    distance = DISTANCES[settings.init_distance](survey)
+    return Surveyed(rows, survey, model, remedy, distance, seed)
+
+
+def _seed_beside(random: np.random.RandomState) -> int:
+    """A seed for the sample that takes no draw from the generator of the starts.
+
+    So the starts on data that the sample holds whole are scikit-learn's own.
+    """
+    copy = np.random.RandomState()
+    copy.set_state(random.get_state())
+    return int(copy.randint(2**31 - 1))
