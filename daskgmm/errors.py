@@ -25,6 +25,10 @@ class ModelFileError(DaskgmmError):
     """A file is not a model that this version can read."""
 
 
+class CheckpointError(DaskgmmError):
+    """A folder holds no checkpoint that this fit can go on from."""
+
+
 class DegenerateCovarianceError(DaskgmmError):
     """Components have a covariance that is not positive definite in floating point.
 

@@ -1,34 +1,32 @@
 """The mixtures as scikit-learn estimators, on NumPy arrays and on Dask collections."""
 
-import math
-import warnings
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from distributed import Client
 from numpy.typing import ArrayLike
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import UNUSED
 
+from daskgmm.checkpointing import Checkpoint, checkpoints_of
 from daskgmm.data.machines import Machines
 from daskgmm.data.passes import machines
-from daskgmm.fit.driver import Fit, fit_mixture
+from daskgmm.fit.driver import fit_mixture
 from daskgmm.fit.initialization import Initial
 from daskgmm.fit.observers import Observer, observer_of
 from daskgmm.fit.plan import Plan, plan_fit
-from daskgmm.fit.settings import Settings
-from daskgmm.fit.state import FitState
 from daskgmm.fitted import FittedMixture, Rows
-from daskgmm.parameters import CONSTRAINTS, SCALE, settings_of
+from daskgmm.kept import Kept
+from daskgmm.parameters import CONSTRAINTS
 from daskgmm.portable import Portable
 from daskgmm.streaming import Streaming
 from daskgmm.weighting import Weights, apart
 
 
-class GaussianMixture(Portable, Streaming, FittedMixture):
+class GaussianMixture(Kept, Portable, Streaming, FittedMixture):
     """Gaussian mixture fitted by expectation-maximization, on data of any size.
 
     A drop-in for :class:`sklearn.mixture.GaussianMixture`. NumPy arrays and pandas
@@ -177,7 +175,11 @@ class GaussianMixture(Portable, Streaming, FittedMixture):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = CONSTRAINTS
     # Who watches a fit, and where it runs, is no metadata of its rows.
-    __metadata_request__fit: ClassVar[dict[str, str]] = {"observer": UNUSED, "client": UNUSED}
+    __metadata_request__fit: ClassVar[dict[str, str]] = {
+        "observer": UNUSED,
+        "client": UNUSED,
+        "checkpoint": UNUSED,
+    }
     __metadata_request__partial_fit: ClassVar[dict[str, str]] = {"forget": UNUSED}
 
     def __init__(
@@ -233,6 +235,7 @@ class GaussianMixture(Portable, Streaming, FittedMixture):
         *,
         observer: Observer | None = None,
         client: Client | None = None,
+        checkpoint: str | Path | Checkpoint | None = None,
     ) -> Self:
         """Fit the mixture to the rows of X.
 
@@ -247,6 +250,9 @@ class GaussianMixture(Portable, Streaming, FittedMixture):
             Told of the survey and of each pass, in this process.
         client : distributed.Client, optional
             Of the cluster that visits Dask collections; default where Dask would compute.
+        checkpoint : str, Path or Checkpoint, optional
+            A folder that a fit is kept in while it runs: if this process dies, the same call goes
+            on from there, to the same bits.
 
         Returns
         -------
@@ -260,6 +266,8 @@ class GaussianMixture(Portable, Streaming, FittedMixture):
         DegenerateCovarianceError
             A ValueError, where all starts collapse: under ``degenerate='raise'``, or beyond
             the remedy chosen. Its `mixture` is the last sound model.
+        CheckpointError
+            A ValueError, where the folder holds a checkpoint of another fit.
         """
         self.check_parameters()
         if observer is None:
@@ -269,17 +277,13 @@ class GaussianMixture(Portable, Streaming, FittedMixture):
             settings = self._settings(dataset.n_features)
             if not dataset.layout.is_resident:
                 plan_fit(dataset, settings, machines()).raise_for_memory()
-            fit = fit_mixture(dataset, settings, check_random_state(self.random_state), observer)
+            checkpoints = checkpoints_of(checkpoint, self, dataset)
+            random = check_random_state(self.random_state)
+            fit = fit_mixture(dataset, settings, random, observer, checkpoints)
         self._keep(fit)
-        if not self.converged_ and self.max_iter > 0:
-            left = f" Still expected to be gained: {self.remaining_gain_:.1e} nats per row."
-            warnings.warn(
-                "Best performing initialization did not converge. Try different init "
-                "parameters, or increase max_iter, tol, or check for degenerate data."
-                + ("" if np.isnan(self.remaining_gain_) else left),
-                ConvergenceWarning,
-                stacklevel=2,
-            )
+        checkpoints.clear()
+        if self.max_iter > 0:
+            self._warn_unless_converged()
         return self
 
     def plan(self, X: Rows, *, where: Machines | None = None) -> Plan:
@@ -303,46 +307,3 @@ class GaussianMixture(Portable, Streaming, FittedMixture):
         """Fit, then label the same rows: `fit(X).predict(X)`."""
         rows, weights = apart(X, sample_weight)
         return self.fit(rows, sample_weight=weights).predict(rows)
-
-    def _settings(self, n_features: int) -> Settings:
-        resumed = None
-        if self.warm_start and hasattr(self, "converged_"):
-            # As asked for, not as fitted: a fit that has dropped components goes on without.
-            asked = self._shape(n_features)
-            if asked != self._asked_for:
-                raise ValueError(
-                    "warm_start continues a fit with (covariance_type, n_components, "
-                    f"n_features) = {self._asked_for}, but the parameters and the data now ask for "
-                    f"{asked}: use a new estimator, or warm_start=False"
-                )
-            resumed = self._resumed()
-        return settings_of(self, n_features, resumed)
-
-    def _resumed(self) -> FitState:
-        """Where the last fit ended, with what it had learnt, unless somebody has set parameters."""
-        state, mixture = self._state, self.mixture_
-        if mixture is not state.parameters:
-            return FitState(mixture)
-        pairs = state.memory.pairs if state.memory and self.acceleration else ()
-        return FitState(mixture, (), state.lower_bound, ridge=state.ridge, pairs=pairs)
-
-    def _shape(self, n_features: int) -> tuple[str, int, int]:
-        return self.covariance_type, self.n_components, n_features
-
-    def _keep(self, fit: Fit) -> None:
-        self._asked_for = self._shape(self.n_features_in_)
-        state = fit.state
-        self._hold(state.parameters, np.float32 if fit.survey.dtype == np.float32 else np.float64)
-        self.total_weight_ = fit.survey.total_weight
-        given = self.reg_covar
-        self.reg_covar_ = SCALE * fit.survey.scales if isinstance(given, str) else given
-        self._state = state
-        self.converged_ = state.outcome is not None and state.outcome.is_met
-        self.outcome_ = "" if state.outcome is None else state.outcome.value
-        self.remaining_gain_ = math.nan if state.memory is None else state.memory.gain
-        self.n_iter_ = state.n_iter
-        self.lower_bound_ = fit.lower_bound
-        self.lower_bounds_ = list(state.lower_bounds)
-        self.events_ = list(state.events)
-        self.passes_ = list(fit.passes)
-        self.n_passes_ = len(self.passes_)

@@ -1,6 +1,6 @@
 """What each reading of the data was for, and what it cost."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import NamedTuple, TypeVar
@@ -58,6 +58,10 @@ class Metered(Dataset):
         return self.dataset.columns
 
     @property
+    def missing(self) -> str:  # type: ignore[override]
+        return self.dataset.missing
+
+    @property
     def n_rows(self) -> int:
         return self.dataset.n_rows
 
@@ -85,16 +89,13 @@ class Metered(Dataset):
     def beside(self, array: Columns) -> "Metered":
         return replace(self, dataset=self.dataset.beside(array))
 
+    def note(self, lower_bound: float) -> None:
+        """Write beside the last pass what it has shown."""
+        self.passes[-1] = self.passes[-1]._replace(lower_bound=lower_bound)
+
     def serving(self, purpose: str) -> "Metered":
         """The same rows, for passes of another purpose."""
         return replace(self, purpose=purpose)
-
-
-def with_bounds(passes: Sequence[Pass], bounds: Sequence[float]) -> tuple[Pass, ...]:
-    """The passes, the last of them with the bounds that they have shown."""
-    before = len(passes) - len(bounds)
-    shown = zip(passes[before:], bounds, strict=True)
-    return (*passes[:before], *(each._replace(lower_bound=bound) for each, bound in shown))
 
 
 def _bytes_of(dataset: Dataset) -> int | None:

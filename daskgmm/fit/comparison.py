@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from daskgmm.data.dataset import Dataset
-from daskgmm.data.metered import Metered, Pass, with_bounds
+from daskgmm.data.metered import Metered, Pass
 from daskgmm.data.survey import Survey
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit import em, sample_start
@@ -124,7 +124,7 @@ def compare(
     # Few rows cost little: then nothing need be an estimate.
     is_small = len(found.survey.sample.rows) == int(MOST * found.survey.n_usable)
     finalists = seen if is_small else seen[:n_finalists]
-    noting = Noting(observer)
+    noting = Noting(observer, found.rows)
     states = _carried_on(
         found, finalists, criterion, rule=smallest.rule, observer=noting, began=began
     )
@@ -138,8 +138,7 @@ def compare(
         (each for each in candidates if each.carried and each.outcome is not Outcome.DEGENERATE),
         key=lambda each: criterion.loss(each.scores) if each.scores else math.inf,
     )
-    passes = with_bounds(found.rows.passes, noting.bounds)
-    return Comparison(tuple(candidates), chosen, found.survey, passes)
+    return Comparison(tuple(candidates), chosen, found.survey, tuple(found.rows.passes))
 
 
 class Seen(NamedTuple):

@@ -8,19 +8,22 @@ from time import perf_counter
 import numpy as np
 
 from daskgmm.data.dataset import Dataset
-from daskgmm.data.metered import Metered, Pass, with_bounds
+from daskgmm.data.metered import Metered, Pass
 from daskgmm.data.survey import Survey
 from daskgmm.fit import em, sample_start
 from daskgmm.fit.acceleration import Acceleration, QuasiNewton
+from daskgmm.fit.checkpoints import NOWHERE, Checkpoints
 from daskgmm.fit.convergence import Rule
-from daskgmm.fit.observers import Noting, Observer
+from daskgmm.fit.journal import Journal
+from daskgmm.fit.observers import Observer
 from daskgmm.fit.relocation import Relocation
 from daskgmm.fit.sample_start import after_the_sample
 from daskgmm.fit.sampled import SampleSteps
 from daskgmm.fit.selection import DIGITS, best
 from daskgmm.fit.settings import Settings
+from daskgmm.fit.snapshot import Snapshot
 from daskgmm.fit.state import FitState, Outcome
-from daskgmm.fit.surveyed import surveyed
+from daskgmm.fit.surveyed import Surveyed, surveyed
 from daskgmm.model.expectation import e_steps
 from daskgmm.model.likelihood import MaximumLikelihood
 
@@ -47,54 +50,109 @@ class Fit:
 
 
 def fit_mixture(
-    dataset: Dataset, settings: Settings, random: np.random.RandomState, observer: Observer
+    dataset: Dataset,
+    settings: Settings,
+    random: np.random.RandomState,
+    observer: Observer,
+    checkpoints: Checkpoints = NOWHERE,
 ) -> Fit:
-    """Fit a mixture by EM.
+    """Fit a mixture by EM, from the beginning or from the newest checkpoint.
 
-    Raises DataError for rows that cannot be used, and DegenerateCovarianceError where every
-    candidate collapses beyond the policy's remedy.
+    Raises DataError for rows that cannot be used, DegenerateCovarianceError where every
+    candidate collapses beyond the policy's remedy, and CheckpointError where there is a
+    checkpoint of another fit.
     """
+    before = checkpoints.found()
+    if before:
+        random.set_state(before.random)
+    drawn = tuple(random.get_state())
     sample_size = settings.sample_size(dataset.n_features)
-    found = surveyed(dataset, settings, sample_size, random, observer)
-    rows, survey, model, remedy, distance, seed = found
-    resumed = settings.resumed
-    states = found.starts(settings, random) if resumed is None else [resumed]
+    found = surveyed(dataset, settings, sample_size, random, observer, known=before)
+    rows, survey, model = found.rows, found.survey, found.model
+    now = Snapshot(drawn, rows.layout.lengths, survey, tuple(rows.passes))
+    if before:
+        now = replace(now, purpose=before.purpose, states=before.states)
+        observer.on_resume(survey, now.states)
+    with checkpoints.at_hand():
+        journal = Journal(observer, rows, now, checkpoints)
+        rule, acceleration = _way(found, settings)
+        go_on = partial(
+            em.go_on, model=model, observer=journal, remedy=found.remedy, acceleration=acceleration
+        )
+        if journal.now.purpose == "start":
+            starts = _started(found, settings, random, observer)
+            journal.begin("iteration", em.judged(starts, rule))
+        if journal.now.purpose == "iteration":
+            relocate = _relocation(found, settings) if journal.now.is_first else None
+            go_on(journal.now.states, rows.serving("iteration"), rule=rule, relocate=relocate)
+            if better := _moved(best(journal.now.states), found, settings):
+                judged = em.judged([better], after_the_sample(rule))
+                journal.begin("refinement", judged)
+        if journal.now.purpose == "refinement":
+            rule = after_the_sample(rule)
+            go_on(journal.now.states, rows.serving("refinement"), rule=rule)
+        state, lower_bound = _known(journal.now.states, rows.serving("bound"), model)
+    return Fit(state, lower_bound, survey, tuple(rows.passes))
+
+
+def _has_more_rows(found: Surveyed, settings: Settings) -> bool:
+    """Whether candidates converge on the sample first, which is not all rows."""
+    return settings.sample_start and not found.survey.sample_is_all
+
+
+def _way(found: Surveyed, settings: Settings) -> tuple[Rule, Acceleration | None]:
+    """When candidates have converged, and how they are accelerated."""
+    if not settings.accelerated:
+        return settings.rule, None
+    if not _has_more_rows(found, settings):
+        return settings.rule, QuasiNewton()
+    steps = SampleSteps(sample_start.dataset_of(found.survey.sample), found.model)
+    return after_the_sample(settings.rule), steps
+
+
+def _started(
+    found: Surveyed, settings: Settings, random: np.random.RandomState, observer: Observer
+) -> list[FitState]:
+    """The candidates that meet all rows."""
+    if settings.resumed is not None:
+        observer.on_start([settings.resumed])
+        return [settings.resumed]
+    states = found.starts(settings, random)
     observer.on_start(states)
-    rule = settings.rule
-    acceleration: Acceleration | None = QuasiNewton() if settings.accelerated else None
-    relocate = None
-    has_more_rows = settings.sample_start and not survey.sample_is_all
-    if has_more_rows and resumed is None:
+    if _has_more_rows(found, settings):
         began = perf_counter()
         states = sample_start.converged(
             states,
-            survey.sample,
-            model,
-            remedy=remedy,
-            acceleration=acceleration,
+            found.survey.sample,
+            found.model,
+            remedy=found.remedy,
+            acceleration=QuasiNewton() if settings.accelerated else None,
             refine=found.refinement(settings),
         )
         observer.on_sample(states, perf_counter() - began)
-    if has_more_rows and settings.accelerated:
-        rule = after_the_sample(rule)
-        acceleration = SampleSteps(sample_start.dataset_of(survey.sample), model)
-        # Densities of as many features as are observed tell no badly explained row.
-        if settings.may_move and not model.marginal:
-            relocate = Relocation(survey, model, distance, seed)
-    noting = Noting(observer)
-    run = partial(em.run, model=model, observer=noting, remedy=remedy, acceleration=acceleration)
-    states = run(states, rows.serving("iteration"), rule=rule, relocate=relocate)
-    refine, state = found.refinement(settings), best(states)
-    if refine and survey.sample_is_all and _may_go_on(state, rule):
-        better = refine(state)
-        if better is not state:
-            begun = sample_start.begun_again(better, after=state)
-            rule = after_the_sample(rule)
-            states = run([begun], rows.serving("refinement"), rule=rule)
-    n_passes = len(rows.passes)
-    state, lower_bound = _known(states, rows.serving("bound"), model)
-    bounds = noting.bounds + [lower_bound] * (len(rows.passes) - n_passes)
-    return Fit(state, lower_bound, survey, with_bounds(rows.passes, bounds))
+    return states
+
+
+def _relocation(found: Surveyed, settings: Settings) -> Relocation | None:
+    """What makes candidates of the rows that the first pass finds explained worst."""
+    # Densities of as many features as are observed tell no badly explained row.
+    if not _has_more_rows(found, settings) or not settings.may_move or found.model.marginal:
+        return None
+    return Relocation(found.survey, found.model, found.distance, found.seed)
+
+
+def _moved(state: FitState, found: Surveyed, settings: Settings) -> FitState | None:
+    """Where a candidate that has converged goes on when its components have moved, if they do.
+
+    In time for the two iterations that a move takes.
+    """
+    refine = found.refinement(settings)
+    is_met = state.outcome is not None and state.outcome.is_met
+    in_time = state.n_iter + 2 <= settings.rule.max_iter
+    if refine is None or not found.survey.sample_is_all or not is_met or not in_time:
+        return None
+    better = refine(state)
+    return None if better is state else sample_start.begun_again(better, after=state)
 
 
 def _known(
@@ -113,10 +171,5 @@ def _known(
     statistics = rows.reduce(partial(e_steps, densities=densities))
     bounds = [model.lower_bound(each) for each in statistics]
     winner = int(np.argmax(np.nan_to_num(np.round(bounds, DIGITS), nan=-np.inf)))
+    rows.note(bounds[winner])
     return sound[winner], bounds[winner]
-
-
-def _may_go_on(state: FitState, rule: Rule) -> bool:
-    """Whether a candidate has converged in time for the two iterations that a move takes."""
-    is_met = state.outcome is not None and state.outcome.is_met
-    return is_met and state.n_iter + 2 <= rule.max_iter

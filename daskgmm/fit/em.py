@@ -104,12 +104,40 @@ def run(
     acceleration: Acceleration | None = None,
     relocate: Relocate | None = None,
 ) -> list[FitState]:
-    """Advance all candidates until each has an outcome; each pass serves all of them.
+    """Begin with all candidates, whatever outcome they have had, and advance them: see `go_on`."""
+    return go_on(
+        judged(states, rule),
+        dataset,
+        model,
+        rule,
+        observer,
+        remedy=remedy,
+        acceleration=acceleration,
+        relocate=relocate,
+    )
+
+
+def judged(states: Sequence[FitState], rule: Rule) -> list[FitState]:
+    """The candidates with the outcome that a rule gives them, or none."""
+    return [replace(state, outcome=rule.outcome(state)) for state in states]
+
+
+def go_on(
+    states: Sequence[FitState],
+    dataset: Dataset,
+    model: MaximumLikelihood,
+    rule: Rule,
+    observer: Observer,
+    *,
+    remedy: Remedy = refuse,
+    acceleration: Acceleration | None = None,
+    relocate: Relocate | None = None,
+) -> list[FitState]:
+    """Advance the candidates until each has an outcome; each pass serves all that have none.
 
     Accelerated candidates that can no longer win are left behind. The first pass finds tails as
     well, if there is something that makes candidates of them: those share the passes to come.
     """
-    states = [replace(state, outcome=rule.outcome(state)) for state in states]
     while live := [state for state in states if state.outcome is None]:
         began = perf_counter()
         densities = [model.densities(state.trial) for state in live]

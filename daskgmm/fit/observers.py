@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from daskgmm.data.metered import Metered
 from daskgmm.data.survey import Survey
 from daskgmm.fit.selection import leader
 from daskgmm.fit.state import FitState
@@ -13,6 +14,9 @@ class Observer(Protocol):
 
     def on_survey(self, survey: Survey, seconds: float) -> None:
         """The survey is done."""
+
+    def on_resume(self, survey: Survey, states: Sequence[FitState]) -> None:
+        """The fit goes on from a checkpoint; without states, from the survey."""
 
     def on_start(self, states: Sequence[FitState]) -> None:
         """The candidates have their starts."""
@@ -25,14 +29,17 @@ class Observer(Protocol):
 
 
 class Noting:
-    """Notes the best sound candidate's bound at each pass, for another observer's eyes, too."""
+    """Notes the best sound candidate's bound beside each pass, for another observer's eyes, too."""
 
-    def __init__(self, observer: Observer) -> None:
+    def __init__(self, observer: Observer, rows: Metered) -> None:
         self._observer = observer
-        self.bounds: list[float] = []
+        self._rows = rows
 
     def on_survey(self, survey: Survey, seconds: float) -> None:
         self._observer.on_survey(survey, seconds)
+
+    def on_resume(self, survey: Survey, states: Sequence[FitState]) -> None:
+        self._observer.on_resume(survey, states)
 
     def on_start(self, states: Sequence[FitState]) -> None:
         self._observer.on_start(states)
@@ -41,14 +48,19 @@ class Noting:
         self._observer.on_sample(states, seconds)
 
     def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
-        self.bounds.append(leader(states).lower_bound)
+        self._note(states)
         self._observer.on_pass(states, seconds)
+
+    def _note(self, states: Sequence[FitState]) -> None:
+        self._rows.note(leader(states).lower_bound)
 
 
 class NullObserver:
     """Sees nothing."""
 
     def on_survey(self, survey: Survey, seconds: float) -> None: ...
+
+    def on_resume(self, survey: Survey, states: Sequence[FitState]) -> None: ...
 
     def on_start(self, states: Sequence[FitState]) -> None: ...
 
@@ -78,6 +90,9 @@ class PrintingObserver:
         self._interval = interval
 
     def on_survey(self, survey: Survey, seconds: float) -> None: ...
+
+    def on_resume(self, survey: Survey, states: Sequence[FitState]) -> None:
+        print(f"Resumed after iteration {max((each.n_iter for each in states), default=0)}")
 
     def on_start(self, states: Sequence[FitState]) -> None:
         for number, state in enumerate(states):

@@ -16,6 +16,7 @@ from daskgmm.fit.initialization import DISTANCES, method_of, starts
 from daskgmm.fit.observers import Observer
 from daskgmm.fit.refinement import Refinement
 from daskgmm.fit.settings import SURVIVORS, Settings
+from daskgmm.fit.snapshot import Snapshot
 from daskgmm.fit.state import FitState
 from daskgmm.model.likelihood import MaximumLikelihood
 
@@ -78,27 +79,25 @@ def surveyed(
     observer: Observer,
     *,
     most: float = 1.0,
+    known: Snapshot | None = None,
 ) -> Surveyed:
     """Count and survey the rows, and keep a sample of at most a share `most` of them.
 
-    Raises DataError for rows that cannot be used.
+    Unless an earlier process has: then that is `known`. Raises DataError for rows that cannot be
+    used.
     """
     began = perf_counter()
-    rows = Metered(dataset).prepared()
     seed = _seed_beside(random)
-    survey = take_survey(
-        rows.serving("survey"),
-        seed=seed,
-        sample_size=sample_size,
-        marginal=dataset.missing == "marginal",
-    )
-    survey.raise_for_bad_cells(missing=dataset.missing, columns=dataset.columns)
-    survey.raise_for_too_few(settings.n_components)
-    kept = replace(survey.sample, size=min(sample_size, int(most * survey.n_usable))).kept()
-    survey = replace(survey, sample=kept)
+    passes = list(known.passes) if known else []
+    if known and known.lengths:
+        dataset = dataset.counted(known.lengths)
+    rows = Metered(dataset, passes=passes).prepared()
+    if known and known.survey:
+        survey = known.survey
+    else:
+        survey = _survey(rows.serving("survey"), settings, sample_size, seed, most)
+        observer.on_survey(survey, perf_counter() - began)
     marginal = survey.marginal and survey.n_incomplete > 0
-    survey = survey.of_cells(dataset.columns) if marginal else survey
-    observer.on_survey(survey, perf_counter() - began)
     if survey.n_incomplete and not marginal:
         rows = rows.complete_rows()
     reg_covar = settings.reg_covar * (survey.scales if settings.reg_is_relative else 1.0)
@@ -108,6 +107,16 @@ def surveyed(
     remedy = POLICIES[settings.policy](Data.of(survey, reg_covar, seed))
     distance = DISTANCES[settings.init_distance](survey)
     return Surveyed(rows, survey, model, remedy, distance, seed)
+
+
+def _survey(rows: Dataset, settings: Settings, sample_size: int, seed: int, most: float) -> Survey:
+    is_marginal = rows.missing == "marginal"
+    survey = take_survey(rows, seed=seed, sample_size=sample_size, marginal=is_marginal)
+    survey.raise_for_bad_cells(missing=rows.missing, columns=rows.columns)
+    survey.raise_for_too_few(settings.n_components)
+    kept = replace(survey.sample, size=min(sample_size, int(most * survey.n_usable))).kept()
+    survey = replace(survey, sample=kept)
+    return survey.of_cells(rows.columns) if is_marginal and survey.n_incomplete else survey
 
 
 def _seed_beside(random: np.random.RandomState) -> int:

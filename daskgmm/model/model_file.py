@@ -4,24 +4,18 @@ A file holds ``weights``, ``means``, ``covariances``, ``precisions_cholesky`` (f
 ``header`` in JSON: format, version, covariance_type, columns, and what else its writer says.
 """
 
-import io
-import json
-import math
-import os
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 import numpy as np
-from numpy.lib import format as npy
-from numpy.typing import NDArray
 
 from daskgmm.errors import ModelFileError, ParameterError
+from daskgmm.model.archive import packed, unpacked
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.mixture import Mixture
+from daskgmm.model.whole_file import write_whole
 
 FORMAT = "daskgmm mixture"
 FORMAT_VERSION = 1
@@ -78,12 +72,7 @@ def save(
     arrays = {
         name: np.asarray(value, np.float64) for name, value in zip(ARRAYS, values, strict=True)
     }
-    with _replacing(Path(path)) as draft, draft.open("xb") as file:
-        np.savez(
-            file, allow_pickle=False, header=np.array(json.dumps(header, default=_plain)), **arrays
-        )
-        file.flush()
-        os.fsync(file.fileno())
+    write_whole(Path(path), packed(header, arrays))
 
 
 def load(path: str | Path) -> Mixture:
@@ -97,8 +86,8 @@ def read(path: str | Path) -> Saved:
     # Neither a folder nor a pipe, whose other end may never come.
     if not path.is_file():
         raise ModelFileError(f"there is no model file at {path}")
-    with reading(path), zipfile.ZipFile(path) as archive:
-        header = json.loads(str(_member(archive, "header", "U")))
+    with reading(path), unpacked(path) as archive:
+        header = archive.header()
         if header["format"] != FORMAT:
             raise ModelFileError(f"{path} is not a model written by daskgmm")
         if header["version"] > FORMAT_VERSION:
@@ -108,7 +97,7 @@ def read(path: str | Path) -> Saved:
             )
         mixture = Mixture(
             FAMILIES[header["covariance_type"]],
-            *(_member(archive, name, "f8").astype(np.float64) for name in ARRAYS),
+            *(archive.array(name, "f8").astype(np.float64) for name in ARRAYS),
         )
         if fault := mixture.fault:
             raise ModelFileError(f"{path} is damaged: {fault}")
@@ -130,46 +119,3 @@ def reading(path: str | Path) -> Iterator[None]:
     except Exception as error:
         what = f"{type(error).__name__}: {error}"
         raise ModelFileError(f"{path} is not a model written by daskgmm ({what})") from error
-
-
-def _plain(value: Any) -> Any:
-    """NumPy's numbers and arrays as JSON's."""
-    return np.asarray(value).tolist()
-
-
-def _member(archive: zipfile.ZipFile, name: str, kind: str) -> NDArray[Any]:
-    """An array of a dtype (or a kind of dtype), its checksum and its size having been checked."""
-    content = _bytes(archive, f"{name}.npy")
-    stream = io.BytesIO(content)
-    # Before anything is allocated: read_array would believe any shape.
-    if npy.read_magic(stream) != (1, 0):
-        raise ValueError(f"{name} is of another version of .npy")
-    shape, is_fortran, dtype = npy.read_array_header_1_0(stream)
-    if kind not in (dtype.kind, dtype.str[1:]):
-        raise ValueError(f"{name} is of dtype {dtype}")
-    offset = stream.tell()
-    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(content) - offset:
-        raise ValueError(f"{name} has shape {shape} and {len(content) - offset} bytes")
-    values: NDArray[Any] = np.frombuffer(content, dtype, offset=offset)
-    return values.reshape(shape, order="F" if is_fortran else "C")
-
-
-def _bytes(archive: zipfile.ZipFile, name: str) -> bytes:
-    """A whole member, which zipfile then holds against its CRC-32."""
-    member = archive.getinfo(name)
-    # As they stand, so that none can be larger than the file.
-    is_stored = member.compress_type == zipfile.ZIP_STORED
-    if not is_stored or not member.file_size == member.compress_size <= archive.start_dir:
-        raise ValueError(f"{name} is said to take {member.file_size} bytes")
-    return archive.read(member)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A new file beside `path`, which takes its place at the end, or leaves nothing."""
-    draft = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        yield draft
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -31,6 +31,11 @@ class PassLines:
             f"  {seconds:.2f} s"
         )
 
+    def on_resume(self, survey: Survey, states: Sequence[FitState]) -> None:
+        self.survey = survey
+        after = max((state.n_iter for state in states), default=0)
+        self._console.print(f"resumed   after {f'pass {after}' if after else 'the survey'}")
+
     def on_start(self, states: Sequence[FitState]) -> None:
         mixture = states[0].parameters
         self._console.print(

@@ -1,0 +1,173 @@
+"""Snapshots of a fit in a folder: the newest two, written now and then."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from time import monotonic
+from typing import Any, Protocol
+
+from daskgmm.data.folder import Folder
+from daskgmm.errors import CheckpointError
+from daskgmm.fit.snapshot import NewerFormatError, Snapshot, from_bytes
+from daskgmm.fit.state import FitState, Outcome
+
+KEPT = 2
+
+# Where one of these differs, no force goes on: the parameters mean something else.
+VITAL = ("n_components", "covariance_type", "n_features", "columns", "missing")
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint could not be written, or read; the fit goes on."""
+
+
+class Checkpoints(Protocol):
+    """Where a fit leaves what it takes to go on, and finds it again."""
+
+    def found(self) -> Snapshot | None:
+        """Where an earlier process has left this fit; CheckpointError if it was another fit."""
+
+    def keep(self, snapshot: Snapshot) -> None:
+        """The fit is here now."""
+
+    def at_hand(self) -> AbstractContextManager[None]:
+        """Whatever ends the context but success, what was to be kept is written."""
+
+    def clear(self) -> None:
+        """The fit is over, and its result is kept elsewhere."""
+
+
+class NoCheckpoints:
+    """Keeps nothing."""
+
+    def found(self) -> Snapshot | None:
+        return None
+
+    def keep(self, snapshot: Snapshot) -> None: ...
+
+    @contextmanager
+    def at_hand(self) -> Iterator[None]:
+        yield
+
+    def clear(self) -> None: ...
+
+
+NOWHERE = NoCheckpoints()
+
+
+class FolderCheckpoints:
+    """Snapshots in a folder, as ``pass-000012.npz``: after twelve passes.
+
+    Parameters
+    ----------
+    folder : Folder
+    told : dict
+        What this fit is told: groups of values by name, in JSON's types.
+    every : float
+        Seconds from one to the next at the least; 0 is after each pass.
+    force : bool
+        Whether to go on from a fit that was told something else, where that makes sense.
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        told: dict[str, dict[str, Any]],
+        *,
+        every: float = 60.0,
+        force: bool = False,
+    ) -> None:
+        self._folder = folder
+        self._told = told
+        self._every = every
+        self._force = force
+        self._written = monotonic()
+        self._waiting: Snapshot | None = None
+
+    def found(self) -> Snapshot | None:
+        for name in reversed(self._names()):
+            try:
+                snapshot = from_bytes(self._folder.read(name))
+            except NewerFormatError as error:
+                raise CheckpointError(
+                    f"the checkpoint {name} in {self._folder} has format {error}: go on with the "
+                    "newer daskgmm that wrote it"
+                ) from error
+            except Exception as error:  # noqa: BLE001  whatever readers make of wrong bytes
+                what = f"{type(error).__name__}: {error}"
+                self._warn(f"the checkpoint {name} in {self._folder} is damaged ({what})")
+                continue
+            return self._checked(snapshot)
+        return None
+
+    def keep(self, snapshot: Snapshot) -> None:
+        self._waiting = replace(snapshot, told=self._told)
+        if monotonic() - self._written >= self._every:
+            self._write()
+
+    @contextmanager
+    def at_hand(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            if self._waiting is not None:
+                self._write()
+            raise
+
+    def clear(self) -> None:
+        for name in self._names():
+            self._folder.remove(name)
+
+    def _names(self) -> list[str]:
+        return [name for name in self._folder.names() if name.startswith("pass-")]
+
+    def _write(self) -> None:
+        assert self._waiting is not None
+        name = f"pass-{len(self._waiting.passes):06d}.npz"
+        try:
+            self._folder.write(name, self._waiting.to_bytes())
+            for old in [each for each in self._names() if each != name][: -(KEPT - 1)]:
+                self._folder.remove(old)
+        except Exception as error:  # noqa: BLE001  of disks and stores of any kind
+            self._warn(f"no checkpoint could be written to {self._folder} ({error})")
+        # A disk that is full is not asked again at once.
+        self._written, self._waiting = monotonic(), None
+
+    def _warn(self, sentence: str) -> None:
+        warnings.warn(f"{sentence}: the fit goes on without it", CheckpointWarning, stacklevel=3)
+
+    def _checked(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot, as far as this fit can go on from it; CheckpointError where it can't."""
+        differences = {
+            (group, name): (here, there)
+            for group, values in self._told.items()
+            for name, here in values.items()
+            if here != (there := snapshot.told.get(group, {}).get(name))
+        }
+        if not differences:
+            return snapshot
+        vital = {place for place in differences if place[1] in VITAL}
+        if vital or not self._force:
+            place = min(differences, key=lambda place: place not in vital)
+            here, there = differences[place]
+            more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
+            force = "" if vital else "; to go on all the same, force it, or"
+            raise CheckpointError(
+                f"{self._folder} holds a checkpoint of another fit: its {place[0]} had "
+                f"{place[1]} = {there}, this one has {here}{more}{force}. Choose another folder, "
+                "or remove the checkpoint to begin anew."
+            )
+        data_differs = any(group == "data" for group, _ in differences)
+        return replace(
+            snapshot,
+            lengths=None if data_differs else snapshot.lengths,
+            survey=None if data_differs else snapshot.survey,
+            states=tuple(_reopened(state) for state in snapshot.states),
+        )
+
+
+def _reopened(state: FitState) -> FitState:
+    """The state without an outcome that another rule might not have given it."""
+    final = (Outcome.DEGENERATE, Outcome.OUTRUN)
+    return state if state.outcome in final else replace(state, outcome=None)

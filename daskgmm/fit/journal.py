@@ -1,0 +1,40 @@
+"""Where a fit stands, kept pass by pass."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from daskgmm.data.metered import Metered
+from daskgmm.fit.checkpoints import Checkpoints
+from daskgmm.fit.observers import Noting, Observer
+from daskgmm.fit.snapshot import Snapshot
+from daskgmm.fit.state import FitState
+
+
+class Journal(Noting):
+    """Keeps a snapshot after each pass, for another observer's eyes, too.
+
+    Attributes
+    ----------
+    now : Snapshot
+    """
+
+    def __init__(
+        self, observer: Observer, rows: Metered, now: Snapshot, checkpoints: Checkpoints
+    ) -> None:
+        super().__init__(observer, rows)
+        self.now = now
+        self._checkpoints = checkpoints
+        self._keep(now)
+
+    def begin(self, purpose: str, states: Sequence[FitState]) -> None:
+        """Passes of a purpose come next, with these candidates."""
+        self._keep(replace(self.now, purpose=purpose, states=tuple(states)))
+
+    def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
+        self._note(states)
+        self._keep(replace(self.now, states=tuple(states)))
+        self._observer.on_pass(states, seconds)
+
+    def _keep(self, now: Snapshot) -> None:
+        self.now = replace(now, passes=tuple(self._rows.passes))
+        self._checkpoints.keep(self.now)

@@ -1,0 +1,43 @@
+import pytest
+
+from daskgmm.data.folder import Folder
+
+
+@pytest.fixture(params=["disk", "memory"])
+def folder(request, tmp_path):
+    return Folder(tmp_path / "a" / "b" if request.param == "disk" else f"memory://{tmp_path}")
+
+
+def test_what_is_written_is_there(folder):
+    assert folder.names() == []
+    folder.write("two", b"2")
+    folder.write("one", b"1")
+    folder.write("two", b"22")
+    assert folder.names() == ["one", "two"]
+    assert (folder.read("one"), folder.read("two")) == (b"1", b"22")
+    folder.remove("one")
+    assert folder.names() == ["two"]
+    with pytest.raises(FileNotFoundError):
+        folder.read("one")
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
+    folder = Folder(tmp_path)
+    folder.write("one", b"1")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        folder.write("one", b"2")
+    assert [each.name for each in tmp_path.iterdir()] == ["one"]
+    assert folder.read("one") == b"1"
+
+
+def test_what_others_have_written_is_seen(tmp_path):
+    folder = Folder(tmp_path)
+    assert not folder.names()
+    (tmp_path / "new").write_bytes(b"")
+    assert folder.names() == ["new"]
+    assert str(folder) == str(tmp_path)
