@@ -39,6 +39,9 @@ class Checkpoint:
     force : bool, default=False
         Go on though data, parameters or versions are others, where that makes sense: not with
         other features or another number or kind of components.
+    stays : bool, default=False
+        Whether the last one stays when the fit has ended: what is made of the fit may take long,
+        too.
     storage_options : dict
         For fsspec.
     """
@@ -46,12 +49,13 @@ class Checkpoint:
     folder: str | Path
     every: float = 60.0
     force: bool = False
+    stays: bool = False
     storage_options: Mapping[str, Any] = field(default_factory=dict)
 
     def open(self, told: dict[str, dict[str, Any]]) -> FolderCheckpoints:
         """The checkpoints of the fit that is told so."""
         folder = Folder(self.folder, **self.storage_options)
-        return FolderCheckpoints(folder, told, every=self.every, force=self.force)
+        return FolderCheckpoints(folder, told, every=self.every, force=self.force, stays=self.stays)
 
 
 def checkpoints_of(

@@ -281,7 +281,7 @@ class GaussianMixture(Kept, Portable, Streaming, FittedMixture):
             random = check_random_state(self.random_state)
             fit = fit_mixture(dataset, settings, random, observer, checkpoints)
         self._keep(fit)
-        checkpoints.clear()
+        checkpoints.close()
         if self.max_iter > 0:
             self._warn_unless_converged()
         return self

@@ -119,6 +119,7 @@ ORDER = {
     ],
     "pipeline": [
         "config",
+        "restart",
         "cluster",
         "progress",
         "result",
@@ -171,7 +172,7 @@ ROOMS = {
         "pipeline/run.py",
     },
     "pydantic": {"pipeline/config.py"},
-    "yaml": {"pipeline/config.py", "pipeline/run.py"},
+    "yaml": {"pipeline/config.py", "pipeline/restart.py", "pipeline/run.py"},
     "rich": {"pipeline/progress.py", "pipeline/generate.py", "pipeline/run.py", "pipeline/cli.py"},
     "click": {"pipeline/cli.py"},
     "matplotlib": {"pipeline/plots.py", "pipeline/selection_plot.py"},

@@ -1,5 +1,6 @@
 """A folder of whole files, on a disk or in an object store."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class Folder:
         """Of the files, sorted; none where there is no folder."""
         try:
             found = self._files.ls(self._path, detail=False)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted(str(each).rsplit("/", 1)[-1] for each in found)
 
@@ -52,6 +53,14 @@ class Folder:
     def remove(self, name: str) -> None:
         """Remove a file that is there."""
         self._files.rm_file(self._at(name))
+
+    def discard(self) -> None:
+        """Remove all files, and the folder where it is one of a disk's."""
+        for name in self.names():
+            self.remove(name)
+        if isinstance(self._files, LocalFileSystem):
+            with suppress(OSError):  # somebody's folder is in it, or it is not there
+                Path(self._path).rmdir()
 
     def _at(self, name: str) -> str:
         return f"{self._path.rstrip('/')}/{name}"

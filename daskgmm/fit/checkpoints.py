@@ -34,8 +34,8 @@ class Checkpoints(Protocol):
     def at_hand(self) -> AbstractContextManager[None]:
         """Whatever ends the context but success, what was to be kept is written."""
 
-    def clear(self) -> None:
-        """The fit is over, and its result is kept elsewhere."""
+    def close(self) -> None:
+        """The fit is over, and its result is in hand."""
 
 
 class NoCheckpoints:
@@ -50,7 +50,7 @@ class NoCheckpoints:
     def at_hand(self) -> Iterator[None]:
         yield
 
-    def clear(self) -> None: ...
+    def close(self) -> None: ...
 
 
 NOWHERE = NoCheckpoints()
@@ -68,6 +68,8 @@ class FolderCheckpoints:
         Seconds from one to the next at the least; 0 is after each pass.
     force : bool
         Whether to go on from a fit that was told something else, where that makes sense.
+    stays : bool
+        Whether the last one stays when the fit is over.
     """
 
     def __init__(
@@ -77,11 +79,13 @@ class FolderCheckpoints:
         *,
         every: float = 60.0,
         force: bool = False,
+        stays: bool = False,
     ) -> None:
         self._folder = folder
         self._told = told
         self._every = every
         self._force = force
+        self._stays = stays
         self._written = monotonic()
         self._waiting: Snapshot | None = None
 
@@ -115,9 +119,12 @@ class FolderCheckpoints:
                 self._write()
             raise
 
-    def clear(self) -> None:
-        for name in self._names():
-            self._folder.remove(name)
+    def close(self) -> None:
+        if not self._stays:
+            for name in self._names():
+                self._folder.remove(name)
+        elif self._waiting is not None:
+            self._write()
 
     def _names(self) -> list[str]:
         return [name for name in self._folder.names() if name.startswith("pass-")]

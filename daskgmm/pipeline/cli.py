@@ -1,8 +1,9 @@
-"""The command line: ``daskgmm plan | fit CONFIG``, ``daskgmm generate OUT``."""
+"""The command line: ``daskgmm plan | fit CONFIG``, ``resume FOLDER``, ``generate OUT``."""
 
+import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,12 +13,12 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from daskgmm.errors import DaskgmmError
-from daskgmm.pipeline import config, generate, run
+from daskgmm.pipeline import config, generate, restart, run
 from daskgmm.pipeline.result import FitResult
 from daskgmm.version import __version__
 
 BAD_INPUT = 2
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _CLUSTER = click.option(
@@ -39,17 +40,39 @@ def main() -> None:
     """Gaussian mixtures, fitted by EM on Dask, for data that does not fit in memory."""
 
 
+class _Terminated(KeyboardInterrupt):
+    """Somebody, often a batch system, has sent SIGTERM."""
+
+
+def _terminate(*_: object) -> None:
+    raise _Terminated
+
+
 @contextmanager
-def _one_sentence() -> Iterator[None]:
-    """What a person can mend, and an interrupt, as one line and an exit code."""
+def _one_sentence() -> Iterator[list[config.FitConfig]]:
+    """What a person can mend, and an interrupt, as one line and an exit code.
+
+    Of the runs that are put into the list, the line says how to go on.
+    """
+    runs: list[config.FitConfig] = []
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        yield
+        yield runs
     except DaskgmmError as error:
-        click.echo(f"daskgmm: {' '.join(str(error).split())}", err=True)
+        _say(" ".join(str(error).split()), runs)
         sys.exit(BAD_INPUT)
-    except KeyboardInterrupt:
-        click.echo("daskgmm: interrupted", err=True)
-        sys.exit(INTERRUPTED)
+    except KeyboardInterrupt as interrupt:
+        is_term = isinstance(interrupt, _Terminated)
+        _say("terminated" if is_term else "interrupted", runs)
+        sys.exit(TERMINATED if is_term else INTERRUPTED)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _say(sentence: str, runs: Sequence[config.FitConfig]) -> None:
+    ways = [way for each in runs if (way := restart.command(each))]
+    more = f" (to go on from the last checkpoint: {ways[0]})" if ways else ""
+    click.echo(f"daskgmm: {sentence}{more}", err=True)
 
 
 def _cluster(file: Path | None) -> config.Cluster:
@@ -84,12 +107,40 @@ def plan(file: Path, cluster_file: Path | None, changes: tuple[str, ...]) -> Non
 @click.argument("file", type=_FILE)
 @_CLUSTER
 @_CHANGES
-def fit(file: Path, cluster_file: Path | None, changes: tuple[str, ...]) -> None:
-    """Fit the mixture that FILE describes; label its rows; write a report."""
+@click.option("--anew", is_flag=True, help="Forget what a run that was stopped has left.")
+def fit(file: Path, cluster_file: Path | None, changes: tuple[str, ...], *, anew: bool) -> None:
+    """Fit the mixture that FILE describes; label its rows; write a report.
+
+    Goes on where the same run was stopped.
+    """
     console = _console()
-    with _one_sentence():
+    with _one_sentence() as runs:
         settings = config.load(file, config.FitConfig, changes)
-        result = run.fit(settings, _cluster(cluster_file), console)
+        cluster = _cluster(cluster_file)
+        if anew:
+            restart.forget(settings)
+        runs.append(settings)
+        result = run.fit(settings, cluster, console)
+    _summary(result, settings.output.dir, console)
+
+
+@main.command()
+@click.argument("folder")
+@_CLUSTER
+@click.option(
+    "--force", is_flag=True, help="Go on though data, parameters or versions are others now."
+)
+def resume(folder: str, cluster_file: Path | None, *, force: bool) -> None:
+    """Go on with a run that was stopped, from the checkpoints in FOLDER, to the same bits.
+
+    On the machines that it ran on, or on those of --cluster.
+    """
+    console = _console()
+    with _one_sentence() as runs:
+        settings, cluster = restart.left(folder)
+        runs.append(settings)
+        cluster = _cluster(cluster_file) if cluster_file else cluster
+        result = run.fit(settings, cluster, console, force=force)
     _summary(result, settings.output.dir, console)
 
 

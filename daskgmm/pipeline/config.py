@@ -54,12 +54,33 @@ class Output(_Strict):
     dir: Path
 
 
+class Checkpoints(_Strict):
+    """Where a run leaves what it takes to go on, while it runs.
+
+    Attributes
+    ----------
+    dir : str
+        A folder, or what fsspec knows; default "checkpoint" in the output's.
+    every : float
+        Seconds from one checkpoint to the next, at the least; 0 is after each pass.
+    """
+
+    dir: str | None = None
+    every: float = Field(default=60.0, ge=0.0)
+
+
 class FitConfig(_Strict):
     """One fit; `model` holds the estimator's own parameters, and its defaults but `DEFAULTS`."""
 
     source: Source
     model: dict[str, Any] = Field(default_factory=dict, validate_default=True)
     output: Output
+    checkpoint: Checkpoints = Checkpoints()
+
+    @property
+    def checkpoint_dir(self) -> str:
+        """Where checkpoints go."""
+        return self.checkpoint.dir or str(self.output.dir / "checkpoint")
 
     @field_validator("model")
     @classmethod
@@ -158,10 +179,15 @@ def load(path: Path, kind: type[Config], changes: Sequence[str] = ()) -> Config:
     content = _read(path)
     for change in changes:
         _apply(content, change)
+    return checked(content, kind, str(path))
+
+
+def checked(content: Mapping[str, Any], kind: type[Config], place: str) -> Config:
+    """What was read at a place, checked; ConfigError where it can't be."""
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {_sentence(error, kind)}") from error
+        raise ConfigError(f"{place}: {_sentence(error, kind)}") from error
 
 
 def from_options(options: Mapping[str, Any], kind: type[Config]) -> Config:
@@ -186,15 +212,21 @@ _Loader.add_implicit_resolver(
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506  a safe loader
+        return parsed(path.read_bytes(), str(path))
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
+
+
+def parsed(content: bytes, place: str) -> dict[str, Any]:
+    """The keys and values of YAML that was read at a place; ConfigError where it isn't any."""
+    try:
+        found = yaml.load(content.decode("utf-8"), _Loader)  # noqa: S506  a safe loader
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
-        raise ConfigError(f"{path} is not YAML: {reason}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} must hold keys and values, such as 'source: ...'")
-    return content
+        raise ConfigError(f"{place} is not YAML: {reason}") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{place} must hold keys and values, such as 'source: ...'")
+    return found
 
 
 def _apply(content: dict[str, Any], change: str) -> None:

@@ -11,6 +11,7 @@ import yaml
 from rich.console import Console
 from sklearn.exceptions import ConvergenceWarning
 
+from daskgmm.checkpointing import Checkpoint
 from daskgmm.data.dataset import DaskDataset
 from daskgmm.data.metered import Pass
 from daskgmm.data.sinks import write_labels
@@ -20,7 +21,7 @@ from daskgmm.estimators import GaussianMixture
 from daskgmm.fit.plan import Plan
 from daskgmm.model import model_file
 from daskgmm.model.likelihood import densities
-from daskgmm.pipeline import report
+from daskgmm.pipeline import report, restart
 from daskgmm.pipeline.cluster import connect, machines_of
 from daskgmm.pipeline.config import ELSEWHERE, Cluster, FitConfig
 from daskgmm.pipeline.progress import PassLines
@@ -43,32 +44,36 @@ def open_source(config: FitConfig) -> DaskDataset:
     return open_dataset(source.url, columns=source.columns, missing=source.missing)
 
 
-def fit(config: FitConfig, cluster: Cluster, console: Console) -> FitResult:
+def fit(config: FitConfig, cluster: Cluster, console: Console, *, force: bool = False) -> FitResult:
     """Fit, label, and write ``model.npz``, ``labels.parquet``, ``config.yaml``, ``report.html``.
 
-    Raises DaskgmmError for anything that a person can mend. Where it is a collapse, the model
-    from before goes to ``before_collapse.npz``.
+    Goes on where a run like this one was stopped; with `force` also where it was told something
+    else. Raises DaskgmmError for anything that a person can mend. Where it is a collapse, the
+    model from before goes to ``before_collapse.npz``.
     """
     dataset = open_source(config)
     numbers = config.source.columns or range(dataset.n_features)
     columns = dataset.columns or tuple(f"x{number}" for number in numbers)
     # A seed that nobody chose is chosen here, and written down.
-    seed = config.model.get("random_state")
-    seed = secrets.randbelow(2**31) if seed is None else seed
-    estimator = GaussianMixture(**{**config.model, "random_state": seed})
+    seeds = (config.model.get("random_state"), restart.seed_of(config), secrets.randbelow(2**31))
+    seed = next(each for each in seeds if each is not None)
+    config = config.model_copy(update={"model": {**config.model, "random_state": seed}})
+    estimator = GaussianMixture(**config.model)
     folder = config.output.dir
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"output.dir: cannot make {folder}: {error.strerror}") from error
-    with connect(cluster) as place:
+    every = config.checkpoint.every
+    checkpoint = Checkpoint(config.checkpoint_dir, every=every, force=force, stays=True)
+    with restart.kept(config, cluster), connect(cluster) as place:
         console.print(f"cluster   {place.description}", highlight=False)
         began = perf_counter()
         progress = PassLines(console)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the summary says it
             try:
-                estimator.fit(dataset, observer=progress)
+                estimator.fit(dataset, observer=progress, checkpoint=checkpoint)
             except DegenerateCovarianceError as error:
                 if error.mixture is not None:
                     kept = folder / "before_collapse.npz"

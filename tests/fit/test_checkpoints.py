@@ -101,16 +101,16 @@ def test_a_fit_that_is_stopped_again_and_again_ends_with_the_same_bits(family_na
 
 
 def test_moves_that_come_after_the_fit_are_the_same(tmp_path):
-    rows = np.random.default_rng(0).permutation(
-        np.concatenate([clusters(300, n_components=6, seed=s, spread=4.0) for s in range(3)])
-    )
-    told = {**ACCELERATED, "refine": True, "n_components": 6, "rule": ExpectedGain(1e-4, 100)}
+    rows = np.concatenate([clusters(80, n_components=2, seed=s, spread=4.0) for s in range(4)])
+    told = {**ACCELERATED, "refine": True, "n_components": 5, "rule": ExpectedGain(1e-3, 100)}
     dataset = InMemoryDataset(rows)
     whole = fitted(tmp_path / "whole", dataset, NullObserver(), **told)
-    assert "refinement" in {each.purpose for each in whole.passes}
-    for n in range(2, len(whole.passes) - 1, 3):
+    purposes = [each.purpose for each in whole.passes]
+    first = purposes.index("refinement")
+    for n in (first, first + 1, first + 2):  # the last iteration, and two that come after a move
         stopped(tmp_path / f"{n}", dataset, n, **told)
-        assert bits(fitted(tmp_path / f"{n}", dataset, NullObserver(), **told)) == bits(whole)
+        again = fitted(tmp_path / f"{n}", dataset, NullObserver(), **told)
+        assert bits(again) == bits(whole)
 
 
 @pytest.mark.parametrize("missing", ["omit", "marginal"])
@@ -146,7 +146,7 @@ def test_the_newest_two_are_kept_and_an_end_leaves_none(tmp_path):
     dataset = InMemoryDataset(X)
     stopped(tmp_path, dataset, 6)
     assert names_in(tmp_path) == ["pass-000005.npz", "pass-000006.npz"]
-    checkpoints(tmp_path).clear()
+    checkpoints(tmp_path).close()
     assert not names_in(tmp_path)
 
 

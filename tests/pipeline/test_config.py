@@ -92,7 +92,7 @@ def test_a_number_can_be_written_as_people_write_it(write, number):
         (("source", "colums"), "unknown key 'source.colums': did you mean 'columns'?"),
         (("output", "dirr"), "unknown key 'output.dirr': did you mean 'dir'?"),
         (("model", "n_component"), "unknown key 'n_component': did you mean 'n_components'?"),
-        (("zzz",), "unknown key 'zzz'; known are model, output, source"),
+        (("zzz",), "unknown key 'zzz'; known are checkpoint, model, output, source"),
     ],
     ids=lambda each: ".".join(each) if isinstance(each, tuple) else "",
 )

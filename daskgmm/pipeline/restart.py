@@ -1,0 +1,92 @@
+"""A run that was stopped: what it leaves beside its checkpoints, and how it is taken up."""
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from daskgmm.data.folder import Folder
+from daskgmm.errors import CheckpointError
+from daskgmm.pipeline.config import Cluster, ClusterConfig, FitConfig, checked, parsed
+
+# The run as it was told, seed and all, beside the checkpoints.
+RUN = "run.yaml"
+
+
+@contextmanager
+def kept(config: FitConfig, cluster: Cluster) -> Iterator[None]:
+    """What `daskgmm resume` needs is there while the context lasts, and after it if it fails.
+
+    Where a checkpoint is there to go on from, that is. Raises CheckpointError where the folder
+    can't be written to.
+    """
+    files = Folder(config.checkpoint_dir)
+    try:
+        if not _checkpoints_in(files):
+            files.write(RUN, _described(config, cluster))
+    except Exception as error:  # of disks and stores of any kind
+        raise CheckpointError(
+            f"checkpoint.dir: cannot write to {config.checkpoint_dir} ({error})"
+        ) from error
+    try:
+        yield
+    except BaseException:
+        if not _checkpoints_in(files):
+            files.discard()
+        raise
+    files.discard()
+
+
+def _described(config: FitConfig, cluster: Cluster) -> bytes:
+    """The run, to be taken up wherever somebody calls for it."""
+    content = config.model_dump(mode="json")
+    content["source"]["url"] = _absolute(config.source.url)
+    content["output"]["dir"] = _absolute(str(config.output.dir))
+    content["checkpoint"]["dir"] = _absolute(config.checkpoint_dir)
+    told = {"fit": content, "on": {"cluster": cluster.model_dump(mode="json")}}
+    return yaml.safe_dump(told, sort_keys=False, allow_unicode=True).encode()
+
+
+def left(folder: str) -> tuple[FitConfig, Cluster]:
+    """The run that was stopped with its checkpoints in a folder; CheckpointError if none was."""
+    if (told := _told(folder)) is None:
+        raise CheckpointError(f"{folder} holds no run that was stopped: there is no {RUN} in it")
+    place = f"{folder}/{RUN}"
+    fit = checked(told.get("fit", {}), FitConfig, place)
+    return fit, checked(told.get("on", {}), ClusterConfig, place).cluster
+
+
+def seed_of(config: FitConfig) -> Any:
+    """The seed that a run of this configuration has chosen before it was stopped; None if none."""
+    told = _told(config.checkpoint_dir) or {}
+    return told.get("fit", {}).get("model", {}).get("random_state")
+
+
+def forget(config: FitConfig) -> None:
+    """Remove all that a run has left."""
+    Folder(config.checkpoint_dir).discard()
+
+
+def command(config: FitConfig) -> str:
+    """What goes on with a run, for a shell; empty where there is no checkpoint."""
+    if not _checkpoints_in(Folder(config.checkpoint_dir)):
+        return ""
+    return f"daskgmm resume {shlex.quote(config.checkpoint_dir)}"
+
+
+def _checkpoints_in(files: Folder) -> list[str]:
+    return [name for name in files.names() if name != RUN]
+
+
+def _told(folder: str) -> dict[str, Any] | None:
+    files = Folder(folder)
+    if RUN not in files.names():
+        return None
+    return parsed(files.read(RUN), f"{folder}/{RUN}")
+
+
+def _absolute(place: str) -> str:
+    return place if "://" in place else str(Path(place).absolute())

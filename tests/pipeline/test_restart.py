@@ -1,0 +1,207 @@
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner
+from strategies import clusters
+
+from daskgmm.errors import CheckpointError
+from daskgmm.pipeline import restart
+from daskgmm.pipeline.cli import main
+from daskgmm.pipeline.config import FitConfig, Threads
+
+THREADS = Threads(kind="threads", n_threads=2)
+
+# Slow enough to be met in each part of a run: plain EM, and a pass takes some milliseconds.
+RUN = {
+    "source": {"url": "rows.npy"},
+    "model": {
+        "n_components": 5,
+        "random_state": 0,
+        "acceleration": None,
+        "tol": 0.0,
+        "max_iter": 60,
+        "init_params": "kmeans",
+    },
+    "output": {"dir": "results"},
+    "checkpoint": {"every": 0},
+}
+
+
+# How often, and with which seed of the moments.
+KILLS = [(2, 1), *(pytest.param(12, seed, marks=pytest.mark.slow) for seed in range(10))]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("rows.npy", clusters(60_000, 4, spread=1.0))
+    Path("fit.yaml").write_text(yaml.safe_dump(RUN))
+    Path("threads.yaml").write_text("cluster: {kind: threads, n_threads: 1}")
+    return tmp_path
+
+
+def begun(*arguments):
+    """A process that runs the command line."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "daskgmm", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+FIT = ("fit", "fit.yaml", "--cluster", "threads.yaml")
+
+
+def model_of(folder):
+    with np.load(Path(folder) / "model.npz") as file:
+        return {name: file[name].tobytes() for name in file.files if name != "header"}
+
+
+def until(process, pattern):
+    """Read what a process prints up to a line like that."""
+    for line in process.stdout:
+        if re.search(pattern, line):
+            return
+    raise AssertionError(process.stderr.read())
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def done(*arguments):
+    """What the command line prints, in this process."""
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture
+def whole(place):
+    """The model of a run that nobody has disturbed."""
+    done(*FIT, "--set", "output.dir=whole")
+    return model_of("whole")
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_an_interrupted_run_says_what_resumes_it_and_that_ends_with_the_same_bytes(
+    place, whole, sent, code, word
+):
+    process = begun(*FIT)
+    until(process, r"^pass 7 ")
+    process.send_signal(sent)
+    _, said = process.communicate()
+    assert process.returncode == code
+    command = "daskgmm resume results/checkpoint"
+    assert said == f"daskgmm: {word} (to go on from the last checkpoint: {command})\n"
+    os.chdir("/")  # a run knows where its files are
+    assert "resumed   after pass" in done("resume", str(place / "results/checkpoint"))
+    assert model_of(place / "results") == whole
+    assert not (place / "results/checkpoint").exists()
+
+
+def test_a_run_that_was_told_something_else_is_refused_until_it_begins_anew(place):
+    process = begun(*FIT)
+    until(process, r"^pass 2 ")
+    process.kill()
+    process.communicate()
+    result = CliRunner().invoke(main, [*FIT, "--set", "model.tol=0.1"])
+    assert result.exit_code == 2
+    assert "its model had tol = 0.0, this one has 0.1" in result.stderr
+    assert "daskgmm resume results/checkpoint" in result.stderr
+    assert "resumed" not in done(*FIT, "--set", "model.tol=0.1", "--anew")
+
+
+def killed_at_random(n_times, seed):
+    """Kill a run at random moments, and let it end."""
+    moments = random.Random(seed)
+    for _ in range(n_times):
+        process = begun(*FIT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(moments.uniform(0.5, 4.0))
+        process.kill()
+        process.communicate()
+    done(*FIT)
+
+
+@pytest.mark.parametrize(("n_times", "seed"), KILLS)
+def test_a_run_killed_at_any_moment_ends_with_the_same_bytes(whole, n_times, seed):
+    killed_at_random(n_times, seed)
+    assert model_of("results") == whole
+
+
+def config(**changes):
+    return FitConfig.model_validate({**RUN, **changes})
+
+
+def test_what_a_run_leaves_comes_back(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with restart.kept(config(), THREADS):
+        fit, cluster = restart.left("results/checkpoint")
+        assert fit.source.url == str(tmp_path / "rows.npy")
+        assert fit.checkpoint_dir == str(tmp_path / "results/checkpoint")
+        assert (fit.model, cluster) == (config().model, THREADS)
+        assert restart.seed_of(config()) == 0
+        assert restart.command(config()) == ""  # no checkpoint yet
+    assert not Path("results/checkpoint").exists()
+    assert restart.seed_of(config()) is None
+    with pytest.raises(CheckpointError, match="results/checkpoint holds no run that was stopped"):
+        restart.left("results/checkpoint")
+
+
+def fail_after(doing):
+    doing()
+    raise ZeroDivisionError
+
+
+def test_a_failure_leaves_the_run_only_beside_a_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = Path("results/checkpoint")
+    with pytest.raises(ZeroDivisionError), restart.kept(config(), THREADS):
+        raise ZeroDivisionError
+    assert not folder.exists()
+    with pytest.raises(ZeroDivisionError), restart.kept(config(), THREADS):
+        fail_after((folder / "pass-000001.npz").touch)
+    assert restart.command(config()) == "daskgmm resume results/checkpoint"
+    # A run that was told something else changes nothing of it.
+    other = config(model={"n_components": 2})
+    with pytest.raises(ZeroDivisionError), restart.kept(other, THREADS):
+        raise ZeroDivisionError
+    assert restart.left(str(folder))[0].model["n_components"] == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("fit: {", "is not YAML"),
+        ("fit: {source: 1}", "run.yaml: source"),
+        ("[1]", "keys and values"),
+    ],
+)
+def test_a_damaged_description_is_said(text, sentence, tmp_path):
+    (tmp_path / "run.yaml").write_text(text)
+    with pytest.raises(ValueError, match=sentence):
+        restart.left(str(tmp_path))
+
+
+def test_a_folder_that_cannot_be_written_to_is_said(tmp_path):
+    (tmp_path / "file").touch()
+    settings = config(checkpoint={"dir": str(tmp_path / "file" / "inside")})
+    refused = pytest.raises(
+        CheckpointError, match=r"checkpoint.dir: cannot write to .*/file/inside"
+    )
+    with refused, restart.kept(settings, THREADS):
+        pass
