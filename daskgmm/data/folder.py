@@ -54,12 +54,10 @@ class Folder:
         """Remove a file that is there."""
         self._files.rm_file(self._at(name))
 
-    def discard(self) -> None:
-        """Remove all files, and the folder where it is one of a disk's."""
-        for name in self.names():
-            self.remove(name)
+    def leave(self) -> None:
+        """Remove the folder itself where it is one of a disk's, and empty."""
         if isinstance(self._files, LocalFileSystem):
-            with suppress(OSError):  # somebody's folder is in it, or it is not there
+            with suppress(OSError):
                 Path(self._path).rmdir()
 
     def _at(self, name: str) -> str:

@@ -1,5 +1,6 @@
 """Snapshots of a fit in a folder: the newest two, written now and then."""
 
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -56,6 +57,17 @@ class NoCheckpoints:
 NOWHERE = NoCheckpoints()
 
 
+def checkpoints_in(folder: Folder) -> list[str]:
+    """Names of the checkpoints among a folder's files, the newest last."""
+    return [name for name in folder.names() if re.fullmatch(r"pass-\d+\.npz", name)]
+
+
+def remove_checkpoints(folder: Folder) -> None:
+    """Remove the checkpoints, and nothing else."""
+    for name in checkpoints_in(folder):
+        folder.remove(name)
+
+
 class FolderCheckpoints:
     """Snapshots in a folder, as ``pass-000012.npz``: after twelve passes.
 
@@ -90,7 +102,7 @@ class FolderCheckpoints:
         self._waiting: Snapshot | None = None
 
     def found(self) -> Snapshot | None:
-        for name in reversed(self._names()):
+        for name in reversed(checkpoints_in(self._folder)):
             try:
                 snapshot = from_bytes(self._folder.read(name))
             except NewerFormatError as error:
@@ -121,20 +133,18 @@ class FolderCheckpoints:
 
     def close(self) -> None:
         if not self._stays:
-            for name in self._names():
-                self._folder.remove(name)
+            remove_checkpoints(self._folder)
         elif self._waiting is not None:
             self._write()
-
-    def _names(self) -> list[str]:
-        return [name for name in self._folder.names() if name.startswith("pass-")]
 
     def _write(self) -> None:
         assert self._waiting is not None
         name = f"pass-{len(self._waiting.passes):06d}.npz"
         try:
             self._folder.write(name, self._waiting.to_bytes())
-            for old in [each for each in self._names() if each != name][: -(KEPT - 1)]:
+            for old in [each for each in checkpoints_in(self._folder) if each != name][
+                : -(KEPT - 1)
+            ]:
                 self._folder.remove(old)
         except Exception as error:  # noqa: BLE001  of disks and stores of any kind
             self._warn(f"no checkpoint could be written to {self._folder} ({error})")

@@ -10,6 +10,7 @@ import yaml
 
 from daskgmm.data.folder import Folder
 from daskgmm.errors import CheckpointError
+from daskgmm.fit.checkpoints import checkpoints_in, remove_checkpoints
 from daskgmm.pipeline.config import Cluster, ClusterConfig, FitConfig, checked, parsed
 
 # The run as it was told, seed and all, beside the checkpoints.
@@ -25,7 +26,7 @@ def kept(config: FitConfig, cluster: Cluster) -> Iterator[None]:
     """
     files = Folder(config.checkpoint_dir)
     try:
-        if not _checkpoints_in(files):
+        if not checkpoints_in(files):
             files.write(RUN, _described(config, cluster))
     except Exception as error:  # of disks and stores of any kind
         raise CheckpointError(
@@ -34,10 +35,10 @@ def kept(config: FitConfig, cluster: Cluster) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if not _checkpoints_in(files):
-            files.discard()
+        if not checkpoints_in(files):
+            forget(config)
         raise
-    files.discard()
+    forget(config)
 
 
 def _described(config: FitConfig, cluster: Cluster) -> bytes:
@@ -66,19 +67,19 @@ def seed_of(config: FitConfig) -> Any:
 
 
 def forget(config: FitConfig) -> None:
-    """Remove all that a run has left."""
-    Folder(config.checkpoint_dir).discard()
+    """Remove all that a run has left, and nothing else."""
+    files = Folder(config.checkpoint_dir)
+    remove_checkpoints(files)
+    if RUN in files.names():
+        files.remove(RUN)
+    files.leave()
 
 
 def command(config: FitConfig) -> str:
     """What goes on with a run, for a shell; empty where there is no checkpoint."""
-    if not _checkpoints_in(Folder(config.checkpoint_dir)):
+    if not checkpoints_in(Folder(config.checkpoint_dir)):
         return ""
     return f"daskgmm resume {shlex.quote(config.checkpoint_dir)}"
-
-
-def _checkpoints_in(files: Folder) -> list[str]:
-    return [name for name in files.names() if name != RUN]
 
 
 def _told(folder: str) -> dict[str, Any] | None:

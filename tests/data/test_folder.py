@@ -41,3 +41,14 @@ def test_what_others_have_written_is_seen(tmp_path):
     (tmp_path / "new").write_bytes(b"")
     assert folder.names() == ["new"]
     assert str(folder) == str(tmp_path)
+
+
+def test_a_folder_is_left_where_it_is_empty(tmp_path):
+    folder = Folder(tmp_path / "one")
+    folder.leave()
+    folder.write("file", b"")
+    folder.leave()
+    assert folder.names() == ["file"]
+    folder.remove("file")
+    folder.leave()
+    assert not (tmp_path / "one").exists()

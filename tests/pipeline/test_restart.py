@@ -143,6 +143,19 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_bytes(whole, n_times, see
     assert model_of("results") == whole
 
 
+def test_nothing_is_removed_that_a_run_has_not_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mine = Path("mine")
+    mine.mkdir()
+    (mine / "pass-a.npz").touch()
+    (mine / "notes.txt").write_text("dear diary")
+    settings = config(checkpoint={"dir": "mine"})
+    with restart.kept(settings, THREADS):
+        (mine / "pass-000003.npz").touch()
+    restart.forget(settings)
+    assert sorted(each.name for each in mine.iterdir()) == ["notes.txt", "pass-a.npz"]
+
+
 def config(**changes):
     return FitConfig.model_validate({**RUN, **changes})
 
