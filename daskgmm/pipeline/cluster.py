@@ -13,7 +13,8 @@ import dask
 import distributed
 
 from daskgmm.data.machines import Machines
-from daskgmm.pipeline.config import Cluster, Threads
+from daskgmm.errors import ConfigError
+from daskgmm.pipeline.config import Address, Cluster, Threads
 
 # ru_maxrss is in bytes on macOS, in KiB elsewhere.
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
@@ -39,9 +40,12 @@ class Place:
 
 
 def machines_of(cluster: Cluster) -> Machines:
-    """The machines that `connect` would give, without connecting."""
+    """The machines that `connect` would give; only those of a running scheduler are asked."""
     if isinstance(cluster, Threads):
         return Machines.of_threads(cluster.n_threads)
+    if isinstance(cluster, Address):
+        with _client_of(cluster) as client:
+            return Machines.of_client(client)
     return Machines.of_workers(cluster.n_workers, cluster.threads_per_worker, cluster.memory_limit)
 
 
@@ -51,6 +55,12 @@ def connect(cluster: Cluster) -> Iterator[Place]:
     if isinstance(cluster, Threads):
         with dask.config.set(scheduler="threads", num_workers=cluster.n_threads):
             yield Place(f"{cluster.n_threads} thread{'s' * (cluster.n_threads > 1)}")
+        return
+    if isinstance(cluster, Address):
+        with _client_of(cluster) as client:
+            n = len(client.nthreads())
+            at = f"{client.scheduler.address}, {n} worker{'s' * (n != 1)}"
+            yield Place(at + _caution(client.scheduler.address), client)
         return
     with (
         distributed.LocalCluster(
@@ -67,6 +77,36 @@ def connect(cluster: Cluster) -> Iterator[Place]:
         # Without bokeh there is a link, but nothing behind it.
         seen = f", dashboard {client.dashboard_link}" if find_spec("bokeh") else ""
         yield Place(size + seen, client)
+
+
+def _client_of(cluster: Address) -> distributed.Client:
+    """A client of a running scheduler; ConfigError where none answers."""
+    security = cluster.tls and distributed.Security(
+        tls_ca_file=str(cluster.tls.ca_file),
+        tls_client_cert=str(cluster.tls.cert),
+        tls_client_key=str(cluster.tls.key),
+        require_encryption=True,
+    )
+    try:
+        return distributed.Client(cluster.address, security=security, timeout=cluster.timeout)
+    except (OSError, TypeError, ValueError) as error:  # of networks, certificates, addresses
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"cluster.address: no scheduler answers at {cluster.address} ({reason})"
+        ) from error
+
+
+def _caution(address: str) -> str:
+    """What to say of a way that anybody between can listen to, and use."""
+    scheme, _, host = address.partition("://")
+    name = host.rpartition(":")[0].strip("[]")
+    is_here = name == "localhost" or (name.replace(".", "").isdigit() and name[:4] == "127.")
+    if scheme in ("tls", "wss") or is_here or name == "::1":
+        return ""
+    return (
+        "; CAUTION: the way there is plain text: whoever listens reads the rows, and whoever "
+        "reaches it runs code; use tls:// with cluster.tls"
+    )
 
 
 class _DeafToInterrupts(distributed.WorkerPlugin):

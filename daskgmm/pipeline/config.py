@@ -128,7 +128,34 @@ class Threads(_Strict):
     n_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
 
 
-Cluster = LocalCluster | Threads
+class Tls(_Strict):
+    """Files that encrypt the way to a scheduler, as `distributed.Security` takes them."""
+
+    ca_file: Path
+    cert: Path
+    key: Path
+
+
+class Address(_Strict):
+    """A scheduler that runs already.
+
+    Attributes
+    ----------
+    address : str
+        Such as "tls://10.0.0.7:8786".
+    tls : Tls
+        Default what `distributed.comm.tls` of Dask's configuration says.
+    timeout : float
+        Seconds to wait for its answer.
+    """
+
+    kind: Literal["address"] = "address"
+    address: str
+    tls: Tls | None = None
+    timeout: float = Field(default=30.0, gt=0.0)
+
+
+Cluster = LocalCluster | Threads | Address
 
 
 class ClusterConfig(_Strict):
