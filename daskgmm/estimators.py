@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import UNUSED
 
+from daskgmm.conditional import Conditional
 from daskgmm.data.machines import Machines
 from daskgmm.data.passes import machines
 from daskgmm.fit.driver import Fit, fit_mixture
@@ -21,14 +22,14 @@ from daskgmm.fit.observers import Observer, observer_of
 from daskgmm.fit.plan import Plan, plan_fit
 from daskgmm.fit.settings import Settings
 from daskgmm.fit.state import FitState
-from daskgmm.fitted import FittedMixture, Rows
+from daskgmm.fitted import Rows
 from daskgmm.parameters import CONSTRAINTS, SCALE, settings_of
 from daskgmm.portable import Portable
 from daskgmm.streaming import Streaming
 from daskgmm.weighting import Weights, apart
 
 
-class GaussianMixture(Portable, Streaming, FittedMixture):
+class GaussianMixture(Portable, Streaming, Conditional):
     """Gaussian mixture fitted by expectation-maximization, on data of any size.
 
     A drop-in for :class:`sklearn.mixture.GaussianMixture`. NumPy arrays and pandas
