@@ -1,5 +1,6 @@
 """What a fitted mixture answers, whichever way it was fitted."""
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any, Self
 
@@ -17,6 +18,7 @@ from daskgmm.errors import ParameterError
 from daskgmm.model import expectation
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.mixture import Mixture
+from daskgmm.notebook import mixture_html
 from daskgmm.prediction import RowFunction, of_rows, total_log_density
 from daskgmm.weighting import Weights, apart, weighted
 
@@ -158,6 +160,27 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self.covariances_ = mixture.covariances.astype(dtype)
         self.precisions_cholesky_ = mixture.precision_cholesky.astype(dtype)
         self.precisions_ = mixture.precisions.astype(dtype)
+
+    def _html_repr(self) -> str:
+        """scikit-learn's diagram, for notebooks; under it the mixture, where there is one."""
+        diagram = super()._html_repr()
+        if not (hasattr(self, "weights_") and hasattr(self, "means_")):
+            return diagram
+        names = getattr(self, "feature_names_in_", None)
+        return diagram + mixture_html(self.weights_, self.means_, features=names, about=self._about)
+
+    @property
+    def _about(self) -> dict[str, str]:
+        """What is known of how the mixture was found, by what it says."""
+        purposes = Counter(each.purpose for each in getattr(self, "passes_", ()))
+        counts = ", ".join(f"{n} {purpose}" for purpose, n in purposes.items())
+        bound = getattr(self, "lower_bound_", -np.inf)
+        lines = {
+            "outcome": getattr(self, "outcome_", ""),
+            "passes": f"{purposes.total()} ({counts})" if purposes else "",
+            "lower bound": f"{bound:.6g} nats per row" if np.isfinite(bound) else "",
+        }
+        return {name: text for name, text in lines.items() if text}
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

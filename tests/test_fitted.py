@@ -7,8 +7,10 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 import xarray
 from sklearn.exceptions import NotFittedError
+from sklearn.mixture import GaussianMixture as ScikitLearn
 from strategies import FAMILY_NAMES, clusters
 
 from daskgmm import GaussianMixture
@@ -170,3 +172,57 @@ def test_more_rows_than_memory_are_a_graph():
     for chunks in (0, -1):
         with pytest.raises(ParameterError, match="at least 1"):
             model.sample(10, chunks=chunks)
+
+
+def test_a_notebook_shows_scikit_learns_diagram_and_the_mixture():
+    model = GaussianMixture(3, random_state=0)
+    for page in (model._repr_html_(), model._repr_mimebundle_()["text/html"]):
+        assert "sk-estimator" in page
+        assert "daskgmm-mixture" not in page
+    model.fit(FRAME.rename(columns={"a": "<a>"}))
+    for page in (model._repr_html_(), model._repr_mimebundle_()["text/html"]):
+        assert ">Fitted<" in page
+        diagram, table = page.split('<div class="daskgmm-mixture">')
+        assert "sk-estimator" in diagram
+        assert "converged: less than tol" in table
+        assert f"{model.n_passes_} (1 survey, {model.n_iter_} iteration)" in table
+        assert f"{model.lower_bound_:.6g} nats per row" in table
+        assert "<th>weight</th><th>&lt;a&gt;</th>" in table
+        assert f"<td>{model.weights_.max():.4g}</td>" in table
+    with sklearn.config_context(display="text"):
+        assert not hasattr(model, "_repr_html_")
+        assert list(model._repr_mimebundle_()) == ["text/plain"]
+
+
+def test_a_notebook_says_nothing_of_a_fit_that_nobody_knows():
+    model = GaussianMixture.from_parameters([1.0], [[0.5, 2.0]], [np.eye(2)])
+    table = model._repr_html_().split('<div class="daskgmm-mixture">')[1]
+    assert "<td>0.5</td><td>2</td>" in table
+    assert "nats" not in table
+    del model.means_
+    assert "daskgmm-mixture" not in model._repr_html_()
+
+
+@pytest.mark.filterwarnings("ignore:X has feature names")
+def test_names_go_in_and_only_dask_frames_have_them_out():
+    # As of scikit-learn's mixture: it is no transformer, so nothing is set for its output.
+    for name in ("transform", "get_feature_names_out", "set_output"):
+        assert not hasattr(GaussianMixture(), name)
+        assert not hasattr(ScikitLearn(), name)
+    model = GaussianMixture(3, random_state=0).fit(FRAME)
+    theirs = ScikitLearn(3, random_state=0).fit(FRAME)
+    np.testing.assert_array_equal(model.feature_names_in_, theirs.feature_names_in_)
+    wrong = FRAME[["a", "c", "b"]].rename(columns={"c": "z"})
+    sentences = []
+    for each in (model, theirs):
+        with pytest.raises(ValueError, match="feature names should match") as caught:
+            each.predict(wrong)
+        sentences.append(str(caught.value))
+    assert sentences[0] == sentences[1]
+    with pytest.raises(ValueError, match="feature names should match"):
+        model.predict(dd.from_pandas(wrong, npartitions=2))
+    assert isinstance(model.predict_proba(FRAME), np.ndarray)
+    lazy = dd.from_pandas(FRAME, npartitions=2)
+    assert model.predict(lazy).name == "label"
+    assert model.score_samples(lazy).name == "log_density"
+    assert list(model.predict_proba(lazy).columns) == [0, 1, 2]
