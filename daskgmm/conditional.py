@@ -3,14 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import dask.array as da
-import dask.dataframe as dd
 import numpy as np
 from sklearn.utils import check_array
 
-from daskgmm.data.dataset import DaskDataset, Dataset, InMemoryDataset
+from daskgmm.data.dataset import Dataset, InMemoryDataset
 from daskgmm.errors import ParameterError
-from daskgmm.fitted import FittedMixture, Rows
+from daskgmm.fitted import FittedMixture, Rows, of_dask
 from daskgmm.model import conditioning
 from daskgmm.model.mixture import Mixture
 from daskgmm.prediction import conditional_moments
@@ -72,7 +70,7 @@ class Conditional(FittedMixture):
 
         Parameters
         ----------
-        X : array, dataframe or dataset of shape (n_samples, n_given)
+        X : array, dataframe, dataset or xarray variable of shape (n_samples, n_given)
             The given features alone.
         given : sequence of int or str, optional
             Which features the columns of X are, one by one: numbers or names. May be left out
@@ -94,9 +92,8 @@ class Conditional(FittedMixture):
             In scikit-learn's words, for NaN and infinity; for Dask collections when they are
             computed.
         """
+        X = of_dask(X)
         numbers = self._fitted()._given(X, given)
-        if isinstance(X, da.Array | dd.DataFrame):
-            X = DaskDataset.of(X)
         if not isinstance(X, Dataset):
             checked = check_array(X, dtype=[np.float64, np.float32], estimator=self, input_name="X")
             X = InMemoryDataset(checked)
@@ -123,7 +120,7 @@ class Conditional(FittedMixture):
     def _given(self, X: Rows, given: Sequence[Any] | None) -> list[Any]:
         """Numbers of the features that the columns of X are."""
         found = getattr(X, "columns", None)
-        columns = [] if found is None else list(found)
+        columns = [] if found is None else np.asarray(found).tolist()
         known = set(columns) <= set(getattr(self, "feature_names_in_", ())) and bool(columns)
         if given is None and not known:
             raise ParameterError(

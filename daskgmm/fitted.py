@@ -25,6 +25,13 @@ from daskgmm.weighting import Weights, apart, weighted
 Rows = ArrayLike | da.Array | dd.DataFrame | Dataset
 
 
+def of_dask(X: Any) -> Any:
+    """Dask collections, those within xarray's variables too, as datasets; all else as it is."""
+    inner = getattr(X, "data", None)
+    rows = inner if isinstance(inner, da.Array) else X
+    return DaskDataset.of(rows) if isinstance(rows, da.Array | dd.DataFrame) else X
+
+
 class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
     """Labels, probabilities, densities, criteria and samples, from fitted parameters.
 
@@ -209,11 +216,8 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         dataset that doesn't refuse them has its own way where the parameter says nothing else.
         """
         X, weights = apart(X, sample_weight)
-        if isinstance(variable := getattr(X, "data", None), da.Array):  # xarray's
-            X = variable
+        X = of_dask(X)
         missing = missing or self.missing
-        if isinstance(X, da.Array | dd.DataFrame):
-            X = DaskDataset.of(X)
         if isinstance(X, DaskDataset | InMemoryDataset) and missing != "raise":
             X = replace(X, missing=missing)
         if isinstance(X, Dataset):

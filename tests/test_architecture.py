@@ -127,14 +127,7 @@ ORDER = {
 ROOMS = {
     "scipy": {"kernels", "model/covariance"},
     "threadpoolctl": {"kernels/blas_threads.py"},
-    "dask": {
-        "data",
-        "weighting.py",
-        "fitted.py",
-        "conditional.py",
-        "pipeline/cluster.py",
-        "pipeline/config.py",
-    },
+    "dask": {"data", "weighting.py", "fitted.py", "pipeline/cluster.py", "pipeline/config.py"},
     "distributed": {
         "data/source.py",
         "data/cluster_pass.py",

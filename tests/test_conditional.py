@@ -4,6 +4,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
+import xarray
 from sklearn.exceptions import NotFittedError
 from strategies import clusters
 
@@ -103,3 +104,21 @@ def test_regression_checks_its_input():
     for each in lazy:
         with pytest.raises(ValueError, match="Input X contains NaN"):
             each.compute()
+
+
+def test_regression_takes_an_xarray_variable():
+    model = GaussianMixture(3, random_state=0).fit(X)
+    expected = model.predict_conditional(X[:, :2], [0, 1])
+    chunked = da.from_array(X[:, :2], chunks=(100, 2))
+    dims = ("time", "feature")
+    with dask.config.set(scheduler=never):
+        lazy = model.predict_conditional(xarray.DataArray(chunked, dims=dims), [0, 1])
+    now = model.predict_conditional(xarray.DataArray(X[:, :2], dims=dims), [0, 1])
+    for result, given, known in zip(lazy, now, expected, strict=True):
+        assert isinstance(result, da.Array)
+        assert result.chunks[0] == chunked.chunks[0]
+        np.testing.assert_allclose(result.compute(), known, rtol=1e-12)
+        np.testing.assert_array_equal(given, known)
+    named = GaussianMixture(3, random_state=0).fit(FRAME)
+    variable = xarray.DataArray(FRAME[["a", "b"]].rename_axis(columns="columns"))
+    np.testing.assert_array_equal(named.predict_conditional(variable)[0], expected[0])
