@@ -10,7 +10,7 @@ from sklearn.utils import assert_all_finite
 
 from daskgmm.chunk import Chunk
 from daskgmm.data.dataset import DaskDataset, Dataset, InMemoryDataset
-from daskgmm.data.lazy import map_rows, map_to_array
+from daskgmm.data.lazy import dtype_of, map_rows, map_to_array
 from daskgmm.model.conditioning import MixtureRegression
 from daskgmm.model.expectation import Densities, log_prob_norm
 from daskgmm.model.likelihood import densities
@@ -42,7 +42,7 @@ def of_rows(
     """
     of_block = partial(_of_block, fn, _sent(dataset, mixture), dataset.missing)
     if isinstance(dataset, DaskDataset):
-        like = of_block(np.zeros((1, dataset.n_features), _precision(dataset)))
+        like = of_block(np.zeros((1, dataset.n_features), dtype_of(dataset.collection)))
         return map_rows(of_block, dataset.collection, dtype=like.dtype, width=width, name=name)
     if isinstance(dataset, InMemoryDataset):
         return of_block(dataset.rows)
@@ -62,7 +62,8 @@ def conditional_moments(
         Names of the R features, for a dataframe of means.
     """
     if isinstance(dataset, DaskDataset):
-        rows, dtype, n_rest = dataset.collection, _precision(dataset), len(columns)
+        rows, n_rest = dataset.collection, len(columns)
+        dtype = dtype_of(rows)
         of_means, of_covariances = (
             partial(_checked, fn, dataset.missing, dtype)
             for fn in (regression.means, regression.covariances_of)
@@ -88,12 +89,6 @@ def total_log_density(dataset: Dataset, mixture: Mixture) -> tuple[float, float]
 
 def _sent(dataset: Dataset, mixture: Mixture) -> Densities:
     return densities(mixture, marginal=dataset.missing == "marginal")
-
-
-def _precision(dataset: DaskDataset) -> type[np.floating[Any]]:
-    """Of results: that of the rows."""
-    dtype = getattr(dataset.collection, "dtype", None)
-    return np.float32 if dtype == np.float32 else np.float64
 
 
 def _check(rows: NDArray[Any], missing: str) -> None:

@@ -26,6 +26,22 @@ def never(*_, **__):
     pytest.fail("computed")
 
 
+def test_lazy_results_are_of_the_types_that_they_say():
+    model = GaussianMixture(2, random_state=0).fit(X)
+    single = FRAME.rename(columns={"a": "dtype"}).astype(np.float32)
+    mixed = FRAME.astype({"a": np.float32, "b": "Float64"})
+    for frame, dtype in ((single, np.float32), (mixed, np.float64)):
+        found = GaussianMixture(2, random_state=0).fit(frame)
+        lazy = dd.from_pandas(frame, npartitions=2)
+        means, covariances = found.predict_conditional(lazy[["c"]])
+        for each in (found.predict_proba(lazy), found.impute(lazy), means):
+            assert set(each.dtypes) == set(each.compute().dtypes) == {np.dtype(dtype)}
+        for each in (found.score_samples(lazy), covariances):
+            assert each.dtype == each.compute().dtype == dtype
+    hidden = da.ma.masked_array(da.from_array(X.astype(np.float32)), mask=X > 9)
+    assert model.score_samples(hidden).dtype == model.score_samples(hidden).compute().dtype
+
+
 @pytest.mark.filterwarnings("ignore:X has feature names")
 @pytest.mark.parametrize("name", FAMILY_NAMES)
 def test_results_on_dask_collections_are_lazy(name):
