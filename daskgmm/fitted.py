@@ -71,10 +71,21 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
         What the mixture expects of them given the row's observed features: the components'
         regressions (Little & Rubin 2020, section 11.2), by their responsibilities for the row.
-        Observed values are kept as they are. Lazy for Dask collections.
+        Observed values are kept as they are.
+
+        Lazy for Dask collections: a Dask dataframe stays one, with its columns, index and
+        divisions. What is in memory becomes a NumPy array, pandas dataframes too, as by
+        scikit-learn's imputers unless they are told otherwise.
         """
-        width = self._fitted().means_.shape[1]
-        return self._of_rows(X, expectation.impute, width, "imputed", missing="marginal")
+        dataset = self._fitted()._dataset(X, reset=False, missing="marginal")
+        return of_rows(
+            expectation.impute,
+            dataset,
+            self.mixture_,
+            width=dataset.n_features,
+            name="imputed",
+            columns=list(getattr(dataset.header, "columns", ())),
+        )
 
     def score(self, X: Rows, y: None = None, sample_weight: Weights = None) -> float:
         """Mean log-density of the rows in nats, by weight; reads Dask collections once.
@@ -234,11 +245,9 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         )
         return weighted(InMemoryDataset(rows, missing=missing), weights)
 
-    def _of_rows(
-        self, X: Rows, fn: RowFunction, width: int | None, name: str, *, missing: str | None = None
-    ) -> Any:
+    def _of_rows(self, X: Rows, fn: RowFunction, width: int | None, name: str) -> Any:
         """A row-wise result: at once for arrays in memory, lazy for Dask collections."""
-        dataset = self._fitted()._dataset(X, reset=False, missing=missing)
+        dataset = self._fitted()._dataset(X, reset=False)
         return of_rows(fn, dataset, self.mixture_, width=width, name=name)
 
     def _total_log_density(self, X: Rows, sample_weight: Weights) -> tuple[float, float]:

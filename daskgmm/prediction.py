@@ -23,7 +23,13 @@ RowFunction = Callable[[NDArray[Any], Densities], NDArray[Any]]
 
 
 def of_rows(
-    fn: RowFunction, dataset: Dataset, mixture: Mixture, *, width: int | None, name: str
+    fn: RowFunction,
+    dataset: Dataset,
+    mixture: Mixture,
+    *,
+    width: int | None,
+    name: str,
+    columns: list[Any] | None = None,
 ) -> Any:
     """Row by row ``fn(rows, densities)``, floats in the precision of the rows.
 
@@ -33,6 +39,8 @@ def of_rows(
         Columns of the result; None for one value per row.
     name : str
         Of the resulting series, for a dataframe.
+    columns : list, optional
+        Of the resulting dataframe; numbers by default.
 
     Raises
     ------
@@ -42,8 +50,9 @@ def of_rows(
     """
     of_block = partial(_of_block, fn, _sent(dataset, mixture), dataset.missing)
     if isinstance(dataset, DaskDataset):
-        like = of_block(np.zeros((1, dataset.n_features), dtype_of(dataset.collection)))
-        return map_rows(of_block, dataset.collection, dtype=like.dtype, width=width, name=name)
+        rows = dataset.collection
+        dtype = of_block(np.zeros((1, dataset.n_features), dtype_of(rows))).dtype
+        return map_rows(of_block, rows, dtype=dtype, width=width, name=name, columns=columns)
     if isinstance(dataset, InMemoryDataset):
         return of_block(dataset.rows)
     raise TypeError(f"{type(dataset).__name__} holds no rows to give results for")
