@@ -263,8 +263,7 @@ class GaussianMixture(Portable, Streaming, Conditional):
             the remedy chosen. Its `mixture` is the last sound model.
         """
         self.check_parameters()
-        if observer is None:
-            observer = observer_of(self.verbose, self.verbose_interval)
+        observer = observer or observer_of(self.verbose, self.verbose_interval)
         with client.as_current() if client else nullcontext():
             dataset = self._dataset(X, reset=True, sample_weight=sample_weight)
             settings = self._settings(dataset.n_features)
@@ -283,17 +282,18 @@ class GaussianMixture(Portable, Streaming, Conditional):
             )
         return self
 
-    def plan(self, X: Rows, *, where: Machines | None = None) -> Plan:
+    def plan(
+        self, X: Rows, sample_weight: Weights = None, *, where: Machines | None = None
+    ) -> Plan:
         """What `fit(X)` would read and hold; reads nothing and changes nothing.
 
         Parameters
         ----------
-        X : as for `fit`
-        where : Machines, optional
-            Default the client or scheduler that would run it now.
+        X, sample_weight : as for `fit`
+        where : Machines, default those of the client or scheduler that would run it now
         """
         self.check_parameters()
-        dataset = clone(self)._dataset(X, reset=True)
+        dataset = clone(self)._dataset(X, reset=True, sample_weight=sample_weight)
         return plan_fit(dataset, self._settings(dataset.n_features), where or machines())
 
     def check_parameters(self) -> None:
