@@ -89,7 +89,8 @@ class GaussianMixture(Portable, Streaming, Conditional):
         Whether components are moved on the sample, two merged and one inserted elsewhere, for as
         long as that leads to a better optimum: before the first pass, or, where the sample
         is all of the data, when the fit has converged. Accelerated fits only, and not where
-        `means_init` or `init_params` says where components belong.
+        `means_init` or `init_params` says where components belong, nor where the sample is not
+        all of the data and ``sample_start=False`` keeps candidates from it.
     weights_init : array-like of shape (n_components,), default=None
     means_init : array-like of shape (n_components, n_features), default=None
     precisions_init : array-like, default=None
