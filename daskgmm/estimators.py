@@ -12,13 +12,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import UNUSED
 
 from daskgmm.checkpointing import Checkpoint, checkpoints_of
+from daskgmm.conditional import Conditional
 from daskgmm.data.machines import Machines
 from daskgmm.data.passes import machines
 from daskgmm.fit.driver import fit_mixture
 from daskgmm.fit.initialization import Initial
 from daskgmm.fit.observers import Observer, observer_of
 from daskgmm.fit.plan import Plan, plan_fit
-from daskgmm.fitted import FittedMixture, Rows
+from daskgmm.fitted import Rows
 from daskgmm.kept import Kept
 from daskgmm.parameters import CONSTRAINTS
 from daskgmm.portable import Portable
@@ -26,7 +27,7 @@ from daskgmm.streaming import Streaming
 from daskgmm.weighting import Weights, apart
 
 
-class GaussianMixture(Kept, Portable, Streaming, FittedMixture):
+class GaussianMixture(Kept, Portable, Streaming, Conditional):
     """Gaussian mixture fitted by expectation-maximization, on data of any size.
 
     A drop-in for :class:`sklearn.mixture.GaussianMixture`. NumPy arrays and pandas
@@ -86,7 +87,8 @@ class GaussianMixture(Kept, Portable, Streaming, FittedMixture):
         Whether components are moved on the sample, two merged and one inserted elsewhere, for as
         long as that leads to a better optimum: before the first pass, or, where the sample
         is all of the data, when the fit has converged. Accelerated fits only, and not where
-        `means_init` or `init_params` says where components belong.
+        `means_init` or `init_params` says where components belong, nor where the sample is not
+        all of the data and ``sample_start=False`` keeps candidates from it.
     weights_init : array-like of shape (n_components,), default=None
     means_init : array-like of shape (n_components, n_features), default=None
     precisions_init : array-like, default=None
@@ -270,8 +272,7 @@ class GaussianMixture(Kept, Portable, Streaming, FittedMixture):
             A ValueError, where the folder holds a checkpoint of another fit.
         """
         self.check_parameters()
-        if observer is None:
-            observer = observer_of(self.verbose, self.verbose_interval)
+        observer = observer or observer_of(self.verbose, self.verbose_interval)
         with client.as_current() if client else nullcontext():
             dataset = self._dataset(X, reset=True, sample_weight=sample_weight)
             settings = self._settings(dataset.n_features)
@@ -286,17 +287,18 @@ class GaussianMixture(Kept, Portable, Streaming, FittedMixture):
             self._warn_unless_converged()
         return self
 
-    def plan(self, X: Rows, *, where: Machines | None = None) -> Plan:
+    def plan(
+        self, X: Rows, sample_weight: Weights = None, *, where: Machines | None = None
+    ) -> Plan:
         """What `fit(X)` would read and hold; reads nothing and changes nothing.
 
         Parameters
         ----------
-        X : as for `fit`
-        where : Machines, optional
-            Default the client or scheduler that would run it now.
+        X, sample_weight : as for `fit`
+        where : Machines, default those of the client or scheduler that would run it now
         """
         self.check_parameters()
-        dataset = clone(self)._dataset(X, reset=True)
+        dataset = clone(self)._dataset(X, reset=True, sample_weight=sample_weight)
         return plan_fit(dataset, self._settings(dataset.n_features), where or machines())
 
     def check_parameters(self) -> None:

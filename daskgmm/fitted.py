@@ -1,6 +1,6 @@
 """What a fitted mixture answers, whichever way it was fitted."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
 from dataclasses import replace
 from typing import Any, Self
 
@@ -9,19 +9,27 @@ import dask.dataframe as dd
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, DensityMixin
-from sklearn.utils import Tags, check_array, check_random_state
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from daskgmm.data.dataset import DaskDataset, Dataset, InMemoryDataset
 from daskgmm.data.synthetic import synthetic_labels, synthetic_rows
 from daskgmm.errors import ParameterError
-from daskgmm.model import conditioning, expectation
+from daskgmm.model import expectation
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.mixture import Mixture
-from daskgmm.prediction import RowFunction, conditional_moments, of_rows, total_log_density
+from daskgmm.notebook import mixture_html
+from daskgmm.prediction import RowFunction, of_rows, total_log_density
 from daskgmm.weighting import Weights, apart, weighted
 
 Rows = ArrayLike | da.Array | dd.DataFrame | Dataset
+
+
+def of_dask(X: Any) -> Any:
+    """Dask collections, those within xarray's variables too, as datasets; all else as it is."""
+    inner = getattr(X, "data", None)
+    rows = inner if isinstance(inner, da.Array) else X
+    return DaskDataset.of(rows) if isinstance(rows, da.Array | dd.DataFrame) else X
 
 
 class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
@@ -63,10 +71,21 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
         What the mixture expects of them given the row's observed features: the components'
         regressions (Little & Rubin 2020, section 11.2), by their responsibilities for the row.
-        Observed values are kept as they are. Lazy for Dask collections.
+        Observed values are kept as they are.
+
+        Lazy for Dask collections: a Dask dataframe stays one, with its columns, index and
+        divisions. What is in memory becomes a NumPy array, pandas dataframes too, as by
+        scikit-learn's imputers unless they are told otherwise.
         """
-        width = self._fitted().means_.shape[1]
-        return self._of_rows(X, expectation.impute, width, "imputed", missing="marginal")
+        dataset = self._fitted()._dataset(X, reset=False, missing="marginal")
+        return of_rows(
+            expectation.impute,
+            dataset,
+            self.mixture_,
+            width=dataset.n_features,
+            name="imputed",
+            columns=list(getattr(dataset.header, "columns", ())),
+        )
 
     def score(self, X: Rows, y: None = None, sample_weight: Weights = None) -> float:
         """Mean log-density of the rows in nats, by weight; reads Dask collections once.
@@ -135,97 +154,6 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
             synthetic_labels(mixture, n_samples, chunk_rows=chunks, seed=seed, dtype=np.float64),
         )
 
-    def marginal(self, features: Sequence[int | str]) -> Mixture:
-        """The mixture of some features, whatever the others are.
-
-        Parameters
-        ----------
-        features : sequence of int or str
-            Numbers, or names where the model was fitted to features with names, in the order
-            that the result is to have them in.
-
-        Returns
-        -------
-        Mixture
-            In float64, of the same covariance type; Bishop 2006, eq. 2.98.
-
-        Raises
-        ------
-        ParameterError
-            Where there is no such feature, one is named twice, or none is.
-        """
-        return conditioning.marginal(self._fitted().mixture_, self._numbers(features))
-
-    def conditional(self, given: Mapping[Any, float]) -> Mixture:
-        """The mixture of the remaining features where the values of some are known.
-
-        Parameters
-        ----------
-        given : dict of {feature number or name: value}
-
-        Returns
-        -------
-        Mixture
-            In float64, of the same covariance type, over the remaining features in the order
-            of the fit; Bishop 2006, eq. 2.81-2.82. Its weights are the components'
-            probabilities given the values.
-
-        Raises
-        ------
-        ParameterError
-            Where there is no such feature, none is given or all are, or a value is not finite.
-        """
-        numbers = self._fitted()._numbers(list(given))
-        return conditioning.conditional(self.mixture_, numbers, list(given.values()))
-
-    def predict_conditional(
-        self, X: Rows, given: Sequence[int | str] | None = None
-    ) -> tuple[Any, Any]:
-        """Mean and covariance of the remaining features, given each row's values of some.
-
-        Gaussian mixture regression (Ghahramani & Jordan 1994; Cohn, Ghahramani & Jordan 1996,
-        section 4). The covariance is that of the remaining features, not of their mean.
-
-        Parameters
-        ----------
-        X : array, dataframe or dataset of shape (n_samples, n_given)
-            The given features alone.
-        given : sequence of int or str, optional
-            Which features the columns of X are, one by one: numbers or names. May be left out
-            where X is a dataframe whose columns have names of the model's features.
-
-        Returns
-        -------
-        means : array of shape (n_samples, n_rest)
-            Of the remaining features in the order of the fit. For Dask collections lazy, with
-            their chunks, or a dataframe with their index and divisions.
-        covariances : array of shape (n_samples, n_rest, n_rest)
-            For Dask collections a lazy array, that does not depend on the means.
-
-        Raises
-        ------
-        ParameterError
-            Where `given` is missing, or does not fit to the model or to the columns of X.
-        ValueError
-            In scikit-learn's words, for NaN and infinity; for Dask collections when they are
-            computed.
-        """
-        numbers = self._fitted()._given(X, given)
-        if isinstance(X, da.Array | dd.DataFrame):
-            X = DaskDataset.of(X)
-        if not isinstance(X, Dataset):
-            checked = check_array(X, dtype=[np.float64, np.float32], estimator=self, input_name="X")
-            X = InMemoryDataset(checked)
-        if X.n_features != len(numbers):
-            raise ParameterError(
-                f"X has {X.n_features} columns, but given names {len(numbers)} features: one for "
-                "each column is needed"
-            )
-        rest = conditioning.remaining(numbers, self.n_features_in_)
-        names = getattr(self, "feature_names_in_", np.arange(self.n_features_in_))
-        regression = conditioning.MixtureRegression.of(self.mixture_, numbers)
-        return conditional_moments(X, regression, list(names[rest]))
-
     @property
     def mixture_(self) -> Mixture:
         """The fitted mixture as a value, in float64 even where the attributes are float32."""
@@ -251,6 +179,27 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self.precisions_cholesky_ = mixture.precision_cholesky.astype(dtype)
         self.precisions_ = mixture.precisions.astype(dtype)
 
+    def _html_repr(self) -> str:
+        """scikit-learn's diagram, for notebooks; under it the mixture, where there is one."""
+        diagram = super()._html_repr()
+        if not (hasattr(self, "weights_") and hasattr(self, "means_")):
+            return diagram
+        names = getattr(self, "feature_names_in_", None)
+        return diagram + mixture_html(self.weights_, self.means_, features=names, about=self._about)
+
+    @property
+    def _about(self) -> dict[str, str]:
+        """What is known of how the mixture was found, by what it says."""
+        purposes = Counter(each.purpose for each in getattr(self, "passes_", ()))
+        counts = ", ".join(f"{n} {purpose}" for purpose, n in purposes.items())
+        bound = getattr(self, "lower_bound_", -np.inf)
+        lines = {
+            "outcome": getattr(self, "outcome_", ""),
+            "passes": f"{purposes.total()} ({counts})" if purposes else "",
+            "lower bound": f"{bound:.6g} nats per row" if np.isfinite(bound) else "",
+        }
+        return {name: text for name, text in lines.items() if text}
+
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = self.missing != "raise"
@@ -259,34 +208,6 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
     def _fitted(self) -> Self:
         check_is_fitted(self)
         return self
-
-    def _numbers(self, features: Sequence[Any]) -> list[Any]:
-        """Names of features to their numbers; what is no name stays as it is."""
-        chosen = [features] if isinstance(features, str) else list(features)
-        numbers = {name: i for i, name in enumerate(getattr(self, "feature_names_in_", ()))}
-        for each in chosen:
-            if isinstance(each, str) and each not in numbers:
-                why = "not in feature_names_in_" if numbers else "the model's have no names"
-                raise ParameterError(f"there is no feature {each!r}: {why}")
-        return [numbers[each] if isinstance(each, str) else each for each in chosen]
-
-    def _given(self, X: Rows, given: Sequence[Any] | None) -> list[Any]:
-        """Numbers of the features that the columns of X are."""
-        found = getattr(X, "columns", None)
-        columns = [] if found is None else list(found)
-        known = set(columns) <= set(getattr(self, "feature_names_in_", ())) and bool(columns)
-        if given is None and not known:
-            raise ParameterError(
-                "given must say which features the columns of X are, as these do not have names "
-                "of the model's features"
-            )
-        numbers = self._numbers(columns if given is None else given)
-        if known and numbers != self._numbers(columns):
-            raise ParameterError(
-                f"the columns of X are the features {columns}, but given says {given}: leave it "
-                "out, or give columns and features one order"
-            )
-        return numbers
 
     def _n_parameters(self) -> int:
         """Free parameters of the fitted mixture (scikit-learn's tests know it by this name)."""
@@ -306,11 +227,8 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         dataset that doesn't refuse them has its own way where the parameter says nothing else.
         """
         X, weights = apart(X, sample_weight)
-        if isinstance(variable := getattr(X, "data", None), da.Array):  # xarray's
-            X = variable
+        X = of_dask(X)
         missing = missing or self.missing
-        if isinstance(X, da.Array | dd.DataFrame):
-            X = DaskDataset.of(X)
         if isinstance(X, DaskDataset | InMemoryDataset) and missing != "raise":
             X = replace(X, missing=missing)
         if isinstance(X, Dataset):
@@ -327,11 +245,9 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         )
         return weighted(InMemoryDataset(rows, missing=missing), weights)
 
-    def _of_rows(
-        self, X: Rows, fn: RowFunction, width: int | None, name: str, *, missing: str | None = None
-    ) -> Any:
+    def _of_rows(self, X: Rows, fn: RowFunction, width: int | None, name: str) -> Any:
         """A row-wise result: at once for arrays in memory, lazy for Dask collections."""
-        dataset = self._fitted()._dataset(X, reset=False, missing=missing)
+        dataset = self._fitted()._dataset(X, reset=False)
         return of_rows(fn, dataset, self.mixture_, width=width, name=name)
 
     def _total_log_density(self, X: Rows, sample_weight: Weights) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from sklearn.utils import assert_all_finite
 
 from daskgmm.chunk import Chunk
 from daskgmm.data.dataset import DaskDataset, Dataset, InMemoryDataset
-from daskgmm.data.lazy import map_rows, map_to_array
+from daskgmm.data.lazy import dtype_of, map_rows, map_to_array
 from daskgmm.model.conditioning import MixtureRegression
 from daskgmm.model.expectation import Densities, log_prob_norm
 from daskgmm.model.likelihood import densities
@@ -23,7 +23,13 @@ RowFunction = Callable[[NDArray[Any], Densities], NDArray[Any]]
 
 
 def of_rows(
-    fn: RowFunction, dataset: Dataset, mixture: Mixture, *, width: int | None, name: str
+    fn: RowFunction,
+    dataset: Dataset,
+    mixture: Mixture,
+    *,
+    width: int | None,
+    name: str,
+    columns: list[Any] | None = None,
 ) -> Any:
     """Row by row ``fn(rows, densities)``, floats in the precision of the rows.
 
@@ -33,6 +39,8 @@ def of_rows(
         Columns of the result; None for one value per row.
     name : str
         Of the resulting series, for a dataframe.
+    columns : list, optional
+        Of the resulting dataframe; numbers by default.
 
     Raises
     ------
@@ -42,8 +50,9 @@ def of_rows(
     """
     of_block = partial(_of_block, fn, _sent(dataset, mixture), dataset.missing)
     if isinstance(dataset, DaskDataset):
-        like = of_block(np.zeros((1, dataset.n_features), _precision(dataset)))
-        return map_rows(of_block, dataset.collection, dtype=like.dtype, width=width, name=name)
+        rows = dataset.collection
+        dtype = of_block(np.zeros((1, dataset.n_features), dtype_of(rows))).dtype
+        return map_rows(of_block, rows, dtype=dtype, width=width, name=name, columns=columns)
     if isinstance(dataset, InMemoryDataset):
         return of_block(dataset.rows)
     raise TypeError(f"{type(dataset).__name__} holds no rows to give results for")
@@ -62,7 +71,8 @@ def conditional_moments(
         Names of the R features, for a dataframe of means.
     """
     if isinstance(dataset, DaskDataset):
-        rows, dtype, n_rest = dataset.collection, _precision(dataset), len(columns)
+        rows, n_rest = dataset.collection, len(columns)
+        dtype = dtype_of(rows)
         of_means, of_covariances = (
             partial(_checked, fn, dataset.missing, dtype)
             for fn in (regression.means, regression.covariances_of)
@@ -88,12 +98,6 @@ def total_log_density(dataset: Dataset, mixture: Mixture) -> tuple[float, float]
 
 def _sent(dataset: Dataset, mixture: Mixture) -> Densities:
     return densities(mixture, marginal=dataset.missing == "marginal")
-
-
-def _precision(dataset: DaskDataset) -> type[np.floating[Any]]:
-    """Of results: that of the rows."""
-    dtype = getattr(dataset.collection, "dtype", None)
-    return np.float32 if dtype == np.float32 else np.float64
 
 
 def _check(rows: NDArray[Any], missing: str) -> None:

@@ -192,7 +192,8 @@ def select_components(
         All other parameters: `n_init`, `reg_covar`, `random_state` and so on. It is not changed.
     n_finalists : int, default=3
         How many models, the best by the criterion, are fitted to all rows; all, where the sample
-        can hold four fifths of the rows.
+        can hold four fifths of the rows, or where the estimator's ``max_iter=0`` leaves them as
+        the sample has made them.
     observer : Observer, optional
         Told of the survey and of each pass, in this process.
     client : distributed.Client, optional
@@ -253,7 +254,7 @@ def select_components(
             )
             fitted[_key(candidate)] = model
     best = fitted[_key(found.best)]
-    if not best.converged_:
+    if not best.converged_ and best.max_iter > 0:
         warnings.warn(
             f"The model chosen did not converge: it {best.outcome_}. Increase max_iter or tol of "
             f"the estimator. Still expected to be gained: {best.remaining_gain_:.1e} nats per row.",
@@ -308,5 +309,5 @@ def _key(candidate: Candidate) -> tuple[int, str]:
 
 
 def _score(candidate: Candidate, name: str) -> Any:
-    """A score by its name in the table; NaN of a model that has collapsed."""
+    """A score by its name in the table; NaN of a model that has none."""
     return attrgetter(SCORES[name])(candidate.scores) if candidate.scores else math.nan

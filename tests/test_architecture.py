@@ -12,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # From the ground up; a file imports from its own floor or from floors below.
 FLOORS = [
-    ["errors", "version", "chunk"],
+    ["errors", "version", "chunk", "notebook"],
     ["kernels"],
     ["model"],
     ["data"],
@@ -21,6 +21,7 @@ FLOORS = [
         "prediction",
         "weighting",
         "fitted",
+        "conditional",
         "streaming",
         "parameters",
         "kept",
@@ -163,6 +164,7 @@ ROOMS = {
         "prediction.py",
         "weighting.py",
         "fitted.py",
+        "conditional.py",
         "parameters.py",
         "kept.py",
         "checkpointing.py",

@@ -342,3 +342,20 @@ def test_given_parameters_are_a_model_without_an_iteration(family_name):
     np.testing.assert_allclose(model.precisions_, given["precisions_init"])
     assert model.lower_bound_ == pytest.approx(model.score(X), rel=1e-12)
     assert len(model.sample(5)[0]) == 5
+
+
+def test_it_prints_and_is_tagged_as_scikit_learns():
+    assert repr(GaussianMixture(3, tol=0.5)) == repr(sklearn.mixture.GaussianMixture(3, tol=0.5))
+    assert (
+        GaussianMixture().__sklearn_tags__() == sklearn.mixture.GaussianMixture().__sklearn_tags__()
+    )
+    tags = GaussianMixture(missing="marginal").__sklearn_tags__()
+    assert tags.input_tags.allow_nan
+    tags.input_tags.allow_nan = False
+    assert tags == sklearn.mixture.GaussianMixture().__sklearn_tags__()
+
+
+def test_weights_of_rows_are_the_metadata_there_are():
+    asked = GaussianMixture().get_metadata_routing()._serialize()
+    weights = {"sample_weight": None}
+    assert asked == {"fit": weights, "partial_fit": weights, "score": weights}

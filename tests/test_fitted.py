@@ -7,13 +7,14 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 import xarray
 from sklearn.exceptions import NotFittedError
+from sklearn.mixture import GaussianMixture as ScikitLearn
 from strategies import FAMILY_NAMES, clusters
 
 from daskgmm import GaussianMixture
 from daskgmm.errors import ParameterError
-from daskgmm.model import conditioning
 
 X = clusters(700)
 FRAME = pd.DataFrame(X, columns=["a", "b", "c"])
@@ -23,6 +24,22 @@ NAN[150, 1] = np.nan
 
 def never(*_, **__):
     pytest.fail("computed")
+
+
+def test_lazy_results_are_of_the_types_that_they_say():
+    model = GaussianMixture(2, random_state=0).fit(X)
+    single = FRAME.rename(columns={"a": "dtype"}).astype(np.float32)
+    mixed = FRAME.astype({"a": np.float32, "b": "Float64"})
+    for frame, dtype in ((single, np.float32), (mixed, np.float64)):
+        found = GaussianMixture(2, random_state=0).fit(frame)
+        lazy = dd.from_pandas(frame, npartitions=2)
+        means, covariances = found.predict_conditional(lazy[["c"]])
+        for each in (found.predict_proba(lazy), found.impute(lazy), means):
+            assert set(each.dtypes) == set(each.compute().dtypes) == {np.dtype(dtype)}
+        for each in (found.score_samples(lazy), covariances):
+            assert each.dtype == each.compute().dtype == dtype
+    hidden = da.ma.masked_array(da.from_array(X.astype(np.float32)), mask=X > 9)
+    assert model.score_samples(hidden).dtype == model.score_samples(hidden).compute().dtype
 
 
 @pytest.mark.filterwarnings("ignore:X has feature names")
@@ -173,85 +190,55 @@ def test_more_rows_than_memory_are_a_graph():
             model.sample(10, chunks=chunks)
 
 
-def test_marginals_and_conditionals_by_name_and_number(family_name):
-    model = GaussianMixture(3, covariance_type=family_name, random_state=0).fit(FRAME)
-    part = model.marginal(["c", "a"])
-    np.testing.assert_array_equal(part.means, model.mixture_.means[:, [2, 0]])
-    np.testing.assert_array_equal(model.marginal([2, "a"]).covariances, part.covariances)
-    np.testing.assert_array_equal(model.marginal("c").means, part.means[:, :1])
-    found = model.conditional({"b": 1.0, 0: -0.5})
-    expected = conditioning.conditional(model.mixture_, [1, 0], [1.0, -0.5])
-    assert found.family.name == family_name
-    np.testing.assert_array_equal(found.weights, expected.weights)
-    np.testing.assert_array_equal(found.means, expected.means)
-    np.testing.assert_array_equal(found.covariances, expected.covariances)
-    with pytest.raises(ParameterError, match="no feature 'z': not in feature_names_in_"):
-        model.marginal(["z"])
-    with pytest.raises(ParameterError, match="each of them once"):
-        model.conditional({"a": 1.0, 0: 2.0})
-    with pytest.raises(ParameterError, match="no feature 'a': the model's have no names"):
-        GaussianMixture(2).fit(X).conditional({"a": 1.0})
-    with pytest.raises(NotFittedError):
-        GaussianMixture().marginal([0])
+def test_a_notebook_shows_scikit_learns_diagram_and_the_mixture():
+    model = GaussianMixture(3, random_state=0)
+    for page in (model._repr_html_(), model._repr_mimebundle_()["text/html"]):
+        assert "sk-estimator" in page
+        assert "daskgmm-mixture" not in page
+    model.fit(FRAME.rename(columns={"a": "<a>"}))
+    for page in (model._repr_html_(), model._repr_mimebundle_()["text/html"]):
+        assert ">Fitted<" in page
+        diagram, table = page.split('<div class="daskgmm-mixture">')
+        assert "sk-estimator" in diagram
+        assert "converged: less than tol" in table
+        assert f"{model.n_passes_} (1 survey, {model.n_iter_} iteration)" in table
+        assert f"{model.lower_bound_:.6g} nats per row" in table
+        assert "<th>weight</th><th>&lt;a&gt;</th>" in table
+        assert f"<td>{model.weights_.max():.4g}</td>" in table
+    with sklearn.config_context(display="text"):
+        assert not hasattr(model, "_repr_html_")
+        assert list(model._repr_mimebundle_()) == ["text/plain"]
 
 
-def test_regression_at_once_and_lazily(family_name):
-    model = GaussianMixture(3, covariance_type=family_name, random_state=0).fit(FRAME)
-    expected = conditioning.regression(model.mixture_, [2, 0], X[:, [2, 0]])
-    frame = dd.from_pandas(FRAME, npartitions=4)[["c", "a"]]
-    array = da.from_array(X[:, [2, 0]], chunks=(100, 1))
-    with dask.config.set(scheduler=never):
-        of_array = model.predict_conditional(array, [2, 0])
-        of_frame = model.predict_conditional(frame)
-    assert (of_array[0].chunks, of_array[1].chunks) == (
-        ((100,) * 7, (1,)),
-        ((100,) * 7, (1,), (1,)),
-    )
-    assert of_frame[0].divisions == frame.divisions
-    assert list(of_frame[0].columns) == ["b"]
-    np.testing.assert_array_equal(of_frame[0].compute().index, FRAME.index)
-    for means, covariances in (
-        model.predict_conditional(X[:, [2, 0]], ["c", 0]),
-        model.predict_conditional(FRAME[["c", "a"]]),
-        dask.compute(*of_array),
-        [each.compute() for each in of_frame],
-    ):
-        np.testing.assert_allclose(means, expected[0], rtol=1e-9, atol=1e-12)
-        np.testing.assert_allclose(covariances, expected[1], rtol=1e-9, atol=1e-12)
+def test_a_notebook_says_nothing_of_a_fit_that_nobody_knows():
+    model = GaussianMixture.from_parameters([1.0], [[0.5, 2.0]], [np.eye(2)])
+    table = model._repr_html_().split('<div class="daskgmm-mixture">')[1]
+    assert "<td>0.5</td><td>2</td>" in table
+    assert "nats" not in table
+    del model.means_
+    assert "daskgmm-mixture" not in model._repr_html_()
 
 
-def test_regression_keeps_float32():
-    model = GaussianMixture(2, random_state=0).fit(X.astype(np.float32))
-    rows = X[:, :1].astype(np.float32)
-    lazy = model.predict_conditional(da.from_array(rows, chunks=100), [0])
-    for now, later in zip(model.predict_conditional(rows, [0]), lazy, strict=True):
-        assert now.dtype == later.dtype == later.compute().dtype == np.float32
-        np.testing.assert_allclose(now, later.compute(), rtol=1e-5)
-
-
-def test_regression_recovers_two_lines():
-    random = np.random.default_rng(0)
-    x = np.concatenate([random.normal(-3.0, 0.5, 1000), random.normal(3.0, 0.5, 1000)])
-    y = np.where(x < 0, -2.0 * x, 3.0 * x) + random.normal(scale=0.1, size=2000)
-    model = GaussianMixture(2, random_state=0).fit(np.column_stack([x, y]))
-    means, variances = model.predict_conditional(np.array([[-3.5], [2.5]]), [0])
-    np.testing.assert_allclose(means[:, 0], [7.0, 7.5], atol=0.02)
-    np.testing.assert_allclose(np.sqrt(variances[:, 0, 0]), 0.1, rtol=0.1)
-
-
-def test_regression_checks_its_input():
-    model = GaussianMixture(2, random_state=0).fit(FRAME)
-    with pytest.raises(ParameterError, match="given must say which features"):
-        model.predict_conditional(X[:, :1])
-    with pytest.raises(ParameterError, match="X has 1 columns, but given names 2 features"):
-        model.predict_conditional(X[:, :1], ["a", "b"])
-    with pytest.raises(ParameterError, match="but given says"):
-        model.predict_conditional(FRAME[["a", "b"]], ["b", "a"])
-    with pytest.raises(ParameterError, match="all 3 features are given"):
-        model.predict_conditional(FRAME)
-    with pytest.raises(ValueError, match="Input X contains NaN"):
-        model.predict_conditional(NAN[:, 1:], [1, 2])
-    lazy = model.predict_conditional(da.from_array(NAN[:, 1:]), [1, 2])
-    for each in lazy:
-        with pytest.raises(ValueError, match="Input X contains NaN"):
-            each.compute()
+@pytest.mark.filterwarnings("ignore:X has feature names")
+def test_names_go_in_and_only_dask_frames_have_them_out():
+    # As of scikit-learn's mixture: it is no transformer, so nothing is set for its output.
+    for name in ("transform", "get_feature_names_out", "set_output"):
+        assert not hasattr(GaussianMixture(), name)
+        assert not hasattr(ScikitLearn(), name)
+    model = GaussianMixture(3, random_state=0).fit(FRAME)
+    theirs = ScikitLearn(3, random_state=0).fit(FRAME)
+    np.testing.assert_array_equal(model.feature_names_in_, theirs.feature_names_in_)
+    wrong = FRAME[["a", "c", "b"]].rename(columns={"c": "z"})
+    sentences = []
+    for each in (model, theirs):
+        with pytest.raises(ValueError, match="feature names should match") as caught:
+            each.predict(wrong)
+        sentences.append(str(caught.value))
+    assert sentences[0] == sentences[1]
+    with pytest.raises(ValueError, match="feature names should match"):
+        model.predict(dd.from_pandas(wrong, npartitions=2))
+    assert isinstance(model.predict_proba(FRAME), np.ndarray)
+    lazy = dd.from_pandas(FRAME, npartitions=2)
+    assert model.predict(lazy).name == "label"
+    assert model.score_samples(lazy).name == "log_density"
+    assert list(model.predict_proba(lazy).columns) == [0, 1, 2]

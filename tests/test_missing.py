@@ -3,6 +3,7 @@
 import pickle
 import warnings
 
+import dask
 import dask.array as da
 import dask.dataframe as dd
 import numpy as np
@@ -144,6 +145,23 @@ def test_what_is_said_of_rows_in_memory_and_lazily():
     np.testing.assert_allclose(model.impute(lazy).compute(), filled)
     frame = dd.from_pandas(pd.DataFrame(holes, columns=list("abcdefghij")), npartitions=3)
     np.testing.assert_allclose(fitted(frame).impute(frame).compute(), filled, rtol=1e-6)
+
+
+def test_imputed_dask_frames_keep_columns_index_and_divisions():
+    _, holes = drawn("full", n_rows=300, n_features=3)
+    index = pd.RangeIndex(1000, 1300, name="id")
+    for columns in (["u", "v", "w"], [7, 5, 6]):
+        frame = pd.DataFrame(holes, columns=columns, index=index)
+        lazy = dd.from_pandas(frame, npartitions=3)
+        model = fitted(lazy)
+        with dask.config.set(scheduler=lambda *_, **__: pytest.fail("computed")):
+            filled = model.impute(lazy)
+        assert filled.divisions == lazy.divisions
+        assert list(filled.columns) == columns
+        now = model.impute(frame)
+        assert isinstance(now, np.ndarray)
+        expected = pd.DataFrame(now, columns=columns, index=index)
+        pd.testing.assert_frame_equal(filled.compute(), expected)
 
 
 def test_omitting_is_told_by_the_estimator_too():

@@ -109,6 +109,24 @@ def test_a_choice_that_has_not_converged_is_a_warning():
     assert not found.best.converged_
 
 
+def test_without_iterations_it_gives_the_sample_s_models_and_does_not_warn():
+    found = selected(X, range(1, 4), max_iter=0)
+    assert found.best.n_components == 3
+    assert [each.purpose for each in found.passes_] == ["survey", "comparison"]
+    for model in found.models.values():
+        assert (model.n_iter_, model.lower_bounds_, model.converged_) == (0, [], False)
+        assert model.lower_bound_ == pytest.approx(model.score(X), rel=1e-12)
+    bic = found.to_frame().bic
+    np.testing.assert_allclose(bic, [model.bic(X) for model in found.models.values()])
+
+
+def test_a_model_of_more_components_than_rows_is_said_to_be():
+    found = selected(X[:10], (1, 12))
+    (outcome,) = found.to_frame().outcome[1:]
+    assert outcome.startswith("too few rows for its components: ")
+    assert "too few rows for its components" in str(found)
+
+
 def test_what_is_printed_names_the_choice_and_every_model():
     text = str(selected())
     assert text.startswith("full, n_components=3: chosen by bic among 5 models, for ")

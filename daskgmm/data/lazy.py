@@ -75,6 +75,11 @@ def map_to_array(
     )
 
 
+def dtype_of(collection: Collection) -> np.dtype[Any]:
+    """What the float rows of a collection's blocks are."""
+    return float_rows(collection._meta).dtype
+
+
 def float_rows(block: Any) -> NDArray[Any]:
     """A block as float32 where it is float32, else float64."""
     array = plain(block)

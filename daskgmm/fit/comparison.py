@@ -18,7 +18,7 @@ import numpy as np
 from daskgmm.data.dataset import Dataset
 from daskgmm.data.metered import Metered, Pass
 from daskgmm.data.survey import Survey
-from daskgmm.errors import DegenerateCovarianceError
+from daskgmm.errors import DataError, DegenerateCovarianceError
 from daskgmm.fit import em, sample_start
 from daskgmm.fit.acceleration import QuasiNewton
 from daskgmm.fit.convergence import Rule
@@ -26,7 +26,7 @@ from daskgmm.fit.criteria import Criterion, Scores
 from daskgmm.fit.observers import Noting, Observer
 from daskgmm.fit.sample_start import after_the_sample
 from daskgmm.fit.sampled import SampleSteps
-from daskgmm.fit.selection import best, ranked
+from daskgmm.fit.selection import DIGITS, best, ranked
 from daskgmm.fit.settings import Settings
 from daskgmm.fit.state import FitState, Outcome
 from daskgmm.fit.surveyed import Surveyed, surveyed
@@ -52,14 +52,16 @@ class Candidate:
     ----------
     settings : Settings
     state : FitState or None
-        Where it is, at parameters that a pass has visited; None where its starts collapsed.
+        Where it is, at parameters that a pass has visited; None where it has no sound start.
     scores : Scores or None
-        None where it collapsed on the sample.
+        None where it has no sound start, or collapsed on the sample.
     carried : bool
         Whether it was carried on over all rows.
     estimated : bool
         Whether its likelihood is what the fit expects that it would gain to, as it has been
         fitted to the sample alone.
+    is_too_large : bool
+        Whether the sample holds fewer rows than it has components.
     """
 
     settings: Settings
@@ -67,10 +69,13 @@ class Candidate:
     scores: Scores | None = None
     carried: bool = False
     estimated: bool = True
+    is_too_large: bool = False
 
     @property
     def outcome(self) -> Outcome:
         """Why it was advanced no further."""
+        if self.is_too_large:
+            return Outcome.TOO_FEW_ROWS
         if self.state is None or self.state.outcome is None:
             return Outcome.DEGENERATE
         return self.state.outcome
@@ -111,28 +116,37 @@ def compare(
     Each begins as it would alone, with its own copy of the generator. In all but families and
     numbers of components the settings must be the same.
 
-    Raises DataError for rows that cannot be used, and DegenerateCovarianceError where all
-    candidates collapse beyond the policy's remedy.
+    Raises DataError for rows that cannot be used or are too few, and DegenerateCovarianceError
+    where all candidates collapse beyond the policy's remedy.
     """
     smallest = min(settings, key=lambda each: each.n_components)
     sample_size = max(each.sample_size(dataset.n_features) for each in settings)
     found = surveyed(dataset, smallest, sample_size, random, observer, most=MOST)
+    n_sample = len(found.survey.sample.rows)
+    if smallest.n_components > n_sample:
+        raise DataError(
+            f"models are compared on a sample of {n_sample:,} of the {found.survey.n_usable:,} "
+            f"rows, too few for {smallest.n_components:,} components: ask for fewer"
+        )
     ended = _on_the_sample(found, settings, random, observer)
     began = perf_counter()
     seen = _seen_by_all_rows(found, ended)
     seen.sort(key=lambda each: criterion.loss(each.scores))
-    # Few rows cost little: then nothing need be an estimate.
-    is_small = len(found.survey.sample.rows) == int(MOST * found.survey.n_usable)
-    finalists = seen if is_small else seen[:n_finalists]
+    # Few rows cost little, and no iterations nothing: then nothing need be an estimate.
+    is_small = n_sample == int(MOST * found.survey.n_usable)
+    finalists = seen[:n_finalists] if smallest.rule.max_iter and not is_small else seen
     noting = Noting(observer, found.rows)
     states = _carried_on(
         found, finalists, criterion, rule=smallest.rule, observer=noting, began=began
     )
-    candidates = [Candidate(each, state) for each, state in zip(settings, ended, strict=True)]
+    candidates = [
+        Candidate(each, state, is_too_large=each.n_components > n_sample)
+        for each, state in zip(settings, ended, strict=True)
+    ]
     for each in seen:
         candidates[each.number] = replace(candidates[each.number], scores=each.scores)
     for each, state in zip(finalists, states, strict=True):
-        candidates[each.number] = _finished(candidates[each.number], state)
+        candidates[each.number] = _finished(candidates[each.number], each, state)
     best(states)  # raises where all have collapsed
     chosen = min(
         (each for each in candidates if each.carried and each.outcome is not Outcome.DEGENERATE),
@@ -236,21 +250,18 @@ def _carried_on(
     began: float,
 ) -> list[FitState]:
     """The finalists on all rows, of whose passes the one that all have shared is the first."""
-    finest = 0.5 * WORTH_MENTIONING / finalists[0].statistics.total_weight
-    rule = replace(rule, tol=min(rule.tol, finest))
-    rule = after_the_sample(rule)
+    rule = after_the_sample(worth_mentioning(rule, finalists[0].statistics.total_weight))
     acceleration = SampleSteps(sample_start.dataset_of(found.survey.sample), found.model)
-    states = [
-        em.advance(
-            _entered(each, criterion),
-            each.statistics,
-            found.model,
-            rule,
-            remedy=found.remedy,
-            acceleration=acceleration,
-        )
-        for each in finalists
-    ]
+    entered = [_entered(each, criterion) for each in finalists]
+    statistics = [each.statistics for each in finalists]
+    if rule.max_iter:
+        advance = partial(em.advance, remedy=found.remedy, acceleration=acceleration)
+        step = partial(advance, model=found.model, rule=rule)
+        states = list(map(step, entered, statistics))
+    else:
+        bounds = map(found.model.lower_bound, statistics)
+        pairs = zip(entered, bounds, strict=True)
+        states = [replace(state, previous_bound=bound) for state, bound in pairs]
     observer.on_pass(states, perf_counter() - began)
     return em.run(
         states,
@@ -263,6 +274,15 @@ def _carried_on(
     )
 
 
+def worth_mentioning(rule: Rule, total_weight: float) -> Rule:
+    """The rule, for as long as a criterion may move by what is worth mentioning.
+
+    But not beyond the digits by which bounds are compared.
+    """
+    least = max(0.5 * WORTH_MENTIONING / total_weight, 10.0**-DIGITS)
+    return replace(rule, tol=min(rule.tol, least))
+
+
 def _entered(finalist: Seen, criterion: Criterion) -> FitState:
     """A finalist among its rivals; what is held out is fixed, and nobody's to lose."""
     state, scores = finalist.state, finalist.scores
@@ -272,15 +292,18 @@ def _entered(finalist: Seen, criterion: Criterion) -> FitState:
     return replace(state, handicap=penalty)
 
 
-def _finished(candidate: Candidate, state: FitState) -> Candidate:
+def _finished(candidate: Candidate, seen: Seen, state: FitState) -> Candidate:
     """A finalist at the last parameters that a pass has visited, with what that says of them."""
-    memory, scores = state.memory, candidate.scores
-    if memory is None or scores is None:  # a component was mended in the very last pass
+    if not state.n_iter:
+        visited, statistics = state.parameters, seen.statistics
+    elif state.memory is not None:
+        visited, statistics = state.memory.base, state.memory.statistics
+    else:  # a component was mended in the very last pass
         return replace(candidate, state=state, carried=True)
     return replace(
         candidate,
-        state=replace(state, parameters=memory.base),
-        scores=Scores.of(memory.base, memory.statistics, held_out=scores.held_out),
+        state=replace(state, parameters=visited),
+        scores=Scores.of(visited, statistics, held_out=seen.scores.held_out),
         carried=True,
         estimated=False,
     )

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,13 +28,6 @@ BLOCK_ROWS = 4096
 
 Responsibilities = Callable[[slice], Array]
 """Of some rows of the sample, (n_components, n)."""
-
-
-class Found(NamedTuple):
-    """Candidates at their starts, and the passes over the data that it took to find them."""
-
-    states: list[FitState]
-    n_passes: int = 0
 
 
 @dataclass(frozen=True)

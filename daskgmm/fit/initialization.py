@@ -8,15 +8,16 @@ from numpy.typing import ArrayLike
 from daskgmm.data.dataset import Columns, columns_of
 from daskgmm.data.survey import Survey
 from daskgmm.fit.distance import Distance
-from daskgmm.fit.ground import Found, Ground, as_given
+from daskgmm.fit.ground import Ground, as_given
 from daskgmm.fit.k_means_parallel import ROUNDS, k_means_parallel
 from daskgmm.fit.labelled import ByArray, ByFunction, Finder
 from daskgmm.fit.seeding import Seeding, alone, anywhere, around, far_apart, k_means
 from daskgmm.fit.short_runs import short_em
+from daskgmm.fit.state import FitState
 from daskgmm.kernels.moments import Array
 from daskgmm.model.statistics import SufficientStatistics
 
-Method = Callable[[Ground, int, np.random.RandomState], Found]
+Method = Callable[[Ground, int, np.random.RandomState], list[FitState]]
 """Finds a start for each of so many restarts, drawn one after another."""
 
 
@@ -25,8 +26,8 @@ def _sampled(
 ) -> Method:
     """A start from statistics that are found on the sample."""
 
-    def method(ground: Ground, n_init: int, random: np.random.RandomState) -> Found:
-        return Found(ground.begun(find(ground, random) for _ in range(n_init)))
+    def method(ground: Ground, n_init: int, random: np.random.RandomState) -> list[FitState]:
+        return ground.begun(find(ground, random) for _ in range(n_init))
 
     return method
 
@@ -110,11 +111,13 @@ def n_passes_of(init_params: Initial) -> int:
     return 0 if callable(init_params) else 1
 
 
-def starts(ground: Ground, method: Method, n_init: int, random: np.random.RandomState) -> Found:
-    """One candidate per restart, and the passes that they took.
+def starts(
+    ground: Ground, method: Method, n_init: int, random: np.random.RandomState
+) -> list[FitState]:
+    """One candidate per restart, or several where they may share passes.
 
     Starts that collapse beyond remedy are passed over; DegenerateCovarianceError where all do.
     """
     if ground.given.complete:
-        return Found([as_given(ground.model, ground.given)])
+        return [as_given(ground.model, ground.given)]
     return method(ground, n_init, random)

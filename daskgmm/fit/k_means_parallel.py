@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from daskgmm.chunk import Chunk
 from daskgmm.data.sample import Sample, row_keys
 from daskgmm.fit.distance import Distance
-from daskgmm.fit.ground import Found, Ground
+from daskgmm.fit.ground import Ground
 from daskgmm.fit.round_clusters import RoundClusters, summed
 from daskgmm.fit.seeding import k_means, nearest
+from daskgmm.fit.state import FitState
 from daskgmm.kernels.moments import Array
 
 # Five rounds are as good as more (Bahmani et al., figure 5.2), with twice as many rows per
@@ -70,7 +71,7 @@ class _PerRestart(tuple[Any, ...]):
         return _PerRestart(mine + yours for mine, yours in zip(self, other, strict=True))
 
 
-def k_means_parallel(ground: Ground, n_init: int, random: np.random.RandomState) -> Found:
+def k_means_parallel(ground: Ground, n_init: int, random: np.random.RandomState) -> list[FitState]:
     """A start per restart; all of them share the passes."""
     seeds = [int(random.randint(2**31 - 1)) for _ in range(n_init)]
     n_components, distance = ground.n_components, ground.distance
@@ -86,8 +87,7 @@ def k_means_parallel(ground: Ground, n_init: int, random: np.random.RandomState)
     sums = ground.rows.reduce(partial(_visit, [partial(_sums, d) for d in drawn], distance))
     near = [each.clusters(d) for each, d in zip(sums, drawn, strict=True)]
     joined = [_joined(n, n_components, seed) for n, seed in zip(near, seeds, strict=True)]
-    states = ground.begun(each.statistics(ground.model.family, distance) for each in joined)
-    return Found(states, ROUNDS + 1)
+    return ground.begun(each.statistics(ground.model.family, distance) for each in joined)
 
 
 def _joined(near: RoundClusters, n_clusters: int, seed: int) -> RoundClusters:

@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from daskgmm.chunk import Chunk
 from daskgmm.data.dataset import Columns
 from daskgmm.errors import DataError, ParameterError
-from daskgmm.fit.ground import BLOCK_ROWS, Found, Ground, statistics_of
+from daskgmm.fit.ground import BLOCK_ROWS, Ground, statistics_of
+from daskgmm.fit.state import FitState
 from daskgmm.kernels.moments import Array
 from daskgmm.model.likelihood import MaximumLikelihood
 from daskgmm.model.statistics import SufficientStatistics
@@ -34,8 +35,10 @@ class ByFunction:
 
     find: Finder
 
-    def __call__(self, ground: Ground, n_init: int, random: np.random.RandomState) -> Found:
-        return Found(ground.begun(self._statistics(ground, random) for _ in range(n_init)))
+    def __call__(
+        self, ground: Ground, n_init: int, random: np.random.RandomState
+    ) -> list[FitState]:
+        return ground.begun(self._statistics(ground, random) for _ in range(n_init))
 
     def _statistics(self, ground: Ground, random: np.random.RandomState) -> SufficientStatistics:
         rows = ground.sample.rows.astype(np.float64)
@@ -51,11 +54,13 @@ class ByArray:
 
     array: Columns
 
-    def __call__(self, ground: Ground, n_init: int, random: np.random.RandomState) -> Found:
+    def __call__(
+        self, ground: Ground, n_init: int, random: np.random.RandomState
+    ) -> list[FitState]:
         _check_shape(self.array.shape, ground.rows.n_rows, ground.n_components)
         rows = ground.rows.beside(self.array)
         sums = rows.reduce(partial(_of_chunk, ground.model, ground.n_components))
-        return Found(ground.begun([_of_some_row(sums.statistics)]), 1 + rows.n_preparing)
+        return ground.begun([_of_some_row(sums.statistics)])
 
 
 @dataclass(frozen=True)

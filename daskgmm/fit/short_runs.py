@@ -15,7 +15,7 @@ from daskgmm.data.sample import Sample
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit import em
 from daskgmm.fit.convergence import AbsoluteChange
-from daskgmm.fit.ground import Found, Ground
+from daskgmm.fit.ground import Ground
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.sample_start import part_of
 from daskgmm.fit.seeding import Seeding, anywhere, around, far_apart, k_means, nearest
@@ -36,7 +36,7 @@ HALVINGS = ((3, 6), (13, 2), (33, 1))
 SETTLED = 1e-4
 
 
-def short_em(ground: Ground, n_init: int, random: np.random.RandomState) -> Found:
+def short_em(ground: Ground, n_init: int, random: np.random.RandomState) -> list[FitState]:
     """The best of several short runs, for each restart; or the best few, where they may survive."""
     some, found, collapsed = part_of(ground.sample, ground.n_components), list[FitState](), None
     for _ in range(n_init):
@@ -46,7 +46,7 @@ def short_em(ground: Ground, n_init: int, random: np.random.RandomState) -> Foun
             collapsed = error
     if collapsed and not found:
         raise DegenerateCovarianceError(collapsed.components, n_pass=0)
-    return Found(found)
+    return found
 
 
 def _best(ground: Ground, some: Sample, random: np.random.RandomState) -> list[FitState]:

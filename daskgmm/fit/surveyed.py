@@ -61,7 +61,7 @@ class Surveyed(NamedTuple):
             n_survivors if settings.accelerated else 1,
         )
         method = method_of(settings.init_params, settings.init_distance)
-        return starts(ground, method, settings.n_init, random).states
+        return starts(ground, method, settings.n_init, random)
 
     def refinement(self, settings: Settings) -> Refinement | None:
         """What moves a candidate's components on the sample, if it is asked for."""

@@ -9,6 +9,7 @@ from daskgmm.errors import ParameterError
 from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import Family
 from daskgmm.model.statistics import SufficientStatistics
+from daskgmm.notebook import mixture_html
 
 # By how much weights may miss one: what single precision leaves of a sum.
 SUM_TOLERANCE = 1e-6
@@ -155,6 +156,12 @@ class Mixture:
     def dense_covariances(self) -> Array:
         """Covariances as (n_components, n_features, n_features) matrices."""
         return self.family.dense(self.covariances, self.n_components, self.n_features)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: weights and means."""
+        n = self.n_components
+        about = f"{n} component{'s' * (n > 1)}, {self.family.name} covariances"
+        return mixture_html(self.weights, self.means, about={"mixture": about})
 
     def sample(
         self, n_samples: int, random: np.random.RandomState

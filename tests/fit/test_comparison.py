@@ -7,8 +7,8 @@ import pytest
 from strategies import clusters
 
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
-from daskgmm.errors import DegenerateCovarianceError
-from daskgmm.fit.comparison import MOST, compare
+from daskgmm.errors import DataError, DegenerateCovarianceError
+from daskgmm.fit.comparison import MOST, compare, worth_mentioning
 from daskgmm.fit.convergence import ExpectedGain
 from daskgmm.fit.criteria import CRITERIA
 from daskgmm.fit.driver import fit_mixture
@@ -200,8 +200,8 @@ def test_collapsed_candidates_are_reported_beside_the_others():
     several = [settings(k, reg_covar=0.0) for k in (1, len(few) + 5, 10**6)]
     sound, collapsed, too_large = compared(InMemoryDataset(rows), several).candidates
     assert sound.carried
+    assert (collapsed.outcome, too_large.outcome) == (Outcome.DEGENERATE, Outcome.TOO_FEW_ROWS)
     for each in (collapsed, too_large):
-        assert each.outcome is Outcome.DEGENERATE
         assert each.scores is None
         assert not each.carried
 
@@ -226,3 +226,32 @@ def test_a_criterion_that_nobody_can_win_any_more_ends_a_finalists_passes():
     outcomes = [each.outcome for each in found.candidates]
     assert Outcome.OUTRUN in outcomes
     assert found.best.settings.n_components == 3
+
+
+def test_where_no_model_has_rows_enough_it_is_said():
+    with pytest.raises(DataError, match="a sample of 8 of the 10 rows, too few for 9 components"):
+        compared(InMemoryDataset(X[:10]), [settings(k, kind=Settings) for k in (9, 10)])
+
+
+def test_without_iterations_models_are_scored_where_the_sample_has_taken_them():
+    rule = ExpectedGain(1e-3, 0)
+    found = compared(InMemoryDataset(X), [settings(k, rule=rule) for k in (1, 2, 3)], n_finalists=1)
+    assert [each.purpose for each in found.passes] == ["survey", "comparison"]
+    assert found.best.settings.n_components == 3
+    for each in found.candidates:
+        assert each.outcome is Outcome.REACHED_MAX_ITER
+        assert (each.carried, each.estimated, each.state.n_iter) == (True, False, 0)
+        m = each.state.parameters
+        _, norm = oracles.e_step(X, m.weights, m.means, m.dense_covariances)
+        np.testing.assert_allclose(each.scores.mean_log_likelihood, norm.mean())
+        assert each.state.lower_bound == pytest.approx(norm.mean())
+    assert found.passes[1].lower_bound == max(each.state.lower_bound for each in found.candidates)
+
+
+@pytest.mark.parametrize(
+    ("tol", "total_weight", "expected"),
+    [(1e-3, 100.0, 1e-3), (1e-3, 1e6, 1e-6), (1e-3, 1e12, 1e-9), (0.0, 1e12, 0.0)],
+)
+def test_no_fit_is_carried_on_for_what_is_below_the_digits_of_bounds(tol, total_weight, expected):
+    rule = worth_mentioning(ExpectedGain(tol, 100), total_weight)
+    assert (rule.tol, rule.max_iter) == (expected, 100)

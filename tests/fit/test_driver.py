@@ -106,7 +106,10 @@ APART = np.concatenate(
         for k, center in enumerate([(0.0, 0.0), (6.0, 0.0), (80.0, 80.0)])
     ]
 )
-POORLY = np.where(np.arange(1200) < 800, 0, 1 + (APART[:, 0] > 80.0))
+
+
+def poorly(rows, *_):
+    return np.where(rows[:, 0] < 40.0, 0, 1 + (rows[:, 0] > 80.0))
 
 
 def fitted_apart(**changes):
@@ -117,7 +120,7 @@ def fitted_apart(**changes):
 
 def poor_start(monkeypatch):
     """Lets every start be the poor one, as if it had been found."""
-    poor = method_of(lambda *_: POORLY, "whitened")
+    poor = method_of(poorly, "whitened")
     monkeypatch.setattr("daskgmm.fit.surveyed.method_of", lambda *_: poor)
 
 
@@ -143,12 +146,24 @@ def test_moves_need_iterations_that_are_left(monkeypatch):
     assert fitted_apart(refine=True, rule=rule).state.lower_bounds == left.state.lower_bounds
 
 
+def test_of_more_rows_than_a_sample_nothing_moves_without_a_stage_on_it(monkeypatch):
+    monkeypatch.setattr("daskgmm.fit.settings.MIN_SAMPLE_ROWS", 400)
+    monkeypatch.setattr("daskgmm.fit.settings.START_GAP", 1.0)
+    poor_start(monkeypatch)
+    left, asked, staged = (
+        fitted_apart(refine=refine, sample_start=stage)
+        for refine, stage in ((False, False), (True, False), (True, True))
+    )
+    assert asked.state.lower_bounds == left.state.lower_bounds
+    assert staged.state.lower_bound > left.state.lower_bound + 0.05
+
+
 def test_components_stay_where_the_user_has_put_them():
     means = np.array([[3.0, 0.0], [79.0, 80.0], [81.0, 80.0]])
     given = Given(means=means)
     left, asked = (fitted_apart(given=given, refine=each) for each in (False, True))
     assert asked.state.lower_bounds == left.state.lower_bounds
-    left, asked = (fitted_apart(init_params=POORLY, refine=each) for each in (False, True))
+    left, asked = (fitted_apart(init_params=poorly(APART), refine=each) for each in (False, True))
     assert asked.state.lower_bounds == left.state.lower_bounds
 
 

@@ -41,7 +41,7 @@ def found(
     at = DISTANCES[distance](survey)
     ground = Ground(survey, dataset, n_components, model, given, at, remedy)
     random = np.random.RandomState(seed)
-    states, _ = starts(ground, method_of(method, distance), n_init, random)
+    states = starts(ground, method_of(method, distance), n_init, random)
     return [state.parameters for state in states]
 
 

@@ -37,8 +37,7 @@ def ground(dataset, n_components=3):
 
 
 def start(dataset, n_init=1):
-    states, _ = k_means_parallel(ground(dataset), n_init, np.random.RandomState(0))
-    return states
+    return k_means_parallel(ground(dataset), n_init, np.random.RandomState(0))
 
 
 CHUNKED = [7, 100, 1000]
@@ -68,18 +67,19 @@ def test_passes_are_counted_and_shared_by_the_restarts():
     Counted.n_reduced = 0
     at = ground(Counted(X))
     Counted.n_reduced = 0
-    states, n_passes = k_means_parallel(at, 4, np.random.RandomState(0))
-    assert n_passes == Counted.n_reduced == ROUNDS + 1
+    states = k_means_parallel(at, 4, np.random.RandomState(0))
+    assert Counted.n_reduced == ROUNDS + 1
     assert len({state.parameters.means.tobytes() for state in states}) == 4
     model = GaussianMixture(3, init_params="k-means||", random_state=0, n_init=2).fit(X)
-    assert model.n_passes_ == 1 + ROUNDS + 1 + model.n_iter_
+    purposes = ["survey", *["start"] * (ROUNDS + 1), *["iteration"] * model.n_iter_]
+    assert [each.purpose for each in model.passes_] == purposes
 
 
 def test_it_finds_clusters_that_are_apart():
     centers = 50.0 * np.array([[0, 0], [1, 0], [0, 1], [1, 1], [3, 3.0]])
     random = np.random.default_rng(0)
     rows = centers[random.integers(5, size=5000)] + random.normal(size=(5000, 2))
-    states, _ = k_means_parallel(ground(InMemoryDataset(rows), 5), 8, np.random.RandomState(0))
+    states = k_means_parallel(ground(InMemoryDataset(rows), 5), 8, np.random.RandomState(0))
     for state in states:
         nearest = np.linalg.norm(state.parameters.means[:, None] - centers, axis=2).min(axis=0)
         assert nearest.max() < 1.0

@@ -5,7 +5,9 @@ import sys
 
 import dask
 import dask.array as da
+import dask.dataframe as dd
 import numpy as np
+import pandas as pd
 import pytest
 from strategies import FAMILY_NAMES
 
@@ -41,6 +43,20 @@ def test_a_plan_reads_nothing_and_changes_nothing():
     model = GaussianMixture()
     model.plan(X)
     assert not hasattr(model, "n_features_in_")
+
+
+def test_a_column_of_weights_is_no_feature():
+    frame = pd.DataFrame(np.ones((100, 3)), columns=["a", "b", "w"])
+    model = GaussianMixture()
+    for rows in (frame, dd.from_pandas(frame, npartitions=2)):
+        assert model.plan(rows).layout.n_features == 3
+        assert model.plan(rows, sample_weight="w").layout.n_features == 2
+        assert model.plan(rows[["a", "b"]], rows["w"]).layout.n_features == 2
+    array = da.ones((100, 2), chunks=(10, 2))
+    with dask.config.set(scheduler=lambda *_, **__: pytest.fail("computed")):
+        model.plan(array, np.ones(100))
+    with pytest.raises(DataError, match="there are 100 rows"):
+        model.plan(array, np.ones(99))
 
 
 def test_passes_that_prepare_are_counted():

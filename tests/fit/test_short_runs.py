@@ -44,7 +44,7 @@ def test_the_rounds_halve():
 def test_it_is_not_worse_than_a_single_k_means(family_name):
     at = ground(name=family_name)
     for seed in range(3):
-        (state,), n_passes = short_em(at, 1, np.random.RandomState(seed))
+        (state,) = short_em(at, 1, np.random.RandomState(seed))
         single = GaussianMixture(
             5,
             covariance_type=family_name,
@@ -56,18 +56,17 @@ def test_it_is_not_worse_than_a_single_k_means(family_name):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             assert score(state) > single.fit(X).score(X) - 0.02
-        assert n_passes == 0
 
 
 def test_it_begins_a_candidate_anew():
-    (state,), _ = short_em(ground(), 1, np.random.RandomState(0))
+    (state,) = short_em(ground(), 1, np.random.RandomState(0))
     assert state.n_iter == 0
     assert state.outcome is None
 
 
 def test_what_happened_on_the_way_happened_at_the_start():
     rows = np.vstack([X, np.tile([90.0, -90.0, 90.0], (30, 1))])
-    (state,), _ = short_em(
+    (state,) = short_em(
         ground(rows, policy="regularize", reg_covar=0.0), 1, np.random.RandomState(0)
     )
     assert {event.n_pass for event in state.events} == {0}

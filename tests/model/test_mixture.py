@@ -21,3 +21,10 @@ def test_samples_have_the_moments_of_the_mixture(family_name):
     for k in range(3):
         found = np.cov(rows[labels == k].T)
         np.testing.assert_allclose(found, model.dense_covariances[k], atol=0.1)
+
+
+def test_a_notebook_shows_weights_and_means():
+    model = mixture("tied")
+    page = model._repr_html_()
+    assert "<td>3 components, tied covariances</td>" in page
+    assert f"<td>{model.weights[0]:.4g}</td><td>{model.means[0, 0]:,.4g}</td>" in page

@@ -53,7 +53,7 @@ def fits(name: str, family: str, n_rows: int, n_seeds: int) -> Iterator[Reached]
     ground = Ground(survey, dataset, SETS[name].n_components, model, Given(), distance)
     for seed in range(n_seeds):
         times = [perf_counter()]
-        starts = short_em(ground, 1, np.random.RandomState(seed)).states
+        starts = short_em(ground, 1, np.random.RandomState(seed))
         times.append(perf_counter())
         (plain,) = em.run(
             starts, dataset, model, RULE, NullObserver(), remedy=refuse, acceleration=QuasiNewton()
