@@ -1,0 +1,106 @@
+"""The pages of docs/: their programs run, what they show is what is printed, links lead somewhere.
+
+A page is one program: its ```python blocks in order, in a directory of their own. A ```text block
+is, to the letter, what the ```python block before it prints; without one nothing is printed.
+"""
+
+import io
+import re
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from daskgmm.pipeline.cli import main
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+README = ROOT / "README.md"
+SCIKIT_LEARN = "https://github.com/scikit-learn/scikit-learn/issues/"
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+
+
+class Block(NamedTuple):
+    language: str
+    text: str
+    line: int
+    """Of the page, that the text begins on."""
+
+
+def blocks(page):
+    whole = page.read_text(encoding="utf-8")
+    return [
+        Block(found[1], found[2], whole.count("\n", 0, found.start(2)) + 1)
+        for found in FENCED.finditer(whole)
+    ]
+
+
+def printed(block, page, names):
+    """What a block prints; tracebacks show the page and its lines."""
+    above = "\n" * (block.line - 1)
+    with redirect_stdout(io.StringIO()) as output:
+        exec(compile(above + block.text, str(page), "exec"), names)
+    return output.getvalue()
+
+
+def prose(page):
+    return FENCED.sub("", page.read_text(encoding="utf-8"))
+
+
+def links(page):
+    return re.findall(r"\]\(([^)\s]+)\)", prose(page))
+
+
+def anchors(page):
+    """Of the headings, as GitHub and mkdocs name them."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), flags=re.MULTILINE)
+    return [re.sub(r"[^\w\- ]", "", each).lower().replace(" ", "-") for each in headings]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_runs_and_prints_what_it_shows(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names, output = {"__name__": "__main__"}, ""
+    for block in blocks(page):
+        assert block.language in ("python", "text", "sh")
+        assert output == (block.text if block.language == "text" else ""), f"above {block.line}"
+        output = printed(block, page, names) if block.language == "python" else ""
+    assert not output
+    assert names.keys() > {"__name__"}, "there is no program"
+
+
+@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.stem)
+def test_its_links_lead_somewhere(page):
+    for link in links(page):
+        if link.startswith("https://"):
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_all_pages_are_in_the_index_and_the_readme():
+    names = {page.name for page in PAGES}
+    assert names - {"index.md"} <= set(links(ROOT / "docs/index.md"))
+    assert {f"docs/{name}" for name in names} <= set(links(README))
+
+
+def test_issues_are_linked_by_their_numbers():
+    for page in PAGES:
+        for number, url in re.findall(r"\[#(\d+)\]\((\S+)\)", prose(page)):
+            assert url == SCIKIT_LEARN + number
+        assert not re.search(r"(?<!\[)#\d{3,}\b", prose(page)), f"an issue without a link in {page}"
+
+
+def test_commands_that_pages_name_are_there():
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    for page in PAGES:
+        in_shell = [block.text for block in blocks(page) if block.language == "sh"]
+        commands = "\n".join([*in_shell, *re.findall(r"`([^`]+)`", prose(page))])
+        for program, known in (("daskgmm", main.commands), ("make", targets)):
+            named = re.findall(rf"^{program}\s(\S+)", commands, flags=re.MULTILINE)
+            assert set(named) <= set(known)
+        for file in re.findall(r"config/[\w/]+\.yaml", commands):
+            assert (ROOT / file).exists(), file
