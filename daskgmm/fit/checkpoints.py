@@ -169,11 +169,11 @@ class FolderCheckpoints:
             place = min(differences, key=lambda place: place not in vital)
             here, there = differences[place]
             more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
-            force = "" if vital else "; to go on all the same, force it, or"
+            force = "" if vital else "to go on all the same, force it, or "
+            what_to_do = f"{force}choose another folder, or remove the checkpoint to begin anew"
             raise CheckpointError(
                 f"{self._folder} holds a checkpoint of another fit: its {place[0]} had "
-                f"{place[1]} = {there}, this one has {here}{more}{force}. Choose another folder, "
-                "or remove the checkpoint to begin anew."
+                f"{place[1]} = {there}, this one has {here}{more}; {what_to_do}"
             )
         data_differs = any(group == "data" for group, _ in differences)
         return replace(

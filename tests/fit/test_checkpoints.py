@@ -198,7 +198,7 @@ def test_a_disk_that_is_full_costs_the_checkpoint_not_the_fit(tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"model": {"n_components": 4}}, "its model had n_components = 3, this one has 4. Choose"),
+        ({"model": {"n_components": 4}}, "its model had n_components = 3, this one has 4; choose"),
         ({"model": {"tol": 1e-5}}, "its model had tol = 0.001, this one has 1e-05; .* force it"),
         ({"data": {"n_rows": 700}}, "its data had n_rows = 600, this one has 700; .* force it"),
         ({"versions": {"numpy": "9"}}, "its versions had numpy = None, this one has 9"),
