@@ -1,5 +1,7 @@
+import boto3
 import pytest
 from distributed import Client, LocalCluster
+from moto.server import ThreadedMotoServer
 from strategies import FAMILY_NAMES
 
 
@@ -20,3 +22,22 @@ def cluster():
 def client(cluster):
     with Client(cluster) as connected:
         yield connected
+
+
+@pytest.fixture(scope="session")
+def s3():
+    """Storage options of an S3 server on this machine, with an empty bucket."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    options = {"endpoint_url": f"http://{host}:{port}", "key": "key", "secret": "secret"}
+    made = boto3.client(
+        "s3",
+        endpoint_url=options["endpoint_url"],
+        aws_access_key_id="key",
+        aws_secret_access_key="secret",
+        region_name="us-east-1",
+    )
+    made.create_bucket(Bucket="bucket")
+    yield options
+    server.stop()

@@ -140,7 +140,15 @@ def test_what_a_fit_is_told_is_the_same_in_each_process():
     assert here != told(model.set_params(means_init=X[1:3]), InMemoryDataset(X))
 
 
-def test_an_object_store_holds_checkpoints_too():
-    folder = "memory://checkpoints/one"
-    stopped(folder)
-    assert bits(clone(MODEL).fit(rows(), checkpoint=folder)) == bits(clone(MODEL).fit(rows()))
+def test_an_object_store_holds_checkpoints_too(s3):
+    kept = Checkpoint("s3://bucket/checkpoints/one", every=0, storage_options=s3)
+    stopped(kept)
+    assert bits(clone(MODEL).fit(rows(), checkpoint=kept)) == bits(clone(MODEL).fit(rows()))
+
+
+def test_a_store_that_nobody_serves_is_one_sentence(s3):
+    nobody = {**s3, "endpoint_url": "http://127.0.0.1:1"}
+    nobody["config_kwargs"] = {"retries": {"max_attempts": 0}}
+    kept = Checkpoint("s3://bucket/one", storage_options=nobody)
+    with pytest.raises(CheckpointError, match="cannot look for checkpoints in s3://bucket/one"):
+        clone(MODEL).fit(rows(), checkpoint=kept)

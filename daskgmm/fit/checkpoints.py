@@ -102,9 +102,13 @@ class FolderCheckpoints:
         self._waiting: Snapshot | None = None
 
     def found(self) -> Snapshot | None:
-        for name in reversed(checkpoints_in(self._folder)):
+        with self._reachable():
+            names = checkpoints_in(self._folder)
+        for name in reversed(names):
+            with self._reachable():
+                content = self._folder.read(name)
             try:
-                snapshot = from_bytes(self._folder.read(name))
+                snapshot = from_bytes(content)
             except NewerFormatError as error:
                 raise CheckpointError(
                     f"the checkpoint {name} in {self._folder} has format {error}: go on with the "
@@ -116,6 +120,16 @@ class FolderCheckpoints:
                 continue
             return self._checked(snapshot)
         return None
+
+    @contextmanager
+    def _reachable(self) -> Iterator[None]:
+        """A CheckpointError in place of what disks and stores say; better than to begin anew."""
+        try:
+            yield
+        except Exception as error:
+            raise CheckpointError(
+                f"cannot look for checkpoints in {self._folder} ({error})"
+            ) from error
 
     def keep(self, snapshot: Snapshot) -> None:
         self._waiting = replace(snapshot, told=self._told)
@@ -142,9 +156,8 @@ class FolderCheckpoints:
         name = f"pass-{len(self._waiting.passes):06d}.npz"
         try:
             self._folder.write(name, self._waiting.to_bytes())
-            for old in [each for each in checkpoints_in(self._folder) if each != name][
-                : -(KEPT - 1)
-            ]:
+            others = [each for each in checkpoints_in(self._folder) if each != name]
+            for old in others[: 1 - KEPT]:
                 self._folder.remove(old)
         except Exception as error:  # noqa: BLE001  of disks and stores of any kind
             self._warn(f"no checkpoint could be written to {self._folder} ({error})")

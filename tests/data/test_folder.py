@@ -3,9 +3,15 @@ import pytest
 from daskgmm.data.folder import Folder
 
 
-@pytest.fixture(params=["disk", "memory"])
+@pytest.fixture(params=["disk", "memory", "s3"])
 def folder(request, tmp_path):
-    return Folder(tmp_path / "a" / "b" if request.param == "disk" else f"memory://{tmp_path}")
+    match request.param:
+        case "disk":
+            return Folder(tmp_path / "a" / "b")
+        case "memory":
+            return Folder(f"memory://{tmp_path}")
+        case "s3":
+            return Folder(f"s3://bucket{tmp_path}", **request.getfixturevalue("s3"))
 
 
 def test_what_is_written_is_there(folder):
