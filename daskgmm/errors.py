@@ -1,7 +1,9 @@
 """Exceptions, each with the sentence its reader sees: ``ValueError``s, as in scikit-learn."""
 
+import pickle
 from collections.abc import Iterable, Sequence
 from functools import partial
+from traceback import format_exception
 from typing import Any
 
 
@@ -14,7 +16,21 @@ class ConfigError(DaskgmmError):
 
 
 class DataError(DaskgmmError):
-    """The rows, or where they are said to be, cannot be used."""
+    """The rows, or where they are said to be, cannot be used.
+
+    What caused it travels with it from one process to another; a cause that can't be pickled
+    leaves a note of its traceback.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickle forgets causes.
+        state, cause = dict(self.__dict__), self.__cause__
+        if _can_travel(cause):  # with its traceback: distributed brings tblib
+            state["__cause__"] = cause
+        elif cause is not None:
+            note = "".join(format_exception(cause)).rstrip()
+            state["__notes__"] = [*state.get("__notes__", ()), note]
+        return type(self), self.args, state
 
 
 class ParameterError(DaskgmmError):
@@ -75,6 +91,15 @@ class DegenerateCovarianceError(DaskgmmError):
             f" Here {named(self.components)} collapsed {when}.{last} To go on where this happens, "
             "set degenerate='reinitialize' (or 'regularize', or 'drop')."
         )
+
+
+def _can_travel(error: BaseException | None) -> bool:
+    """Whether an exception comes out of a pickle again; one with its own constructor may not."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301  our own bytes
+    except Exception:  # noqa: BLE001  it may raise what it likes
+        return False
+    return True
 
 
 def named(components: Sequence[int], most: int = 5) -> str:

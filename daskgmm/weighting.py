@@ -33,7 +33,8 @@ def apart(rows: Any, sample_weight: Weights) -> Weighed:
         return Weighed(rows, sample_weight)
     if isinstance(rows, DaskDataset) and isinstance(rows.collection, dd.DataFrame):
         frame, weights = apart(rows.collection, sample_weight)
-        return Weighed(DaskDataset.of(frame, missing=rows.missing), weights)
+        retries = rows.source.retries
+        return Weighed(DaskDataset.of(frame, missing=rows.missing, retries=retries), weights)
     if not isinstance(rows, pd.DataFrame | dd.DataFrame):
         raise DataError(
             f"sample_weight={sample_weight!r} names a column, but {type(rows).__name__} has none "
@@ -74,6 +75,7 @@ def weighted(dataset: Dataset, weights: Any) -> Dataset:
         weights=_lazy(weights, dataset),
         columns=dataset.columns,
         missing=dataset.missing,
+        retries=dataset.source.retries,
     )
 
 

@@ -54,6 +54,7 @@ ORDER = {
     "data": [
         "tree",
         "graphs",
+        "retries",
         "source",
         "shards",
         "machines",

@@ -232,11 +232,12 @@ class DaskDataset(Dataset):
         weights: da.Array | None = None,
         columns: Sequence[str] | None = None,
         missing: str = "raise",
+        retries: int | None = None,
     ) -> "DaskDataset":
         """Plan the passes over a collection; DataError where it is not rows of numbers."""
         if isinstance(collection, da.Array):
             collection = whole_rows(collection)
-        source = source_of(collection, weights)
+        source = source_of(collection, weights, retries=retries)
         if columns is not None:
             source = replace(source, columns=tuple(columns))
         return cls(collection, source, missing, weights)
@@ -278,7 +279,7 @@ class DaskDataset(Dataset):
         lengths = (self.source.lengths or (self.n_rows,), *((n,) for n in array.shape[1:]))
         # A shuffle between workers has no chunk that could be made alone.
         lazy = da.asarray(array).rechunk(lengths, method="tasks")
-        source = source_of(self.collection, self.weights, lazy)
+        source = source_of(self.collection, self.weights, lazy, retries=self.source.retries)
         if set(source.cut.common.keys) == set(self.source.common):  # they need no other pass
             source = replace(source, common=self.source.common)
         return replace(self, source=replace(source, lengths=self.source.lengths))

@@ -1,13 +1,15 @@
 """A shard: the chunks that one task visits, one in memory at a time."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from daskgmm.chunk import Chunk
-from daskgmm.data.graphs import Key
+from daskgmm.data.graphs import Key, Part
+from daskgmm.data.retries import loaded
 from daskgmm.data.source import GraphSource, as_beside, as_rows, as_weights
 from daskgmm.data.tree import Addable, Partial, TreeSum
 from daskgmm.errors import DataError
@@ -38,6 +40,7 @@ class Shard:
         self.numbers = numbers
         self.n_features = source.n_features
         self.weighted = source.weighted
+        self.retries = source.retries
         self.lengths = source.lengths and [source.lengths[i] for i in numbers]
         self.starts = [source.starts[i] for i in numbers]
         self._parts = [source.cut.parts[i] for i in numbers]
@@ -65,8 +68,8 @@ class Shard:
         number, start = self.numbers[i], self.starts[i]
         for key in self._needs[i]:
             if key not in values:
-                (values[key],) = self._shared[key].compute(values)
-        block, *others = self._parts[i].compute(values)
+                (values[key],) = self._loaded(i, self._shared[key], values)
+        block, *others = self._loaded(i, self._parts[i], values)
         rows = as_rows(block, number, self.n_features)
         if self.lengths and len(rows) != self.lengths[i]:
             raise DataError(
@@ -76,6 +79,9 @@ class Shard:
         weights = as_weights(others.pop(0), number, len(rows)) if self.weighted else None
         beside = as_beside(others.pop(), number, len(rows)) if others else None
         return Chunk(rows, weights, number, start, beside=beside)
+
+    def _loaded(self, i: int, part: Part, values: dict[Key, Any]) -> list[Any]:
+        return loaded(partial(part.compute, values), self.numbers[i], self.retries)
 
 
 def visit(

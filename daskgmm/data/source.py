@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pandas.api.types import is_extension_array_dtype as is_extension
 
 from daskgmm.data.graphs import Cut, Key, cut
+from daskgmm.data.retries import retries_of
 from daskgmm.errors import DataError
 from daskgmm.kernels.blas_threads import one_blas_thread
 
@@ -41,6 +42,7 @@ class GraphSource:
     lengths : rows per chunk, or None where the collection doesn't know
     columns : names of the features, or None
     weighted : whether the rows have weights
+    retries : how often a read that failed is tried anew
     """
 
     cut: Cut
@@ -51,6 +53,7 @@ class GraphSource:
     columns: tuple[str, ...] | None
     common: Mapping[Key, Any] = field(default_factory=dict)
     weighted: bool = False
+    retries: int = 0
 
     def __len__(self) -> int:
         return len(self.cut.parts)
@@ -78,12 +81,17 @@ class GraphSource:
 
 
 def source_of(
-    collection: Collection, weights: da.Array | None = None, beside: da.Array | None = None
+    collection: Collection,
+    weights: da.Array | None = None,
+    beside: da.Array | None = None,
+    *,
+    retries: int | None = None,
 ) -> GraphSource:
     """Plan the chunks of a two-dimensional Dask array or a Dask dataframe.
 
     An array cut along its columns is rechunked into whole rows. `weights`, one per row, and
-    what stands `beside` the rows must have the chunks of the rows.
+    what stands `beside` the rows must have the chunks of the rows. Reads are tried anew as often as
+    `retries` says, or Dask's configuration (``daskgmm.read-retries``, 3 by default).
     """
     columns, lengths, dtype = None, None, np.dtype(np.float64)
     if isinstance(collection, dd.DataFrame):
@@ -110,7 +118,14 @@ def source_of(
     futures = _futures(collections, graph)
     chunks = cut(graph, list(zip(*keys_of_each, strict=True)), outside=futures)
     return GraphSource(
-        chunks, futures, n_features, dtype, lengths, columns, weighted=weights is not None
+        chunks,
+        futures,
+        n_features,
+        dtype,
+        lengths,
+        columns,
+        weighted=weights is not None,
+        retries=retries_of(retries),
     )
 
 

@@ -40,7 +40,9 @@ def plan(config: FitConfig, cluster: Cluster) -> Plan:
 def open_source(config: FitConfig) -> DaskDataset:
     """The rows that a configuration names."""
     source = config.source
-    return open_dataset(source.url, columns=source.columns, missing=source.missing)
+    return open_dataset(
+        source.url, columns=source.columns, missing=source.missing, retries=source.retries
+    )
 
 
 def fit(config: FitConfig, cluster: Cluster, console: Console) -> FitResult:

@@ -81,9 +81,10 @@ def test_a_second_run_with_fewer_chunks_leaves_no_part_of_the_first(fit, save, r
 
 def test_the_configuration_says_all_that_a_run_was(fit, save, rows, folder):
     path = save(rows, ".parquet")
-    fit(path, columns=["x1"], tol=0.5, means_init=[[0.0], [1.0], [2.0]])
+    source = {"columns": ["x1"], "retries": 5}
+    fit(path, source=source, tol=0.5, means_init=[[0.0], [1.0], [2.0]])
     config = resolved(folder)
-    assert config["source"] == {"url": str(path), "columns": ["x1"], "missing": "raise"}
+    assert config["source"] == {"url": str(path), "missing": "raise", **source}
     assert config["output"] == {"dir": str(folder)}
     facts = (folder / "config.yaml").read_text()
     assert "# cluster: {'kind': 'threads', 'n_threads': 2}\n" in facts
