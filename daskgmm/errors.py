@@ -102,13 +102,16 @@ def _can_travel(error: BaseException | None) -> bool:
     return True
 
 
-def named(components: Sequence[int], most: int = 5) -> str:
+def named(components: Sequence[int]) -> str:
     """Components as a sentence names them: "component 3", "components 0, 4 and 7"."""
     if not components:
         return "the covariance that all components share"
-    if len(components) == 1:
-        return f"component {components[0]}"
-    shown = [str(k) for k in components[:most]]
-    if len(components) > most:
-        shown.append(f"{len(components) - most} more")
-    return f"components {', '.join(shown[:-1])} and {shown[-1]}"
+    return f"component{'s' * (len(components) > 1)} {listed(components)}"
+
+
+def listed(numbers: Sequence[int], most: int = 5) -> str:
+    """Numbers, one at least, as a sentence lists them: "3", "0, 4 and 7", "0, 1 and 9 more"."""
+    shown = [str(n) for n in numbers[:most]]
+    if len(numbers) > most:
+        shown.append(f"{len(numbers) - most} more")
+    return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else shown[0]

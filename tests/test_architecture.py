@@ -53,6 +53,7 @@ ORDER = {
     ],
     "data": [
         "tree",
+        "checksums",
         "graphs",
         "retries",
         "source",

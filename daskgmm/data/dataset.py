@@ -89,6 +89,8 @@ class Dataset(ABC):
     n_features: int
     columns: tuple[str, ...] | None
     missing: str = "raise"
+    may_change: bool = False
+    """Whether each pass reads the rows anew, and could find others."""
     n_preparing: int = 0
     """Passes that `prepared` takes."""
 
@@ -223,6 +225,7 @@ class DaskDataset(Dataset):
     source: GraphSource
     missing: str = "raise"
     weights: da.Array | None = None
+    may_change = True
 
     @classmethod
     def of(

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from time import perf_counter
 from typing import NamedTuple, TypeVar
 
 from daskgmm.chunk import Chunk
+from daskgmm.data.checksums import Checksums, checked, compare
 from daskgmm.data.dataset import Columns, Dataset, Layout
 from daskgmm.data.tree import Addable
 
@@ -43,11 +45,15 @@ class Metered(Dataset):
         Of the passes to come.
     passes : list of Pass
         Those so far, shared with the views for other purposes.
+    checksums : (n_chunks, 3) uint64 array, or None
+        Of the rows as the survey saw them: passes that find others raise DataError. None where
+        nothing is known, or nothing can change.
     """
 
     dataset: Dataset
     purpose: str = ""
     passes: list[Pass] = field(default_factory=list)
+    checksums: Checksums | None = None
 
     @property
     def n_features(self) -> int:  # type: ignore[override]
@@ -56,6 +62,10 @@ class Metered(Dataset):
     @property
     def columns(self) -> tuple[str, ...] | None:  # type: ignore[override]
         return self.dataset.columns
+
+    @property
+    def may_change(self) -> bool:  # type: ignore[override]
+        return self.dataset.may_change
 
     @property
     def n_rows(self) -> int:
@@ -67,7 +77,12 @@ class Metered(Dataset):
 
     def reduce(self, fn: Callable[[Chunk], Value]) -> Value:
         began = perf_counter()
-        total = self.dataset.reduce(fn)
+        if self.checksums is None:
+            total = self.dataset.reduce(fn)
+        else:
+            found = self.dataset.reduce(partial(checked, fn))
+            compare(self.checksums, found.checksums)
+            total = found.value
         self.passes.append(Pass(self.purpose, perf_counter() - began, _bytes_of(self.dataset)))
         return total
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskgmm.chunk import Chunk
+from daskgmm.data.checksums import Checksums, checksum, compare
 from daskgmm.data.dataset import Dataset
 from daskgmm.data.moments import cell_moments, weighted_moments
 from daskgmm.data.sample import Aim, Sample, draw
@@ -53,6 +54,8 @@ class Survey:
     dtype : numpy dtype of the rows
     marginal : bool
         Whether a fit can use rows with a NaN.
+    checksums : (n_chunks, 3) uint64 array, or None
+        Of each chunk; None where rows can't change.
     """
 
     n_rows: int
@@ -69,6 +72,7 @@ class Survey:
     sample: Sample
     dtype: np.dtype[Any]
     marginal: bool = False
+    checksums: Checksums | None = None
 
     @property
     def n_complete(self) -> int:
@@ -131,6 +135,9 @@ class Survey:
             sample=self.sample + other.sample,
             dtype=np.promote_types(self.dtype, other.dtype),
             marginal=self.marginal,
+            checksums=None
+            if self.checksums is None or other.checksums is None
+            else np.concatenate([self.checksums, other.checksums]),
         )
 
     def of_cells(self, columns: tuple[str, ...] | None) -> "Survey":
@@ -190,18 +197,25 @@ def take_survey(dataset: Dataset, *, seed: int, sample_size: int, marginal: bool
     Once more where so many rows are of no use that the sample came out less than half as
     large as it could be.
     """
-    aim = Aim.at(sample_size, dataset.n_rows, marginal=marginal)
-    survey = dataset.reduce(partial(survey_chunk, seed=seed, aim=aim))
+    visit = partial(survey_chunk, seed=seed, keep_checksums=dataset.may_change)
+    survey = dataset.reduce(
+        partial(visit, aim=Aim.at(sample_size, dataset.n_rows, marginal=marginal))
+    )
     if 2 * len(survey.sample.keys) >= min(sample_size, survey.n_usable):
         return survey
-    aim = Aim.at(sample_size, survey.n_usable, marginal=marginal)
-    return dataset.reduce(partial(survey_chunk, seed=seed, aim=aim))
+    again = dataset.reduce(
+        partial(visit, aim=Aim.at(sample_size, survey.n_usable, marginal=marginal))
+    )
+    if survey.checksums is not None and again.checksums is not None:
+        compare(survey.checksums, again.checksums)
+    return again
 
 
-def survey_chunk(chunk: Chunk, *, seed: int, aim: Aim) -> Survey:
+def survey_chunk(chunk: Chunk, *, seed: int, aim: Aim, keep_checksums: bool = False) -> Survey:
     """The survey of one chunk, in blocks: what is held beside it is a few MiB."""
     block_rows = max(BLOCK_BYTES // (8 * chunk.rows.shape[1]), 1)
-    return reduce(add, (_survey_block(block, seed, aim) for block in chunk.cut(block_rows)))
+    survey = reduce(add, (_survey_block(block, seed, aim) for block in chunk.cut(block_rows)))
+    return replace(survey, checksums=checksum(chunk)) if keep_checksums else survey
 
 
 def _survey_block(chunk: Chunk, seed: int, aim: Aim) -> Survey:

@@ -92,6 +92,7 @@ def surveyed(
         sample_size=sample_size,
         marginal=dataset.missing == "marginal",
     )
+    rows = replace(rows, checksums=survey.checksums)
     survey.raise_for_bad_cells(missing=dataset.missing, columns=dataset.columns)
     survey.raise_for_too_few(settings.n_components)
     kept = replace(survey.sample, size=min(sample_size, int(most * survey.n_usable))).kept()

@@ -12,7 +12,7 @@ from rich.console import Console
 from sklearn.exceptions import ConvergenceWarning
 
 from daskgmm.data.dataset import DaskDataset
-from daskgmm.data.metered import Pass
+from daskgmm.data.metered import Metered
 from daskgmm.data.sinks import write_labels
 from daskgmm.data.sources import open_dataset
 from daskgmm.errors import ConfigError, DegenerateCovarianceError
@@ -80,11 +80,10 @@ def fit(config: FitConfig, cluster: Cluster, console: Console) -> FitResult:
         mixture = estimator.mixture_
         estimator.save(folder / "model.npz")
         console.print(f"labels    {folder / 'labels.parquet'}", highlight=False)
-        labelling = perf_counter()
+        rows = Metered(dataset, "labels", checksums=progress.survey.checksums)
         marginal = dataset.missing == "marginal"
         sent = densities(mixture, progress.survey.mean, marginal=marginal)
-        written = write_labels(dataset, sent, folder / "labels.parquet")
-        labels = Pass("labels", perf_counter() - labelling, estimator.passes_[-1].n_bytes)
+        written = write_labels(rows, sent, folder / "labels.parquet")
         seconds = perf_counter() - began
         peak_driver, peak_worker = place.peak_memory()
     result = FitResult(
@@ -98,7 +97,7 @@ def fit(config: FitConfig, cluster: Cluster, console: Console) -> FitResult:
         events=estimator.events_,
         converged=estimator.converged_,
         outcome=estimator.outcome_,
-        passes=[*estimator.passes_, labels],
+        passes=[*estimator.passes_, *rows.passes],
         seconds=seconds,
         peak_driver=peak_driver,
         peak_worker=peak_worker,

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from strategies import clusters, cuts
 
 from daskgmm.chunk import Chunk
+from daskgmm.data.checksums import checksum
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
 from daskgmm.data.metered import Metered
 from daskgmm.data.sample import Aim, row_keys
@@ -189,3 +190,24 @@ def test_a_constant_feature_takes_its_scale_from_the_others():
         survey(rows).scales, [variances[0], (variances[0] + variances[2]) / 2, variances[2]]
     )
     np.testing.assert_array_equal(survey(np.full((9, 2), 3.0)).scales, [1.0, 1.0])
+
+
+def test_chunks_that_may_change_leave_their_checksums():
+    dataset = DaskDataset.of(da.from_array(X, chunks=(25, 3)), weights=da.from_array(W, chunks=25))
+    found = take_survey(dataset, seed=3, sample_size=20).checksums
+    chunks = [Chunk(X[a : a + 25], W[a : a + 25], 0, 0) for a in (0, 25, 50)]
+    np.testing.assert_array_equal(found, np.concatenate([checksum(chunk) for chunk in chunks]))
+    assert survey(X).checksums is None
+
+
+def test_a_sample_that_is_drawn_again_is_drawn_from_the_same_rows():
+    reads = []
+
+    def read(block):
+        reads.append(len(block))
+        return np.where(np.arange(len(block)) % 100, np.nan, float(len(reads) > 1))[:, None]
+
+    rows = da.zeros((20_000, 1), chunks=20_000).map_blocks(read, meta=np.empty((0, 1)))
+    reads.clear()
+    with pytest.raises(DataError, match="chunk 0 is no longer what the survey saw"):
+        take_survey(DaskDataset.of(rows), seed=0, sample_size=150)

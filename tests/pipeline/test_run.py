@@ -8,7 +8,7 @@ import yaml
 from rich.console import Console
 
 from daskgmm import GaussianMixture, open_dataset
-from daskgmm.errors import DegenerateCovarianceError
+from daskgmm.errors import DataError, DegenerateCovarianceError
 from daskgmm.model import model_file
 from daskgmm.pipeline import run
 from daskgmm.pipeline.config import ELSEWHERE, FitConfig, LocalCluster, Threads, load
@@ -68,6 +68,32 @@ def test_worker_processes_find_the_same_model_and_labels(fit, save, rows, folder
     assert_same(there.mixture, here.mixture)
     assert labels(folder).equals(labels_here)
     assert there.peak_worker > 1 << 20
+
+
+class Spoiling(io.StringIO):
+    """Writes another data set when it hears that the rows are about to be labelled."""
+
+    def __init__(self, path, rows):
+        super().__init__()
+        self.path, self.rows = path, rows
+
+    def write(self, text):
+        if text.startswith("labels"):
+            np.save(self.path, self.rows)
+        return super().write(text)
+
+
+def test_rows_that_are_no_longer_those_of_the_fit_are_not_labelled(save, rows, folder):
+    path = save(rows)
+    config = FitConfig.model_validate(
+        {
+            "source": {"url": str(path)},
+            "model": {"n_components": 2, "max_iter": 1},
+            "output": {"dir": folder},
+        }
+    )
+    with pytest.raises(DataError, match="chunk 0 is no longer what the survey saw"):
+        run.fit(config, Threads(), Console(file=Spoiling(path, rows + 1.0)))
 
 
 def test_a_second_run_with_fewer_chunks_leaves_no_part_of_the_first(fit, save, rows, folder):
