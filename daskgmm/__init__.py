@@ -1,5 +1,6 @@
 """Gaussian mixtures, fitted by EM on Dask, for data that does not fit in memory."""
 
+from daskgmm.data.dataset import DaskDataset
 from daskgmm.data.sources import open_dataset
 from daskgmm.estimators import GaussianMixture
 from daskgmm.model.mixture import Mixture
@@ -8,6 +9,7 @@ from daskgmm.version import __version__
 
 __all__ = [
     "ComponentSelection",
+    "DaskDataset",
     "GaussianMixture",
     "Mixture",
     "__version__",

@@ -33,6 +33,10 @@ class DataError(DaskgmmError):
         return type(self), self.args, state
 
 
+class DataWarning(UserWarning):
+    """Some of the rows cannot be used, and a fit goes on without them."""
+
+
 class ParameterError(DaskgmmError):
     """A parameter has a value that cannot be used."""
 

@@ -62,6 +62,7 @@ ORDER = {
         "local_pass",
         "cluster_pass",
         "passes",
+        "layout",
         "dataset",
         "metered",
         "sources",

@@ -6,9 +6,10 @@ from functools import partial
 from time import perf_counter
 from typing import NamedTuple, TypeVar
 
-from daskgmm.chunk import Chunk
+from daskgmm.chunk import BadChunk, Chunk
 from daskgmm.data.checksums import Checksums, checked, compare
-from daskgmm.data.dataset import Columns, Dataset, Layout
+from daskgmm.data.dataset import Columns, Dataset
+from daskgmm.data.layout import Layout
 from daskgmm.data.tree import Addable
 
 Value = TypeVar("Value", bound=Addable)
@@ -64,6 +65,14 @@ class Metered(Dataset):
         return self.dataset.columns
 
     @property
+    def missing(self) -> str:  # type: ignore[override]
+        return self.dataset.missing
+
+    @property
+    def on_bad_chunk(self) -> str:  # type: ignore[override]
+        return self.dataset.on_bad_chunk
+
+    @property
     def may_change(self) -> bool:  # type: ignore[override]
         return self.dataset.may_change
 
@@ -93,6 +102,12 @@ class Metered(Dataset):
         each = Pass("prepare", (perf_counter() - began) / max(n_passes, 1), _bytes_of(ready))
         self.passes.extend([each] * n_passes)
         return replace(self, dataset=ready)
+
+    def lenient(self) -> "Metered":
+        return replace(self, dataset=self.dataset.lenient())
+
+    def skipping(self, chunks: Sequence[BadChunk]) -> "Metered":
+        return replace(self, dataset=self.dataset.skipping(chunks))
 
     def complete_rows(self) -> "Metered":
         return replace(self, dataset=self.dataset.complete_rows())

@@ -1,6 +1,6 @@
-"""A chunk's tasks, done anew where what failed may succeed a moment later."""
+"""What is computed of the data, and computed anew where what failed may succeed a moment later."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import uniform
 from time import sleep
 from typing import TypeVar
@@ -49,39 +49,47 @@ def retries_of(wanted: int | None) -> int:
     return retries
 
 
-def loaded(load: Callable[[], Result], number: int, retries: int) -> Result:
-    """What `load` returns, called so many times more where a read of chunk `number` fails.
+def loaded(load: Callable[[], Result], what: str, retries: int) -> Result:
+    """What `load` returns, called so many times more where a read fails.
 
     Raises
     ------
     DataError
-        That names the chunk, what was raised last, which is its cause, and how often it was tried.
+        That says of `what` how often it was tried and what was raised last, which is its cause.
     """
     attempts = 0
     while True:
         attempts += 1
         try:
             return load()
-        except Exception as error:  # a chunk's tasks are the user's, and raise what they like
+        except Exception as error:  # the tasks are the user's, and raise what they like
             if attempts > retries or not is_transient(error):
                 tried = f" in {attempts} attempts" if attempts > 1 else ""
-                raise DataError(
-                    f"chunk {number} could not be loaded{tried}: {_reason(error)}"
-                ) from error
+                raise DataError(f"{what} could not be loaded{tried}: {_reason(error)}") from error
         pause = min(FIRST_PAUSE * GROWTH ** (attempts - 1), LONGEST_PAUSE)
         sleep(uniform(0.5, 1.0) * pause)  # noqa: S311  not all workers at one moment
 
 
 def is_transient(error: BaseException) -> bool:
     """Whether what failed may succeed a moment later: a system's or a store's error caused it."""
-    each: BaseException | None = error
-    while each is not None:
+    for each in _causes(error):
         if isinstance(each, PERMANENT):
             return False
         if isinstance(each, OSError) or _is_of_store(type(each)):
             return True
-        each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
     return False
+
+
+def is_of_memory(error: BaseException) -> bool:
+    """Whether there was too little memory: which is the machine's fault, not the data's."""
+    return any(isinstance(each, MemoryError) for each in _causes(error))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception, what caused it, what caused that, ..."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def _is_of_store(kind: type[BaseException]) -> bool:

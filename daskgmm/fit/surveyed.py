@@ -1,14 +1,17 @@
 """What a fit stands on after the first pass, and the ways to go on from there."""
 
+import warnings
 from dataclasses import replace
 from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
 
+from daskgmm.chunk import why_left_out
 from daskgmm.data.dataset import Dataset
 from daskgmm.data.metered import Metered
 from daskgmm.data.survey import Survey, take_survey
+from daskgmm.errors import DataWarning
 from daskgmm.fit.degenerate import POLICIES, Data, Remedy
 from daskgmm.fit.distance import Distance
 from daskgmm.fit.ground import Ground
@@ -81,18 +84,15 @@ def surveyed(
 ) -> Surveyed:
     """Count and survey the rows, and keep a sample of at most a share `most` of them.
 
-    Raises DataError for rows that cannot be used.
+    Raises DataError for rows that cannot be used; warns of chunks that are left out.
     """
     began = perf_counter()
     rows = Metered(dataset).prepared()
     seed = _seed_beside(random)
-    survey = take_survey(
-        rows.serving("survey"),
-        seed=seed,
-        sample_size=sample_size,
-        marginal=dataset.missing == "marginal",
-    )
-    rows = replace(rows, checksums=survey.checksums)
+    survey = take_survey(rows.serving("survey"), seed=seed, sample_size=sample_size)
+    rows = replace(rows.skipping(survey.skipped), checksums=survey.checksums)
+    if survey.skipped:  # now, and not when the fit has ended; at whoever has called for it
+        warnings.warn(why_left_out(survey.skipped), DataWarning, stacklevel=4)
     survey.raise_for_bad_cells(missing=dataset.missing, columns=dataset.columns)
     survey.raise_for_too_few(settings.n_components)
     kept = replace(survey.sample, size=min(sample_size, int(most * survey.n_usable))).kept()

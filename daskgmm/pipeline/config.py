@@ -47,6 +47,7 @@ class Source(_Strict):
     url: str
     columns: list[str | int] | None = None
     missing: Literal["raise", "omit", "marginal"] = "raise"
+    on_bad_chunk: Literal["raise", "skip"] = "raise"
     retries: int = Field(default_factory=lambda: retries_of(None), ge=0)
 
 

@@ -15,7 +15,7 @@ from daskgmm.data.dataset import DaskDataset
 from daskgmm.data.metered import Metered
 from daskgmm.data.sinks import write_labels
 from daskgmm.data.sources import open_dataset
-from daskgmm.errors import ConfigError, DegenerateCovarianceError
+from daskgmm.errors import ConfigError, DataWarning, DegenerateCovarianceError
 from daskgmm.estimators import GaussianMixture
 from daskgmm.fit.plan import Plan
 from daskgmm.model import model_file
@@ -41,7 +41,11 @@ def open_source(config: FitConfig) -> DaskDataset:
     """The rows that a configuration names."""
     source = config.source
     return open_dataset(
-        source.url, columns=source.columns, missing=source.missing, retries=source.retries
+        source.url,
+        columns=source.columns,
+        missing=source.missing,
+        on_bad_chunk=source.on_bad_chunk,
+        retries=source.retries,
     )
 
 
@@ -68,7 +72,8 @@ def fit(config: FitConfig, cluster: Cluster, console: Console) -> FitResult:
         began = perf_counter()
         progress = PassLines(console)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # the summary says it
+            for said in (ConvergenceWarning, DataWarning):  # by the summary, by a line
+                warnings.simplefilter("ignore", said)
             try:
                 estimator.fit(dataset, observer=progress)
             except DegenerateCovarianceError as error:
@@ -80,9 +85,10 @@ def fit(config: FitConfig, cluster: Cluster, console: Console) -> FitResult:
         mixture = estimator.mixture_
         estimator.save(folder / "model.npz")
         console.print(f"labels    {folder / 'labels.parquet'}", highlight=False)
-        rows = Metered(dataset, "labels", checksums=progress.survey.checksums)
+        survey = progress.survey
+        rows = Metered(dataset.skipping(survey.skipped), "labels", checksums=survey.checksums)
         marginal = dataset.missing == "marginal"
-        sent = densities(mixture, progress.survey.mean, marginal=marginal)
+        sent = densities(mixture, survey.mean, marginal=marginal)
         written = write_labels(rows, sent, folder / "labels.parquet")
         seconds = perf_counter() - began
         peak_driver, peak_worker = place.peak_memory()
@@ -91,7 +97,7 @@ def fit(config: FitConfig, cluster: Cluster, console: Console) -> FitResult:
         resolved=_resolved(config, cluster, estimator),
         columns=columns,
         mixture=mixture,
-        survey=progress.survey,
+        survey=survey,
         written=written,
         lower_bounds=estimator.lower_bounds_,
         events=estimator.events_,

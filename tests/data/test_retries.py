@@ -134,6 +134,20 @@ def test_what_neighbours_share_is_read_anew_as_well(tmp_path):
     assert attempts(tmp_path) == {0: 1, 1: 2}
 
 
+@pytest.mark.parametrize("where", ["threads", "cluster"])
+def test_what_all_chunks_need_is_computed_anew_as_well(tmp_path, where, request):
+    place = {"scheduler": request.getfixturevalue("client") if where == "cluster" else where}
+    read = partial(flaky, folder=tmp_path, times=1, chunks=(1,))
+    array = da.from_array(X, chunks=(10, 3)).map_blocks(read, meta=np.empty((0, 3)))
+    with dask.config.set(place, num_workers=2):
+        found = DaskDataset.of(array - array.mean(axis=0)).prepared().reduce(total)
+        np.testing.assert_allclose(found, 0.0, atol=1e-9)
+        array = array.map_blocks(wrong, meta=np.empty((0, 3)))
+        sentence = "what all chunks need could not be loaded: ZeroDivisionError: division by zero"
+        with pytest.raises(DataError, match=sentence):
+            DaskDataset.of(array - array.mean(axis=0)).prepared()
+
+
 def test_pauses_grow_to_a_limit(monkeypatch):
     pauses = []
     monkeypatch.setattr(retries, "sleep", pauses.append)
@@ -143,7 +157,7 @@ def test_pauses_grow_to_a_limit(monkeypatch):
         raise TimeoutError
 
     with pytest.raises(DataError, match="chunk 3 could not be loaded in 8 attempts: TimeoutError"):
-        loaded(fails, 3, 7)
+        loaded(fails, "chunk 3", 7)
     most = np.minimum(0.1 * 4.0 ** np.arange(7), 30.0)
     assert (pauses <= most).all()
     assert (pauses >= 0.5 * most).all()

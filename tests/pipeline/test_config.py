@@ -126,6 +126,7 @@ def test_a_misspelt_key_that_must_be_there_is_named_with_the_right_one(refusal):
         ("source.columns=delay", "source.columns: "),
         ("source.url=null", "source.url: "),
         ("source.retries=-1", "source.retries: "),
+        ("source.on_bad_chunk=omit", "source.on_bad_chunk: input should be 'raise' or 'skip'"),
         ("output=null", "output: "),
     ],
 )

@@ -70,6 +70,37 @@ def test_worker_processes_find_the_same_model_and_labels(fit, save, rows, folder
     assert there.peak_worker > 1 << 20
 
 
+def test_chunks_of_no_use_are_skipped_said_and_labelled_with_nothing(save, rows, folder):
+    rows[350, 1] = np.nan
+    path = save(rows, ".zarr")
+    (path / "c" / "5" / "0").write_bytes(b"cut short")
+    config = FitConfig.model_validate(
+        {
+            "source": {"url": str(path), "on_bad_chunk": "skip", "retries": 0},
+            "model": {"n_components": 2, "random_state": 0},
+            "output": {"dir": folder},
+        }
+    )
+    log = io.StringIO()
+    result = run.fit(config, Threads(), Console(file=log, width=500))
+    assert [bad.number for bad in result.survey.skipped] == [3, 5]
+    said = "2 chunks left out (200 rows): NaN in row 350 of the data (chunk 3), column 1; chunk 5 "
+    assert f"skipped   {said}" in log.getvalue()
+    assert (
+        f"cannot be used, and their rows have label -1: {said}"
+        in (folder / "report.html").read_text()
+    )
+    found = labels(folder)
+    gone = np.r_[300:400, 500:600]
+    np.testing.assert_array_equal(np.flatnonzero(found["label"] == -1), gone)
+    np.testing.assert_array_equal(np.flatnonzero(found["log_density"].isna()), gone)
+    assert (result.written.n_rows, result.written.n_left_out) == (600, 200)
+    assert result.survey.n_complete == 400
+    kept = GaussianMixture(2, random_state=0).fit(np.delete(rows, gone, axis=0))
+    np.testing.assert_allclose(result.mixture.means, kept.means_, rtol=1e-6)
+    assert resolved(folder)["source"]["on_bad_chunk"] == "skip"
+
+
 class Spoiling(io.StringIO):
     """Writes another data set when it hears that the rows are about to be labelled."""
 
@@ -110,7 +141,9 @@ def test_the_configuration_says_all_that_a_run_was(fit, save, rows, folder):
     source = {"columns": ["x1"], "retries": 5}
     fit(path, source=source, tol=0.5, means_init=[[0.0], [1.0], [2.0]])
     config = resolved(folder)
-    assert config["source"] == {"url": str(path), "missing": "raise", **source}
+    assert (
+        config["source"] == {"url": str(path), "missing": "raise", "on_bad_chunk": "raise"} | source
+    )
     assert config["output"] == {"dir": str(folder)}
     facts = (folder / "config.yaml").read_text()
     assert "# cluster: {'kind': 'threads', 'n_threads': 2}\n" in facts
