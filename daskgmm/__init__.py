@@ -1,6 +1,7 @@
 """Gaussian mixtures, fitted by EM on Dask, for data that does not fit in memory."""
 
 from daskgmm.checkpointing import Checkpoint
+from daskgmm.data.dataset import DaskDataset
 from daskgmm.data.sources import open_dataset
 from daskgmm.estimators import GaussianMixture
 from daskgmm.model.mixture import Mixture
@@ -10,6 +11,7 @@ from daskgmm.version import __version__
 __all__ = [
     "Checkpoint",
     "ComponentSelection",
+    "DaskDataset",
     "GaussianMixture",
     "Mixture",
     "__version__",

@@ -1,6 +1,6 @@
 """What one read gives."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +32,23 @@ class Block(NamedTuple):
         return self.start + places.astype(np.int64)
 
 
+class BadChunk(NamedTuple):
+    """A chunk that is left out as a whole.
+
+    Attributes
+    ----------
+    number : int
+    n_rows : int or None
+        That it has, or would have; None where nobody knows.
+    reason : str
+        A sentence, which names the chunk.
+    """
+
+    number: int
+    n_rows: int | None
+    reason: str
+
+
 class Chunk(NamedTuple):
     """Consecutive rows of the data.
 
@@ -47,6 +64,8 @@ class Chunk(NamedTuple):
         Whether rows with a missing value (NaN) are to be left out.
     beside : array of n_rows rows, or None
         What else is known of the rows, in a pass that asks for it.
+    bad : BadChunk or None
+        Why there are no rows, in a chunk that is left out.
     """
 
     rows: NDArray[Any]
@@ -55,16 +74,25 @@ class Chunk(NamedTuple):
     start: int
     omit: bool = False
     beside: NDArray[Any] | None = None
+    bad: BadChunk | None = None
+
+    def left_out(self, reason: str) -> "Chunk":
+        """The chunk without its rows."""
+        return self._part(0, 0)._replace(bad=BadChunk(self.number, len(self.rows), reason))
 
     def cut(self, n_rows: int) -> Iterator["Chunk"]:
         """The chunk in pieces of at most `n_rows` rows, without a copy; one at least."""
         for at in range(0, max(len(self.rows), 1), n_rows):
-            some = slice(at, at + n_rows)
-            weights = None if self.weights is None else self.weights[some]
-            beside = None if self.beside is None else self.beside[some]
-            yield self._replace(
-                rows=self.rows[some], weights=weights, start=self.start + at, beside=beside
-            )
+            yield self._part(at, at + n_rows)
+
+    def _part(self, start: int, stop: int) -> "Chunk":
+        some = slice(start, stop)
+        return self._replace(
+            rows=self.rows[some],
+            weights=None if self.weights is None else self.weights[some],
+            start=self.start + start,
+            beside=None if self.beside is None else self.beside[some],
+        )
 
     def blocks(self, n_rows: int) -> Iterator[tuple[NDArray[Any], NDArray[np.float64] | None]]:
         """Rows that count, with their weights, in blocks of at most `n_rows` and not empty.
@@ -90,3 +118,13 @@ class Chunk(NamedTuple):
             elif counted.any():
                 some = None if weights is None else weights[counted]
                 yield Block(rows[counted], some, start, counted)
+
+
+def why_left_out(chunks: Sequence[BadChunk], most: int = 3) -> str:
+    """A sentence about chunks that are left out: how many, and of the first ones why."""
+    lengths = [chunk.n_rows for chunk in chunks if chunk.n_rows is not None]
+    rows = f" ({sum(lengths):,} rows)" if len(lengths) == len(chunks) else ""
+    reasons = [chunk.reason for chunk in chunks[:most]]
+    if len(chunks) > most:
+        reasons.append(f"and {len(chunks) - most:,} more")
+    return f"{len(chunks):,} chunk{'s' * (len(chunks) > 1)} left out{rows}: {'; '.join(reasons)}"

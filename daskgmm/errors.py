@@ -1,7 +1,9 @@
 """Exceptions, each with the sentence its reader sees: ``ValueError``s, as in scikit-learn."""
 
+import pickle
 from collections.abc import Iterable, Sequence
 from functools import partial
+from traceback import format_exception
 from typing import Any
 
 
@@ -14,7 +16,25 @@ class ConfigError(DaskgmmError):
 
 
 class DataError(DaskgmmError):
-    """The rows, or where they are said to be, cannot be used."""
+    """The rows, or where they are said to be, cannot be used.
+
+    What caused it travels with it from one process to another; a cause that can't be pickled
+    leaves a note of its traceback.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickle forgets causes.
+        state, cause = dict(self.__dict__), self.__cause__
+        if _can_travel(cause):  # with its traceback: distributed brings tblib
+            state["__cause__"] = cause
+        elif cause is not None:
+            note = "".join(format_exception(cause)).rstrip()
+            state["__notes__"] = [*state.get("__notes__", ()), note]
+        return type(self), self.args, state
+
+
+class DataWarning(UserWarning):
+    """Some of the rows cannot be used, and a fit goes on without them."""
 
 
 class ParameterError(DaskgmmError):
@@ -81,13 +101,25 @@ class DegenerateCovarianceError(DaskgmmError):
         )
 
 
-def named(components: Sequence[int], most: int = 5) -> str:
+def _can_travel(error: BaseException | None) -> bool:
+    """Whether an exception comes out of a pickle again; one with its own constructor may not."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301  our own bytes
+    except Exception:  # noqa: BLE001  it may raise what it likes
+        return False
+    return True
+
+
+def named(components: Sequence[int]) -> str:
     """Components as a sentence names them: "component 3", "components 0, 4 and 7"."""
     if not components:
         return "the covariance that all components share"
-    if len(components) == 1:
-        return f"component {components[0]}"
-    shown = [str(k) for k in components[:most]]
-    if len(components) > most:
-        shown.append(f"{len(components) - most} more")
-    return f"components {', '.join(shown[:-1])} and {shown[-1]}"
+    return f"component{'s' * (len(components) > 1)} {listed(components)}"
+
+
+def listed(numbers: Sequence[int], most: int = 5) -> str:
+    """Numbers, one at least, as a sentence lists them: "3", "0, 4 and 7", "0, 1 and 9 more"."""
+    shown = [str(n) for n in numbers[:most]]
+    if len(numbers) > most:
+        shown.append(f"{len(numbers) - most} more")
+    return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else shown[0]

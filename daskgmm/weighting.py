@@ -33,7 +33,7 @@ def apart(rows: Any, sample_weight: Weights) -> Weighed:
         return Weighed(rows, sample_weight)
     if isinstance(rows, DaskDataset) and isinstance(rows.collection, dd.DataFrame):
         frame, weights = apart(rows.collection, sample_weight)
-        return Weighed(DaskDataset.of(frame, missing=rows.missing), weights)
+        return Weighed(DaskDataset.of(frame, **_wishes(rows)), weights)
     if not isinstance(rows, pd.DataFrame | dd.DataFrame):
         raise DataError(
             f"sample_weight={sample_weight!r} names a column, but {type(rows).__name__} has none "
@@ -73,8 +73,17 @@ def weighted(dataset: Dataset, weights: Any) -> Dataset:
         dataset.collection,
         weights=_lazy(weights, dataset),
         columns=dataset.columns,
-        missing=dataset.missing,
+        **_wishes(dataset),
     )
+
+
+def _wishes(dataset: DaskDataset) -> dict[str, Any]:
+    """What a dataset is told to do about rows and chunks that can't be used."""
+    return {
+        "missing": dataset.missing,
+        "retries": dataset.source.retries,
+        "on_bad_chunk": dataset.on_bad_chunk,
+    }
 
 
 def _lazy(weights: Any, dataset: DaskDataset) -> da.Array:

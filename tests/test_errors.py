@@ -1,11 +1,12 @@
 import copy
 import pickle
+import traceback
 
 import numpy as np
 import pytest
 from strategies import mixture
 
-from daskgmm.errors import DegenerateCovarianceError
+from daskgmm.errors import DataError, DegenerateCovarianceError
 
 
 @pytest.mark.parametrize("again", [lambda e: pickle.loads(pickle.dumps(e)), copy.deepcopy])
@@ -40,3 +41,37 @@ def test_it_says_which_when_and_what_to_do(components, n_pass, sentence):
 
 def test_outside_a_fit_it_is_scikit_learns_sentence():
     assert str(DegenerateCovarianceError([2])) == DegenerateCovarianceError.SENTENCE
+
+
+class PeculiarError(Exception):
+    """Its pickle can't be read: it is made of two things and knows one text."""
+
+    def __init__(self, a, b):
+        super().__init__(f"{a}, {b}")
+
+
+def raised_from(cause):
+    try:
+        try:
+            raise cause  # noqa: TRY301
+        except Exception as error:
+            raise DataError("chunk 3 could not be loaded") from error
+    except DataError as error:
+        error.add_note("a note")
+        return error
+
+
+def test_what_caused_an_error_of_the_data_is_known_in_another_process():
+    error = raised_from(KeyError("rows"))
+    copied = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(error))))
+    assert str(copied) == str(error)
+    assert repr(copied.__cause__) == "KeyError('rows')"
+    assert "raise cause" in "".join(traceback.format_exception(copied))
+    assert copied.__notes__ == ["a note"]
+
+
+def test_a_cause_that_cannot_be_sent_stays_behind_with_its_traceback_as_a_note():
+    copied = pickle.loads(pickle.dumps(raised_from(PeculiarError("this", "that"))))
+    assert copied.__cause__ is None
+    assert copied.__notes__[1].endswith("PeculiarError: this, that")
+    assert pickle.loads(pickle.dumps(DataError("plain"))).args == ("plain",)

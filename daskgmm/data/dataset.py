@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from daskgmm.chunk import Chunk
+from daskgmm.chunk import BadChunk, Chunk
+from daskgmm.data.layout import Layout
 from daskgmm.data.passes import ready, run_pass
 from daskgmm.data.shards import cut_into_shards, weights_of
 from daskgmm.data.source import Collection, GraphSource, source_of, whole_rows
@@ -25,53 +26,10 @@ Result = TypeVar("Result")
 
 
 MISSING = ("raise", "omit", "marginal")
+ON_BAD_CHUNK = ("raise", "skip")
 
 Columns = NDArray[Any] | da.Array
 """What may stand beside the rows, one row each."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The shape of a dataset, as far as it is known without reading it.
-
-    Attributes
-    ----------
-    n_chunks, n_features : int
-    dtype : of the rows where they are
-    lengths : rows per chunk, or None
-    is_resident : bool
-        Whether visiting a chunk takes no memory of its own: it lies in memory already.
-    shares : bool
-        Whether chunks are made of values that several need, of sizes that nobody knows.
-    """
-
-    n_chunks: int
-    n_features: int
-    dtype: np.dtype[Any]
-    lengths: tuple[int, ...] | None
-    is_resident: bool
-    shares: bool = False
-
-    @property
-    def n_rows(self) -> int | None:
-        """Rows in all chunks."""
-        return None if self.lengths is None else sum(self.lengths)
-
-    @property
-    def longest(self) -> int | None:
-        """Rows in the longest chunk."""
-        return None if self.lengths is None else max(self.lengths)
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of a row where it is."""
-        return self.n_features * self.dtype.itemsize
-
-    @property
-    def copy_bytes(self) -> int:
-        """Bytes of a row's copy as floats; none where it is float32 or float64."""
-        is_kept = self.dtype in (np.dtype(np.float32), np.dtype(np.float64))
-        return 0 if is_kept else 8 * self.n_features
 
 
 class Dataset(ABC):
@@ -89,6 +47,10 @@ class Dataset(ABC):
     n_features: int
     columns: tuple[str, ...] | None
     missing: str = "raise"
+    on_bad_chunk: str = "raise"
+    """Whether a fit ends at a chunk that can't be used, or goes on without it."""
+    may_change: bool = False
+    """Whether each pass reads the rows anew, and could find others."""
     n_preparing: int = 0
     """Passes that `prepared` takes."""
 
@@ -127,6 +89,15 @@ class Dataset(ABC):
 
     def counted(self, lengths: tuple[int, ...]) -> "Dataset":
         """The same rows, which an earlier process has counted: so many in each chunk."""
+        return self
+
+    def lenient(self) -> "Dataset":
+        """The same rows; a chunk that can't be used comes empty, if it may be left out."""
+        return self
+
+    def skipping(self, chunks: Sequence[BadChunk]) -> "Dataset":
+        """The same rows but those of some chunks, in whose places come empty ones, unread."""
+        assert not chunks
         return self
 
     def complete_rows(self) -> "Dataset":
@@ -221,12 +192,15 @@ class DaskDataset(Dataset):
     source : GraphSource
     weights : dask.array.Array or None
         One per row.
+    on_bad_chunk : a name in `ON_BAD_CHUNK`
     """
 
     collection: Collection
     source: GraphSource
     missing: str = "raise"
     weights: da.Array | None = None
+    on_bad_chunk: str = "raise"
+    may_change = True
 
     @classmethod
     def of(
@@ -236,14 +210,32 @@ class DaskDataset(Dataset):
         weights: da.Array | None = None,
         columns: Sequence[str] | None = None,
         missing: str = "raise",
+        retries: int | None = None,
+        on_bad_chunk: str = "raise",
     ) -> "DaskDataset":
-        """Plan the passes over a collection; DataError where it is not rows of numbers."""
+        """Plan the passes over a collection, given what `daskgmm.open_dataset` is given.
+
+        Parameters
+        ----------
+        collection : dask.array.Array or dask.dataframe.DataFrame
+        weights : dask.array.Array, optional
+            One per row, in the rows' chunks.
+        columns : names of the features, optional
+        missing, retries, on_bad_chunk : as for `daskgmm.open_dataset`
+
+        Raises
+        ------
+        DataError
+            Where it is not rows of numbers.
+        """
+        if on_bad_chunk not in ON_BAD_CHUNK:
+            raise DataError(f"on_bad_chunk must be 'raise' or 'skip', not {on_bad_chunk!r}")
         if isinstance(collection, da.Array):
             collection = whole_rows(collection)
-        source = source_of(collection, weights)
+        source = source_of(collection, weights, retries=retries)
         if columns is not None:
             source = replace(source, columns=tuple(columns))
-        return cls(collection, source, missing, weights)
+        return cls(collection, source, missing, weights, on_bad_chunk)
 
     @property
     def n_features(self) -> int:  # type: ignore[override]
@@ -274,21 +266,34 @@ class DaskDataset(Dataset):
     def prepared(self) -> "DaskDataset":
         source = ready(self.source)
         if source.lengths is None:
-            lengths = tuple(run_pass(partial(_listed, _length), source))
-            source = replace(source, lengths=lengths)
+            lenient = replace(source, is_lenient=self.on_bad_chunk == "skip")
+            counts = run_pass(partial(_listed, _counted), lenient)
+            lengths = tuple(n_rows for n_rows, _ in counts)
+            skipped = {bad.number: bad for _, bad in counts if bad}
+            source = replace(source, lengths=lengths, skipped=skipped)
         return replace(self, source=source)
 
     def counted(self, lengths: tuple[int, ...]) -> "DaskDataset":
         return replace(self, source=replace(self.source, lengths=lengths))
 
+    def lenient(self) -> "DaskDataset":
+        is_lenient = self.on_bad_chunk == "skip"
+        return replace(self, source=replace(self.source, is_lenient=is_lenient))
+
+    def skipping(self, chunks: Sequence[BadChunk]) -> "DaskDataset":
+        skipped = {chunk.number: chunk for chunk in chunks}
+        return replace(self, source=replace(self.source, skipped=skipped))
+
     def beside(self, array: Columns) -> "DaskDataset":
-        lengths = (self.source.lengths or (self.n_rows,), *((n,) for n in array.shape[1:]))
+        known = self.source
+        chunks = (known.lengths or (self.n_rows,), *((n,) for n in array.shape[1:]))
         # A shuffle between workers has no chunk that could be made alone.
-        lazy = da.asarray(array).rechunk(lengths, method="tasks")
-        source = source_of(self.collection, self.weights, lazy)
-        if set(source.cut.common.keys) == set(self.source.common):  # they need no other pass
-            source = replace(source, common=self.source.common)
-        return replace(self, source=replace(source, lengths=self.source.lengths))
+        lazy = da.asarray(array).rechunk(chunks, method="tasks")
+        source = source_of(self.collection, self.weights, lazy, retries=known.retries)
+        if set(source.cut.common.keys) == set(known.common):  # they need no other pass
+            source = replace(source, common=known.common)
+        source = replace(source, lengths=known.lengths, skipped=known.skipped)
+        return replace(self, source=source)
 
     @property
     def layout(self) -> Layout:
@@ -306,8 +311,8 @@ class DaskDataset(Dataset):
         return len(cut_into_shards(weights_of(self.source), n_threads))
 
 
-def _length(chunk: Chunk) -> int:
-    return len(chunk.rows)
+def _counted(chunk: Chunk) -> tuple[int, BadChunk | None]:
+    return len(chunk.rows), chunk.bad
 
 
 def columns_of(array: ArrayLike | da.Array) -> Columns:

@@ -1,12 +1,15 @@
 """What each reading of the data was for, and what it cost."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from time import perf_counter
 from typing import NamedTuple, TypeVar
 
-from daskgmm.chunk import Chunk
-from daskgmm.data.dataset import Columns, Dataset, Layout
+from daskgmm.chunk import BadChunk, Chunk
+from daskgmm.data.checksums import Checksums, checked, compare
+from daskgmm.data.dataset import Columns, Dataset
+from daskgmm.data.layout import Layout
 from daskgmm.data.tree import Addable
 
 Value = TypeVar("Value", bound=Addable)
@@ -43,11 +46,15 @@ class Metered(Dataset):
         Of the passes to come.
     passes : list of Pass
         Those so far, shared with the views for other purposes.
+    checksums : (n_chunks, 3) uint64 array, or None
+        Of the rows as the survey saw them: passes that find others raise DataError. None where
+        nothing is known, or nothing can change.
     """
 
     dataset: Dataset
     purpose: str = ""
     passes: list[Pass] = field(default_factory=list)
+    checksums: Checksums | None = None
 
     @property
     def n_features(self) -> int:  # type: ignore[override]
@@ -62,6 +69,14 @@ class Metered(Dataset):
         return self.dataset.missing
 
     @property
+    def on_bad_chunk(self) -> str:  # type: ignore[override]
+        return self.dataset.on_bad_chunk
+
+    @property
+    def may_change(self) -> bool:  # type: ignore[override]
+        return self.dataset.may_change
+
+    @property
     def n_rows(self) -> int:
         return self.dataset.n_rows
 
@@ -71,7 +86,12 @@ class Metered(Dataset):
 
     def reduce(self, fn: Callable[[Chunk], Value]) -> Value:
         began = perf_counter()
-        total = self.dataset.reduce(fn)
+        if self.checksums is None:
+            total = self.dataset.reduce(fn)
+        else:
+            found = self.dataset.reduce(partial(checked, fn))
+            compare(self.checksums, found.checksums)
+            total = found.value
         self.passes.append(Pass(self.purpose, perf_counter() - began, _bytes_of(self.dataset)))
         return total
 
@@ -82,6 +102,12 @@ class Metered(Dataset):
         each = Pass("prepare", (perf_counter() - began) / max(n_passes, 1), _bytes_of(ready))
         self.passes.extend([each] * n_passes)
         return replace(self, dataset=ready)
+
+    def lenient(self) -> "Metered":
+        return replace(self, dataset=self.dataset.lenient())
+
+    def skipping(self, chunks: Sequence[BadChunk]) -> "Metered":
+        return replace(self, dataset=self.dataset.skipping(chunks))
 
     def complete_rows(self) -> "Metered":
         return replace(self, dataset=self.dataset.complete_rows())

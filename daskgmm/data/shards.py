@@ -1,13 +1,15 @@
 """A shard: the chunks that one task visits, one in memory at a time."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from daskgmm.chunk import Chunk
-from daskgmm.data.graphs import Key
+from daskgmm.chunk import BadChunk, Chunk
+from daskgmm.data.graphs import Key, Part
+from daskgmm.data.retries import is_of_memory, loaded
 from daskgmm.data.source import GraphSource, as_beside, as_rows, as_weights
 from daskgmm.data.tree import Addable, Partial, TreeSum
 from daskgmm.errors import DataError
@@ -38,10 +40,13 @@ class Shard:
         self.numbers = numbers
         self.n_features = source.n_features
         self.weighted = source.weighted
+        self.retries = source.retries
+        self.is_lenient = source.is_lenient
+        self._skipped = {i: source.skipped[i] for i in numbers if i in source.skipped}
         self.lengths = source.lengths and [source.lengths[i] for i in numbers]
         self.starts = [source.starts[i] for i in numbers]
         self._parts = [source.cut.parts[i] for i in numbers]
-        self._needs = [source.needs(i) for i in numbers]
+        self._needs = [[] if i in self._skipped else source.needs(i) for i in numbers]
         used = {key: i for i, needs in enumerate(self._needs) for key in needs}
         self.persisted = [key for key in used if key in source.futures]
         self._common = {key: source.common[key] for key in used if key in source.common}
@@ -57,17 +62,37 @@ class Shard:
         """
         values: dict[Key, Any] = {**self._common, **dict(zip(self.persisted, held, strict=True))}
         for i in range(len(self._parts)):
-            yield self._read(i, values)
+            yield self._chunk(i, values)
             for key in self._last_used.get(i, ()):
-                del values[key]
+                values.pop(key, None)  # it may have failed
+
+    def _chunk(self, i: int, values: dict[Key, Any]) -> Chunk:
+        number = self.numbers[i]
+        if number in self._skipped:
+            return self._empty(i, self._skipped[number])
+        try:
+            return self._read(i, values)
+        except DataError as error:
+            if not self.is_lenient or is_of_memory(error):
+                raise
+            n_rows = self.lengths[i] if self.lengths else None
+            return self._empty(i, BadChunk(number, n_rows, str(error)))
+
+    def _empty(self, i: int, bad: BadChunk) -> Chunk:
+        """What stands in the place of a chunk that is left out."""
+        rows = np.empty((0, self.n_features), np.float32)  # the type that widens no other
+        weights = np.empty(0) if self.weighted else None
+        has_beside = len(self._parts[i].keys) > 1 + self.weighted
+        beside = np.empty(0) if has_beside else None
+        return Chunk(rows, weights, bad.number, self.starts[i], beside=beside, bad=bad)
 
     def _read(self, i: int, values: dict[Key, Any]) -> Chunk:
         number, start = self.numbers[i], self.starts[i]
         for key in self._needs[i]:
             if key not in values:
-                (values[key],) = self._shared[key].compute(values)
-        block, *others = self._parts[i].compute(values)
-        rows = as_rows(block, number, self.n_features)
+                (values[key],) = self._loaded(i, self._shared[key], values)
+        block, *others = self._loaded(i, self._parts[i], values)
+        rows = as_rows(block, number, self.n_features, start if self.lengths else None)
         if self.lengths and len(rows) != self.lengths[i]:
             raise DataError(
                 f"chunk {number} has {len(rows)} rows where its Dask array says "
@@ -76,6 +101,9 @@ class Shard:
         weights = as_weights(others.pop(0), number, len(rows)) if self.weighted else None
         beside = as_beside(others.pop(), number, len(rows)) if others else None
         return Chunk(rows, weights, number, start, beside=beside)
+
+    def _loaded(self, i: int, part: Part, values: dict[Key, Any]) -> list[Any]:
+        return loaded(partial(part.compute, values), f"chunk {self.numbers[i]}", self.retries)
 
 
 def visit(
@@ -106,6 +134,7 @@ def visit(
 def weights_of(source: GraphSource) -> NDArray[np.float64]:
     """What each chunk is expected to cost, as bytes; equal where lengths are not known."""
     rows = np.ones(len(source)) if source.lengths is None else np.array(source.lengths)
+    rows[list(source.skipped)] = 0
     return rows * float(source.n_features * source.dtype.itemsize) + CHUNK_COST
 
 

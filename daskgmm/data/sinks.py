@@ -1,5 +1,6 @@
 """Where labels and densities go: one part per chunk, named so that parts sort as rows do."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -7,12 +8,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from daskgmm.chunk import Chunk
 from daskgmm.data.dataset import Dataset
 from daskgmm.model.expectation import Densities, assign
 
 SCHEMA = pa.schema({"label": pa.int32(), "probability": pa.float64(), "log_density": pa.float64()})
+
+Assigned = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
+"""Labels of some rows, their probabilities, and the rows' log-densities."""
 
 # Rows that are labelled and written at a time: a few MiB beside a chunk of any size.
 ROW_GROUP = 1 << 16
@@ -59,10 +64,22 @@ def _write_part(chunk: Chunk, densities: Densities, folder: Path) -> Written:
     draft = folder / f".{part.stem}.draft"  # hidden: readers of the folder pass it over
     written = Written(0, 0, 0.0)
     with pq.ParquetWriter(draft, SCHEMA, use_dictionary=["label"]) as file:
-        for block in chunk.cut(ROW_GROUP):
-            labels, probability, log_density = assign(block.rows, densities)
+        for labels, probability, log_density in _labelled(chunk, densities):
             file.write_table(pa.table([labels.astype(np.int32), probability, log_density], SCHEMA))
             known = labels >= 0
             written += Written(len(labels), int((~known).sum()), float(log_density[known].sum()))
     draft.replace(part)
     return written
+
+
+def _labelled(chunk: Chunk, densities: Densities) -> Iterator[Assigned]:
+    """Labels, their probabilities and log-densities, a row group at a time.
+
+    Of a chunk that is left out, as of rows that are: -1 and NaN.
+    """
+    n_skipped = chunk.bad.n_rows or 0 if chunk.bad else 0
+    for at in range(0, n_skipped, ROW_GROUP):
+        nothing = np.full(min(ROW_GROUP, n_skipped - at), np.nan)
+        yield np.full(len(nothing), -1), nothing, nothing
+    for block in chunk.cut(ROW_GROUP):
+        yield assign(block.rows, densities)

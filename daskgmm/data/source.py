@@ -1,8 +1,9 @@
 """A Dask collection as chunks that a task can visit one at a time."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import accumulate
 from typing import Any
 
@@ -16,7 +17,9 @@ from distributed import Client, Future, futures_of
 from numpy.typing import NDArray
 from pandas.api.types import is_extension_array_dtype as is_extension
 
+from daskgmm.chunk import BadChunk
 from daskgmm.data.graphs import Cut, Key, cut
+from daskgmm.data.retries import loaded, retries_of
 from daskgmm.errors import DataError
 from daskgmm.kernels.blas_threads import one_blas_thread
 
@@ -41,6 +44,10 @@ class GraphSource:
     lengths : rows per chunk, or None where the collection doesn't know
     columns : names of the features, or None
     weighted : whether the rows have weights
+    retries : how often a read that failed is tried anew
+    skipped : chunks that nobody reads, by number
+    is_lenient : whether another chunk that can't be used is no error
+        It comes as an empty one that says why.
     """
 
     cut: Cut
@@ -51,6 +58,9 @@ class GraphSource:
     columns: tuple[str, ...] | None
     common: Mapping[Key, Any] = field(default_factory=dict)
     weighted: bool = False
+    retries: int = 0
+    skipped: Mapping[int, BadChunk] = field(default_factory=dict)
+    is_lenient: bool = False
 
     def __len__(self) -> int:
         return len(self.cut.parts)
@@ -70,20 +80,28 @@ class GraphSource:
         return len(self.common) == len(self.cut.common.keys)
 
     def with_common(self, get: Callable[..., Any]) -> "GraphSource":
-        """The source with its common values, computed by a Dask scheduler's `get`."""
+        """The source with its common values, computed by a Dask scheduler's `get`.
+
+        Raises DataError where they can't be.
+        """
         tasks, keys, _ = self.cut.common
         with one_blas_thread():
-            values = get(tasks, list(keys))
+            values = loaded(partial(get, tasks, list(keys)), "what all chunks need", self.retries)
         return replace(self, common=dict(zip(keys, values, strict=True)))
 
 
 def source_of(
-    collection: Collection, weights: da.Array | None = None, beside: da.Array | None = None
+    collection: Collection,
+    weights: da.Array | None = None,
+    beside: da.Array | None = None,
+    *,
+    retries: int | None = None,
 ) -> GraphSource:
     """Plan the chunks of a two-dimensional Dask array or a Dask dataframe.
 
     An array cut along its columns is rechunked into whole rows. `weights`, one per row, and
-    what stands `beside` the rows must have the chunks of the rows.
+    what stands `beside` the rows must have the chunks of the rows. Reads are tried anew as often as
+    `retries` says, or Dask's configuration (``daskgmm.read-retries``, 3 by default).
     """
     columns, lengths, dtype = None, None, np.dtype(np.float64)
     if isinstance(collection, dd.DataFrame):
@@ -110,7 +128,14 @@ def source_of(
     futures = _futures(collections, graph)
     chunks = cut(graph, list(zip(*keys_of_each, strict=True)), outside=futures)
     return GraphSource(
-        chunks, futures, n_features, dtype, lengths, columns, weighted=weights is not None
+        chunks,
+        futures,
+        n_features,
+        dtype,
+        lengths,
+        columns,
+        weighted=weights is not None,
+        retries=retries_of(retries),
     )
 
 
@@ -204,12 +229,17 @@ def plain(block: Any) -> NDArray[Any]:
     if isinstance(block, np.ma.MaskedArray):
         return np.ma.filled(block.astype(np.float64), np.nan)
     if isinstance(block, pd.DataFrame) and any(is_extension(kind) for kind in block.dtypes):
-        return block.to_numpy(dtype=np.float64, na_value=np.nan)
+        with suppress(TypeError, ValueError):  # of text, which is somebody else's to name
+            return block.to_numpy(dtype=np.float64, na_value=np.nan)
+        return block.to_numpy(dtype=object, na_value=np.nan)
     return np.asarray(block)
 
 
-def as_rows(block: Any, number: int, n_features: int) -> NDArray[Any]:
-    """A computed chunk as (n_rows, n_features) float32 or float64; DataError if it can't be."""
+def as_rows(block: Any, number: int, n_features: int, start: int | None = None) -> NDArray[Any]:
+    """A computed chunk as (n_rows, n_features) float32 or float64; DataError if it can't be.
+
+    `start` is the number of its first row in the whole data, where that is known.
+    """
     array = plain(block)
     if array.ndim != 2 or array.shape[1] != n_features:
         raise DataError(
@@ -225,4 +255,16 @@ def as_rows(block: Any, number: int, n_features: int) -> NDArray[Any]:
             copy=False,
         )
     except (TypeError, ValueError) as error:
-        raise DataError(f"chunk {number} does not hold numbers: {error}") from error
+        where = _first_without_number(array, start)
+        raise DataError(f"chunk {number} does not hold numbers{where}: {error}") from error
+
+
+def _first_without_number(array: NDArray[Any], start: int | None) -> str:
+    """Where the first cell stands that is no number."""
+    for (row, column), value in np.ndenumerate(array):
+        try:
+            np.float64(value)
+        except (TypeError, ValueError):
+            whose = "chunk" if start is None else "data"
+            return f" in row {row + (start or 0):,} of the {whose}, column {column}"
+    return ""

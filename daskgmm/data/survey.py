@@ -1,5 +1,6 @@
 """The first pass: counts, checks, moments, and a uniform sample of the rows."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from operator import add
@@ -8,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from daskgmm.chunk import Chunk
+from daskgmm.chunk import BadChunk, Chunk, why_left_out
+from daskgmm.data.checksums import Checksums, checksum, compare
 from daskgmm.data.dataset import Dataset
 from daskgmm.data.moments import cell_moments, weighted_moments
 from daskgmm.data.sample import Aim, Sample, draw
@@ -53,6 +55,10 @@ class Survey:
     dtype : numpy dtype of the rows
     marginal : bool
         Whether a fit can use rows with a NaN.
+    checksums : (n_chunks, 3) uint64 array, or None
+        Of each chunk; None where rows can't change.
+    skipped : tuple of BadChunk
+        Chunks that are left out. Their rows are in none of the counts.
     """
 
     n_rows: int
@@ -69,6 +75,8 @@ class Survey:
     sample: Sample
     dtype: np.dtype[Any]
     marginal: bool = False
+    checksums: Checksums | None = None
+    skipped: tuple[BadChunk, ...] = ()
 
     @property
     def n_complete(self) -> int:
@@ -131,6 +139,10 @@ class Survey:
             sample=self.sample + other.sample,
             dtype=np.promote_types(self.dtype, other.dtype),
             marginal=self.marginal,
+            checksums=None
+            if self.checksums is None or other.checksums is None
+            else np.concatenate([self.checksums, other.checksums]),
+            skipped=self.skipped + other.skipped,
         )
 
     def of_cells(self, columns: tuple[str, ...] | None) -> "Survey":
@@ -139,6 +151,14 @@ class Survey:
         origin, offset, variances = cell_moments(rows, weights, columns)
         scatter = self.total_weight * np.diag(variances)
         return replace(self, origin=origin, offset=offset, scatter=scatter)
+
+    def refusal(self, *, missing: str, columns: tuple[str, ...] | None) -> str | None:
+        """What a fit can't use of the rows, and where; None where it can use all of them."""
+        if self.first_missing is not None and missing == "raise":
+            return f"NaN {_place(self.first_missing, columns)}"
+        if self.first_infinite is not None:
+            return f"infinity {_place(self.first_infinite, columns)}"
+        return None
 
     def raise_for_bad_cells(self, *, missing: str, columns: tuple[str, ...] | None) -> None:
         """Raise DataError for infinities, and for NaN unless they are to be left out."""
@@ -174,9 +194,12 @@ class Survey:
             )
 
     def _left_out(self) -> str:
-        if not self.n_incomplete or self.marginal:
-            return ""
-        return f" ({self.n_incomplete:,} of {self.n_rows:,} rows have a missing value)"
+        said = []
+        if self.n_incomplete and not self.marginal:
+            said.append(f" ({self.n_incomplete:,} of {self.n_rows:,} rows have a missing value)")
+        if self.skipped:
+            said.append(f" ({why_left_out(self.skipped)})")
+        return "".join(said)
 
 
 def _place(cell: BadCell, columns: tuple[str, ...] | None) -> str:
@@ -184,24 +207,52 @@ def _place(cell: BadCell, columns: tuple[str, ...] | None) -> str:
     return f"in row {cell.row:,} of the data (chunk {cell.chunk}), column {cell.column}{name}"
 
 
-def take_survey(dataset: Dataset, *, seed: int, sample_size: int, marginal: bool = False) -> Survey:
-    """Visit the rows of a counted dataset once.
+def take_survey(dataset: Dataset, *, seed: int, sample_size: int) -> Survey:
+    """Visit the rows of a counted dataset once, and find the chunks that are to be left out.
 
     Once more where so many rows are of no use that the sample came out less than half as
     large as it could be.
     """
-    aim = Aim.at(sample_size, dataset.n_rows, marginal=marginal)
-    survey = dataset.reduce(partial(survey_chunk, seed=seed, aim=aim))
+    marginal = dataset.missing == "marginal"
+    visit = partial(survey_chunk, seed=seed, keep_checksums=dataset.may_change)
+    if dataset.on_bad_chunk == "skip":
+        visit = partial(_survey_usable, visit, dataset.missing, dataset.columns)
+    rows = dataset.lenient()
+    survey = rows.reduce(partial(visit, aim=Aim.at(sample_size, rows.n_rows, marginal=marginal)))
     if 2 * len(survey.sample.keys) >= min(sample_size, survey.n_usable):
         return survey
+    rows = dataset.skipping(survey.skipped)
     aim = Aim.at(sample_size, survey.n_usable, marginal=marginal)
-    return dataset.reduce(partial(survey_chunk, seed=seed, aim=aim))
+    again = rows.reduce(partial(visit, aim=aim))
+    if survey.checksums is not None and again.checksums is not None:
+        compare(survey.checksums, again.checksums)
+    return again
 
 
-def survey_chunk(chunk: Chunk, *, seed: int, aim: Aim) -> Survey:
+def survey_chunk(chunk: Chunk, *, seed: int, aim: Aim, keep_checksums: bool = False) -> Survey:
     """The survey of one chunk, in blocks: what is held beside it is a few MiB."""
     block_rows = max(BLOCK_BYTES // (8 * chunk.rows.shape[1]), 1)
-    return reduce(add, (_survey_block(block, seed, aim) for block in chunk.cut(block_rows)))
+    survey = reduce(add, (_survey_block(block, seed, aim) for block in chunk.cut(block_rows)))
+    return replace(
+        survey,
+        checksums=checksum(chunk) if keep_checksums else None,
+        skipped=() if chunk.bad is None else (chunk.bad,),
+    )
+
+
+def _survey_usable(
+    visit: Callable[..., Survey],
+    missing: str,
+    columns: tuple[str, ...] | None,
+    chunk: Chunk,
+    *,
+    aim: Aim,
+) -> Survey:
+    """The survey of a chunk, or of none of its rows where a fit can't use them all."""
+    survey = visit(chunk, aim=aim)
+    if (refusal := survey.refusal(missing=missing, columns=columns)) is None:
+        return survey
+    return visit(chunk.left_out(refusal), aim=aim)
 
 
 def _survey_block(chunk: Chunk, seed: int, aim: Aim) -> Survey:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from daskgmm.data.dataset import Dataset, Layout
+from daskgmm.data.dataset import Dataset
+from daskgmm.data.layout import Layout
 from daskgmm.data.machines import Machines
 from daskgmm.errors import DataError
 from daskgmm.fit.relocation import TAIL_ROWS

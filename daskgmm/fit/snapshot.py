@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from daskgmm.chunk import BadChunk
 from daskgmm.data.metered import Pass
 from daskgmm.data.sample import Sample
 from daskgmm.data.survey import BadCell, Survey
@@ -99,6 +100,7 @@ _RECORDS: dict[str, type] = {
     kind.__name__: kind
     for kind in (
         BadCell,
+        BadChunk,
         Event,
         FitState,
         Memory,

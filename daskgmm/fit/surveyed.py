@@ -1,14 +1,17 @@
 """What a fit stands on after the first pass, and the ways to go on from there."""
 
+import warnings
 from dataclasses import replace
 from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
 
+from daskgmm.chunk import why_left_out
 from daskgmm.data.dataset import Dataset
 from daskgmm.data.metered import Metered
 from daskgmm.data.survey import Survey, take_survey
+from daskgmm.errors import DataWarning
 from daskgmm.fit.degenerate import POLICIES, Data, Remedy
 from daskgmm.fit.distance import Distance
 from daskgmm.fit.ground import Ground
@@ -84,7 +87,7 @@ def surveyed(
     """Count and survey the rows, and keep a sample of at most a share `most` of them.
 
     Unless an earlier process has: then that is `known`. Raises DataError for rows that cannot be
-    used.
+    used; warns of chunks that are left out.
     """
     began = perf_counter()
     seed = _seed_beside(random)
@@ -97,6 +100,7 @@ def surveyed(
     else:
         survey = _survey(rows.serving("survey"), settings, sample_size, seed, most)
         observer.on_survey(survey, perf_counter() - began)
+    rows = replace(rows.skipping(survey.skipped), checksums=survey.checksums)
     marginal = survey.marginal and survey.n_incomplete > 0
     if survey.n_incomplete and not marginal:
         rows = rows.complete_rows()
@@ -110,13 +114,14 @@ def surveyed(
 
 
 def _survey(rows: Dataset, settings: Settings, sample_size: int, seed: int, most: float) -> Survey:
-    is_marginal = rows.missing == "marginal"
-    survey = take_survey(rows, seed=seed, sample_size=sample_size, marginal=is_marginal)
+    survey = take_survey(rows, seed=seed, sample_size=sample_size)
+    if survey.skipped:  # now, and not when the fit has ended; at whoever has called for it
+        warnings.warn(why_left_out(survey.skipped), DataWarning, stacklevel=5)
     survey.raise_for_bad_cells(missing=rows.missing, columns=rows.columns)
     survey.raise_for_too_few(settings.n_components)
     kept = replace(survey.sample, size=min(sample_size, int(most * survey.n_usable))).kept()
     survey = replace(survey, sample=kept)
-    return survey.of_cells(rows.columns) if is_marginal and survey.n_incomplete else survey
+    return survey.of_cells(rows.columns) if survey.marginal and survey.n_incomplete else survey
 
 
 def _seed_beside(random: np.random.RandomState) -> int:

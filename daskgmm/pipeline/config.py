@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
+from daskgmm.data.retries import retries_of
 from daskgmm.errors import ConfigError
 from daskgmm.estimators import GaussianMixture
 
@@ -46,6 +47,8 @@ class Source(_Strict):
     url: str
     columns: list[str | int] | None = None
     missing: Literal["raise", "omit", "marginal"] = "raise"
+    on_bad_chunk: Literal["raise", "skip"] = "raise"
+    retries: int = Field(default_factory=lambda: retries_of(None), ge=0)
 
 
 class Output(_Strict):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from daskgmm.chunk import why_left_out
 from daskgmm.data.survey import Survey
 from daskgmm.fit.selection import leader
 from daskgmm.fit.state import FitState
@@ -30,6 +31,8 @@ class PassLines:
             f"survey    {survey.n_rows:,} rows{left_out if survey.n_incomplete else ''}"
             f"  {seconds:.2f} s"
         )
+        if survey.skipped:
+            self._console.print(f"skipped   {why_left_out(survey.skipped)}", highlight=False)
 
     def on_resume(self, survey: Survey, states: Sequence[FitState]) -> None:
         self.survey = survey

@@ -4,6 +4,7 @@ from typing import Any
 
 import jinja2
 
+from daskgmm.chunk import why_left_out
 from daskgmm.pipeline import plots
 from daskgmm.pipeline.result import FitResult
 
@@ -26,6 +27,7 @@ def page(result: FitResult) -> str:
         result=result,
         components=components(result),
         missing=missing(result),
+        skipped=why_left_out(result.survey.skipped),
         convergence=plots.convergence(result.lower_bounds) if result.lower_bounds else "",
         pairs=plots.pairs(result.survey.sample.rows, result.mixture, result.columns),
         n_listed=MOST_EVENTS,

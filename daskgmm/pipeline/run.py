@@ -13,10 +13,10 @@ from sklearn.exceptions import ConvergenceWarning
 
 from daskgmm.checkpointing import Checkpoint
 from daskgmm.data.dataset import DaskDataset
-from daskgmm.data.metered import Pass
+from daskgmm.data.metered import Metered
 from daskgmm.data.sinks import write_labels
 from daskgmm.data.sources import open_dataset
-from daskgmm.errors import ConfigError, DegenerateCovarianceError
+from daskgmm.errors import ConfigError, DataWarning, DegenerateCovarianceError
 from daskgmm.estimators import GaussianMixture
 from daskgmm.fit.plan import Plan
 from daskgmm.model import model_file
@@ -41,7 +41,13 @@ def plan(config: FitConfig, cluster: Cluster) -> Plan:
 def open_source(config: FitConfig) -> DaskDataset:
     """The rows that a configuration names."""
     source = config.source
-    return open_dataset(source.url, columns=source.columns, missing=source.missing)
+    return open_dataset(
+        source.url,
+        columns=source.columns,
+        missing=source.missing,
+        on_bad_chunk=source.on_bad_chunk,
+        retries=source.retries,
+    )
 
 
 def fit(config: FitConfig, cluster: Cluster, console: Console, *, force: bool = False) -> FitResult:
@@ -71,7 +77,8 @@ def fit(config: FitConfig, cluster: Cluster, console: Console, *, force: bool = 
         began = perf_counter()
         progress = PassLines(console)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # the summary says it
+            for said in (ConvergenceWarning, DataWarning):  # by the summary, by a line
+                warnings.simplefilter("ignore", said)
             try:
                 estimator.fit(dataset, observer=progress, checkpoint=checkpoint)
             except DegenerateCovarianceError as error:
@@ -83,11 +90,11 @@ def fit(config: FitConfig, cluster: Cluster, console: Console, *, force: bool = 
         mixture = estimator.mixture_
         estimator.save(folder / "model.npz")
         console.print(f"labels    {folder / 'labels.parquet'}", highlight=False)
-        labelling = perf_counter()
+        survey = progress.survey
+        rows = Metered(dataset.skipping(survey.skipped), "labels", checksums=survey.checksums)
         marginal = dataset.missing == "marginal"
-        sent = densities(mixture, progress.survey.mean, marginal=marginal)
-        written = write_labels(dataset, sent, folder / "labels.parquet")
-        labels = Pass("labels", perf_counter() - labelling, estimator.passes_[-1].n_bytes)
+        sent = densities(mixture, survey.mean, marginal=marginal)
+        written = write_labels(rows, sent, folder / "labels.parquet")
         seconds = perf_counter() - began
         peak_driver, peak_worker = place.peak_memory()
     result = FitResult(
@@ -95,13 +102,13 @@ def fit(config: FitConfig, cluster: Cluster, console: Console, *, force: bool = 
         resolved=_resolved(config, cluster, estimator),
         columns=columns,
         mixture=mixture,
-        survey=progress.survey,
+        survey=survey,
         written=written,
         lower_bounds=estimator.lower_bounds_,
         events=estimator.events_,
         converged=estimator.converged_,
         outcome=estimator.outcome_,
-        passes=[*estimator.passes_, labels],
+        passes=[*estimator.passes_, *rows.passes],
         seconds=seconds,
         peak_driver=peak_driver,
         peak_worker=peak_worker,

@@ -1,10 +1,15 @@
 import dask.array as da
+import dask.dataframe as dd
 import numpy as np
+import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import clusters, cuts
 
+from daskgmm.chunk import BadChunk
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
+from daskgmm.errors import DataError
 
 X = clusters(40)
 
@@ -57,3 +62,65 @@ def test_complete_rows_are_those_without_a_gap():
         blocks = [block for blocks in complete.map(_blocks) for block in blocks]
         np.testing.assert_array_equal(np.vstack([rows for rows, _ in blocks]), whole)
         np.testing.assert_array_equal(np.concatenate([each for _, each in blocks]), weights)
+
+
+def partition(number):
+    """Seven rows; of some numbers something else."""
+    if number == 1:
+        raise OSError("unplugged")
+    frame = pd.DataFrame(X[7 * number : 7 * number + 7], columns=list("abc"))
+    return frame.assign(b=["1.5"] * 6 + ["n/a"]) if number == 3 else frame
+
+
+def frames():
+    meta = pd.DataFrame(X[:0], columns=list("abc"))
+    return dd.from_map(partition, range(5), meta=meta)
+
+
+def test_partitions_of_no_use_are_found_when_rows_are_counted():
+    dataset = DaskDataset.of(frames(), on_bad_chunk="skip", retries=0)
+    counted = dataset.prepared()
+    assert counted.source.lengths == (7, 0, 7, 0, 7)
+    assert counted.source.skipped == {
+        1: BadChunk(1, None, "chunk 1 could not be loaded: OSError: unplugged"),
+        3: BadChunk(
+            3,
+            None,
+            "chunk 3 does not hold numbers in row 6 of the chunk, column 1: could not convert "
+            "string to float: 'n/a'",
+        ),
+    }
+    rows = [X[:7], X[14:21], X[28:35]]
+    np.testing.assert_array_equal(np.vstack(counted.map(_rows)), np.vstack(rows))
+    beside = counted.beside(np.arange(21)).map(_beside)
+    np.testing.assert_array_equal(np.concatenate(beside), np.arange(21))
+    with pytest.raises(DataError, match=r"chunk [13] "):
+        DaskDataset.of(frames(), retries=0).prepared()
+
+
+def _beside(chunk):
+    return chunk.beside
+
+
+def test_only_a_survey_is_lenient():
+    array = da.from_array(X, chunks=(10, 3))[:, :2].map_blocks(_third_is_wide, meta=X[:0, :2])
+    for on_bad_chunk in ("raise", "skip"):
+        dataset = DaskDataset.of(array, on_bad_chunk=on_bad_chunk)
+        with pytest.raises(DataError, match=r"chunk 2 has shape \(10, 4\)"):
+            dataset.map(_rows)
+    bad = [bad for bad in dataset.lenient().map(_bad) if bad]
+    assert [each.number for each in bad] == [2]
+    expected = np.vstack([X[:20, :2], X[30:, :2]])
+    np.testing.assert_array_equal(np.vstack(dataset.skipping(bad).map(_rows)), expected)
+    known = dataset.skipping(bad).beside(np.arange(40))
+    assert [len(beside) for beside in known.map(_beside)] == [10, 10, 0, 10]
+    with pytest.raises(DataError, match="on_bad_chunk must be 'raise' or 'skip', not 'drop'"):
+        DaskDataset.of(array, on_bad_chunk="drop")
+
+
+def _third_is_wide(block, block_id=None):
+    return np.hstack([block, block]) if block_id[0] == 2 else block
+
+
+def _bad(chunk):
+    return chunk.bad

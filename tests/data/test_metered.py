@@ -1,10 +1,16 @@
+from functools import partial
+
+import dask.array as da
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
+import pytest
 from strategies import clusters
 
+from daskgmm.data.checksums import checked
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
 from daskgmm.data.metered import Metered
+from daskgmm.errors import DataError
 
 X = clusters(100)
 
@@ -37,3 +43,30 @@ def test_an_array_beside_the_rows_is_read_with_them():
     total = rows.reduce(lambda chunk: np.array([chunk.beside.sum()]))
     assert total[0] == 4950
     assert len(rows.passes) == 1
+
+
+def changing(times):
+    """Rows whose third chunk is another after it was read so many times."""
+    read = []
+
+    def made(block, block_id=None):
+        read.append(block_id[0])
+        return block + (block_id[0] == 2 and read.count(2) > times)
+
+    array = da.from_array(X, chunks=(30, 3)).map_blocks(made, meta=np.empty((0, 3)))
+    read.clear()
+    return DaskDataset.of(array)
+
+
+def test_a_pass_that_finds_other_rows_than_the_survey_is_an_error():
+    dataset = changing(times=2)
+    known = dataset.reduce(partial(checked, n_rows)).checksums
+    rows = Metered(dataset, checksums=known)
+    assert rows.reduce(n_rows) == 100
+    for view in (rows.serving("iteration"), rows.complete_rows(), rows.beside(np.arange(100.0))):
+        with pytest.raises(DataError, match=r"chunk 2 is no longer what the survey saw \(30 rows"):
+            view.reduce(n_rows)
+
+
+def test_rows_in_memory_cannot_change():
+    assert not Metered(InMemoryDataset(X)).may_change

@@ -1,5 +1,6 @@
 import pickle
 import weakref
+from dataclasses import replace
 
 import dask
 import dask.array as da
@@ -8,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daskgmm.data.shards import LARGEST, SMALLEST, Shard, cut_into_shards, visit
+from daskgmm.chunk import BadChunk
+from daskgmm.data.shards import LARGEST, SMALLEST, Shard, cut_into_shards, visit, weights_of
 from daskgmm.data.source import source_of
 from daskgmm.errors import DataError
 
@@ -130,3 +132,66 @@ def test_rows_that_cannot_be_used_are_a_value():
     found = visit(_rows, Shard(source_of(array), range(3)), ())
     assert isinstance(found, DataError)
     assert "chunk 1 has 7 rows where its Dask array says 10" in str(found)
+
+
+class Fails:
+    """Rows, but for one chunk; knows which were asked for."""
+
+    def __init__(self, error, number=1):
+        self.error, self.number, self.asked = error, number, []
+
+    def __call__(self, block, block_id=None):
+        self.asked.append(block_id[0])
+        if block_id[0] == self.number:
+            raise self.error
+        return block
+
+    def source(self, **changes):
+        array = da.ones((30, 2), chunks=(10, 2)).map_blocks(self, meta=np.empty((0, 2)))
+        self.asked.clear()
+        weights = da.ones(30, chunks=10)
+        return replace(source_of(array, weights, da.arange(30, chunks=10)), **changes)
+
+
+def test_a_chunk_that_cannot_be_used_comes_empty_where_that_is_no_error():
+    source = Fails(ZeroDivisionError("by zero")).source(is_lenient=True)
+    first, second, third = Shard(source, range(3)).chunks(())
+    assert len(first.rows) == len(third.rows) == 10
+    assert second.rows.shape == (0, 2)
+    assert len(second.weights) == len(second.beside) == 0
+    assert (second.number, second.start) == (1, 10)
+    reason = "chunk 1 could not be loaded: ZeroDivisionError: by zero"
+    assert second.bad == BadChunk(1, 10, reason)
+
+
+def test_a_chunk_that_is_left_out_is_not_read():
+    fails, bad = Fails(ZeroDivisionError()), BadChunk(1, 10, "it is spoilt")
+    first, second, third = Shard(fails.source(skipped={1: bad}), range(3)).chunks(())
+    assert fails.asked == [0, 2]
+    assert (len(first.rows), len(second.rows), len(third.rows)) == (10, 0, 10)
+    assert second.bad is bad
+    assert (second.start, third.start) == (10, 20)
+
+
+def test_a_machine_that_is_too_small_makes_no_bad_chunk():
+    caused = DataError("rows.zarr cannot be read")
+    caused.__cause__ = MemoryError()
+    for error in (MemoryError("128 GiB"), caused):
+        found = visit(_rows, Shard(Fails(error).source(is_lenient=True), range(3)), ())
+        assert isinstance(found, DataError)
+        assert str(error) in str(found)
+
+
+def test_a_value_that_neighbours_share_and_that_fails_spoils_them_all():
+    fails = Fails(ZeroDivisionError())
+    whole = da.ones((60, 2), chunks=(20, 2)).map_blocks(fails, meta=np.empty((0, 2)))
+    source = replace(source_of(whole.rechunk((10, 2))), is_lenient=True)
+    chunks = list(Shard(source, range(6)).chunks(()))
+    assert [len(chunk.rows) for chunk in chunks] == [10, 10, 0, 0, 10, 10]
+
+
+def test_a_chunk_that_is_not_read_weighs_little():
+    source = source_of(da.ones((3_000_000, 2), chunks=(1_000_000, 2)))
+    before, after = weights_of(source), weights_of(replace(source, skipped={1: None}))
+    np.testing.assert_array_equal(before == after, [True, False, True])
+    assert 0.0 < after[1] < before[1] / 100

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from strategies import clusters, mixture
 
+from daskgmm.chunk import BadChunk
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
 from daskgmm.data.sinks import write_labels
 from daskgmm.model.likelihood import densities
@@ -102,3 +103,16 @@ def test_workers_write_into_the_folder_that_the_driver_means(rows, tmp_path, cli
     write_labels(in_chunks(rows), DENSITIES, tmp_path / "expected")
     assert pq.read_table("labels").equals(pq.read_table("expected"))
     assert pa.types.is_int32(pq.read_table("labels").schema.field("label").type)
+
+
+@pytest.mark.parametrize("n_rows", [70, 0, None, 150_000])
+def test_the_rows_of_a_chunk_that_is_left_out_are_written_without_a_label(rows, folder, n_rows):
+    dataset = DaskDataset.of(da.from_array(rows, chunks=(70, 3)))
+    bad = BadChunk(2, n_rows, "it is spoilt")
+    written = write_labels(dataset.skipping([bad]), DENSITIES, folder)
+    n = n_rows or 0
+    assert (written.n_rows, written.n_left_out) == (230 + n, n)
+    table = pq.read_table(folder).to_pandas()
+    assert (table["label"][140 : 140 + n] == -1).all()
+    assert table.loc[140 : 140 + n - 1, ["probability", "log_density"]].isna().all(axis=None)
+    assert (table["label"].drop(range(140, 140 + n)) >= 0).all()

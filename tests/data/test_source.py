@@ -123,3 +123,12 @@ def test_a_missing_value_of_a_nullable_column_is_nan():
 def test_weights_need_the_chunks_of_the_rows():
     with pytest.raises(DataError, match="have 2 chunks, the data 5"):
         source_of(da.ones((10, 2), chunks=(2, 2)), da.ones(10, chunks=5))
+
+
+@pytest.mark.parametrize(("start", "place"), [(1000, "row 1,001 of the data"), (None, "row 1 of")])
+def test_text_is_named_with_its_row_and_column(start, place):
+    block = np.array([[1.0, 2.0], ["3.5", "n/a"], ["?", 1.0]], dtype=object)
+    with pytest.raises(
+        DataError, match=f"chunk 5 does not hold numbers in {place}.*, column 1: .*n/a"
+    ):
+        as_rows(block, 5, 2, start)

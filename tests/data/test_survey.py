@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from strategies import clusters, cuts
 
-from daskgmm.chunk import Chunk
+from daskgmm.chunk import BadChunk, Chunk
+from daskgmm.data.checksums import checksum
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
 from daskgmm.data.metered import Metered
 from daskgmm.data.sample import Aim, row_keys
@@ -189,3 +190,90 @@ def test_a_constant_feature_takes_its_scale_from_the_others():
         survey(rows).scales, [variances[0], (variances[0] + variances[2]) / 2, variances[2]]
     )
     np.testing.assert_array_equal(survey(np.full((9, 2), 3.0)).scales, [1.0, 1.0])
+
+
+def test_chunks_that_may_change_leave_their_checksums():
+    dataset = DaskDataset.of(da.from_array(X, chunks=(25, 3)), weights=da.from_array(W, chunks=25))
+    found = take_survey(dataset, seed=3, sample_size=20).checksums
+    chunks = [Chunk(X[a : a + 25], W[a : a + 25], 0, 0) for a in (0, 25, 50)]
+    np.testing.assert_array_equal(found, np.concatenate([checksum(chunk) for chunk in chunks]))
+    assert survey(X).checksums is None
+
+
+def test_a_sample_that_is_drawn_again_is_drawn_from_the_same_rows():
+    reads = []
+
+    def read(block):
+        reads.append(len(block))
+        return np.where(np.arange(len(block)) % 100, np.nan, float(len(reads) > 1))[:, None]
+
+    rows = da.zeros((20_000, 1), chunks=20_000).map_blocks(read, meta=np.empty((0, 1)))
+    reads.clear()
+    with pytest.raises(DataError, match="chunk 0 is no longer what the survey saw"):
+        take_survey(DaskDataset.of(rows), seed=0, sample_size=150)
+
+
+def spoilt(lengths=(20, 20, 20), columns=("a", "b", "c"), **options):
+    """Rows of which the first chunk has a gap, and the second can't be read."""
+
+    def fails(block, block_id=None):
+        return block if block_id[0] != 1 else block[1 / 0 :]
+
+    rows = X.copy()
+    rows[7, 2] = np.nan
+    array = da.from_array(rows, chunks=(lengths, 3)).map_blocks(fails, meta=np.empty((0, 3)))
+    weights = da.from_array(W, chunks=(lengths,))
+    return DaskDataset.of(array, weights=weights, columns=columns, **options)
+
+
+def test_chunks_of_no_use_are_left_out_of_everything_and_kept_with_the_reason():
+    found = take_survey(spoilt(on_bad_chunk="skip"), seed=3, sample_size=100)
+    assert found.skipped == (
+        BadChunk(0, 20, "NaN in row 7 of the data (chunk 0), column 2 ('c')"),
+        BadChunk(1, 20, "chunk 1 could not be loaded: ZeroDivisionError: division by zero"),
+    )
+    assert (found.n_rows, found.n_complete, found.n_incomplete) == (20, 20, 0)
+    np.testing.assert_allclose(found.mean, np.average(X[40:], axis=0, weights=W[40:]))
+    np.testing.assert_array_equal(found.sample.numbers, np.arange(40, 60))
+    np.testing.assert_array_equal(found.sample.rows, X[40:])
+    np.testing.assert_array_equal(found.checksums[:2], 0)
+    found.raise_for_bad_cells(missing="raise", columns=None)
+
+
+@pytest.mark.parametrize("missing", ["omit", "marginal"])
+def test_a_gap_spoils_no_chunk_where_gaps_are_taken(missing):
+    found = take_survey(spoilt(on_bad_chunk="skip", missing=missing), seed=3, sample_size=100)
+    assert [bad.number for bad in found.skipped] == [1]
+    assert (found.n_rows, found.n_incomplete) == (40, 1)
+
+
+def test_a_chunk_of_no_use_is_an_error_unless_it_may_be_left_out():
+    with pytest.raises(DataError, match="chunk 1 could not be loaded: ZeroDivisionError"):
+        take_survey(spoilt(), seed=3, sample_size=100)
+
+
+def test_an_infinity_spoils_its_chunk():
+    rows = X.copy()
+    rows[25, 1] = np.inf
+    dataset = DaskDataset.of(da.from_array(rows, chunks=(20, 3)), on_bad_chunk="skip")
+    (bad,) = take_survey(dataset, seed=3, sample_size=10).skipped
+    assert bad == BadChunk(1, 20, "infinity in row 25 of the data (chunk 1), column 1")
+
+
+def test_a_sample_that_is_drawn_again_leaves_the_same_chunks_out():
+    rows = np.arange(20_000.0)[:, None]
+    rows[1000:, 0][::500] = np.nan  # one at least in all chunks but the first
+    dataset = DaskDataset.of(da.from_array(rows, chunks=(1000, 1)), on_bad_chunk="skip")
+    metered = Metered(dataset)
+    found = take_survey(metered, seed=0, sample_size=500)
+    assert len(metered.passes) == 2
+    assert [bad.number for bad in found.skipped] == list(range(1, 20))
+    assert len(found.sample.numbers) == 500
+
+
+def test_where_all_chunks_are_of_no_use_it_is_said_of_the_first():
+    rows = DaskDataset.of(da.from_array(X * np.nan, chunks=(20, 3)), on_bad_chunk="skip")
+    with pytest.raises(DataError) as caught:
+        take_survey(rows, seed=3, sample_size=10).raise_for_too_few(1)
+    assert "Found array with 0 sample(s)" in str(caught.value)
+    assert "(3 chunks left out (60 rows): NaN in row 0 of the data (chunk 0)" in str(caught.value)

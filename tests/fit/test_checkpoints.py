@@ -10,7 +10,7 @@ from strategies import clusters, settings
 
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
 from daskgmm.data.folder import Folder
-from daskgmm.errors import CheckpointError
+from daskgmm.errors import CheckpointError, DataError
 from daskgmm.fit.checkpoints import CheckpointWarning, FolderCheckpoints
 from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
 from daskgmm.fit.driver import fit_mixture
@@ -126,6 +126,28 @@ def test_rows_that_the_sample_does_not_hold(missing, dtype, tmp_path, monkeypatc
     found, n_stops = on_and_on(tmp_path / "parts", dataset, **told)
     assert n_stops > 1
     assert bits(found) == bits(whole)
+
+
+@pytest.mark.filterwarnings("ignore::daskgmm.errors.DataWarning")
+def test_chunks_that_the_survey_has_left_out_stay_out(tmp_path):
+    rows = X.copy()
+    rows[250, 1] = np.inf
+    frame = dd.from_pandas(pd.DataFrame(rows, columns=list("abc")), npartitions=6)
+    dataset = DaskDataset.of(frame, on_bad_chunk="skip")
+    whole = fitted(tmp_path / "whole", dataset, NullObserver())
+    found, n_stops = on_and_on(tmp_path / "parts", dataset)
+    assert n_stops > 1
+    assert found.survey.n_rows == 500
+    assert bits(found) == bits(whole)
+
+
+def test_rows_that_have_changed_since_are_noticed(tmp_path):
+    stopped(tmp_path, DaskDataset.of(da.from_array(X, chunks=(100, 3))), 4)
+    changed = X.copy()
+    changed[417, 2] += 1e-9
+    other = DaskDataset.of(da.from_array(changed, chunks=(100, 3)))
+    with pytest.raises(DataError, match="chunk 4 "):
+        fitted(tmp_path, other, NullObserver())
 
 
 def test_nothing_is_read_that_was_read(tmp_path):

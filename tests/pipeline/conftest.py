@@ -57,10 +57,15 @@ def folder(tmp_path):
 def fit(folder):
     """Fit what is at a path and leave the results in `folder`, as `daskgmm fit` does."""
 
-    def fitted(path, *, cluster=THREADS, columns=None, missing="raise", **model):
+    def fitted(path, *, cluster=THREADS, columns=None, missing="raise", source=None, **model):
         config = FitConfig.model_validate(
             {
-                "source": {"url": str(path), "columns": columns, "missing": missing},
+                "source": {
+                    "url": str(path),
+                    "columns": columns,
+                    "missing": missing,
+                    **(source or {}),
+                },
                 "model": {"n_components": 3, "max_iter": 2, **model},
                 "output": {"dir": folder},
             }

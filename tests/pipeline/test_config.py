@@ -1,5 +1,6 @@
 import os
 
+import dask
 import pytest
 import yaml
 from pydantic import ValidationError
@@ -51,6 +52,9 @@ def test_a_configuration_holds_what_its_file_says_and_defaults(write):
     assert config.source.url == "rows.npy"
     assert config.source.columns is None
     assert config.source.missing == "raise"
+    assert config.source.retries == 3
+    with dask.config.set({"daskgmm.read-retries": 8}):
+        assert load(write(FIT), FitConfig).source.retries == 8
     assert config.model == {"n_components": 3, **DEFAULTS}
     assert str(config.output.dir) == "results"
 
@@ -121,6 +125,8 @@ def test_a_misspelt_key_that_must_be_there_is_named_with_the_right_one(refusal):
         ("source.missing=drop", "source.missing: input should be 'raise', 'omit' or 'marginal'"),
         ("source.columns=delay", "source.columns: "),
         ("source.url=null", "source.url: "),
+        ("source.retries=-1", "source.retries: "),
+        ("source.on_bad_chunk=omit", "source.on_bad_chunk: input should be 'raise' or 'skip'"),
         ("output=null", "output: "),
     ],
 )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from strategies import clusters
 
+from daskgmm.chunk import BadChunk
 from daskgmm.pipeline.report import page
 
 EVIL = "<script>alert(1)</script>"
@@ -93,6 +94,17 @@ def test_names_of_columns_are_text_wherever_they_stand(pages, rows):
     in_pictures = [each for picture in pictures(text) for each in picture.itertext()]
     assert EVIL in in_pictures
     assert "<b>&amp;" in in_pictures
+
+
+def test_what_is_said_of_bad_chunks_is_text(fit, save, rows):
+    result = fit(save(rows))
+    assert "left out" not in page(result)
+    bad = tuple(BadChunk(n, 10, f"chunk {n}: {EVIL}") for n in range(9))
+    text = page(replace(result, survey=replace(result.survey, skipped=bad)))
+    seen = Read(text)
+    assert "script" not in seen.tags
+    assert f"9 chunks left out (90 rows): chunk 0: {EVIL}" in " ".join(seen.texts)
+    assert "and 6 more" in text
 
 
 def test_components_stand_heaviest_first_with_their_means_and_deviations(fit, save, rows):

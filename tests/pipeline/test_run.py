@@ -8,7 +8,7 @@ import yaml
 from rich.console import Console
 
 from daskgmm import GaussianMixture, open_dataset
-from daskgmm.errors import DegenerateCovarianceError
+from daskgmm.errors import DataError, DegenerateCovarianceError
 from daskgmm.model import model_file
 from daskgmm.pipeline import run
 from daskgmm.pipeline.config import ELSEWHERE, FitConfig, LocalCluster, Threads, load
@@ -70,6 +70,63 @@ def test_worker_processes_find_the_same_model_and_labels(fit, save, rows, folder
     assert there.peak_worker > 1 << 20
 
 
+def test_chunks_of_no_use_are_skipped_said_and_labelled_with_nothing(save, rows, folder):
+    rows[350, 1] = np.nan
+    path = save(rows, ".zarr")
+    (path / "c" / "5" / "0").write_bytes(b"cut short")
+    config = FitConfig.model_validate(
+        {
+            "source": {"url": str(path), "on_bad_chunk": "skip", "retries": 0},
+            "model": {"n_components": 2, "random_state": 0},
+            "output": {"dir": folder},
+        }
+    )
+    log = io.StringIO()
+    result = run.fit(config, Threads(), Console(file=log, width=500))
+    assert [bad.number for bad in result.survey.skipped] == [3, 5]
+    said = "2 chunks left out (200 rows): NaN in row 350 of the data (chunk 3), column 1; chunk 5 "
+    assert f"skipped   {said}" in log.getvalue()
+    assert (
+        f"cannot be used, and their rows have label -1: {said}"
+        in (folder / "report.html").read_text()
+    )
+    found = labels(folder)
+    gone = np.r_[300:400, 500:600]
+    np.testing.assert_array_equal(np.flatnonzero(found["label"] == -1), gone)
+    np.testing.assert_array_equal(np.flatnonzero(found["log_density"].isna()), gone)
+    assert (result.written.n_rows, result.written.n_left_out) == (600, 200)
+    assert result.survey.n_complete == 400
+    kept = GaussianMixture(2, random_state=0).fit(np.delete(rows, gone, axis=0))
+    np.testing.assert_allclose(result.mixture.means, kept.means_, rtol=1e-6)
+    assert resolved(folder)["source"]["on_bad_chunk"] == "skip"
+
+
+class Spoiling(io.StringIO):
+    """Writes another data set when it hears that the rows are about to be labelled."""
+
+    def __init__(self, path, rows):
+        super().__init__()
+        self.path, self.rows = path, rows
+
+    def write(self, text):
+        if text.startswith("labels"):
+            np.save(self.path, self.rows)
+        return super().write(text)
+
+
+def test_rows_that_are_no_longer_those_of_the_fit_are_not_labelled(save, rows, folder):
+    path = save(rows)
+    config = FitConfig.model_validate(
+        {
+            "source": {"url": str(path)},
+            "model": {"n_components": 2, "max_iter": 1},
+            "output": {"dir": folder},
+        }
+    )
+    with pytest.raises(DataError, match="chunk 0 is no longer what the survey saw"):
+        run.fit(config, Threads(), Console(file=Spoiling(path, rows + 1.0)))
+
+
 def test_a_second_run_with_fewer_chunks_leaves_no_part_of_the_first(fit, save, rows, folder):
     fit(save(rows, ".parquet"))
     parts = folder / "labels.parquet"
@@ -81,9 +138,12 @@ def test_a_second_run_with_fewer_chunks_leaves_no_part_of_the_first(fit, save, r
 
 def test_the_configuration_says_all_that_a_run_was(fit, save, rows, folder):
     path = save(rows, ".parquet")
-    fit(path, columns=["x1"], tol=0.5, means_init=[[0.0], [1.0], [2.0]])
+    source = {"columns": ["x1"], "retries": 5}
+    fit(path, source=source, tol=0.5, means_init=[[0.0], [1.0], [2.0]])
     config = resolved(folder)
-    assert config["source"] == {"url": str(path), "columns": ["x1"], "missing": "raise"}
+    assert (
+        config["source"] == {"url": str(path), "missing": "raise", "on_bad_chunk": "raise"} | source
+    )
     assert config["output"] == {"dir": str(folder)}
     facts = (folder / "config.yaml").read_text()
     assert "# cluster: {'kind': 'threads', 'n_threads': 2}\n" in facts

@@ -24,6 +24,8 @@ def open_dataset(
     *,
     columns: Sequence[str | int] | None = None,
     missing: str = "raise",
+    retries: int | None = None,
+    on_bad_chunk: str = "raise",
 ) -> DaskDataset:
     """Open rows on disk, without reading them.
 
@@ -36,6 +38,15 @@ def open_dataset(
     missing : {'raise', 'omit', 'marginal'}, default='raise'
         What a fit does about rows with a missing value (NaN or null): refuse them, naming
         the first, leave them out, or take them by what is observed of them.
+    retries : int, optional
+        How often a read that failed is tried anew, each time after a longer pause, where the
+        failure may pass (an `OSError` but for a file that isn't there or isn't ours, or what
+        libraries of stores raise). Default ``dask.config.get("daskgmm.read-retries", 3)``.
+    on_bad_chunk : {'raise', 'skip'}, default='raise'
+        What a fit does about a chunk that can't be read, has another width or text, or holds an
+        infinity or, where `missing` refuses it, a NaN: end with one sentence, or go on without
+        the whole chunk, and say so. It is found by the first pass. `predict` and the like meet its
+        error all the same.
 
     Returns
     -------
@@ -60,7 +71,9 @@ def open_dataset(
     if not path.exists():
         raise DataError(f"there is no file or directory at {path}")
     rows, names = OPENERS[endings[0]](path, columns)
-    return DaskDataset.of(rows, columns=names, missing=missing)
+    return DaskDataset.of(
+        rows, columns=names, missing=missing, retries=retries, on_bad_chunk=on_bad_chunk
+    )
 
 
 def local_path(url: str) -> Path:

@@ -90,3 +90,10 @@ def test_missing_values_are_refused_unless_they_are_to_be_left_out(path):
     assert open_dataset(path, missing="omit").missing == "omit"
     with pytest.raises(DataError, match="'raise', 'omit' or 'marginal', not 'drop'"):
         open_dataset(path, missing="drop")
+
+
+def test_bad_chunks_end_a_fit_unless_they_are_to_be_skipped(path):
+    assert open_dataset(path).on_bad_chunk == "raise"
+    assert open_dataset(path, on_bad_chunk="skip").on_bad_chunk == "skip"
+    with pytest.raises(DataError, match="on_bad_chunk must be 'raise' or 'skip', not 'omit'"):
+        open_dataset(path, on_bad_chunk="omit")
