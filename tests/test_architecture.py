@@ -276,6 +276,21 @@ def test_numerics_compute_no_collection(room):
         assert not {"compute", "delayed"} & set(calls(path)), place(path)
 
 
+@pytest.mark.parametrize("path", FILES, ids=place)
+def test_no_pickle_is_read_from_a_disk(path):
+    # Between processes of a cluster pickles travel; what errors.py reads it has just written.
+    allowed = {"data/cluster_pass.py", "errors.py"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            found = (node.value.id, node.attr)
+            assert found[0] not in {"joblib", "cloudpickle", "marshal", "shelve"}
+            assert found[0] != "pickle" or found[1] == "dumps" or place(path) in allowed
+            assert found not in {("np", "load"), ("pd", "read_pickle"), ("yaml", "unsafe_load")}
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+            assert isinstance(node.value, ast.Constant)
+            assert node.value.value is False
+
+
 def test_importing_does_nothing_but_define():
     # No thread, no file, no BLAS setting, no Dask configuration of ours.
     program = """

@@ -7,17 +7,19 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 import yaml
 from dask.utils import parse_bytes
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
     field_validator,
+    model_validator,
 )
 from pydantic.fields import FieldInfo
 
@@ -37,6 +39,10 @@ ELSEWHERE = {
 DEFAULTS = {"degenerate": "reinitialize"}
 
 
+# What a run writes into its folder.
+RESULTS = ("model.npz", "labels.parquet", "report.html", "config.yaml")
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -44,7 +50,7 @@ class _Strict(BaseModel):
 class Source(_Strict):
     """Where the rows are: the arguments of `daskgmm.open_dataset`."""
 
-    url: str
+    url: Annotated[str, AfterValidator(os.path.expanduser)]
     columns: list[str | int] | None = None
     missing: Literal["raise", "omit", "marginal"] = "raise"
     on_bad_chunk: Literal["raise", "skip"] = "raise"
@@ -54,7 +60,7 @@ class Source(_Strict):
 class Output(_Strict):
     """Where the results go."""
 
-    dir: Path
+    dir: Annotated[Path, AfterValidator(Path.expanduser)]
 
 
 class Checkpoints(_Strict):
@@ -68,7 +74,7 @@ class Checkpoints(_Strict):
         Seconds from one checkpoint to the next, at the least; 0 is after each pass.
     """
 
-    dir: str | None = None
+    dir: Annotated[str, AfterValidator(os.path.expanduser)] | None = None
     every: float = Field(default=60.0, ge=0.0)
 
 
@@ -79,6 +85,18 @@ class FitConfig(_Strict):
     model: dict[str, Any] = Field(default_factory=dict, validate_default=True)
     output: Output
     checkpoint: Checkpoints = Checkpoints()
+
+    @model_validator(mode="after")
+    def _spares_its_rows(self) -> Self:
+        source = Path(self.source.url).resolve()
+        for name in RESULTS:
+            result = (self.output.dir / name).resolve()
+            if result in (source, *source.parents):
+                raise ValueError(
+                    f"output.dir: {result} holds the rows themselves, and the run would replace "
+                    "it: choose another folder"
+                )
+        return self
 
     @property
     def checkpoint_dir(self) -> str:

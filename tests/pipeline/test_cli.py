@@ -74,6 +74,8 @@ def refusal(arguments, *changes):
         ("source.url=damaged.parquet", "damaged.parquet"),
         ("output.dir=fit.yaml", "fit.yaml"),
         ("output.dir=fit.yaml/results", "fit.yaml"),
+        ("source.url=results/labels.parquet", "results/labels.parquet holds the rows themselves"),
+        ("source.url=results/labels.parquet/part.npy", "labels.parquet holds the rows themselves"),
     ],
 )
 def test_what_a_person_can_mend_is_said_in_one_sentence(arguments, change, part):

@@ -207,3 +207,17 @@ def test_a_parameter_that_would_be_ignored_is_refused(key):
         FitConfig.model_validate(
             {"source": {"url": "x"}, "output": {"dir": "y"}, "model": {key: 1}}
         )
+
+
+def test_a_tilde_is_somebodys_home(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    config = FitConfig.model_validate(
+        {
+            "source": {"url": "~/rows.npy"},
+            "output": {"dir": "~/results"},
+            "checkpoint": {"dir": "~/kept"},
+        }
+    )
+    assert config.source.url == "/home/somebody/rows.npy"
+    assert str(config.output.dir) == "/home/somebody/results"
+    assert config.checkpoint_dir == "/home/somebody/kept"
