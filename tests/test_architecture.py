@@ -122,6 +122,7 @@ ORDER = {
         "plan",
     ],
     "pipeline": [
+        "strict",
         "config",
         "restart",
         "cluster",
@@ -176,8 +177,8 @@ ROOMS = {
         "select.py",
         "pipeline/run.py",
     },
-    "pydantic": {"pipeline/config.py"},
-    "yaml": {"pipeline/config.py", "pipeline/restart.py", "pipeline/run.py"},
+    "pydantic": {"pipeline/strict.py", "pipeline/config.py"},
+    "yaml": {"pipeline/strict.py", "pipeline/restart.py", "pipeline/run.py"},
     "rich": {"pipeline/progress.py", "pipeline/generate.py", "pipeline/run.py", "pipeline/cli.py"},
     "click": {"pipeline/cli.py"},
     "matplotlib": {"pipeline/plots.py", "pipeline/selection_plot.py"},

@@ -5,7 +5,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from daskgmm.pipeline.config import ClusterConfig, FitConfig, load
+from daskgmm.pipeline.config import ClusterConfig, FitConfig
+from daskgmm.pipeline.strict import load
 
 ROOT = Path(__file__).parents[1]
 SCHEMAS = {"fit": FitConfig, "cluster": ClusterConfig}

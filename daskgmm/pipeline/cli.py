@@ -13,7 +13,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from daskgmm.errors import DaskgmmError
-from daskgmm.pipeline import config, generate, restart, run
+from daskgmm.pipeline import config, generate, restart, run, strict
 from daskgmm.pipeline.result import FitResult
 from daskgmm.version import __version__
 
@@ -79,7 +79,7 @@ def _cluster(file: Path | None) -> config.Cluster:
     """The cluster that a file describes; without a file, worker processes."""
     if file is None:
         return config.LocalCluster()
-    return config.load(file, config.ClusterConfig).cluster
+    return strict.load(file, config.ClusterConfig).cluster
 
 
 def _console() -> Console:
@@ -97,7 +97,7 @@ def plan(file: Path, cluster_file: Path | None, changes: tuple[str, ...]) -> Non
     """
     console = _console()
     with _one_sentence():
-        settings = config.load(file, config.FitConfig, changes)
+        settings = strict.load(file, config.FitConfig, changes)
         planned = run.plan(settings, _cluster(cluster_file))
         console.print(str(planned))
         planned.raise_for_memory()
@@ -115,7 +115,7 @@ def fit(file: Path, cluster_file: Path | None, changes: tuple[str, ...], *, anew
     """
     console = _console()
     with _one_sentence() as runs:
-        settings = config.load(file, config.FitConfig, changes)
+        settings = strict.load(file, config.FitConfig, changes)
         cluster = _cluster(cluster_file)
         if anew:
             restart.forget(settings)
@@ -161,7 +161,7 @@ def generate_rows(cluster_file: Path | None, **options: str | bool) -> None:
     OUT ends in .zarr, .npy or .parquet; the mixture itself goes beside it, as .truth.npz.
     """
     with _one_sentence():
-        settings = config.from_options(options, config.GenerateConfig)
+        settings = strict.from_options(options, config.GenerateConfig)
         generate.generate(settings, _cluster(cluster_file), _console())
 
 

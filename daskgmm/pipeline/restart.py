@@ -11,7 +11,8 @@ import yaml
 from daskgmm.data.folder import Folder
 from daskgmm.errors import CheckpointError
 from daskgmm.fit.checkpoints import checkpoints_in, remove_checkpoints
-from daskgmm.pipeline.config import Cluster, ClusterConfig, FitConfig, checked, parsed
+from daskgmm.pipeline.config import Cluster, ClusterConfig, FitConfig
+from daskgmm.pipeline.strict import Strict, read
 
 # The run as it was told, seed and all, beside the checkpoints.
 RUN = "run.yaml"
@@ -43,11 +44,10 @@ def kept(config: FitConfig, cluster: Cluster) -> Iterator[None]:
 
 def _described(config: FitConfig, cluster: Cluster) -> bytes:
     """The run, to be taken up wherever somebody calls for it."""
-    content = config.model_dump(mode="json")
-    content["source"]["url"] = _absolute(config.source.url)
-    content["output"]["dir"] = _absolute(str(config.output.dir))
-    content["checkpoint"]["dir"] = _absolute(config.checkpoint_dir)
-    told = {"fit": content, "on": {"cluster": cluster.model_dump(mode="json")}}
+    fit = config.as_written()
+    for group, key in (("source", "url"), ("output", "dir"), ("checkpoint", "dir")):
+        fit[group][key] = _absolute(fit[group][key] or config.checkpoint_dir)
+    told = {"fit": fit, "on": {"cluster": cluster.as_written()}}
     return yaml.safe_dump(told, sort_keys=False, allow_unicode=True).encode()
 
 
@@ -55,15 +55,13 @@ def left(folder: str) -> tuple[FitConfig, Cluster]:
     """The run that was stopped with its checkpoints in a folder; CheckpointError if none was."""
     if (told := _told(folder)) is None:
         raise CheckpointError(f"{folder} holds no run that was stopped: there is no {RUN} in it")
-    place = f"{folder}/{RUN}"
-    fit = checked(told.get("fit", {}), FitConfig, place)
-    return fit, checked(told.get("on", {}), ClusterConfig, place).cluster
+    return told.fit, told.on.cluster
 
 
 def seed_of(config: FitConfig) -> Any:
     """The seed that a run of this configuration has chosen before it was stopped; None if none."""
-    told = _told(config.checkpoint_dir) or {}
-    return told.get("fit", {}).get("model", {}).get("random_state")
+    told = _told(config.checkpoint_dir)
+    return told and told.fit.model["random_state"]
 
 
 def forget(config: FitConfig) -> None:
@@ -82,12 +80,19 @@ def command(config: FitConfig) -> str:
     return f"daskgmm resume {shlex.quote(config.checkpoint_dir)}"
 
 
-def _told(folder: str) -> dict[str, Any] | None:
+class _Told(Strict):
+    """What stands in the file."""
+
+    fit: FitConfig
+    on: ClusterConfig
+
+
+def _told(folder: str) -> _Told | None:
     files = Folder(folder)
     if RUN not in files.names():
         return None
-    return parsed(files.read(RUN), f"{folder}/{RUN}")
+    return read(files.read(RUN), f"{folder}/{RUN}", _Told)
 
 
 def _absolute(place: str) -> str:
-    return place if "://" in place else str(Path(place).absolute())
+    return place if "://" in place or "${" in place else str(Path(place).absolute())

@@ -124,9 +124,9 @@ def _resolved(config: FitConfig, cluster: Cluster, estimator: GaussianMixture) -
     Versions and machines stand in comments: they are facts, not wishes.
     """
     versions = {name: importlib.metadata.version(name) for name in VERSIONED}
-    facts = {"python": platform.python_version(), **versions, "cluster": cluster.model_dump()}
+    facts = {"python": platform.python_version(), **versions, "cluster": cluster.as_written()}
     model = {k: v for k, v in estimator.get_params().items() if k not in ELSEWHERE}
-    wishes = {**config.model_dump(mode="json"), "model": model}
+    wishes = {**config.as_written(), "model": model}
     return "".join(f"# {name}: {fact}\n" for name, fact in facts.items()) + yaml.safe_dump(
         wishes, sort_keys=False, allow_unicode=True
     )

@@ -58,7 +58,7 @@ def refusal(arguments, *changes):
     [
         ("modle.n_components=3", "unknown key 'modle': did you mean 'model'?"),
         ("source.colums=[0]", "unknown key 'source.colums': did you mean 'columns'?"),
-        ("model.n_component=3", "unknown key 'n_component': did you mean 'n_components'?"),
+        ("model.n_component=3", "unknown key 'model.n_component': did you mean 'n_components'?"),
         ("model.n_components=0", "Got 0"),
         ("model.covariance_type=fulll", "Got 'fulll'"),
         ("model.means_init=[1, 2]", "means"),

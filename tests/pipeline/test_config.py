@@ -13,8 +13,8 @@ from daskgmm.pipeline.config import (
     FitConfig,
     LocalCluster,
     Threads,
-    load,
 )
+from daskgmm.pipeline.strict import load
 
 FIT = {"source": {"url": "rows.npy"}, "model": {"n_components": 3}, "output": {"dir": "results"}}
 
@@ -95,7 +95,7 @@ def test_a_number_can_be_written_as_people_write_it(write, number):
         (("modle",), "unknown key 'modle': did you mean 'model'?"),
         (("source", "colums"), "unknown key 'source.colums': did you mean 'columns'?"),
         (("output", "dirr"), "unknown key 'output.dirr': did you mean 'dir'?"),
-        (("model", "n_component"), "unknown key 'n_component': did you mean 'n_components'?"),
+        (("model", "n_component"), "unknown key 'model.n_component': did you mean 'n_components'?"),
         (("zzz",), "unknown key 'zzz'; known are checkpoint, model, output, source"),
     ],
     ids=lambda each: ".".join(each) if isinstance(each, tuple) else "",
@@ -221,3 +221,45 @@ def test_a_tilde_is_somebodys_home(monkeypatch):
     assert config.source.url == "/home/somebody/rows.npy"
     assert str(config.output.dir) == "/home/somebody/results"
     assert config.checkpoint_dir == "/home/somebody/kept"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("source:\n  url: x.npy\n  colums: [a]\noutput: {dir: y}", ", line 3: unknown key"),
+        ("source: {url: x.npy}\noutput:\n  dir: y\nmodel:\n  n_component: 3", ", line 5: unknown"),
+        ("source: {url: x.npy}\nmodel:\n  n_components: 0\noutput: {dir: y}", ", line 2: model: "),
+        (
+            "source:\n\n  columns: [a]\noutput: {dir: y}",
+            ", line 1: the key 'source.url' is missing",
+        ),
+        ("source: {url: x.npy}", ".yaml: the key 'output' is missing"),
+        ("source: {url: x.npy}\noutput:\n  dir: ${NOWHERE}/x", ", line 3: output.dir: the env"),
+    ],
+)
+def test_a_mistake_is_said_with_its_line(refusal, text, sentence):
+    assert sentence in refusal(text)
+
+
+def test_a_mistake_that_a_change_makes_has_no_line(refusal):
+    assert "config.yaml: source.missing: input should" in refusal(FIT, "source.missing=drop")
+
+
+def test_values_may_name_variables_and_what_is_written_names_them_too(write, monkeypatch):
+    monkeypatch.setenv("BUCKET", "rows")
+    monkeypatch.setenv("SECRET", "hunter2")
+    text = """
+        source: {url: "/${BUCKET}/${BUCKET}.npy", columns: [a, "${SECRET}"]}
+        output: {dir: "${BUCKET}"}
+    """
+    config = load(write(text), FitConfig, ["checkpoint.dir=${SECRET}/x"])
+    assert config.source.url == "/rows/rows.npy"
+    assert config.source.columns == ["a", "hunter2"]
+    assert config.checkpoint_dir == "hunter2/x"
+    written = config.as_written()
+    assert "hunter2" not in str(written)
+    assert written["source"]["url"] == "/${BUCKET}/${BUCKET}.npy"
+    assert written["checkpoint"]["dir"] == "${SECRET}/x"
+    again = load(write(written), FitConfig)
+    assert again == config
+    assert again.model_copy(update={"model": {}}).source.as_written() == written["source"]

@@ -200,7 +200,7 @@ def test_a_failure_leaves_the_run_only_beside_a_checkpoint(tmp_path, monkeypatch
     ("text", "sentence"),
     [
         ("fit: {", "is not YAML"),
-        ("fit: {source: 1}", "run.yaml: source"),
+        ("fit: {source: 1}", "run.yaml, line 1: fit.source"),
         ("[1]", "keys and values"),
     ],
 )

@@ -11,8 +11,9 @@ from daskgmm import GaussianMixture, open_dataset
 from daskgmm.errors import DataError, DegenerateCovarianceError
 from daskgmm.model import model_file
 from daskgmm.pipeline import run
-from daskgmm.pipeline.config import ELSEWHERE, FitConfig, LocalCluster, Threads, load
+from daskgmm.pipeline.config import ELSEWHERE, FitConfig, LocalCluster, Threads
 from daskgmm.pipeline.run import VERSIONED
+from daskgmm.pipeline.strict import load
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

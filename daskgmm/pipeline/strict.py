@@ -1,0 +1,243 @@
+"""YAML and options, read strictly: every mistake is one sentence with file, line and key."""
+
+import difflib
+import inspect
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
+from pydantic.fields import FieldInfo
+
+from daskgmm.errors import ConfigError
+
+Keys = tuple[str | int, ...]
+"""Where a value stands: the keys that lead to it, numbers in lists."""
+
+VARIABLE = re.compile(r"\$\{(\w+)\}")
+
+
+class Strict(BaseModel):
+    """What may be configured; a key that is none of its fields is a mistake."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    _references: dict[Keys, str] = PrivateAttr(default_factory=dict)
+
+    def as_written(self) -> dict[str, Any]:
+        """All values in JSON's types; what the environment has said stays as ``${NAME}``.
+
+        So no secret is in it that was not in the file.
+        """
+        content = self.model_dump(mode="json")
+        for keys, text in self._references.items():
+            _put(content, keys, text)
+        return content
+
+    def remember(self, references: Mapping[Keys, str]) -> None:
+        """Keep what of the values, and of those inside, the environment has said."""
+        self._references = dict(references)
+        for name in type(self).model_fields:
+            if isinstance(inside := getattr(self, name), Strict):
+                mine = {keys[1:]: text for keys, text in references.items() if keys[0] == name}
+                inside.remember(mine)
+
+
+Config = TypeVar("Config", bound=Strict)
+
+
+def load(path: Path, kind: type[Config], changes: Sequence[str] = ()) -> Config:
+    """Read a YAML file, apply ``key.key=value`` changes, and check it.
+
+    Raises
+    ------
+    ConfigError
+        For a file that isn't there or isn't YAML, an unknown key (with the nearest known one), a
+        value that can't be, or a variable that the environment doesn't have.
+    """
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
+    return read(text, str(path), kind, changes)
+
+
+def read(text: bytes, place: str, kind: type[Config], changes: Sequence[str] = ()) -> Config:
+    """The same of YAML that was found at a place."""
+    content = _parsed(text, place)
+    for change in changes:
+        _apply(content, change)
+    references = {keys: text for keys, text in _texts(content) if VARIABLE.search(text)}
+    try:
+        for keys, written in references.items():
+            _put(content, keys, _filled(keys, written))
+        config = _checked(content, kind)
+    except _MistakeError as mistake:
+        changed = [tuple(change.partition("=")[0].split(".")) for change in changes]
+        is_changed = any(mistake.keys[: len(keys)] == keys for keys in changed)
+        line = "" if is_changed else _line(text, mistake.keys)
+        raise ConfigError(f"{place}{line}: {mistake}") from mistake.__cause__
+    config.remember(references)
+    return config
+
+
+def from_options(options: Mapping[str, Any], kind: type[Config]) -> Config:
+    """Check the options of a command; ConfigError names the first that can't be."""
+    try:
+        return _checked(options, kind)
+    except _MistakeError as mistake:
+        name, _, reason = str(mistake).partition(": ")
+        raise ConfigError(f"--{name.replace('_', '-')}: {reason}") from mistake.__cause__
+
+
+class _MistakeError(ConfigError):
+    """A sentence, and the keys that lead to what it is about."""
+
+    def __init__(self, keys: Keys, sentence: str) -> None:
+        super().__init__(sentence)
+        self.keys = keys
+
+
+def _checked(content: Mapping[str, Any], kind: type[Config]) -> Config:
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise _MistakeError(*_mistake(error, kind)) from error
+
+
+def _texts(content: Any, keys: Keys = ()) -> Iterator[tuple[Keys, str]]:
+    """All texts among values, and where they stand."""
+    if isinstance(content, str):
+        yield keys, content
+    elif isinstance(content, dict):
+        for key, value in content.items():
+            yield from _texts(value, (*keys, key))
+    elif isinstance(content, list):
+        for number, value in enumerate(content):
+            yield from _texts(value, (*keys, number))
+
+
+def _put(content: Any, keys: Keys, value: Any) -> None:
+    for key in keys[:-1]:
+        content = content[key]
+    content[keys[-1]] = value
+
+
+def _filled(keys: Keys, text: str) -> str:
+    """The text with what the environment says in place of ``${NAME}``."""
+
+    def value(found: re.Match[str]) -> str:
+        if found[1] not in os.environ:
+            place = ".".join(map(str, keys))
+            raise _MistakeError(keys, f"{place}: the environment has no variable {found[1]}")
+        return os.environ[found[1]]
+
+    return VARIABLE.sub(value, text)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people write it: 1e-3 is a number, as in YAML 1.2."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def _parsed(text: bytes, place: str) -> dict[str, Any]:
+    try:
+        found = yaml.load(text.decode("utf-8"), _Loader)  # noqa: S506  a safe loader
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{place} is not YAML: {reason}") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{place} must hold keys and values, such as 'source: ...'")
+    return found
+
+
+def _line(text: bytes, keys: Keys) -> str:
+    """Where in the file a value stands, or what would hold it, as ", line 7"."""
+    node, line = yaml.compose(text.decode("utf-8"), _Loader), 0
+    for key in keys:
+        pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+        found = [(name, value) for name, value in pairs if name.value == str(key)]
+        if not found:
+            break
+        ((name, node),) = found[-1:]
+        line = name.start_mark.line + 1
+    return f", line {line}" if line else ""
+
+
+def _apply(content: dict[str, Any], change: str) -> None:
+    path, separator, value = change.partition("=")
+    if not separator:
+        raise ConfigError(f"--set {change}: write it as key=value, such as model.n_components=12")
+    *parents, last = path.split(".")
+    for parent in parents:
+        if content.get(parent) is None:
+            content[parent] = {}
+        content = content[parent]
+        if not isinstance(content, dict):
+            raise ConfigError(f"--set {change}: {parent!r} is a value and has no keys")
+    try:
+        content[last] = yaml.load(value, _Loader)  # noqa: S506  a safe loader
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {change}: the value is not YAML") from error
+
+
+def _mistake(error: ValidationError, kind: type[BaseModel]) -> tuple[Keys, str]:
+    """Keys and a sentence of the first mistake, an unknown key before all others."""
+    mistakes = error.errors()
+    first = min(mistakes, key=lambda mistake: mistake["type"] != "extra_forbidden")
+    keys, known = _walk(kind, first["loc"])
+    place = ".".join(keys)
+    if first["type"] == "extra_forbidden":
+        text = f"unknown key {place!r}{nearest(keys[-1], known)}"
+    elif first["type"] == "missing":
+        text = f"the key {place!r} is missing"
+    else:
+        reason = first["msg"].removeprefix("Value error, ")
+        text = f"{place}: {reason[:1].lower()}{reason[1:]}" if place else reason
+    more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
+    return tuple(keys), text + more
+
+
+def _walk(
+    kind: type[BaseModel], place: Iterable[str | int]
+) -> tuple[list[str], Mapping[str, FieldInfo]]:
+    """The keys of a place as they stand in the file, and what is known where the last stands.
+
+    pydantic names the variant of a union as if it were a key.
+    """
+    keys: list[str] = []
+    fields: Mapping[str, FieldInfo] = kind.model_fields
+    variants: dict[str | int, type[BaseModel]] = {}
+    for part in place:
+        if part in variants:
+            fields, variants = variants[part].model_fields, {}
+            continue
+        keys.append(str(part))
+        annotation = fields[str(part)].annotation if str(part) in fields else None
+        choices = [each for each in (annotation, *get_args(annotation)) if _is_model(each)]
+        if len(choices) == 1:
+            fields = choices[0].model_fields
+        variants = {each.model_fields["kind"].default: each for each in choices[1:] and choices}
+    return keys, fields
+
+
+def _is_model(annotation: object) -> bool:
+    return inspect.isclass(annotation) and issubclass(annotation, BaseModel)
+
+
+def nearest(key: str, known: Iterable[str]) -> str:
+    """What may have been meant by an unknown key, as the end of a sentence."""
+    names = sorted(known)
+    close = difflib.get_close_matches(key, names, n=1)
+    if close:
+        return f": did you mean {close[0]!r}?"
+    return f"; known are {', '.join(names)}"
