@@ -175,6 +175,7 @@ ROOMS = {
         "portable.py",
         "estimators.py",
         "select.py",
+        "pipeline/config.py",
         "pipeline/run.py",
     },
     "pydantic": {"pipeline/strict.py", "pipeline/config.py"},

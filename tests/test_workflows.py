@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
+from daskgmm.pipeline.cli import main
 from daskgmm.pipeline.config import ClusterConfig, FitConfig
 from daskgmm.pipeline.strict import load
 
@@ -56,3 +58,11 @@ def test_models_are_compared_and_the_choice_is_kept(tmp_path):
     assert done.stderr == ""
     assert done.stdout.count("<- chosen") == 1
     assert {path.name for path in folder.iterdir()} == {"model.npz", "models.csv", "models.png"}
+
+
+@pytest.mark.parametrize("kind", ["fit", "cluster"])
+def test_editors_are_told_what_a_file_may_hold(kind):
+    printed = CliRunner().invoke(main, ["schema", kind])
+    assert printed.stdout == (ROOT / f"config/schema/{kind}.json").read_text()
+    for path in (ROOT / f"config/{kind}").glob("*.yaml"):
+        assert f"$schema=../schema/{kind}.json" in path.read_text().splitlines()[0]

@@ -1,5 +1,6 @@
 """The command line: ``daskgmm plan | fit CONFIG``, ``resume FOLDER``, ``generate OUT``."""
 
+import json
 import signal
 import sys
 from collections import Counter
@@ -142,6 +143,14 @@ def resume(folder: str, cluster_file: Path | None, *, force: bool) -> None:
         cluster = _cluster(cluster_file) if cluster_file else cluster
         result = run.fit(settings, cluster, console, force=force)
     _summary(result, settings.output.dir, console)
+
+
+@main.command()
+@click.argument("kind", type=click.Choice(["fit", "cluster"]))
+def schema(kind: str) -> None:
+    """Print the JSON schema of a file that `fit` or `--cluster` reads, for editors."""
+    model = {"fit": config.FitConfig, "cluster": config.ClusterConfig}[kind]
+    click.echo(json.dumps(model.model_json_schema(), indent=2))
 
 
 @main.command("generate", context_settings={"show_default": True})

@@ -3,6 +3,7 @@
 import inspect
 import math
 import os
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -12,13 +13,16 @@ from pydantic import (
     BeforeValidator,
     Field,
     PlainSerializer,
+    WithJsonSchema,
     create_model,
     field_validator,
     model_validator,
 )
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from daskgmm.data.retries import retries_of
 from daskgmm.estimators import GaussianMixture
+from daskgmm.parameters import CONSTRAINTS
 from daskgmm.pipeline.strict import Strict
 
 # Parameters of the estimator that a run has its own way for.
@@ -32,6 +36,9 @@ ELSEWHERE = {
 # Parameters whose default here is not the estimator's: a run of hours loses no work.
 DEFAULTS = {"degenerate": "reinitialize"}
 
+
+# What of scikit-learn's constraints YAML can say.
+JSON_TYPES = {None: "null", "boolean": "boolean", "array-like": "array", "random_state": "integer"}
 
 # What a run writes into its folder.
 RESULTS = ("model.npz", "labels.parquet", "report.html", "config.yaml")
@@ -83,9 +90,26 @@ def _usable(model: Strict) -> dict[str, Any]:
     return told
 
 
+def _schema(kinds: list[Any]) -> dict[str, Any]:
+    """What scikit-learn's constraints of a parameter are in JSON Schema."""
+    found: list[dict[str, Any]] = []
+    for kind in kinds:
+        if isinstance(kind, StrOptions):
+            found.append({"enum": sorted(kind.options)})
+        elif isinstance(kind, Interval):
+            name = "integer" if kind.type is Integral else "number"
+            found.append({"type": name, "minimum": kind.left})
+        elif kind in JSON_TYPES:
+            found.append({"type": JSON_TYPES[kind]})
+    return {"anyOf": found}
+
+
 _PARAMETERS: dict[str, Any] = {
-    name: (Any, None)
-    for name in inspect.signature(GaussianMixture).parameters
+    name: (
+        Annotated[Any, WithJsonSchema(_schema(CONSTRAINTS[name]))],
+        DEFAULTS.get(name, each.default),
+    )
+    for name, each in inspect.signature(GaussianMixture).parameters.items()
     if name not in ELSEWHERE
 }
 
