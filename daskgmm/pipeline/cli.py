@@ -149,8 +149,11 @@ def resume(folder: str, cluster_file: Path | None, *, force: bool) -> None:
 @click.argument("kind", type=click.Choice(["fit", "cluster"]))
 def schema(kind: str) -> None:
     """Print the JSON schema of a file that `fit` or `--cluster` reads, for editors."""
-    model = {"fit": config.FitConfig, "cluster": config.ClusterConfig}[kind]
-    click.echo(json.dumps(model.model_json_schema(), indent=2))
+    kinds: dict[str, type[strict.Strict]] = {
+        "fit": config.FitConfig,
+        "cluster": config.ClusterConfig,
+    }
+    click.echo(json.dumps(kinds[kind].model_json_schema(), indent=2))
 
 
 @main.command("generate", context_settings={"show_default": True})

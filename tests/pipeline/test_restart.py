@@ -1,3 +1,4 @@
+import json
 import os
 import random
 import re
@@ -7,12 +8,14 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
 from strategies import clusters
 
+from daskgmm.data.folder import Folder
 from daskgmm.errors import CheckpointError
 from daskgmm.pipeline import restart
 from daskgmm.pipeline.cli import main
@@ -111,6 +114,21 @@ def test_an_interrupted_run_says_what_resumes_it_and_that_ends_with_the_same_byt
     assert "resumed   after pass" in done("resume", str(place / "results/checkpoint"))
     assert model_of(place / "results") == whole
     assert not (place / "results/checkpoint").exists()
+
+
+@pytest.mark.slow
+def test_checkpoints_may_lie_in_an_object_store(place, whole, s3, monkeypatch):
+    # How a store is reached is the environment's business; fsspec reads it when it is imported.
+    monkeypatch.setenv("FSSPEC_S3", json.dumps(s3))
+    monkeypatch.setitem(fsspec.config.conf, "s3", s3)
+    process = begun(*FIT, "--set", "checkpoint.dir=s3://bucket/kept")
+    until(process, r"^pass 7 ")
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate()
+    assert "daskgmm resume s3://bucket/kept" in said
+    assert "resumed   after pass" in done("resume", "s3://bucket/kept")
+    assert model_of("results") == whole
+    assert not Folder("s3://bucket/kept").names()
 
 
 def test_a_run_that_was_told_something_else_is_refused_until_it_begins_anew(place):
