@@ -1,6 +1,17 @@
+import dask
 import pytest
 from distributed import Client, LocalCluster
+from distributed.utils import get_mp_context
 from strategies import FAMILY_NAMES
+
+# Worker processes are forked from one that has imported all they need.
+dask.config.set(
+    {
+        "distributed.worker.multiprocessing-method": "forkserver",
+        "multiprocessing.context": "forkserver",
+    }
+)
+get_mp_context().set_forkserver_preload(["distributed", "daskgmm", "pytest", "strategies"])
 
 
 @pytest.fixture(params=FAMILY_NAMES)
