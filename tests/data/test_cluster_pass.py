@@ -19,11 +19,11 @@ from daskgmm.errors import DataError
 
 
 def test_tasks_are_a_few_per_thread_and_none_remain(client):
-    dataset = DaskDataset.of(da.ones((3000, 2), chunks=(1, 2)))
+    dataset = DaskDataset.of(da.ones((1000, 2), chunks=(1, 2)))
     client.run_on_scheduler(_watch)
     try:
         for _ in range(2):
-            assert dataset.reduce(_rows) == 3000
+            assert dataset.reduce(_rows) == 1000
         shards = len(cut_into_shards(weights_of(dataset.source), 2))
         assert shards <= 2 * 16
         assert client.run_on_scheduler(_seen) == 2 * (shards + 1)  # and what they are told
@@ -81,7 +81,7 @@ def test_many_passes_leave_what_one_leaves(client):
     dataset.reduce(_rows)
     left_on(client)
     before = client.run_on_scheduler(_known)
-    for _ in range(30):
+    for _ in range(10):
         dataset.reduce(_rows)
     left_on(client)
     assert client.run_on_scheduler(_known) == before
@@ -169,7 +169,7 @@ def _transfers(dask_worker=None):
 
 
 def test_persisted_chunks_are_visited_in_few_tasks_that_fit(client):
-    rows = client.persist(da.ones((3000, 2), chunks=(1, 2)))
+    rows = client.persist(da.ones((800, 2), chunks=(1, 2)))
     wait(rows)
     dataset = DaskDataset.of(rows)
     client.run_on_scheduler(_watch)
@@ -182,7 +182,7 @@ def test_persisted_chunks_are_visited_in_few_tasks_that_fit(client):
 
 def test_persisted_chunks_that_are_spilled_are_visited_a_few_at_a_time(tmp_path):
     # 24 chunks of 32 MiB, four times what a shard may hold of a worker of 800 MiB.
-    rows = da.random.default_rng(0).random((24 * 4096, 1024), chunks=(4096, 1024))
+    rows = da.ones((24 * 4096, 1024), chunks=(4096, 1024)) + 1.0
     with (
         LocalCluster(
             n_workers=1,
