@@ -3,6 +3,7 @@ import pytest
 from distributed import Client, LocalCluster
 from distributed.utils import get_mp_context
 from strategies import FAMILY_NAMES
+from threadpoolctl import ThreadpoolController
 
 # Worker processes are forked from one that has imported all they need.
 dask.config.set(
@@ -12,6 +13,19 @@ dask.config.set(
     }
 )
 get_mp_context().set_forkserver_preload(["distributed", "daskgmm", "pytest", "strategies"])
+
+
+BLAS = ThreadpoolController()
+
+
+@pytest.fixture(autouse=True)
+def blas():
+    """On one thread: on small matrices two wait for each other, ten times as long.
+
+    Workers and programs that tests start have as many as anywhere.
+    """
+    with BLAS.limit(limits=1, user_api="blas"):
+        yield
 
 
 @pytest.fixture(params=FAMILY_NAMES)
