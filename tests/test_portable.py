@@ -1,5 +1,6 @@
 import json
 import pickle
+from functools import cache
 
 import cloudpickle
 import dask.array as da
@@ -230,6 +231,11 @@ def test_what_is_not_fitted_stays_at_home(path):
     assert not path.exists()
 
 
+@cache
+def scikit_learns():
+    return sklearn.mixture.GaussianMixture(3, random_state=0).fit(FRAME)
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_scikit_learn_answers_as_we_do(family_name, dtype):
     rows = FRAME.astype(dtype)
@@ -237,7 +243,7 @@ def test_scikit_learn_answers_as_we_do(family_name, dtype):
     theirs = model.to_sklearn()
     assert isinstance(theirs, sklearn.mixture.GaussianMixture)
     assert_same_answers(theirs, model, FRAME)
-    reference = sklearn.mixture.GaussianMixture(3, random_state=0).fit(FRAME)
+    reference = scikit_learns()
     fitted = {name for name in vars(reference) if name.endswith("_")}
     assert {name for name in vars(theirs) if name.endswith("_")} == fitted
     for name in (*ARRAYS, "lower_bound_", "lower_bounds_", "n_iter_", "converged_"):

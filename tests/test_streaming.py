@@ -1,3 +1,6 @@
+from copy import deepcopy
+from functools import cache
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -15,13 +18,19 @@ def model(**parameters):
     return GaussianMixture(3, random_state=0, **parameters)
 
 
+@cache
+def fitted_model(name="full"):
+    """Of all rows; nobody changes it."""
+    return model(covariance_type=name).fit(X)
+
+
 def assert_same(found, expected, **tolerance):
     for name in ("weights_", "means_", "covariances_"):
         assert_allclose(getattr(found, name), getattr(expected, name), **tolerance)
 
 
 def test_statistics_of_parts_add_up_to_those_of_the_whole(family_name):
-    fitted = model(covariance_type=family_name).fit(X)
+    fitted = fitted_model(family_name)
     whole = fitted.statistics(X)
     first, *rest = (fitted.statistics(each) for each in BATCHES)
     parts = sum(rest, first)
@@ -33,7 +42,7 @@ def test_statistics_of_parts_add_up_to_those_of_the_whole(family_name):
 
 
 def test_weights_count_in_statistics():
-    fitted, weights = model().fit(X), np.arange(len(X)) % 3
+    fitted, weights = fitted_model(), np.arange(len(X)) % 3
     found = fitted.statistics(X, sample_weight=weights)
     repeated = fitted.statistics(np.repeat(X, weights, axis=0))
     assert_allclose(found.second_moment, repeated.second_moment, rtol=1e-10)
@@ -76,15 +85,15 @@ def test_rows_that_are_added_weigh_as_many():
 
 @pytest.mark.parametrize("forget", [0.0, -1.0, 1.5, np.nan])
 def test_what_is_forgotten_is_a_share(forget):
-    fitted = model().fit(X)
+    fitted = fitted_model()
     with pytest.raises(ValueError, match="forget="):
         fitted.mixture_.updated(fitted.statistics(X), forget=forget)
 
 
 def test_statistics_of_another_shape_or_of_no_rows_are_refused():
-    fitted = model().fit(X)
+    fitted = fitted_model()
     with pytest.raises(ValueError, match="of diag covariances"):
-        fitted.mixture_.updated(model(covariance_type="diag").fit(X).statistics(X))
+        fitted.mixture_.updated(fitted_model("diag").statistics(X))
     with pytest.raises(ValueError, match="of no rows"):
         fitted.mixture_.updated(fitted.statistics(X).scaled(0.0))
 
@@ -93,7 +102,7 @@ def test_batches_come_to_the_fit_of_all_rows(family_name):
     streamed = model(covariance_type=family_name)
     for batch in BATCHES:
         streamed.partial_fit(batch)
-    whole = model(covariance_type=family_name).fit(X)
+    whole = fitted_model(family_name)
     assert streamed.score(X) == pytest.approx(whole.score(X), abs=5e-3)
     assert streamed.total_weight_ == len(X)
     assert len(streamed.lower_bounds_) == streamed.n_iter_
@@ -116,8 +125,8 @@ def test_weighted_batches_are_repeated_rows():
 
 
 def test_it_follows_clusters_that_wander():
-    stale = model().fit(X)
-    followed, faded = model().fit(X), model().fit(X)
+    stale = fitted_model()
+    followed, faded = deepcopy(stale), deepcopy(stale)
     for step in range(1, 41):
         moved = BATCHES[step % len(BATCHES)] + 0.1 * step
         followed.partial_fit(moved, forget=0.3)

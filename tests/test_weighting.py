@@ -1,3 +1,5 @@
+from functools import cache
+
 import dask.array as da
 import dask.dataframe as dd
 import numpy as np
@@ -45,6 +47,11 @@ def model(**parameters):
     return GaussianMixture(**{"n_components": 3, **parameters})
 
 
+@cache
+def of_repeated():
+    return model(**START).fit(REPEATED)
+
+
 def assert_same(found, expected, rtol=1e-10):
     for name in ("weights_", "means_", "covariances_", "lower_bound_"):
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=rtol)
@@ -53,7 +60,7 @@ def assert_same(found, expected, rtol=1e-10):
 @pytest.mark.parametrize("form", FORMS)
 def test_whole_weights_are_repeated_rows_in_every_form(form):
     rows, weights = FORMS[form]
-    expected = model(**START).fit(REPEATED)
+    expected = of_repeated()
     found = model(**START).fit(rows, sample_weight=weights)
     assert_same(found, expected)
     assert found.n_features_in_ == 3
@@ -91,7 +98,7 @@ def test_the_start_of_heavy_rows_is_among_them():
 
 def test_labels_are_of_all_rows_whatever_they_weigh():
     labels = model(**START).fit_predict(X, sample_weight=WEIGHTS)
-    np.testing.assert_array_equal(labels, model(**START).fit(REPEATED).predict(X))
+    np.testing.assert_array_equal(labels, of_repeated().predict(X))
     frame = dd.from_pandas(NAMED, npartitions=3)
     of_frame = model(**START).fit_predict(frame, sample_weight="w")
     np.testing.assert_array_equal(of_frame.compute(), labels)
@@ -135,7 +142,7 @@ def test_a_dataset_has_one_set_of_weights():
     dataset = DaskDataset.of(rows, weights=weights.rechunk(90))
     with pytest.raises(DataError, match="has weights already"):
         model().fit(dataset, sample_weight=weights)
-    assert_same(model(**START).fit(dataset), model(**START).fit(REPEATED))
+    assert_same(model(**START).fit(dataset), of_repeated())
 
 
 def test_weights_find_their_way_through_pipelines_and_searches():

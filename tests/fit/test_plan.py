@@ -191,14 +191,16 @@ if __name__ == "__main__":
 @pytest.mark.parametrize(
     ("program", "n_chunks"),
     [
-        (THREADS, 2),
+        pytest.param(THREADS, 2, marks=pytest.mark.slow),
         (THREADS, 20),
         pytest.param(THREADS, 200, marks=pytest.mark.slow),
-        (WORKERS, 200),
+        (WORKERS, 60),
+        pytest.param(WORKERS, 200, marks=pytest.mark.slow),
     ],
 )
 def test_a_fit_stays_within_its_plan(tmp_path, program, n_chunks):
-    # Chunks of 2 MiB: up to 400 MiB of data, where the plan is some 90 of the process.
+    # Chunks of 2 MiB: up to 400 MiB of data, where the plan is some 90 of the process, and 50
+    # of a worker, half of whose 60 chunks are more.
     urls = []
     for n in (1, n_chunks):
         mixture = random_mixture(8, 16)
