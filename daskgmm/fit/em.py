@@ -50,7 +50,8 @@ def advance(
 ) -> FitState:
     """The state after one iteration; a pure function of its arguments.
 
-    A candidate that collapses beyond remedy keeps its last parameters.
+    A candidate that collapses beyond remedy keeps its last parameters; one that cannot be
+    accelerated takes the EM step.
     """
     bound, n_pass = model.lower_bound(statistics), state.n_iter + 1
     visited, before, pairs = state.trial, state.memory, state.pairs
@@ -86,7 +87,10 @@ def advance(
         return replace(state, outcome=rule.outcome(state))
     added = mixture.covariances - model.without_regularization.estimates(statistics)[2]
     visit = Visit(visited, statistics, bound, mixture, added)
-    memory = acceleration.accepted(before, visit, pairs)
+    try:
+        memory = acceleration.accepted(before, visit, pairs)
+    except DegenerateCovarianceError:  # seen from here, the EM step has no coordinates
+        return replace(state, outcome=rule.outcome(state))
     state = replace(state, memory=memory)
     if (outcome := rule.outcome(state)) is not None:
         return replace(state, outcome=outcome)

@@ -6,11 +6,14 @@ from strategies import clusters, mixture
 from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.metered import Metered
 from daskgmm.fit import em
-from daskgmm.fit.convergence import AbsoluteChange
+from daskgmm.fit.acceleration import QuasiNewton
+from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.state import Action, FitState, Outcome
+from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.expectation import e_step
 from daskgmm.model.likelihood import MaximumLikelihood
+from daskgmm.model.mixture import Mixture
 
 X = clusters(300)
 
@@ -93,6 +96,30 @@ def test_a_collapsed_candidate_keeps_its_last_parameters_and_the_others_go_on():
     assert states[0].parameters is tight
     assert [event[:3] for event in states[0].events] == [(1, 0, Action.COLLAPSED)]
     assert states[1].n_iter == 5
+
+
+def test_where_an_em_step_leads_too_far_for_coordinates_it_is_taken_without(family_name):
+    # Rows on a line, seen from a component that is wide across it.
+    line = np.array([[1.0, 1e-12], [-1.0, -1e-12], [1.0, -1e-12], [-1.0, 1e-12]])
+    wide = np.array([[2.0, 1.0], [1.0, 2.0]])
+    family = FAMILIES[family_name]
+    start = Mixture.from_covariances(family, np.ones(1), np.zeros((1, 2)), family.projected(wide))
+    model = MaximumLikelihood(family, 0.0, np.zeros(2))
+    (found,) = em.run(
+        [FitState(start)],
+        InMemoryDataset(line),
+        model,
+        ExpectedGain(1e-9, 9),
+        NullObserver(),
+        acceleration=QuasiNewton(),
+    )
+    assert found.outcome is Outcome.CONVERGED
+    (plain,) = em.run(
+        [FitState(start)], InMemoryDataset(line), model, AbsoluteChange(1e-9, 9), NullObserver()
+    )
+    np.testing.assert_allclose(
+        found.parameters.covariances, plain.parameters.covariances, rtol=1e-6, atol=1e-30
+    )
 
 
 def test_an_observer_sees_each_pass():
