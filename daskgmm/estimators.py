@@ -104,9 +104,10 @@ class GaussianMixture(Kept, Portable, Streaming, Conditional):
     degenerate : {'raise', 'regularize', 'reinitialize', 'drop'}, default='raise'
         What is done where a component's covariance collapses (is not positive definite in
         floating point). 'raise' ends the fit, as scikit-learn does, unless other starts go
-        on; the error's `mixture` is the last sound model. The others go on, also where no row
-        belongs to a component any more: 'regularize' adds to its diagonal, 'reinitialize'
-        moves it to a row that the others explain badly, 'drop' leaves it out. See `events_`.
+        on; the error's `mixture` is the last sound model. The others go on: 'regularize' adds to
+        its diagonal, 'reinitialize' moves it to a row that the others explain badly, 'drop'
+        leaves it out. A component that no row belongs to any more is moved or left out as well, or
+        else kept as it is. See `events_`.
     missing : {'raise', 'omit', 'marginal'}, default='raise'
         What is done about rows with a missing value (NaN): refuse them, leave them out (their
         label is -1), or take them by the marginal of what is observed, which is exact where

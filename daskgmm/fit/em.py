@@ -19,7 +19,7 @@ from daskgmm.fit.state import FitState, Outcome
 from daskgmm.model.expectation import Densities, e_steps, e_steps_and_tails
 from daskgmm.model.likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
-from daskgmm.model.statistics import JointStatistics, SufficientStatistics
+from daskgmm.model.statistics import NOBODYS, JointStatistics, SufficientStatistics
 from daskgmm.model.tail import Tail
 
 
@@ -63,7 +63,7 @@ def advance(
     bounds = (*state.lower_bounds, bound)
     draft = Draft(
         statistics.family,
-        *model.estimates(statistics),
+        *model.estimates(statistics, visited),
         empty=statistics.empty,
         n_pass=n_pass,
         ridge=np.array(state.ridge or np.zeros(len(statistics.pivot))),
@@ -83,9 +83,10 @@ def advance(
         memory=None,
         pairs=(),
     )
-    if acceleration is None or state.new_events:
+    has_lost_one = bool((statistics.empty & (visited.weights > NOBODYS)).any())
+    if acceleration is None or state.new_events or has_lost_one:
         return replace(state, outcome=rule.outcome(state))
-    added = mixture.covariances - model.without_regularization.estimates(statistics)[2]
+    added = mixture.covariances - model.without_regularization.estimates(statistics, visited)[2]
     visit = Visit(visited, statistics, bound, mixture, added)
     try:
         memory = acceleration.accepted(before, visit, pairs)
@@ -178,6 +179,6 @@ def _after_failure(
 ) -> Memory:
     """What is left of a trial that failed: how the gradient changes, if it has an M-step."""
     try:
-        return fallen_back(memory, model.m_step(statistics))
+        return fallen_back(memory, model.m_step(statistics, memory.trial))
     except DegenerateCovarianceError:
         return fallen_back(memory, None)

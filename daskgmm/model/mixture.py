@@ -63,6 +63,7 @@ class Mixture:
         """The mixture after an M-step from what it knows and what statistics say.
 
         A step of stepwise EM (Cappe & Moulines 2009, eq. 13), with statistics per unit of weight.
+        Components that no row belongs to any more keep their means and covariances.
 
         Parameters
         ----------
@@ -94,7 +95,8 @@ class Mixture:
             raise ParameterError("the statistics are of no rows")
         known = self._statistics.about(statistics.pivot).scaled(1.0 - forget)
         together = known + statistics.scaled(forget / statistics.total_weight)
-        return Mixture.from_covariances(self.family, *together.estimates(forget * reg_covar))
+        found = together.estimates(forget * reg_covar, (self.means, self.covariances))
+        return Mixture.from_covariances(self.family, *found)
 
     @property
     def _statistics(self) -> SufficientStatistics:

@@ -94,16 +94,20 @@ class SufficientStatistics:
         """Components that no row belongs to, as far as the total weight can tell, (K,)."""
         return ~(self.effective_counts > NOBODYS * self.total_weight)
 
-    def estimates(self, reg_covar: float | Array) -> tuple[Array, Array, Array]:
+    def estimates(
+        self, reg_covar: float | Array, before: tuple[Array, Array] | None = None
+    ) -> tuple[Array, Array, Array]:
         """Weights, means and covariances of highest likelihood given responsibilities.
 
-        Bishop 2006, eq. 9.24-9.26. A component that no row belongs to keeps its pivot for a
-        mean. Covariances are about the means as they are before they are rounded.
+        Bishop 2006, eq. 9.24-9.26. Covariances are about the means as they are before they are
+        rounded.
 
         Parameters
         ----------
         reg_covar : float or (n_features,) array
             Added to the diagonal of every covariance, in squared units of the data.
+        before : means and covariances, optional
+            A component that no row belongs to keeps its own; without them its mean is the pivot.
         """
         counts = np.maximum(self.effective_counts, np.finfo(np.float64).tiny)
         shift = self.first_moment / counts[:, None]
@@ -111,7 +115,13 @@ class SufficientStatistics:
             self.second_moment, self.first_moment, self.effective_counts, shift
         )
         covariances = self.family.covariances(second, counts, shift.shape[1], reg_covar)
-        return counts / counts.sum(), self.pivot + shift, covariances
+        means = self.pivot + shift
+        if before is not None:
+            kept = self.effective_counts <= NOBODYS * self.total_weight  # NaN is not
+            means[kept] = before[0][kept]
+            if not self.family.shared:
+                covariances[kept] = before[1][kept]
+        return counts / counts.sum(), means, covariances
 
     def merged(self, other: "SufficientStatistics") -> "SufficientStatistics":
         """The sum of statistics about their own means, about the means of both.

@@ -1,6 +1,10 @@
 import numpy as np
+import pytest
 from strategies import mixture
 
+from daskgmm.chunk import Chunk
+from daskgmm.model.expectation import e_step
+from daskgmm.model.likelihood import densities
 from daskgmm.model.mixture import Mixture
 
 
@@ -21,6 +25,26 @@ def test_samples_have_the_moments_of_the_mixture(family_name):
     for k in range(3):
         found = np.cov(rows[labels == k].T)
         np.testing.assert_allclose(found, model.dense_covariances[k], atol=0.1)
+
+
+@pytest.mark.parametrize("forget", [0.3, 1.0])
+def test_an_update_leaves_a_component_without_rows_where_it_was(family_name, forget):
+    model = mixture(family_name, 2)
+    far = Mixture(
+        model.family,
+        model.weights,
+        np.array([[0.0] * 3, [900.0] * 3]),
+        model.covariances,
+        model.precision_cholesky,
+    )
+    rows = np.random.default_rng(0).normal(size=(50, 3))
+    found = e_step(Chunk(rows, None, 0, 0), densities(far))
+    assert found.empty.tolist() == [False, True]
+    after = far.updated(found, forget=forget)
+    np.testing.assert_allclose(after.means[1], far.means[1], rtol=1e-12)
+    if not model.family.shared and forget == 1.0:
+        np.testing.assert_array_equal(after.covariances[1], far.covariances[1])
+    assert after.weights[1] == pytest.approx((1.0 - forget) * far.weights[1])
 
 
 def test_a_notebook_shows_weights_and_means():
