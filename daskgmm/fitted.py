@@ -156,10 +156,14 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
     @property
     def mixture_(self) -> Mixture:
-        """The fitted mixture as a value, in float64 even where the attributes are float32."""
+        """The fitted mixture as a value, in float64 even where the attributes are float32.
+
+        Parameters that have been set since are those of the next fit. ParameterError where
+        attributes that were set by hand do not fit together.
+        """
         arrays = (self.weights_, self.means_, self.covariances_, self.precisions_cholesky_)
-        family, exact = FAMILIES[self.covariance_type], self._exact
-        if exact is not None and exact.family.name == family.name:
+        exact = self._exact
+        if exact is not None:
             values = (exact.weights, exact.means, exact.covariances, exact.precision_cholesky)
             pairs = zip(values, arrays, strict=True)
             if all(
@@ -168,7 +172,17 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
                 for value, each in pairs
             ):
                 return exact
-        return Mixture(family, *(np.asarray(each, np.float64) for each in arrays))
+        mixture = Mixture(
+            FAMILIES[self.covariance_type], *(np.asarray(each, np.float64) for each in arrays)
+        )
+        needed = mixture.family.shape(*mixture.means.shape)
+        for shape in (mixture.covariances.shape, mixture.precision_cholesky.shape):
+            if shape != needed:
+                raise ParameterError(
+                    f"covariances_ or precisions_cholesky_ have the shape {shape}, where "
+                    f"covariance_type={self.covariance_type!r} and means_ ask for {needed}"
+                )
+        return mixture
 
     def _hold(self, mixture: Mixture, dtype: type[np.floating[Any]]) -> None:
         """Set the fitted parameters, in a precision."""

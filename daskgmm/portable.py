@@ -124,8 +124,6 @@ class Portable(FittedMixture):
                 columns,
                 about.get("history", {}),
             )
-            if model.covariance_type != mixture.family.name:
-                raise ModelFileError(f"{path} is damaged: it has two covariance types")
             if about:
                 covariance_type, n_components, n_features = about["asked_for"]
                 model._asked_for = (str(covariance_type), int(n_components), int(n_features))
@@ -154,7 +152,8 @@ class Portable(FittedMixture):
             if name in theirs._get_param_names()
             and _is_valid(theirs._parameter_constraints, name, value)
         }
-        model = theirs(**{**parameters, "n_components": mixture.n_components})
+        own = {"n_components": mixture.n_components, "covariance_type": mixture.family.name}
+        model = theirs(**{**parameters, **own})
         model.weights_ = mixture.weights.copy()
         model.means_ = mixture.means.copy()
         model.covariances_ = mixture.covariances.copy()

@@ -37,6 +37,10 @@ class Streaming(FittedMixture):
     def fit(self, X: Rows, y: None = None, sample_weight: Weights = None) -> Self:
         """Fit the mixture to the rows of X."""
 
+    @abstractmethod
+    def _raise_unless_asked_for(self, what: str, n_features: int) -> None:
+        """Raise ParameterError where the parameters now ask for another model."""
+
     def partial_fit(
         self,
         X: Rows,
@@ -68,12 +72,14 @@ class Streaming(FittedMixture):
         Raises
         ------
         ValueError
-            For rows that cannot be used, or without weight.
+            For rows that cannot be used, or without weight; a ParameterError where `n_components`
+            or `covariance_type` has been set to another since.
         DegenerateCovarianceError
             A ValueError, where a component collapses. The model stays as it was.
         """
         if not hasattr(self, "weights_"):
             return self.fit(X, sample_weight=sample_weight)
+        self._raise_unless_asked_for("partial_fit", self.n_features_in_)
         statistics = self.statistics(X, sample_weight=sample_weight)
         total_weight = self.total_weight_ + statistics.total_weight
         if forget is None:

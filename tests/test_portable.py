@@ -203,7 +203,6 @@ def test_no_damage_passes_for_an_estimator(name, path):
     [
         ({"parameters": {"n_component": 3}}, r"does not know \(n_component\): .* newer daskgmm"),
         ({"parameters": {"n_components": -3}}, "not a model .*n_components"),
-        ({"parameters": {"covariance_type": "diag"}}, "two covariance types"),
         ({"history": {"passes_": [[1]]}}, "not a model"),
         ({"history": {"reg_covar_": {}}}, "not a model"),
         ({"asked_for": None}, "not a model"),

@@ -134,6 +134,15 @@ def test_precision_and_names_stay_those_of_the_first_batch():
         streamed.partial_fit(np.ones((10, 4)))
 
 
+@pytest.mark.parametrize("change", [{"n_components": 4}, {"covariance_type": "diag"}])
+def test_another_model_is_no_continuation(change):
+    streamed = model().partial_fit(BATCHES[0]).set_params(**change)
+    before = streamed.mixture_
+    with pytest.raises(ValueError, match=r"partial_fit continues .*\('full', 3, 3\), .* ask for"):
+        streamed.partial_fit(BATCHES[1])
+    assert streamed.mixture_ is before
+
+
 def test_a_batch_that_collapses_leaves_the_model_as_it_was():
     streamed = model(reg_covar=0.0).partial_fit(BATCHES[0])
     before, weight = streamed.mixture_, streamed.total_weight_
