@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from daskgmm.errors import ParameterError
 from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import Family
 
@@ -29,6 +30,9 @@ class SufficientStatistics:
         Sum of weight * log-density under the densities of the pass, in nats.
     total_weight : float
         Sum of the rows' weights.
+    fingerprint : str
+        Of the mixture that the responsibilities are by; empty where that is not told. Those of
+        two mixtures are no statistics of either, and do not add up.
     """
 
     family: Family
@@ -38,6 +42,7 @@ class SufficientStatistics:
     second_moment: Array
     log_likelihood: float
     total_weight: float
+    fingerprint: str = ""
 
     @classmethod
     def zero(cls, family: Family, pivot: Array) -> "SufficientStatistics":
@@ -74,9 +79,14 @@ class SufficientStatistics:
         )
 
     def __add__(self, other: "SufficientStatistics") -> "SufficientStatistics":
-        """The statistics of both sets of rows; both must be about the same pivot."""
+        """The statistics of both sets of rows; both must be under one mixture, about one pivot."""
+        if self.fingerprint and other.fingerprint and self.fingerprint != other.fingerprint:
+            raise ParameterError(
+                "statistics under different mixtures do not add up: take all of them under one, and "
+                "take a step from their sum"
+            )
         if not np.array_equal(self.pivot, other.pivot):
-            raise ValueError(
+            raise ParameterError(
                 "statistics about different pivots do not add up: bring both to one pivot "
                 "with .about(pivot) first"
             )
@@ -87,6 +97,7 @@ class SufficientStatistics:
             second_moment=self.second_moment + other.second_moment,
             log_likelihood=self.log_likelihood + other.log_likelihood,
             total_weight=self.total_weight + other.total_weight,
+            fingerprint=self.fingerprint or other.fingerprint,
         )
 
     @property

@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from strategies import mixture
+from strategies import FAMILY_NAMES, mixture
 
 from daskgmm.chunk import Chunk
 from daskgmm.model.expectation import e_step
@@ -13,6 +15,21 @@ def test_a_mixture_from_its_own_precisions_is_itself(family_name):
     again = Mixture.from_precisions(model.family, model.weights, model.means, model.precisions)
     np.testing.assert_allclose(again.covariances, model.covariances, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(again.precision_cholesky, model.precision_cholesky, atol=1e-10)
+
+
+def test_a_fingerprint_is_that_of_the_parameters_alone(family_name):
+    model = mixture(family_name)
+    again = Mixture.from_covariances(
+        model.family, model.weights.copy(), np.asfortranarray(model.means), model.covariances
+    )
+    found = {model.fingerprint, again.fingerprint}
+    assert len(found) == 1
+    for name in ("weights", "means", "covariances"):
+        changed = getattr(model, name).copy()
+        changed.flat[0] = np.nextafter(changed.flat[0], 9.0)
+        found.add(replace(model, **{name: changed}).fingerprint)
+    found |= {mixture(other).fingerprint for other in FAMILY_NAMES}
+    assert len(found) == 4 + len(FAMILY_NAMES) - 1
 
 
 def test_samples_have_the_moments_of_the_mixture(family_name):

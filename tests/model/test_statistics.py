@@ -95,6 +95,19 @@ def test_different_pivots_do_not_add():
         statistics("full") + statistics("full", pivot=(1.0, 0.0, 0.0))
 
 
+def test_different_mixtures_do_not_add_whatever_the_pivot():
+    some = statistics("full")
+    here, there = replace(some, fingerprint="here"), replace(some, fingerprint="there")
+    with pytest.raises(ValueError, match="under different mixtures"):
+        here + there
+    with pytest.raises(ValueError, match="under different mixtures"):
+        here.about(some.pivot + 1.0) + there.scaled(2.0)
+    # Labels and counts are under none.
+    assert (here + some).fingerprint == (some + here).fingerprint == "here"
+    assert here.scaled(2.0).about(some.pivot + 1.0).fingerprint == "here"
+    assert here.merged(here).fingerprint == "here"
+
+
 def test_joint_statistics_add_one_by_one():
     pair = JointStatistics([statistics("full", 0), statistics("diag", 1)])
     total = pair + pair
