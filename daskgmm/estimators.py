@@ -126,14 +126,15 @@ class GaussianMixture(Kept, Portable, Streaming, Conditional):
     precisions_cholesky_ : array
         Upper-triangular U with precision = U Uᵀ; 1 / sqrt(variance) if 'diag' or 'spherical'.
     converged_ : bool
-        Whether the rule that `tol` belongs to was met.
+        Whether the rule that `tol` belongs to was met; False after a step of `partial_fit`.
     outcome_ : str
         Why the fit ended, as a sentence.
     remaining_gain_ : float
         What the accelerated steps' model still expects to be gained (nats per row); NaN for
-        plain EM.
+        plain EM, and after a step of `partial_fit`.
     n_iter_ : int
-        Iterations over all rows of the best start; those on the sample are not counted.
+        Iterations over all rows of the best start, and steps of `partial_fit`; those on the
+        sample are not counted.
     lower_bound_ : float
         Mean log-likelihood (nats per row) of the fitted parameters. Where the fit has not
         converged by the accelerated rule, it takes one more reading. (scikit-learn's is that of
@@ -146,11 +147,11 @@ class GaussianMixture(Kept, Portable, Streaming, Conditional):
         that pass; None for the covariance of 'tied'), `action` ('regularized', 'reinitialized',
         'dropped', 'kept' for one without rows, 'moved'), `sentence`.
     n_passes_ : int
-        Readings of the data that the fit took, the survey's included.
+        Readings of the data that the fit took, the survey's included, and `partial_fit` since.
     passes_ : list of Pass
         Each of them: `purpose` ('prepare', 'survey', 'start', 'iteration', 'refinement' for an
-        iteration after components have moved, 'bound'), `seconds`, `n_bytes` and the best
-        `lower_bound` seen.
+        iteration after components have moved, 'bound', 'batch' for a step of `partial_fit`),
+        `seconds`, `n_bytes` and the best `lower_bound` seen.
     total_weight_ : float
         Of all rows so far; their number, where they have no weights.
     reg_covar_ : float or array of shape (n_features,)
