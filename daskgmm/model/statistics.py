@@ -82,8 +82,8 @@ class SufficientStatistics:
         """The statistics of both sets of rows; both must be under one mixture, about one pivot."""
         if self.fingerprint and other.fingerprint and self.fingerprint != other.fingerprint:
             raise ParameterError(
-                "statistics under different mixtures do not add up: take all of them under one, and "
-                "take a step from their sum"
+                "statistics under different mixtures do not add up: take all of them under one, "
+                "and take a step from their sum"
             )
         if not np.array_equal(self.pivot, other.pivot):
             raise ParameterError(
