@@ -248,8 +248,8 @@ class GaussianMixture(Kept, Portable, Streaming, Conditional):
         X : array-like, dask array, dask dataframe or Dataset, (n_samples, n_features)
         y : ignored
         sample_weight : array-like, dask array, dask series or str, (n_samples,), optional
-            Weights of the rows, at least zero: a row of weight 2 is two rows. For a dataframe
-            the name of the column that holds them, which then is no feature.
+            Weights of the rows, at least zero: a row of weight 2 is two rows. For a dataframe, or
+            a file with names, the name of the column that holds them, which then is no feature.
         observer : Observer, optional
             Told of the survey and of each pass, in this process.
         client : distributed.Client, optional
