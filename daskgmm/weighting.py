@@ -56,9 +56,8 @@ def _by_column(rows: DaskDataset, name: str) -> DaskDataset:
     if rows.weights is not None:
         raise DataError(HAS_WEIGHTS)
     place, array = columns.index(name), rows.collection
-    others = array.map_blocks(
-        np.delete, place, axis=1, dtype=array.dtype, chunks=(array.chunks[0], (len(columns) - 1,))
-    )
+    chunks = (array.chunks[0], (len(columns) - 1,))
+    others = da.map_blocks(np.delete, array, place, axis=1, dtype=array.dtype, chunks=chunks)
     # Fused with what makes a chunk, each of the two would make it again: a file is read twice.
     with dask.config.set({"optimization.fuse.active": False}):
         return DaskDataset.of(
@@ -89,6 +88,8 @@ def weighted(dataset: Dataset, weights: Any) -> Dataset:
         return dataset
     if isinstance(dataset, InMemoryDataset):
         weights = np.asarray(weights)
+        if weights.ndim == 0:
+            weights = np.full(len(dataset.rows), weights)
         checked = _check_sample_weight(
             weights, dataset.rows, dtype=np.float64, ensure_non_negative=True
         )

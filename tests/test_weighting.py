@@ -106,6 +106,12 @@ def test_unit_weights_change_nothing(family_name):
     assert_same(weighed, plain, rtol=1e-9)
 
 
+@pytest.mark.parametrize("rows", [X, X.tolist(), NAMED[list("abc")], FORMS["dask"][0]])
+@pytest.mark.parametrize("weight", [2, np.float32(2.0), np.array(2)])
+def test_a_number_is_the_weight_of_each_row(rows, weight):
+    assert model(max_iter=5).fit(rows, sample_weight=weight).total_weight_ == 800.0
+
+
 def test_a_column_of_weights_is_no_feature():
     found = model().fit(NAMED, sample_weight="w")
     assert list(found.feature_names_in_) == list("abc")
@@ -119,6 +125,7 @@ def test_a_column_of_weights_is_no_feature():
         (X, WEIGHTS - 2.0, "Negative values in data passed to `sample_weight`"),
         (X, np.where(WEIGHTS == 1, np.nan, 1.0), "Input sample_weight contains NaN"),
         (X, np.zeros(400), "at least one non-zero number"),
+        (X, -1.0, "Negative values in data passed to `sample_weight`"),
         (X, "w", "names a column, but ndarray has none"),
         (NAMED, "v", r"none of the columns: \['a', 'b', 'c', 'w'\]"),
         (FORMS["dask"][0], WEIGHTS[:-1], r"has shape \(399,\), and there are 400 rows"),
