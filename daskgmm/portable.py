@@ -230,8 +230,29 @@ class Portable(FittedMixture):
             raise ParameterError(
                 f"covariance_type={covariance_type!r} is none of {', '.join(FAMILIES)}"
             )
-        mixture = checked_mixture(FAMILIES[covariance_type], weights, means, covariances)
-        model = cls(mixture.n_components, covariance_type=covariance_type)
+        family = FAMILIES[covariance_type]
+        return cls.from_mixture(checked_mixture(family, weights, means, covariances))
+
+    @classmethod
+    def from_mixture(cls, mixture: Mixture) -> Self:
+        """A model of a mixture, as good as a fitted one: it has densities, labels and a file.
+
+        The way back from `mixture_`, `marginal`, `conditional` and `Mixture.updated`. As with
+        `from_parameters` it weighs nothing in `partial_fit`.
+
+        Raises
+        ------
+        ParameterError
+            For what is no mixture.
+        """
+        if not isinstance(mixture, Mixture):
+            raise ParameterError(
+                "from_mixture takes a Mixture, as a model's `mixture_` is one, but got a "
+                f"{type(mixture).__name__}"
+            )
+        if fault := mixture.fault:
+            raise ParameterError(f"the mixture cannot be used: {fault}")
+        model = cls(mixture.n_components, covariance_type=mixture.family.name)
         model._take(mixture, np.float64)
         return model
 

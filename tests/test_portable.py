@@ -1,5 +1,6 @@
 import json
 import pickle
+from dataclasses import replace
 
 import cloudpickle
 import dask.array as da
@@ -289,6 +290,25 @@ def test_we_answer_as_scikit_learn_does(family_name, dtype):
     assert back.get_params() == shared
     assert_array_equal(back.means_, theirs.means_)
     assert_usable(model)
+
+
+def test_a_mixture_is_a_model_again(family_name):
+    fitted = ours(3, family_name).fit(X)
+    whole = GaussianMixture.from_mixture(fitted.mixture_)
+    assert whole.mixture_ is fitted.mixture_
+    assert (whole.n_components, whole.covariance_type) == (3, family_name)
+    assert_same_answers(whole, fitted)
+    some = GaussianMixture.from_mixture(fitted.marginal([2, 0]))
+    assert some.score_samples(X[:, [2, 0]]).shape == (400,)
+    assert_usable(whole)
+
+
+def test_a_mixture_that_cannot_be_is_refused():
+    sound = mixture("full")
+    with pytest.raises(ParameterError, match="the mixture cannot be used: its weights"):
+        GaussianMixture.from_mixture(replace(sound, weights=2.0 * sound.weights))
+    with pytest.raises(ParameterError, match=r"takes a Mixture, .* but got a Gaussian"):
+        GaussianMixture.from_mixture(GaussianMixture())
 
 
 def test_what_is_no_mixture_of_scikit_learns_is_refused():

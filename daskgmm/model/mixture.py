@@ -16,7 +16,7 @@ from daskgmm.notebook import mixture_html
 SUM_TOLERANCE = 1e-6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Mixture:
     """Weights, means and covariances of Gaussian components.
 
@@ -171,6 +171,12 @@ class Mixture:
         """Covariances as (n_components, n_features, n_features) matrices."""
         return self.family.dense(self.covariances, self.n_components, self.n_features)
 
+    def __repr__(self) -> str:
+        return (
+            f"Mixture({self.n_components} components, {self.n_features} features, "
+            f"{self.family.name} covariances)"
+        )
+
     def _repr_html_(self) -> str:
         """For notebooks: weights and means."""
         n = self.n_components
@@ -178,9 +184,15 @@ class Mixture:
         return mixture_html(self.weights, self.means, about={"mixture": about})
 
     def sample(
-        self, n_samples: int, random: np.random.RandomState
+        self, n_samples: int = 1, random: int | np.random.RandomState | None = None
     ) -> tuple[Array, NDArray[np.int64]]:
         """Draw rows, grouped by component.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        random : int, RandomState or None, default=None
+            A seed draws the same rows each time, None others.
 
         Returns
         -------
@@ -188,6 +200,8 @@ class Mixture:
         labels : (n_samples,) int64 array
             The component each row comes from.
         """
+        if random is None or isinstance(random, int | np.integer):
+            random = np.random.RandomState(random)
         # Weights that were read back in float32 may sum to 1 + 1e-7, which multinomial refuses.
         weights = np.asarray(self.weights, dtype=np.float64)
         counts = random.multinomial(n_samples, weights / weights.sum())

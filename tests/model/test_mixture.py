@@ -5,6 +5,7 @@ import pytest
 from strategies import FAMILY_NAMES, mixture
 
 from daskgmm.chunk import Chunk
+from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.expectation import e_step
 from daskgmm.model.likelihood import densities
 from daskgmm.model.mixture import Mixture
@@ -62,6 +63,23 @@ def test_an_update_leaves_a_component_without_rows_where_it_was(family_name, for
     if not model.family.shared and forget == 1.0:
         np.testing.assert_array_equal(after.covariances[1], far.covariances[1])
     assert after.weights[1] == pytest.approx((1.0 - forget) * far.weights[1])
+
+
+def test_a_seed_draws_the_same_rows_each_time():
+    model = mixture("diag")
+    rows, labels = model.sample(7, 3)
+    for again in (model.sample(7, 3), model.sample(7, np.random.RandomState(3))):
+        np.testing.assert_array_equal(again[0], rows)
+        np.testing.assert_array_equal(again[1], labels)
+    assert model.sample()[0].shape == (1, 3)
+    assert model.sample(4, np.random.default_rng(0))[0].shape == (4, 3)
+
+
+def test_it_is_shown_in_a_line(family_name):
+    shown = f"Mixture(3 components, 2 features, {family_name} covariances)"
+    assert repr(mixture(family_name, 3, 2)) == shown
+    family = FAMILIES[family_name]
+    assert repr(family) == f"{type(family).__name__}()"
 
 
 def test_a_notebook_shows_weights_and_means():

@@ -28,6 +28,9 @@ class Family(ABC):
     shared: ClassVar[bool] = False
     """Whether all components have one covariance."""
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
     @abstractmethod
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         """Shape of the covariances."""
