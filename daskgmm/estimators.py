@@ -13,6 +13,7 @@ from sklearn.utils.metadata_routing import UNUSED
 
 from daskgmm.checkpointing import Checkpoint, checkpoints_of
 from daskgmm.conditional import Conditional
+from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.machines import Machines
 from daskgmm.data.passes import machines
 from daskgmm.fit.driver import fit_mixture
@@ -297,11 +298,15 @@ class GaussianMixture(Kept, Portable, Streaming, Conditional):
         Parameters
         ----------
         X, sample_weight : as for `fit`
-        where : Machines, default those of the client or scheduler that would run it now
+        where : Machines, default those that would run it now
+            The client's or scheduler's; for arrays in memory a thread of this process.
         """
         self.check_parameters()
         dataset = clone(self)._dataset(X, reset=True, sample_weight=sample_weight)
-        return plan_fit(dataset, self._settings(dataset.n_features), where or machines())
+        if where is None:
+            in_memory = isinstance(dataset, InMemoryDataset)
+            where = Machines.of_threads(1) if in_memory else machines()
+        return plan_fit(dataset, self._settings(dataset.n_features), where)
 
     def check_parameters(self) -> None:
         """Raise scikit-learn's InvalidParameterError, a ValueError, for a value that can't be."""

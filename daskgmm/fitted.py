@@ -19,7 +19,12 @@ from daskgmm.model import expectation
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.mixture import Mixture
 from daskgmm.notebook import mixture_html
-from daskgmm.prediction import RowFunction, of_rows, total_log_density
+from daskgmm.prediction import (
+    RowFunction,
+    of_rows,
+    saying_what_missing_does,
+    total_log_density,
+)
 from daskgmm.weighting import Weights, apart, weighted
 
 Rows = ArrayLike | da.Array | dd.DataFrame | Dataset
@@ -249,14 +254,15 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
             # Names and width can be checked without a row.
             validate_data(self, X.header, skip_check_array=True, reset=reset)
             return weighted(X, weights)
-        rows = validate_data(
-            self,
-            X,
-            dtype=[np.float64, np.float32],
-            ensure_all_finite=missing == "raise" or "allow-nan",
-            ensure_min_samples=2 if reset else 1,
-            reset=reset,
-        )
+        with saying_what_missing_does():
+            rows = validate_data(
+                self,
+                X,
+                dtype=[np.float64, np.float32],
+                ensure_all_finite=missing == "raise" or "allow-nan",
+                ensure_min_samples=2 if reset else 1,
+                reset=reset,
+            )
         return weighted(InMemoryDataset(rows, missing=missing), weights)
 
     def _of_rows(self, X: Rows, fn: RowFunction, width: int | None, name: str) -> Any:

@@ -170,6 +170,8 @@ class Portable(FittedMixture):
     def from_sklearn(cls, model: sklearn.mixture.GaussianMixture) -> Self:
         """A fitted model of scikit-learn's, with its parameters and what its fit has found.
 
+        It fits as scikit-learn does, as the parameters were chosen for that: by plain EM
+        (``acceleration=None``) and with Euclidean distances (``init_distance='euclidean'``).
         `lower_bound_` is that of scikit-learn, of the parameters before its last M-step. In
         `partial_fit` the model weighs nothing, as its rows are not known.
 
@@ -191,7 +193,8 @@ class Portable(FittedMixture):
         mixture = Mixture(family, *(np.array(each, np.float64) for each in arrays))
         if fault := mixture.fault:
             raise ParameterError(f"scikit-learn's model cannot be taken over: {fault}")
-        theirs = model.get_params(deep=False)
+        plain = {"acceleration": None, "init_distance": "euclidean"}
+        theirs = {**model.get_params(deep=False), **plain}
         ours = cls(**{name: theirs[name] for name in theirs if name in cls._get_param_names()})
         known = {name: getattr(model, name) for name in HISTORY if hasattr(model, name)}
         columns = getattr(model, "feature_names_in_", None)

@@ -292,6 +292,15 @@ def test_we_answer_as_scikit_learn_does(family_name, dtype):
     assert_usable(model)
 
 
+def test_what_was_scikit_learns_fits_as_it_does(family_name):
+    theirs = sklearn.mixture.GaussianMixture(3, covariance_type=family_name, random_state=0)
+    model = GaussianMixture.from_sklearn(theirs.fit(X[:200])).fit(X)
+    theirs.fit(X)
+    assert model.n_iter_ == theirs.n_iter_
+    assert_allclose(model.means_, theirs.means_, rtol=1e-7)
+    assert_allclose(model.covariances_, theirs.covariances_, rtol=1e-6)
+
+
 def test_a_mixture_is_a_model_again(family_name):
     fitted = ours(3, family_name).fit(X)
     whole = GaussianMixture.from_mixture(fitted.mixture_)
