@@ -85,6 +85,32 @@ def test_samples_are_drawn_from_the_mixture(family_name):
         model.sample(0)
 
 
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+def test_parameters_that_are_set_are_those_of_the_next_fit(name, tmp_path):
+    model = GaussianMixture(3, covariance_type=name, random_state=0).fit(X)
+    asked = copy.deepcopy(model)
+    asked.set_params(n_components=5, covariance_type=next(n for n in FAMILY_NAMES if n != name))
+    np.testing.assert_array_equal(asked.predict(X), model.predict(X))
+    assert asked.bic(X) == model.bic(X)
+    np.testing.assert_array_equal(asked.sample(7)[0], model.sample(7)[0])
+    np.testing.assert_array_equal(asked.marginal([1]).means, model.marginal([1]).means)
+    np.testing.assert_array_equal(asked.to_sklearn().predict(X), model.predict(X))
+    asked.save(tmp_path / "asked.npz")
+    again = GaussianMixture.load(tmp_path / "asked.npz")
+    assert again.get_params() == asked.get_params()
+    np.testing.assert_array_equal(again.predict(X), model.predict(X))
+    assert asked.fit(X).means_.shape == (5, 3)
+
+
+def test_arrays_set_by_hand_fit_together():
+    model = GaussianMixture(2, random_state=0).fit(X)
+    model.set_params(covariance_type="spherical").means_ = model.means_ + 1.0
+    with pytest.raises(ParameterError, match=r"have the shape \(2, 3, 3\), .*'spherical'.* \(2,\)"):
+        model.predict(X)
+    model.covariances_, model.precisions_cholesky_ = np.ones(2), np.ones(2)
+    assert model.predict(X).shape == (700,)
+
+
 def test_it_pickles(family_name):
     model = nameless(family_name)
     again = pickle.loads(pickle.dumps(model))

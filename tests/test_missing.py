@@ -182,6 +182,21 @@ def test_refusing_is_the_default():
     assert np.isfinite(model.impute(holes)).all()
 
 
+def test_the_refusal_says_what_can_be_done():
+    _, holes = drawn("full", n_rows=100, n_features=4)
+    model, lazy = fitted(np.nan_to_num(holes), missing="raise"), da.from_array(holes)
+    for refused in (
+        lambda: fitted(holes, missing="raise"),
+        lambda: fitted(lazy, missing="raise"),
+        lambda: model.predict(holes),
+        lambda: model.score(holes),
+        lambda: model.score_samples(lazy).compute(),
+        lambda: model.partial_fit(holes),
+    ):
+        with pytest.raises(ValueError, match=r"contains NaN(.|\n)*missing='marginal', or fill"):
+            refused()
+
+
 def test_infinity_is_refused_in_any_mode():
     _, holes = drawn("full", n_rows=100, n_features=4)
     holes[3] = [np.nan, np.inf, 0.0, 0.0]

@@ -1,5 +1,6 @@
 import json
 import pickle
+from dataclasses import replace
 from functools import cache
 
 import cloudpickle
@@ -204,7 +205,6 @@ def test_no_damage_passes_for_an_estimator(name, path):
     [
         ({"parameters": {"n_component": 3}}, r"does not know \(n_component\): .* newer daskgmm"),
         ({"parameters": {"n_components": -3}}, "not a model .*n_components"),
-        ({"parameters": {"covariance_type": "diag"}}, "two covariance types"),
         ({"history": {"passes_": [[1]]}}, "not a model"),
         ({"history": {"reg_covar_": {}}}, "not a model"),
         ({"asked_for": None}, "not a model"),
@@ -296,6 +296,34 @@ def test_we_answer_as_scikit_learn_does(family_name, dtype):
     assert back.get_params() == shared
     assert_array_equal(back.means_, theirs.means_)
     assert_usable(model)
+
+
+def test_what_was_scikit_learns_fits_as_it_does(family_name):
+    theirs = sklearn.mixture.GaussianMixture(3, covariance_type=family_name, random_state=0)
+    model = GaussianMixture.from_sklearn(theirs.fit(X[:200])).fit(X)
+    theirs.fit(X)
+    assert model.n_iter_ == theirs.n_iter_
+    assert_allclose(model.means_, theirs.means_, rtol=1e-7)
+    assert_allclose(model.covariances_, theirs.covariances_, rtol=1e-6)
+
+
+def test_a_mixture_is_a_model_again(family_name):
+    fitted = ours(3, family_name).fit(X)
+    whole = GaussianMixture.from_mixture(fitted.mixture_)
+    assert whole.mixture_ is fitted.mixture_
+    assert (whole.n_components, whole.covariance_type) == (3, family_name)
+    assert_same_answers(whole, fitted)
+    some = GaussianMixture.from_mixture(fitted.marginal([2, 0]))
+    assert some.score_samples(X[:, [2, 0]]).shape == (400,)
+    assert_usable(whole)
+
+
+def test_a_mixture_that_cannot_be_is_refused():
+    sound = mixture("full")
+    with pytest.raises(ParameterError, match="the mixture cannot be used: its weights"):
+        GaussianMixture.from_mixture(replace(sound, weights=2.0 * sound.weights))
+    with pytest.raises(ParameterError, match=r"takes a Mixture, .* but got a Gaussian"):
+        GaussianMixture.from_mixture(GaussianMixture())
 
 
 def test_what_is_no_mixture_of_scikit_learns_is_refused():

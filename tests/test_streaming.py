@@ -1,3 +1,4 @@
+import pickle
 from copy import deepcopy
 from functools import cache
 
@@ -39,6 +40,36 @@ def test_statistics_of_parts_add_up_to_those_of_the_whole(family_name):
     assert parts.log_likelihood == pytest.approx(whole.log_likelihood, rel=1e-10)
     lazy = fitted.statistics(da.from_array(X, chunks=(1000, 3)))
     assert_allclose(lazy.second_moment, whole.second_moment, rtol=1e-9)
+
+
+def test_statistics_of_different_mixtures_do_not_add_up():
+    # About one point, so that only their fingerprints differ.
+    balls = [np.eye(2)] * 2
+    one = GaussianMixture.from_parameters([0.5, 0.5], [[0, 0], [4, 4]], balls)
+    other = GaussianMixture.from_parameters([0.5, 0.5], [[-1, -1], [5, 5]], balls)
+    rows = clusters(50, 2)
+    here, there = one.statistics(rows), other.statistics(rows)
+    np.testing.assert_array_equal(here.pivot, there.pivot)
+    with pytest.raises(ValueError, match="under different mixtures"):
+        here + there
+
+
+def test_sites_need_the_same_numbers_alone(tmp_path):
+    fitted = model().fit(X)
+    fitted.save(tmp_path / "model.npz")
+    mixture = fitted.mixture_
+    sites = [
+        GaussianMixture.load(tmp_path / "model.npz"),
+        pickle.loads(pickle.dumps(fitted)),
+        GaussianMixture.from_parameters(mixture.weights, mixture.means, mixture.covariances),
+        GaussianMixture.from_parameters(
+            mixture.weights.tolist(), mixture.means.tolist(), mixture.covariances.tolist()
+        ),
+    ]
+    total = fitted.statistics(BATCHES[0])
+    for site, rows in zip(sites, BATCHES[1:], strict=False):
+        total = total + pickle.loads(pickle.dumps(site.statistics(rows)))
+    assert total.total_weight == sum(map(len, BATCHES[:5]))
 
 
 def test_weights_count_in_statistics():
@@ -108,6 +139,21 @@ def test_batches_come_to_the_fit_of_all_rows(family_name):
     assert len(streamed.lower_bounds_) == streamed.n_iter_
 
 
+def test_a_step_says_that_it_is_one():
+    streamed = model().partial_fit(BATCHES[0])
+    first, n_iter = streamed.passes_, streamed.n_iter_
+    assert streamed.converged_
+    streamed.partial_fit(BATCHES[1])
+    assert not streamed.converged_
+    assert "one step for each batch" in streamed.outcome_
+    assert np.isnan(streamed.remaining_gain_)
+    assert streamed.n_iter_ == n_iter + 1
+    *before, step = streamed.passes_
+    assert before == first
+    assert step._replace(seconds=0.0) == ("batch", 0.0, BATCHES[1].nbytes, streamed.lower_bound_)
+    assert streamed.n_passes_ == len(streamed.passes_)
+
+
 def test_lazy_batches_are_the_same_batches():
     memory, lazy = model(), model()
     for batch in BATCHES[:4]:
@@ -141,6 +187,15 @@ def test_precision_and_names_stay_those_of_the_first_batch():
     assert streamed.means_.dtype == np.float32
     with pytest.raises(ValueError, match="features"):
         streamed.partial_fit(np.ones((10, 4)))
+
+
+@pytest.mark.parametrize("change", [{"n_components": 4}, {"covariance_type": "diag"}])
+def test_another_model_is_no_continuation(change):
+    streamed = model().partial_fit(BATCHES[0]).set_params(**change)
+    before = streamed.mixture_
+    with pytest.raises(ValueError, match=r"partial_fit continues .*\('full', 3, 3\), .* ask for"):
+        streamed.partial_fit(BATCHES[1])
+    assert streamed.mixture_ is before
 
 
 def test_a_batch_that_collapses_leaves_the_model_as_it_was():

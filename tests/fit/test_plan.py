@@ -35,6 +35,13 @@ def test_a_plan_says_what_a_fit_reads():
     assert 16 <= made.n_shards <= 32
 
 
+def test_an_array_in_memory_is_visited_by_one_thread():
+    made = GaussianMixture().plan(np.ones((100_000, 2)))
+    assert made.machines.n_threads == made.machines.threads_per_process == 1
+    assert made.lines()["tasks per pass"] == "1 on 1 thread"
+    assert made.lines()["memory"].split("; ")[1].startswith("1 in a process")
+
+
 def test_a_plan_reads_nothing_and_changes_nothing():
     def read(block):
         raise AssertionError
