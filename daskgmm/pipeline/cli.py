@@ -35,7 +35,7 @@ _CHANGES = click.option(
 )
 
 
-@click.group()
+@click.group("gmm")  # Dask's own command knows it by this name
 @click.version_option(__version__)
 def main() -> None:
     """Gaussian mixtures, fitted by EM on Dask, for data that does not fit in memory."""

@@ -148,3 +148,10 @@ def test_what_workers_meet_is_said_in_one_sentence_too(arguments, tmp_path):
     (tmp_path / "cluster.yaml").write_text("cluster: {kind: local, n_workers: 1}")
     done = started([*arguments, "--set", "source.url=damaged.parquet"])
     assert "damaged.parquet" in sentence(done.returncode, done.stderr)
+
+
+def test_it_is_a_command_of_dasks(tmp_path):
+    command = [sys.executable, "-m", "dask", "gmm", "fit", "absent.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "cannot read the configuration absent.yaml" in done.stderr
