@@ -20,6 +20,7 @@ FLOORS = [
     [
         "prediction",
         "weighting",
+        "xarrays",
         "fitted",
         "conditional",
         "streaming",
