@@ -34,7 +34,8 @@ class GaussianMixture(Kept, Portable, Streaming, Conditional):
     A drop-in for :class:`sklearn.mixture.GaussianMixture`. NumPy arrays and pandas
     dataframes give results at once; Dask arrays, Dask dataframes and what
     :func:`daskgmm.open_dataset` returns are read chunk by chunk, on the default Dask client
-    or scheduler, and `predict`, `predict_proba` and `score_samples` return lazy collections.
+    or scheduler, and `predict`, `predict_proba` and `score_samples` return lazy collections;
+    of an xarray DataArray they return DataArrays.
 
     Parameters
     ----------

@@ -26,12 +26,13 @@ from daskgmm.prediction import (
     total_log_density,
 )
 from daskgmm.weighting import Weights, apart, weighted
+from daskgmm.xarrays import along_rows, in_place
 
 Rows = ArrayLike | da.Array | dd.DataFrame | Dataset
 
 
 def of_dask(X: Any) -> Any:
-    """Dask collections, those within xarray's variables too, as datasets; all else as it is."""
+    """Dask collections, those within a DataArray too, as datasets; all else as it is."""
     inner = getattr(X, "data", None)
     rows = inner if isinstance(inner, da.Array) else X
     return DaskDataset.of(rows) if isinstance(rows, da.Array | dd.DataFrame) else X
@@ -79,11 +80,11 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         Observed values are kept as they are.
 
         Lazy for Dask collections: a Dask dataframe stays one, with its columns, index and
-        divisions. What is in memory becomes a NumPy array, pandas dataframes too, as by
-        scikit-learn's imputers unless they are told otherwise.
+        divisions. A DataArray stays one. What else is in memory becomes a NumPy array, pandas
+        dataframes too, as by scikit-learn's imputers unless they are told otherwise.
         """
         dataset = self._fitted()._dataset(X, reset=False, missing="marginal")
-        return of_rows(
+        filled = of_rows(
             expectation.impute,
             dataset,
             self.mixture_,
@@ -91,6 +92,7 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
             name="imputed",
             columns=list(getattr(dataset.header, "columns", ())),
         )
+        return in_place(X, filled)
 
     def score(self, X: Rows, y: None = None, sample_weight: Weights = None) -> float:
         """Mean log-density of the rows in nats, by weight; reads Dask collections once.
@@ -268,7 +270,8 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
     def _of_rows(self, X: Rows, fn: RowFunction, width: int | None, name: str) -> Any:
         """A row-wise result: at once for arrays in memory, lazy for Dask collections."""
         dataset = self._fitted()._dataset(X, reset=False)
-        return of_rows(fn, dataset, self.mixture_, width=width, name=name)
+        found = of_rows(fn, dataset, self.mixture_, width=width, name=name)
+        return along_rows(X, found, name, *(() if width is None else ("component",)))
 
     def _total_log_density(self, X: Rows, sample_weight: Weights) -> tuple[float, float]:
         """Sum of the rows' weighted log-densities, and of their weights."""

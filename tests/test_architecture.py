@@ -21,6 +21,7 @@ FLOORS = [
     [
         "prediction",
         "weighting",
+        "xarrays",
         "fitted",
         "conditional",
         "streaming",

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-import xarray
 from sklearn.exceptions import NotFittedError
 from sklearn.mixture import GaussianMixture as ScikitLearn
 from strategies import FAMILY_NAMES, clusters
@@ -148,19 +147,6 @@ def test_parameters_set_by_hand_are_used():
     np.testing.assert_array_equal(model.mixture_.means, model.means_)
     model.covariances_[:] = np.eye(3)
     np.testing.assert_array_equal(model.mixture_.covariances[0], np.eye(3))
-
-
-def test_an_xarray_variable_is_its_dask_array():
-    chunked = da.from_array(X, chunks=(100, 3))
-    variable = xarray.DataArray(chunked, dims=("time", "feature"))
-    model = GaussianMixture(3, random_state=0, refine=False).fit(variable)
-    expected = GaussianMixture(3, random_state=0, refine=False).fit(chunked)
-    np.testing.assert_array_equal(model.means_, expected.means_)
-    labels = model.predict(variable)
-    assert isinstance(labels, da.Array)
-    assert labels.chunks == (chunked.chunks[0],)
-    in_memory = xarray.DataArray(X, dims=("time", "feature"))
-    np.testing.assert_array_equal(model.predict(in_memory), labels.compute())
 
 
 @pytest.mark.parametrize("name", ["predict", "predict_proba", "score_samples"])

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from strategies import FAMILY_NAMES, in_pairs
 
+from daskgmm import GaussianMixture
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
 from daskgmm.errors import DataError, DegenerateCovarianceError
 from daskgmm.fit.convergence import AbsoluteChange
@@ -189,6 +190,16 @@ def test_weights_are_repeated_rows(policy):
     same = fitted(np.repeat(rows, weights.astype(int), axis=0), "diag", 3, policy=policy)
     assert {e.action for e in found.events} == {e.action for e in same.events}
     np.testing.assert_allclose(found.lower_bound, same.lower_bound, rtol=1e-6)
+
+
+@pytest.mark.parametrize("policy", ["raise", "drop"])
+def test_a_candidate_that_collapses_in_an_accelerated_step_ends_alone(policy):
+    # One of these starts comes to a component so narrow that it has no coordinates.
+    random = np.random.default_rng(0)
+    parts = [random.normal(size=(100, 2)), random.normal(size=(100, 2)) + np.array([6, 0])]
+    rows = np.vstack([*parts, np.tile([3.0, 0.0], (3, 1))])
+    model = GaussianMixture(4, reg_covar=0, n_init=3, random_state=9, degenerate=policy)
+    assert np.isfinite(model.fit(rows).lower_bound_)
 
 
 @pytest.mark.parametrize("name", ["full", "diag", "spherical"])
