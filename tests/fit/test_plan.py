@@ -195,6 +195,12 @@ if __name__ == "__main__":
 )
 
 
+ENVIRONMENT = {
+    "MALLOC_ARENA_MAX": "1",  # an arena reserves addresses of its own
+    "DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD": "forkserver",  # sooner there
+}
+
+
 @pytest.mark.parametrize(
     ("program", "n_chunks"),
     [
@@ -218,7 +224,7 @@ def test_a_fit_stays_within_its_plan(tmp_path, program, n_chunks):
     file.write_text(program)
     result = subprocess.run(
         [sys.executable, "-W", "ignore", file, *urls],
-        env={**os.environ, "MALLOC_ARENA_MAX": "1"},  # an arena reserves addresses of its own
+        env={**os.environ, **ENVIRONMENT},
         check=False,
         capture_output=True,
         text=True,
