@@ -156,6 +156,8 @@ class GaussianMixture(Kept, Portable, Streaming, Conditional):
         `seconds`, `n_bytes` and the best `lower_bound` seen.
     total_weight_ : float
         Of all rows so far; their number, where they have no weights.
+    n_omitted_ : int
+        Rows that the last fit has left out for a missing value.
     reg_covar_ : float or array of shape (n_features,)
         What `reg_covar` has added to the diagonals of covariances, in squared units of the data.
     n_features_in_ : int

@@ -61,6 +61,7 @@ class Kept(FittedMixture):
         state = fit.state
         self._hold(state.parameters, np.float32 if fit.survey.dtype == np.float32 else np.float64)
         self.total_weight_ = fit.survey.total_weight
+        self.n_omitted_ = 0 if fit.survey.marginal else fit.survey.n_incomplete
         given = self.reg_covar
         self.reg_covar_ = SCALE * fit.survey.scales if isinstance(given, str) else given
         self._state = state

@@ -14,9 +14,10 @@ from daskgmm.data.dataset import DaskDataset, Dataset, InMemoryDataset
 from daskgmm.data.lazy import dtype_of, map_rows, map_to_array
 from daskgmm.errors import DataError
 from daskgmm.model.conditioning import MixtureRegression
-from daskgmm.model.expectation import Densities, log_prob_norm
+from daskgmm.model.expectation import Densities, e_step, log_prob_norm
 from daskgmm.model.likelihood import densities
 from daskgmm.model.mixture import Mixture
+from daskgmm.model.statistics import SufficientStatistics
 
 # What is held beside a chunk is that of a block of it.
 BLOCK_ROWS = 1 << 16
@@ -92,10 +93,28 @@ def conditional_moments(
 
 
 def total_log_density(dataset: Dataset, mixture: Mixture) -> tuple[float, float]:
-    """Sum of weight * log-density of the rows in nats, and of their weights; one pass."""
+    """Sum of weight * log-density of the rows in nats, and of their weights; one pass.
+
+    Raises DataError where no row counts.
+    """
     fn = partial(_of_chunk, _sent(dataset, mixture), dataset.missing)
     total, total_weight = dataset.reduce(fn)
+    raise_for_no_rows(total_weight)
     return float(total), float(total_weight)
+
+
+def sums_of(dataset: Dataset, mixture: Mixture) -> SufficientStatistics:
+    """Sufficient statistics of the rows under a mixture; one pass, with the same checks."""
+    return dataset.reduce(partial(_sums_of_chunk, _sent(dataset, mixture), dataset.missing))
+
+
+def raise_for_no_rows(total_weight: float) -> None:
+    """Raise DataError where rows of no weight are all there is."""
+    if not total_weight > 0.0:
+        raise DataError(
+            "Sample weights must contain at least one non-zero number: there is no row that "
+            "counts, as all weigh nothing or are left out for a missing value."
+        )
 
 
 def _sent(dataset: Dataset, mixture: Mixture) -> Densities:
@@ -136,6 +155,14 @@ def _checked(
 ) -> NDArray[Any]:
     _check(rows, missing)
     return fn(rows).astype(dtype, copy=False)
+
+
+def _sums_of_chunk(sent: Densities, missing: str, chunk: Chunk) -> SufficientStatistics:
+    counted = chunk._replace(omit=missing == "omit")
+    for rows, _ in counted.blocks(BLOCK_ROWS):
+        with saying_what_missing_does():
+            _check(rows, missing)
+    return e_step(counted, sent)
 
 
 def _of_chunk(sent: Densities, missing: str, chunk: Chunk) -> NDArray[np.float64]:

@@ -3,16 +3,14 @@
 import math
 from abc import abstractmethod
 from dataclasses import replace
-from functools import partial
 from typing import Self
 
 from daskgmm.data.dataset import Dataset
 from daskgmm.data.metered import Metered, Pass
 from daskgmm.fitted import FittedMixture, Rows
 from daskgmm.kernels.moments import Array
-from daskgmm.model.expectation import e_step
-from daskgmm.model.likelihood import densities
 from daskgmm.model.statistics import SufficientStatistics
+from daskgmm.prediction import raise_for_no_rows, sums_of
 from daskgmm.weighting import Weights
 
 # The n-th of like steps, of size n^-0.6, forgets the first ones and still settles, as with any
@@ -94,6 +92,7 @@ class Streaming(FittedMixture):
         self._raise_unless_asked_for("partial_fit", self.n_features_in_)
         rows = Metered(self._dataset(X, reset=False, sample_weight=sample_weight), "batch")
         statistics = self._summed(rows)
+        raise_for_no_rows(statistics.total_weight)
         total_weight = self.total_weight_ + statistics.total_weight
         if forget is None:
             forget = (statistics.total_weight / total_weight) ** STEP_EXPONENT
@@ -113,13 +112,12 @@ class Streaming(FittedMixture):
         """Sufficient statistics of the rows under the fitted mixture; reads X once.
 
         Those of several sets of rows add up (`+`), whoever has read them, if all are under the
-        same parameters, to the bit; `mixture_.updated` takes a step from them.
+        same parameters, to the bit; `mixture_.updated` takes a step from them. Rows with a missing
+        value are refused, left out or taken as `missing` says.
         """
         self._fitted()
         return self._summed(self._dataset(X, reset=False, sample_weight=sample_weight))
 
     def _summed(self, rows: Dataset) -> SufficientStatistics:
         mixture = self.mixture_
-        sent = densities(mixture, marginal=rows.missing == "marginal")
-        found = rows.reduce(partial(e_step, densities=sent))
-        return replace(found, fingerprint=mixture.fingerprint)
+        return replace(sums_of(rows, mixture), fingerprint=mixture.fingerprint)

@@ -236,3 +236,12 @@ def test_scikit_learn_is_told_whether_gaps_are_taken():
         for way in ("raise", "omit", "marginal")
     }
     assert taken == {"raise": False, "omit": True, "marginal": True}
+
+
+def test_rows_left_out_are_counted_and_reported(capsys):
+    rows = np.random.default_rng(0).normal(size=(100, 2))
+    rows[:7, 1] = np.nan
+    model = GaussianMixture(1, missing="omit", verbose=1).fit(rows)
+    assert model.n_omitted_ == 7
+    assert "7 of 100 rows left out: a value is missing" in capsys.readouterr().out
+    assert GaussianMixture(1, missing="marginal").fit(rows).n_omitted_ == 0

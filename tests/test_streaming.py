@@ -210,3 +210,41 @@ def test_a_batch_that_collapses_leaves_the_model_as_it_was():
 def test_relative_regularization_stays_that_of_the_first_batch():
     streamed = model(reg_covar="scale").partial_fit(BATCHES[0]).partial_fit(BATCHES[1])
     assert streamed.reg_covar_.shape == (3,)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("missing", ["raise", "omit", "marginal"])
+def test_rows_with_gaps_are_taken_as_missing_says(missing, lazy):
+    rows = BATCHES[0].copy()
+    rows[::7, 1] = np.nan
+    fitted = model(missing=missing).fit(X)
+    batch = da.from_array(rows, chunks=(100, 3)) if lazy else rows
+    if missing == "raise":
+        for call in (fitted.statistics, fitted.partial_fit):
+            with pytest.raises(ValueError, match="Input X contains NaN"):
+                call(batch)
+        return
+    found = fitted.statistics(batch)
+    assert np.isfinite(found.second_moment).all()
+    complete = rows[~np.isnan(rows).any(axis=1)]
+    if missing == "omit":
+        expected = fitted.statistics(complete)
+        assert found.total_weight == len(complete)
+        assert_allclose(found.second_moment, expected.second_moment, rtol=1e-9)
+    else:
+        assert found.total_weight == len(rows)
+    assert fitted.partial_fit(batch).total_weight_ == len(X) + found.total_weight
+
+
+def test_infinities_and_rows_that_do_not_count_are_refused():
+    fitted, rows = model(missing="omit").fit(X), BATCHES[0].copy()
+    rows[3, 1] = np.inf
+    with pytest.raises(ValueError, match="infinity"):
+        fitted.statistics(da.from_array(rows, chunks=(100, 3)))
+    nothing = np.full((5, 3), np.nan)
+    for call in (fitted.partial_fit, fitted.score, fitted.aic, fitted.bic):
+        with pytest.raises(ValueError, match="there is no row that counts"):
+            call(nothing)
+    weightless = da.zeros(len(X), chunks=1000)
+    with pytest.raises(ValueError, match="there is no row that counts"):
+        fitted.score(da.from_array(X, chunks=(1000, 3)), sample_weight=weightless)
