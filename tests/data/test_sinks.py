@@ -10,11 +10,12 @@ from strategies import clusters, mixture
 
 from daskgmm.chunk import BadChunk
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
-from daskgmm.data.sinks import write_labels
+from daskgmm.data.sinks import Parts, write_scores
 from daskgmm.model.likelihood import densities
+from daskgmm.model.scores import Scoring
 
 MODEL = mixture("full")
-DENSITIES = densities(MODEL)
+SCORING = Scoring(densities(MODEL))
 
 
 @pytest.fixture
@@ -28,7 +29,11 @@ def folder(tmp_path):
 
 
 def in_chunks(rows, chunk_rows=70):
-    return InMemoryDataset(rows, chunk_rows=chunk_rows)
+    return InMemoryDataset(rows, chunk_rows=chunk_rows, missing="omit")
+
+
+def write_labels(dataset, folder):
+    return write_scores(dataset, Parts(folder, SCORING), kept={})
 
 
 def names(folder):
@@ -36,7 +41,7 @@ def names(folder):
 
 
 def test_every_row_gets_its_label_probability_and_log_density_in_order(rows, folder):
-    written = write_labels(in_chunks(rows), DENSITIES, folder)
+    written = write_labels(in_chunks(rows), folder)
     table = pq.read_table(folder)
     posterior, norm = oracles.e_step(rows, MODEL.weights, MODEL.means, MODEL.dense_covariances)
     np.testing.assert_array_equal(table["label"], posterior.argmax(axis=1))
@@ -47,18 +52,18 @@ def test_every_row_gets_its_label_probability_and_log_density_in_order(rows, fol
 
 
 def test_there_is_a_part_per_chunk_and_nothing_else(rows, folder):
-    write_labels(in_chunks(rows), DENSITIES, folder)
+    write_labels(in_chunks(rows), folder)
     assert names(folder) == [f"part-{number:08d}.parquet" for number in range(5)]
     lengths = [pq.read_metadata(part).num_rows for part in sorted(folder.iterdir())]
     assert lengths == [70, 70, 70, 70, 20]
 
 
 def test_rows_with_a_missing_value_are_written_without_a_label(rows, folder):
-    write_labels(in_chunks(rows), DENSITIES, folder)
+    write_labels(in_chunks(rows), folder)
     complete = pq.read_table(folder).to_pandas()
     gaps = np.array([0, 69, 70, 200, 299])
     rows[gaps, gaps % 3] = np.nan
-    written = write_labels(in_chunks(rows), DENSITIES, folder)
+    written = write_labels(in_chunks(rows), folder)
     found = pq.read_table(folder).to_pandas()
     assert (found["label"][gaps] == -1).all()
     assert found.loc[gaps, ["probability", "log_density"]].isna().to_numpy().all()
@@ -71,19 +76,19 @@ def test_rows_with_a_missing_value_are_written_without_a_label(rows, folder):
 
 def test_a_chunk_of_no_complete_rows_is_written_too(rows, folder):
     rows[70:140] = np.nan
-    assert write_labels(in_chunks(rows), DENSITIES, folder).n_left_out == 70
+    assert write_labels(in_chunks(rows), folder).n_left_out == 70
     assert (pq.read_table(folder)["label"].to_numpy()[70:140] == -1).all()
 
 
 def test_a_chunk_of_no_rows_is_written_too(folder):
-    assert write_labels(in_chunks(np.empty((0, 3))), DENSITIES, folder).n_rows == 0
+    assert write_labels(in_chunks(np.empty((0, 3))), folder).n_rows == 0
     assert pq.read_table(folder).schema.names == ["label", "probability", "log_density"]
 
 
 def test_the_parts_of_an_earlier_run_are_removed_and_other_files_are_kept(rows, folder):
-    write_labels(in_chunks(rows, 20), DENSITIES, folder)
+    write_labels(in_chunks(rows, 20), folder)
     (folder / "_README").write_text("a note")
-    write_labels(in_chunks(rows, 100), DENSITIES, folder)
+    write_labels(in_chunks(rows, 100), folder)
     assert names(folder) == ["_README", *(f"part-{number:08d}.parquet" for number in range(3))]
     assert pq.read_table(folder).num_rows == 300
 
@@ -91,7 +96,7 @@ def test_the_parts_of_an_earlier_run_are_removed_and_other_files_are_kept(rows, 
 def test_a_draft_that_a_killed_run_left_does_not_stay_among_the_parts(rows, folder):
     folder.mkdir(parents=True)
     (folder / ".part-00000007.draft").write_bytes(b"PAR1")
-    write_labels(in_chunks(rows), DENSITIES, folder)
+    write_labels(in_chunks(rows), folder)
     assert pq.read_table(folder).num_rows == 300
     assert not list(folder.glob("*.draft")) + list(folder.glob(".*.draft"))
 
@@ -99,17 +104,17 @@ def test_a_draft_that_a_killed_run_left_does_not_stay_among_the_parts(rows, fold
 def test_workers_write_into_the_folder_that_the_driver_means(rows, tmp_path, client, monkeypatch):
     monkeypatch.chdir(tmp_path)
     dataset = DaskDataset.of(da.from_array(rows, chunks=(70, 3)))
-    write_labels(dataset, DENSITIES, Path("labels"))
-    write_labels(in_chunks(rows), DENSITIES, tmp_path / "expected")
+    write_labels(dataset, Path("labels"))
+    write_labels(in_chunks(rows), tmp_path / "expected")
     assert pq.read_table("labels").equals(pq.read_table("expected"))
-    assert pa.types.is_int32(pq.read_table("labels").schema.field("label").type)
+    assert pa.types.is_int8(pq.read_table("labels").schema.field("label").type)
 
 
 @pytest.mark.parametrize("n_rows", [70, 0, None, 150_000])
 def test_the_rows_of_a_chunk_that_is_left_out_are_written_without_a_label(rows, folder, n_rows):
     dataset = DaskDataset.of(da.from_array(rows, chunks=(70, 3)))
     bad = BadChunk(2, n_rows, "it is spoilt")
-    written = write_labels(dataset.skipping([bad]), DENSITIES, folder)
+    written = write_labels(dataset.skipping([bad]), folder)
     n = n_rows or 0
     assert (written.n_rows, written.n_left_out) == (230 + n, n)
     table = pq.read_table(folder).to_pandas()
