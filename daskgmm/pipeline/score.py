@@ -67,8 +67,9 @@ def score(config: ScoreConfig, cluster: Cluster, console: Console) -> None:
 
 def _opened(config: ScoreConfig, model: Trained) -> DaskDataset:
     """The rows, by the columns that are named, or that the model was fitted to; else by all."""
-    names = names_in(config.source)
-    columns = config.columns or model.columns
+    names, columns = names_in(config.source), config.columns
+    if columns is None and model.columns and isinstance(model.columns[0], str) == bool(names):
+        columns = model.columns
     if columns is None and config.id is not None:
         width = open_dataset(config.source).n_features if names is None else 0
         columns = [each for each in names or range(width) if each != config.id]

@@ -38,7 +38,7 @@ class Trained:
                 mixture,
                 list(names) if names else rows.get("columns"),
                 str(rows.get("missing", "raise")),
-                Quantiles.read(rows["log_density"]) if rows else None,
+                Quantiles.read(rows["log_density"]) if rows.get("log_density") else None,
             )
 
     def note(self, path: Path) -> None:
