@@ -19,7 +19,12 @@ from daskgmm.model import expectation
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.mixture import Mixture
 from daskgmm.notebook import mixture_html
-from daskgmm.prediction import RowFunction, of_rows, total_log_density
+from daskgmm.prediction import (
+    RowFunction,
+    of_rows,
+    saying_what_missing_does,
+    total_log_density,
+)
 from daskgmm.weighting import Weights, apart, weighted
 
 Rows = ArrayLike | da.Array | dd.DataFrame | Dataset
@@ -156,10 +161,14 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
     @property
     def mixture_(self) -> Mixture:
-        """The fitted mixture as a value, in float64 even where the attributes are float32."""
+        """The fitted mixture as a value, in float64 even where the attributes are float32.
+
+        Parameters that have been set since are those of the next fit. ParameterError where
+        attributes that were set by hand do not fit together.
+        """
         arrays = (self.weights_, self.means_, self.covariances_, self.precisions_cholesky_)
-        family, exact = FAMILIES[self.covariance_type], self._exact
-        if exact is not None and exact.family.name == family.name:
+        exact = self._exact
+        if exact is not None:
             values = (exact.weights, exact.means, exact.covariances, exact.precision_cholesky)
             pairs = zip(values, arrays, strict=True)
             if all(
@@ -168,7 +177,17 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
                 for value, each in pairs
             ):
                 return exact
-        return Mixture(family, *(np.asarray(each, np.float64) for each in arrays))
+        mixture = Mixture(
+            FAMILIES[self.covariance_type], *(np.asarray(each, np.float64) for each in arrays)
+        )
+        needed = mixture.family.shape(*mixture.means.shape)
+        for shape in (mixture.covariances.shape, mixture.precision_cholesky.shape):
+            if shape != needed:
+                raise ParameterError(
+                    f"covariances_ or precisions_cholesky_ have the shape {shape}, where "
+                    f"covariance_type={self.covariance_type!r} and means_ ask for {needed}"
+                )
+        return mixture
 
     def _hold(self, mixture: Mixture, dtype: type[np.floating[Any]]) -> None:
         """Set the fitted parameters, in a precision."""
@@ -235,14 +254,15 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
             # Names and width can be checked without a row.
             validate_data(self, X.header, skip_check_array=True, reset=reset)
             return weighted(X, weights)
-        rows = validate_data(
-            self,
-            X,
-            dtype=[np.float64, np.float32],
-            ensure_all_finite=missing == "raise" or "allow-nan",
-            ensure_min_samples=2 if reset else 1,
-            reset=reset,
-        )
+        with saying_what_missing_does():
+            rows = validate_data(
+                self,
+                X,
+                dtype=[np.float64, np.float32],
+                ensure_all_finite=missing == "raise" or "allow-nan",
+                ensure_min_samples=2 if reset else 1,
+                reset=reset,
+            )
         return weighted(InMemoryDataset(rows, missing=missing), weights)
 
     def _of_rows(self, X: Rows, fn: RowFunction, width: int | None, name: str) -> Any:

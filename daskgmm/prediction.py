@@ -1,6 +1,7 @@
 """What a mixture says of rows: at once for those in memory, lazily for Dask's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ from sklearn.utils import assert_all_finite
 from daskgmm.chunk import Chunk
 from daskgmm.data.dataset import DaskDataset, Dataset, InMemoryDataset
 from daskgmm.data.lazy import dtype_of, map_rows, map_to_array
+from daskgmm.errors import DataError
 from daskgmm.model.conditioning import MixtureRegression
 from daskgmm.model.expectation import Densities, log_prob_norm
 from daskgmm.model.likelihood import densities
@@ -100,6 +102,21 @@ def _sent(dataset: Dataset, mixture: Mixture) -> Densities:
     return densities(mixture, marginal=dataset.missing == "marginal")
 
 
+@contextmanager
+def saying_what_missing_does() -> Iterator[None]:
+    """scikit-learn's refusal of NaN, with what can be done here in place of its advice."""
+    try:
+        yield
+    except ValueError as error:
+        if "X contains NaN" not in str(error):
+            raise
+        raise DataError(
+            "Input X contains NaN.\nGaussianMixture does not accept missing values encoded as NaN "
+            "natively. Leave such rows out with missing='omit', take what is observed of them "
+            "with missing='marginal', or fill them in."
+        ) from None
+
+
 def _check(rows: NDArray[Any], missing: str) -> None:
     if missing == "omit":
         rows = rows[~np.isnan(rows).any(axis=1)]
@@ -108,7 +125,8 @@ def _check(rows: NDArray[Any], missing: str) -> None:
 
 
 def _of_block(fn: RowFunction, sent: Densities, missing: str, rows: NDArray[Any]) -> NDArray[Any]:
-    _check(rows, missing)
+    with saying_what_missing_does():
+        _check(rows, missing)
     result = fn(rows, sent)
     return result.astype(rows.dtype, copy=False) if result.dtype.kind == "f" else result
 
@@ -123,7 +141,8 @@ def _checked(
 def _of_chunk(sent: Densities, missing: str, chunk: Chunk) -> NDArray[np.float64]:
     total, total_weight = 0.0, 0.0
     for rows, weights in chunk._replace(omit=missing == "omit").blocks(BLOCK_ROWS):
-        _check(rows, missing)
+        with saying_what_missing_does():
+            _check(rows, missing)
         log_density = log_prob_norm(rows, sent)
         total += float(log_density.sum() if weights is None else weights @ log_density)
         total_weight += len(rows) if weights is None else float(weights.sum())

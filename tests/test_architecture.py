@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -198,9 +199,14 @@ ROOMS = {
 }
 
 
+@cache
+def tree(path):
+    return ast.parse(path.read_text())
+
+
 def imports(path):
     """Modules that a file imports, wherever in it; one name per imported module."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -259,21 +265,21 @@ def test_a_file_holds_one_idea(path):
 
 @pytest.mark.parametrize("path", FILES, ids=place)
 def test_a_file_says_what_it_is_for(path):
-    assert ast.get_docstring(ast.parse(path.read_text()))
+    assert ast.get_docstring(tree(path))
 
 
 @pytest.mark.parametrize("path", FILES, ids=place)
 def test_family_names_stay_in_their_room(path):
     if place(path).startswith("model/covariance/"):
         return
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Compare):
             names = {n.value for n in ast.walk(node) if isinstance(n, ast.Constant)}
             assert not names & {"full", "tied", "diag", "spherical"}, place(path)
 
 
 def calls(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Call):
             yield getattr(node.func, "attr", getattr(node.func, "id", ""))
 

@@ -118,4 +118,6 @@ def reading(path: str | Path) -> Iterator[None]:
         raise
     except Exception as error:
         what = f"{type(error).__name__}: {error}"
-        raise ModelFileError(f"{path} is not a model written by daskgmm ({what})") from error
+        raise ModelFileError(
+            f"{path} is damaged, or not a model written by daskgmm ({what})"
+        ) from error

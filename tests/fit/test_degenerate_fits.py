@@ -3,7 +3,7 @@
 import dask.array as da
 import numpy as np
 import pytest
-from strategies import FAMILY_NAMES
+from strategies import FAMILY_NAMES, in_pairs
 
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
 from daskgmm.errors import DataError, DegenerateCovarianceError
@@ -71,15 +71,21 @@ def assert_sound(state):
     assert np.isfinite(state.lower_bound)
 
 
+REGULARIZATIONS = {
+    "none": {},
+    "of the rows' squared unit": {"reg_covar": 1e-6},
+    "of their variance": {"reg_covar": 1e-6, "reg_is_relative": True},
+}
+
+
 @pytest.mark.parametrize(
-    ("reg_covar", "relative"), [(0.0, False), (1e-6, False), (1e-6, True)], ids=str
+    ("name", "data", "policy", "regularization"),
+    in_pairs(FAMILY_NAMES, list(DATA), GOING_ON, list(REGULARIZATIONS)),
 )
-@pytest.mark.parametrize("policy", GOING_ON)
-@pytest.mark.parametrize("data", DATA)
-def test_no_trouble_ends_a_fit_that_is_to_go_on(family_name, data, policy, reg_covar, relative):
+def test_no_trouble_ends_a_fit_that_is_to_go_on(name, data, policy, regularization):
     rows, n_components = DATA[data]
-    changes = {"reg_covar": reg_covar, "reg_is_relative": relative, "policy": policy}
-    state = fitted(rows, family_name, n_components, **changes)
+    changes = {"policy": policy, **REGULARIZATIONS[regularization]}
+    state = fitted(rows, name, n_components, **changes)
     assert_sound(state)
     assert state.outcome is Outcome.SETTLED
     assert [e.n_pass for e in state.events] == sorted(e.n_pass for e in state.events)
@@ -89,7 +95,7 @@ def test_no_trouble_ends_a_fit_that_is_to_go_on(family_name, data, policy, reg_c
     assert all(event.n_pass < state.n_iter - 1 for event in state.events)
     # In chunks of a Dask array: the same chunks, the same bits and events.
     chunked = DaskDataset.of(da.from_array(rows, chunks=(32, 3)))
-    there = fitted(chunked, family_name, n_components, **changes)
+    there = fitted(chunked, name, n_components, **changes)
     assert there.events == state.events
     assert there.parameters.means.tobytes() == state.parameters.means.tobytes()
 

@@ -138,6 +138,7 @@ def test_the_summary_shows_every_column_however_many_there_are(arguments, save):
         assert name in result.stdout.split()
 
 
+@pytest.mark.slow  # the next is a process, too
 def test_a_process_that_refuses_says_one_sentence_on_stderr(arguments):
     done = started([*arguments, "--set", "source.columns=[7]"])
     assert "no column 7" in sentence(done.returncode, done.stderr)

@@ -79,8 +79,14 @@ def test_a_feature_that_is_constant_is_shown(value):
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["<script>alert(1)</script>", "a & b", "]]>", "cost $ and price $", "$x_{$", "日付", "été"],
+    "shown",
+    [
+        ("<script>alert(1)</script>", "a & b"),
+        ("]]>", "$x_{$"),
+        ("cost $ and price $", "été"),
+        ("日付", "other"),
+    ],
 )
-def test_a_name_is_shown_as_it_is(name):
-    assert name in texts(plots.pairs(clusters(200, 2), mixture("full", 3, 2), [name, "other"]))
+def test_a_name_is_shown_as_it_is(shown):
+    found = texts(plots.pairs(clusters(200, 2), mixture("full", 3, 2), shown))
+    assert set(shown) <= set(found)
