@@ -137,7 +137,10 @@ def write_scores(dataset: Dataset, parts: Parts, kept: Mapping[int, Written]) ->
         For an infinity, for a NaN where the dataset refuses it, and where the disk refuses.
     """
     parts = replace(parts, folder=parts.folder.absolute())  # workers may have another directory
-    parts.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        parts.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{parts.folder} cannot be written: {error.strerror}") from error
     spared = {parts.path(number) for number in kept}
     for path in (*parts_in(parts.folder), *parts.folder.glob(".part-*.draft")):
         if path not in spared:

@@ -1,5 +1,7 @@
+from decimal import Decimal
 from pathlib import Path
 
+import dask
 import dask.array as da
 import numpy as np
 import oracles
@@ -10,7 +12,8 @@ from strategies import clusters, mixture
 
 from daskgmm.chunk import BadChunk
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
-from daskgmm.data.sinks import Parts, write_scores
+from daskgmm.data.sinks import Ids, Parts, write_scores
+from daskgmm.errors import DataError
 from daskgmm.model.likelihood import densities
 from daskgmm.model.scores import Scoring
 
@@ -121,3 +124,100 @@ def test_the_rows_of_a_chunk_that_is_left_out_are_written_without_a_label(rows, 
     assert (table["label"][140 : 140 + n] == -1).all()
     assert table.loc[140 : 140 + n - 1, ["probability", "log_density"]].isna().all(axis=None)
     assert (table["label"].drop(range(140, 140 + n)) >= 0).all()
+
+
+def parts(folder, made_of="this", **more):
+    return Parts(folder, SCORING, made_of=made_of, **more)
+
+
+class Reads:
+    """Rows that say which of their chunks are read."""
+
+    def __init__(self, rows, tmp_path):
+        self.log = tmp_path / "reads"
+        self.dataset = DaskDataset.of(
+            da.from_array(rows, chunks=(70, 3)).map_blocks(self._seen, dtype=rows.dtype)
+        )
+
+    def _seen(self, block, block_info=None):
+        with self.log.open("a") as file:
+            file.write(f"{block_info[0]['chunk-location'][0]}\n")
+        return block
+
+    def taken(self):
+        numbers = sorted(map(int, self.log.read_text().split())) if self.log.exists() else []
+        self.log.unlink(missing_ok=True)
+        return numbers
+
+
+@pytest.fixture
+def reads(rows, tmp_path):
+    with dask.config.set(scheduler="sync"):
+        yield Reads(rows, tmp_path)
+
+
+def test_parts_that_are_there_are_kept_and_their_chunks_not_read_again(reads, folder):
+    whole = write_scores(reads.dataset, parts(folder), kept={})
+    expected = pq.read_table(folder)
+    reads.taken()
+    (folder / "part-00000001.parquet").unlink()
+    damaged = folder / "part-00000003.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    kept = parts(folder).kept()
+    assert sorted(kept) == [0, 2, 4]
+    again = write_scores(reads.dataset, parts(folder), kept)
+    assert reads.taken() == [1, 3]
+    assert pq.read_table(folder).equals(expected)
+    assert (again.n_rows, again.n_left_out) == (whole.n_rows, whole.n_left_out)
+    assert again.log_likelihood == pytest.approx(whole.log_likelihood)
+    assert len(parts(folder).kept()) == 5
+
+
+def test_parts_of_something_else_are_not_kept(rows, folder):
+    write_scores(in_chunks(rows), parts(folder), kept={})
+    assert not parts(folder, "that").kept()
+    (folder / "part-00000009.parquet").write_bytes(b"PAR1")
+    pq.write_table(pa.table({"label": [1]}), folder / "part-00000010.parquet")
+    kept = parts(folder).kept()
+    assert sorted(kept) == list(range(5))
+    write_scores(in_chunks(rows, 300), parts(folder, "that"), parts(folder, "that").kept())
+    assert names(folder) == ["part-00000000.parquet"]
+
+
+IDS = {
+    "text": (np.array([f"row {i}" for i in range(300)], dtype=object), pa.string()),
+    "large": (np.arange(300) + 2**60, pa.int64()),
+    "time": (np.arange(300).astype("datetime64[us]"), pa.timestamp("us", "Europe/Berlin")),
+    "date": (np.arange(300).astype("datetime64[D]"), pa.date32()),
+    "decimal": (np.array([Decimal(i) / 4 for i in range(300)]), pa.decimal128(9, 2)),
+    "dictionary": (np.array(["a", "b"] * 150, dtype=object), pa.dictionary(pa.int8(), pa.string())),
+}
+
+
+@pytest.mark.parametrize("kind", IDS)
+def test_ids_stand_beside_the_scores_in_their_own_type(rows, folder, kind):
+    values, type_ = IDS[kind]
+    dataset = DaskDataset.of(da.from_array(rows, chunks=(70, 3)))
+    beside = dataset.beside(da.from_array(values, chunks=70))
+    write_scores(beside, parts(folder, ids=Ids("id", type_)), kept={})
+    found = pq.ParquetFile(folder / "part-00000001.parquet").read()
+    assert found.schema.field("id").type == type_
+    assert found["id"].to_pylist() == pa.array(values[70:140], type_).to_pylist()
+
+
+def test_infinity_is_refused_and_so_is_nan_unless_it_is_taken(rows, folder):
+    rows[100, 2] = np.nan
+    with pytest.raises(DataError, match=r"NaN in row 100 of the data \(chunk 1\), column 2"):
+        write_labels(InMemoryDataset(rows, chunk_rows=70), folder)
+    rows[100, 1] = np.inf  # of a row that is left out
+    assert write_labels(in_chunks(rows), folder).n_left_out == 1
+    rows[299, 1] = -np.inf
+    with pytest.raises(DataError, match=r"infinity in row 299 of the data \(chunk 4\), column 1"):
+        write_labels(in_chunks(rows), folder)
+    assert not list(folder.glob(".part*"))
+
+
+def test_a_folder_that_cannot_be_written_to_is_a_sentence(rows, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="cannot be written"):
+        write_labels(in_chunks(rows), tmp_path / "file" / "labels.parquet")
