@@ -291,14 +291,10 @@ class ScoreConfig(Strict):
     missing: Literal["raise", "omit", "marginal"] | None = None
     force: bool = False
 
-    @field_validator("out")
-    @classmethod
-    def _is_a_format(cls, out: str) -> str:
-        if Path(out).suffix not in SCORES:
-            raise ValueError(f"{out}: the format to write is the ending, {' or '.join(SCORES)}")
-        return out
-
     @model_validator(mode="after")
-    def _spares_its_rows(self) -> Self:
+    def _can_be_written(self) -> Self:
+        if Path(self.out).suffix not in SCORES:
+            formats = " or ".join(SCORES)
+            raise ValueError(f"OUT: the format to write is the ending, {formats}, not {self.out}")
         _check_spared(self.source, Path(self.out), "OUT")
         return self

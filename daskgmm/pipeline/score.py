@@ -43,6 +43,7 @@ def score(config: ScoreConfig, cluster: Cluster, console: Console) -> None:
     if out.exists() and not config.force:
         if not _is_made_of(out, parts, dataset):
             raise ConfigError(f"{out} is there already: choose another name, or add --force")
+        remove(parts.folder)  # of a run that was killed at its very end
         console.print(f"written   {out} is there, of this model, these rows and options")
         return
     with connect(cluster) as place:
@@ -53,12 +54,10 @@ def score(config: ScoreConfig, cluster: Cluster, console: Console) -> None:
         if kept:
             console.print(f"kept      {len(kept):,} parts that are there already")
         written = write_scores(rows, parts, kept)
-        if out.suffix == ZARR:
-            with draft_of(out) as draft:
-                gather(parts.folder, draft, layout.longest or 1, parts.made_of)
-            remove(parts.folder)
-        else:
-            put(parts.folder, out)
+        try:
+            _put_together(parts, out, layout.longest or 1)
+        except OSError as error:
+            raise ConfigError(f"{out} cannot be written: {error.strerror or error}") from error
         seconds = perf_counter() - began
     _say(written, config, console)
     speed = written.n_rows / seconds
@@ -137,6 +136,16 @@ def _is_made_of(out: Path, parts: Parts, dataset: DaskDataset) -> bool:
     if out.suffix == ZARR:
         return made_of(out) == parts.made_of
     return len(replace(parts, folder=out).kept()) == dataset.layout.n_chunks
+
+
+def _put_together(parts: Parts, out: Path, chunk_rows: int) -> None:
+    """The parts, which are all there, under the name of what they were written for."""
+    if out.suffix != ZARR:
+        put(parts.folder, out)
+        return
+    with draft_of(out) as draft:
+        gather(parts.folder, draft, chunk_rows, parts.made_of)
+    remove(parts.folder)
 
 
 def _say(written: Written, config: ScoreConfig, console: Console) -> None:

@@ -136,7 +136,9 @@ def test_what_is_there_of_the_same_model_and_rows_is_left_and_else_refused(place
     for out in ("scores.parquet", "scores.zarr"):
         scored("rows.parquet", out)
         before = content(out)
+        Path(f"{out}.parts").mkdir()  # of a run that was killed at its very end
         assert "is there, of this model" in scored("rows.parquet", out)
+        assert not Path(f"{out}.parts").exists()
         for other in (("--top", "2"), ("--missing", "marginal"), ("--id", "id")):
             assert f"{out} is there already" in refused("rows.parquet", out, *other)
         assert content(out) == before
@@ -212,7 +214,10 @@ def test_memory_does_not_grow_with_the_chunks(place, out):
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        (("rows.parquet", "scores.csv"), "the format to write is the ending, .parquet or .zarr"),
+        (
+            ("rows.parquet", "scores.csv"),
+            "OUT: the format to write is the ending, .parquet or .zarr",
+        ),
         (("absent.parquet", "s.zarr"), "there is no file or directory"),
         (("rows.parquet", "s.zarr", "--top", "4"), "--top: results/model.npz has 3 components"),
         (("rows.parquet", "s.zarr", "--top", "0"), "--top: input should be greater than or equal"),
