@@ -44,6 +44,10 @@ JSON_TYPES = {None: "null", "boolean": "boolean", "array-like": "array", "random
 RESULTS = ("model.npz", "labels.parquet", "report.html", "config.yaml")
 
 
+# Formats of scores.
+SCORES = (".parquet", ".zarr")
+
+
 class Source(Strict):
     """Where the rows are: the arguments of `daskgmm.open_dataset`."""
 
@@ -124,6 +128,18 @@ else:
     ]
 
 
+def _check_spared(source: str, result: Path, key: str) -> None:
+    """Raise ValueError where a result would replace the rows, or stand among them."""
+    rows, result = Path(source).resolve(), result.resolve()
+    if rows in result.parents:
+        raise ValueError(f"{key}: {result} lies among the rows themselves: choose another folder")
+    if result in (rows, *rows.parents):
+        raise ValueError(
+            f"{key}: {result} holds the rows themselves, and the run would replace "
+            "it: choose another folder"
+        )
+
+
 class FitConfig(Strict):
     """One fit; `model` holds the estimator's own parameters, and its defaults but `DEFAULTS`."""
 
@@ -134,14 +150,8 @@ class FitConfig(Strict):
 
     @model_validator(mode="after")
     def _spares_its_rows(self) -> Self:
-        source = Path(self.source.url).resolve()
         for name in RESULTS:
-            result = (self.output.dir / name).resolve()
-            if result in (source, *source.parents):
-                raise ValueError(
-                    f"output.dir: {result} holds the rows themselves, and the run would replace "
-                    "it: choose another folder"
-                )
+            _check_spared(self.source.url, self.output.dir / name, "output.dir")
         return self
 
     @property
@@ -243,3 +253,48 @@ class GenerateConfig(Strict):
     chunk_bytes: Annotated[int, BeforeValidator(parse_bytes), Field(ge=1)]
     random_state: int = Field(ge=0)
     force: bool
+
+
+Probability = Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+def _listed(text: Any) -> Any:
+    """Names, or numbers, with commas between them."""
+    return [_column(each.strip()) for each in text.split(",")] if isinstance(text, str) else text
+
+
+def _column(text: Any) -> Any:
+    return int(text) if isinstance(text, str) and text.isdecimal() else text
+
+
+class ScoreConfig(Strict):
+    """Rows to score: the options of ``daskgmm score``, as text or as values.
+
+    Attributes
+    ----------
+    columns : names or numbers of the features
+        Default those of the fit.
+    id : name or number of the column that is written beside the scores
+    top : how many components are told of each row
+    outliers : quantile of the fit's log-densities below which a row is an outlier
+    missing : default what the fit has done
+    force : whether what is at `out` is replaced
+    """
+
+    model: Annotated[Path, AfterValidator(Path.expanduser)]
+    source: Annotated[str, AfterValidator(os.path.expanduser)]
+    out: Annotated[str, AfterValidator(os.path.expanduser)]
+    columns: Annotated[list[str | int] | None, BeforeValidator(_listed)] = None
+    id: Annotated[str | int | None, BeforeValidator(_column)] = None
+    top: Count = 1
+    outliers: Probability | None = None
+    missing: Literal["raise", "omit", "marginal"] | None = None
+    force: bool = False
+
+    @model_validator(mode="after")
+    def _can_be_written(self) -> Self:
+        if Path(self.out).suffix not in SCORES:
+            formats = " or ".join(SCORES)
+            raise ValueError(f"OUT: the format to write is the ending, {formats}, not {self.out}")
+        _check_spared(self.source, Path(self.out), "OUT")
+        return self

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import dask.array as da
+import pyarrow as pa
 
 from daskgmm.data.dataset import MISSING, DaskDataset
 from daskgmm.data.sources import npy, parquet, zarr
@@ -58,11 +60,38 @@ def open_dataset(
     DataError
         Where there is nothing, nothing readable, no such column, or text in a column.
     """
-    path = local_path(str(url)).absolute()  # workers may have another directory
     if columns is not None and not columns:
         raise DataError(f"{url}: no column is chosen; leave `columns` out to use them all")
     if missing not in MISSING:
         raise DataError(f"missing must be 'raise', 'omit' or 'marginal', not {missing!r}")
+    path, ending = _found(url)
+    rows, names = OPENERS[ending](path, columns)
+    return DaskDataset.of(
+        rows, columns=names, missing=missing, retries=retries, on_bad_chunk=on_bad_chunk
+    )
+
+
+def names_in(url: str | Path) -> list[str] | None:
+    """The names of a source's columns; None where they have numbers."""
+    path, ending = _found(url)
+    return parquet.names_in(path) if ending == ".parquet" else None
+
+
+def open_ids(url: str | Path, column: str | int) -> tuple[da.Array, Any]:
+    """One column beside the rows that `open_dataset` opens, in their chunks, and its Arrow type.
+
+    What it holds is left as it is. Raises DataError where there is no such column.
+    """
+    path, ending = _found(url)
+    if ending == ".parquet":
+        return parquet.open_column(path, str(column))
+    rows, _ = OPENERS[ending](path, [column])
+    return rows[:, 0], pa.from_numpy_dtype(rows.dtype)
+
+
+def _found(url: str | Path) -> tuple[Path, str]:
+    """The path of a source, and the ending that says its format."""
+    path = local_path(str(url)).absolute()  # workers may have another directory
     # An array inside a Zarr group needs no ending of its own.
     inside = (path, *path.parents) if not path.suffix else (path,)
     endings = [each.suffix for each in inside if each.suffix in OPENERS]
@@ -70,10 +99,7 @@ def open_dataset(
         raise DataError(f"{url}: the format of a source is its ending, one of {', '.join(OPENERS)}")
     if not path.exists():
         raise DataError(f"there is no file or directory at {path}")
-    rows, names = OPENERS[endings[0]](path, columns)
-    return DaskDataset.of(
-        rows, columns=names, missing=missing, retries=retries, on_bad_chunk=on_bad_chunk
-    )
+    return path, endings[0]
 
 
 def local_path(url: str) -> Path:
