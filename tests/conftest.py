@@ -1,3 +1,4 @@
+import disturbed
 import pytest
 from distributed import Client, LocalCluster
 from strategies import FAMILY_NAMES
@@ -20,3 +21,11 @@ def cluster():
 def client(cluster):
     with Client(cluster) as connected:
         yield connected
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The matrix of faults, where there were any."""
+    if disturbed.FATES:
+        terminalreporter.section("faults")
+        for line in disturbed.table():
+            terminalreporter.line(line)

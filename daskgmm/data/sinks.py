@@ -1,8 +1,11 @@
 """Where labels and densities go: one part per chunk, named so that parts sort as rows do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +13,7 @@ import pyarrow.parquet as pq
 
 from daskgmm.chunk import Chunk
 from daskgmm.data.dataset import Dataset
+from daskgmm.errors import DataError
 from daskgmm.model.expectation import Densities, assign
 
 SCHEMA = pa.schema({"label": pa.int32(), "probability": pa.float64(), "log_density": pa.float64()})
@@ -46,7 +50,7 @@ def write_labels(dataset: Dataset, densities: Densities, folder: Path) -> Writte
     """Write label, probability and log_density of every row as Parquet, in the rows' order.
 
     One pass; a chunk's part is written by the task that visits it, under a temporary name
-    first. Parts of an earlier run are removed.
+    first. Parts of an earlier run are removed. Raises DataError where one can't be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for part in (*folder.glob("part-*.parquet"), *folder.glob(".part-*.draft")):
@@ -56,13 +60,28 @@ def write_labels(dataset: Dataset, densities: Densities, folder: Path) -> Writte
 
 def _write_part(chunk: Chunk, densities: Densities, folder: Path) -> Written:
     part = folder / f"part-{chunk.number:08d}.parquet"
-    draft = folder / f".{part.stem}.draft"  # hidden: readers of the folder pass it over
     written = Written(0, 0, 0.0)
-    with pq.ParquetWriter(draft, SCHEMA, use_dictionary=["label"]) as file:
+    with _whole(part) as draft, pq.ParquetWriter(draft, SCHEMA, use_dictionary=["label"]) as file:
         for block in chunk.cut(ROW_GROUP):
             labels, probability, log_density = assign(block.rows, densities)
             file.write_table(pa.table([labels.astype(np.int32), probability, log_density], SCHEMA))
             known = labels >= 0
             written += Written(len(labels), int((~known).sum()), float(log_density[known].sum()))
-    draft.replace(part)
     return written
+
+
+@contextmanager
+def _whole(part: Path) -> Iterator[Path]:
+    """Where to write what becomes a part at the end of the context, if it ends well.
+
+    Hidden, as readers of the folder pass it over; and nobody else's: a worker that the cluster
+    has given up may still be writing the same part.
+    """
+    draft = part.with_name(f".{part.stem}.{uuid4().hex}.draft")
+    try:
+        yield draft
+        draft.replace(part)
+    except OSError as error:
+        raise DataError(f"{part} cannot be written: {error.strerror or error}") from error
+    finally:
+        draft.unlink(missing_ok=True)
