@@ -1,5 +1,6 @@
 import boto3
 import dask
+import disturbed
 import pytest
 from distributed import Client, LocalCluster
 from distributed.utils import get_mp_context
@@ -66,3 +67,11 @@ def s3():
     made.create_bucket(Bucket="bucket")
     yield options
     server.stop()
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The matrix of faults, where there were any."""
+    if disturbed.FATES:
+        terminalreporter.section("faults")
+        for line in disturbed.table():
+            terminalreporter.line(line)

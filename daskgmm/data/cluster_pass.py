@@ -5,34 +5,31 @@ that worker is lost, so are its shards, and its chunks are placed anew.
 """
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from threading import Lock
-from time import monotonic
 from typing import Any, TypeVar
 from uuid import uuid4
 
 import dask
 import numpy as np
-from distributed import CancelledError, Client, Future, KilledWorker, Reschedule, get_worker, wait
+from distributed import Client, Future, Reschedule, get_worker
 from distributed.protocol.pickle import dumps, loads
 
 from daskgmm.chunk import Chunk
+from daskgmm.data.graphs import Key
+from daskgmm.data.handshake import handshake, versions
+from daskgmm.data.liveness import Address, Liveness
+from daskgmm.data.losses import in_one_sentence
 from daskgmm.data.shards import CHUNK_COST, Partials, Shard, cut_into_shards, visit, weights_of
 from daskgmm.data.source import GraphSource
 from daskgmm.data.tree import Addable
 from daskgmm.errors import DataError
 
 Value = TypeVar("Value", bound=Addable)
-Address = str
 
 # What of a thread's share of memory the persisted chunks of one shard may fill: a task's
 # inputs are in memory together, even where the worker had spilled them to disk.
 PERSISTED_SHARE = 0.25
-
-# How often the driver fetches sums, and asks whether the workers that hold chunks are there.
-COLLECT_SECONDS, WATCH_SECONDS = 0.25, 2.0
-
 
 # Dask's settings belong to the process.
 _setting = Lock()
@@ -44,25 +41,25 @@ def on_cluster(
     """Visit every chunk once on a cluster; yields sums of aligned ranges as they come.
 
     What a visit is told travels as the result of a task: once per worker, and made again
-    where its holder is lost.
+    where its holder is lost. It travels as bytes, as does the visit itself, so that a worker
+    that can't do it can say so (`handshake`).
     """
-    # The warning is of data in the graph; these are parameters, and they are this large.
-    with _setting, dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):
-        sent = client.submit(_identity, fn, key=(f"gmm-parameters-{uuid4().hex}", 0), pure=False)
     waiting: dict[Future[Any], Shard] = {}
     homes: dict[Future[Any], Address | None] = {}
     todo: Sequence[int] = range(len(source))
-    watched = monotonic()
-    try:
+    liveness, begin, call = Liveness(client), handshake(), dumps(_visit)
+    with in_one_sentence(client, waiting) as others:
+        others.append(told := _told(client, fn))
         while todo or waiting:
-            for home, shards in _placed(client, source, todo):
+            for home, shards in _placed(client, source, todo, liveness):
                 # Under one name the scheduler would take all passes for one group of tasks,
                 # and pile it onto one worker.
                 name = f"gmm-pass-{uuid4().hex}"
                 futures = client.map(
-                    _visit,
-                    [sent] * len(shards),
-                    # As bytes: the scheduler would unpickle it to pickle it again.
+                    begin,
+                    [versions()] * len(shards),
+                    [call] * len(shards),
+                    [told] * len(shards),
                     [dumps(shard) for shard in shards],
                     [[source.futures[key] for key in shard.persisted] for shard in shards],
                     key=[(name, i) for i in range(len(shards))],
@@ -72,37 +69,37 @@ def on_cluster(
                 waiting |= zip(futures, shards, strict=True)
                 homes |= dict.fromkeys(futures, home)
             todo = ()
-            done = _done(waiting)
-            yield from client.gather(done)
-            for future in done:
+            came = liveness.collected(waiting)
+            for future, found in came.items():
+                yield DataError(found) if isinstance(found, str) else found
                 del waiting[future]
                 future.release()  # now, whoever else may still refer to it
-            if source.futures and monotonic() > watched + WATCH_SECONDS:
-                alive, watched = client.nthreads(), monotonic()
+            alive = liveness.look((homes[future] for future in waiting), came=bool(came))
+            if source.futures and alive is not None:
                 stranded = [f for f in waiting if homes[f] and homes[f] not in alive]
                 client.cancel(stranded, force=True)
                 todo = sorted(i for f in stranded for i in waiting.pop(f).numbers)
-        sent.release()
-    except BaseException as error:
-        with suppress(OSError):  # the scheduler may be gone
-            client.cancel([*waiting, sent], force=True)
-        if isinstance(error, KilledWorker):
-            raise DataError(_blame(error, waiting)) from error
-        if isinstance(error, CancelledError):
-            raise DataError(
-                f"the cluster lost what a pass was working on ({error}): its scheduler went away, "
-                "or a worker did whose chunks can't be made again, as scattered data can't"
-            ) from error
-        raise
 
 
-def _identity(value: Any) -> Any:
-    return value
+def computed_on_cluster(
+    client: Client, graph: Mapping[Key, Any], keys: Sequence[Key]
+) -> Sequence[Any]:
+    """The values of some keys of a graph."""
+    futures = dict.fromkeys(client.get(graph, keys, sync=False))
+    with in_one_sentence(client, futures):
+        return Liveness(client).values(list(futures))
 
 
-def _visit(
-    fn: Callable[[Chunk], Value], shard: bytes, held: Sequence[Any]
-) -> Partials[Value] | DataError:
+def _told(client: Client, fn: Callable[[Chunk], Value]) -> Future[list[Any]]:
+    """What a visit is told, as the result of a task: a pickle and its buffers."""
+    buffers: list[Any] = []
+    frames = [dumps(fn, buffer_callback=buffers.append), *(bytes(each) for each in buffers)]
+    # The warning is of data in the graph; these are parameters, and they are this large.
+    with _setting, dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):
+        return client.submit(list, frames, key=(f"gmm-parameters-{uuid4().hex}", 0), pure=False)
+
+
+def _visit(told: Sequence[Any], shard: bytes, held: Sequence[Any]) -> Partials[Any] | DataError:
     worker = get_worker()
     key = worker.get_current_task()
 
@@ -114,21 +111,15 @@ def _visit(
         gone = gone or task is None or task.state != "executing"
         return not gone
 
-    found = visit(fn, loads(shard), held, is_wanted)
+    pickled, *buffers = told
+    found = visit(loads(pickled, buffers=buffers), loads(shard), held, is_wanted)
     if not is_wanted():
         raise Reschedule  # a part must not pass for the whole, should it be wanted after all
     return found
 
 
-def _done(waiting: dict[Future[Any], Shard]) -> list[Future[Any]]:
-    """Shards that are visited: all of them, or after a while some or none."""
-    with suppress(TimeoutError):
-        wait(list(waiting), COLLECT_SECONDS)
-    return [future for future in waiting if future.done()]
-
-
 def _placed(
-    client: Client, source: GraphSource, todo: Sequence[int]
+    client: Client, source: GraphSource, todo: Sequence[int], liveness: Liveness
 ) -> Iterator[tuple[Address | None, list[Shard]]]:
     """Shards of the chunks to do, by the worker that has to visit them; None is any."""
     if not todo:
@@ -140,7 +131,7 @@ def _placed(
         yield None, [Shard(source, run) for run in runs]
         return
     persisted = list(source.futures.values())
-    wait(persisted)  # until then nobody knows where they will lie
+    liveness.wait(persisted)  # until then nobody knows where they will lie
     holders = client.who_has(persisted)
     sizes = client.nbytes(list(source.futures), summary=False)
     needs = {i: [key for key in source.needs(i) if key in source.futures] for i in todo}
@@ -164,12 +155,3 @@ def _placed(
         mine = np.array([homes.get(i, "") == home for i in range(len(source))])
         runs = cut_into_shards(np.where(mine, weights, 0.0), n_threads.get(home, anybody), most)
         yield home, [Shard(source, [i for i in run if mine[i]]) for run in runs]
-
-
-def _blame(error: KilledWorker, waiting: dict[Future[Any], Shard]) -> str:
-    blamed = [i for f, shard in waiting.items() if f.key == error.task for i in shard.numbers]
-    which = f"chunks {blamed[0]} to {blamed[-1]}" if blamed else "some chunks"
-    return (
-        f"workers died again and again with {which} assigned to them: most often a chunk needs "
-        "more memory than a worker has; use smaller chunks or a higher memory_limit"
-    )

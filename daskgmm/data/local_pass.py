@@ -1,6 +1,6 @@
 """A pass on one of Dask's local schedulers: one thread, threads, or processes."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache, partial
@@ -15,6 +15,7 @@ from dask.multiprocessing import get_context, initialize_worker_process
 from dask.system import CPU_COUNT
 
 from daskgmm.chunk import Chunk
+from daskgmm.data.graphs import Key
 from daskgmm.data.shards import Partials, Shard, cut_into_shards, visit, weights_of
 from daskgmm.data.source import GraphSource
 from daskgmm.data.tree import Addable, TreeSum
@@ -47,19 +48,25 @@ def on_this_machine(
         graph[visited] = (partial(_visit, fn, Shard(source, run), wanted),)
         # A chain, so that the sums of a few shards are held at a time.
         graph[merged] = (_merged, (f"gmm-sum-{pass_id}", i - 1), visited) if i else visited
+    try:
+        yield computed(get, graph, (f"gmm-sum-{pass_id}", len(runs) - 1))
+    finally:
+        stop.set()
+
+
+def computed(get: Callable[..., Any], graph: Mapping[Key, Any], keys: Any) -> Any:
+    """The values of some keys of a graph, by a local scheduler's `get`."""
     options: dict[str, Any] = {}
     if get is get_on_processes and not dask.config.get("pool", None):
         options = {"pool": _processes(n_threads(get)), "chunksize": 1}
     try:
-        yield get(graph, (f"gmm-sum-{pass_id}", len(runs) - 1), **options)
+        return get(graph, keys, **options)
     except BrokenProcessPool as error:
         _processes.cache_clear()
         raise DataError(
             "a process died in the middle of a pass: most often a chunk needs more memory than "
             "there is; use smaller chunks or fewer processes"
         ) from error
-    finally:
-        stop.set()
 
 
 def _visit(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from typing import Any, TypeVar
 
 import dask
@@ -9,8 +10,9 @@ from dask.base import get_scheduler
 from distributed import Client
 
 from daskgmm.chunk import Chunk
-from daskgmm.data.cluster_pass import on_cluster
-from daskgmm.data.local_pass import n_threads, on_this_machine
+from daskgmm.data.cluster_pass import computed_on_cluster, on_cluster
+from daskgmm.data.local_pass import computed, n_threads, on_this_machine
+from daskgmm.data.losses import in_one_sentence
 from daskgmm.data.machines import Machines
 from daskgmm.data.source import GraphSource
 from daskgmm.data.tree import Addable, TreeSum
@@ -29,12 +31,17 @@ def scheduler() -> tuple[Callable[..., Any], Client | None]:
 def machines() -> Machines:
     """Where a pass would run now."""
     get, client = scheduler()
-    return Machines.of_client(client) if client else Machines.of_threads(n_threads(get))
+    if client is None:
+        return Machines.of_threads(n_threads(get))
+    with in_one_sentence(client, {}):
+        return Machines.of_client(client)
 
 
 def ready(source: GraphSource) -> GraphSource:
     """The source with the values computed that all its chunks need: a pass, where there are."""
-    return source if source.is_ready else source.with_common(scheduler()[0])
+    get, client = scheduler()
+    compute = partial(computed_on_cluster, client) if client else partial(computed, get)
+    return source if source.is_ready else source.with_common(compute)
 
 
 def run_pass(fn: Callable[[Chunk], Value], source: GraphSource) -> Value:

@@ -35,7 +35,9 @@ class Place:
 
     def peak_memory(self) -> tuple[int, int | None]:
         """Peak resident bytes of this process, and of the largest worker."""
-        workers = self.client.run(_peak_memory).values() if self.client else ()
+        # Who does not answer is not worth a result.
+        answers = self.client.run(_peak_memory, on_error="ignore") if self.client else {}
+        workers = answers.values()
         return _peak_memory(), max(workers, default=None)
 
 

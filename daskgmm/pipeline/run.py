@@ -4,7 +4,10 @@ import importlib.metadata
 import platform
 import secrets
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from time import perf_counter
 
 import yaml
@@ -72,10 +75,8 @@ def fit(config: FitConfig, cluster: Cluster, console: Console, *, force: bool = 
     config = config.model_copy(update={"model": {**config.model, "random_state": seed}})
     estimator = GaussianMixture(**config.model)
     folder = config.output.dir
-    try:
+    with _writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"output.dir: cannot make {folder}: {error.strerror}") from error
     every = config.checkpoint.every
     checkpoint = Checkpoint(config.checkpoint_dir, every=every, force=force, stays=True)
     with restart.kept(config, cluster), connect(cluster) as place:
@@ -100,30 +101,45 @@ def fit(config: FitConfig, cluster: Cluster, console: Console, *, force: bool = 
         marginal = dataset.missing == "marginal"
         sent = densities(mixture, survey.mean, marginal=marginal)
         found = Quantiles.of(log_prob_norm(survey.sample.rows, sent))
-        estimator.save(folder / "model.npz")
-        Trained(mixture, config.source.columns, dataset.missing, found).note(folder / "model.npz")
+        with _writing_to(folder):
+            estimator.save(folder / "model.npz")
+            trained = Trained(mixture, config.source.columns, dataset.missing, found)
+            trained.note(folder / "model.npz")
         written = write_scores(rows, Parts(folder / "labels.parquet", Scoring(sent)), kept={})
         seconds = perf_counter() - began
         peak_driver, peak_worker = place.peak_memory()
-    result = FitResult(
-        url=config.source.url,
-        resolved=_resolved(config, cluster, estimator),
-        columns=columns,
-        mixture=mixture,
-        survey=survey,
-        written=written,
-        lower_bounds=estimator.lower_bounds_,
-        events=estimator.events_,
-        converged=estimator.converged_,
-        outcome=estimator.outcome_,
-        passes=[*estimator.passes_, *rows.passes],
-        seconds=seconds,
-        peak_driver=peak_driver,
-        peak_worker=peak_worker,
-    )
-    (folder / "config.yaml").write_text(result.resolved, encoding="utf-8")
-    (folder / "report.html").write_text(report.page(result), encoding="utf-8")
+        result = FitResult(
+            url=config.source.url,
+            resolved=_resolved(config, cluster, estimator),
+            columns=columns,
+            mixture=mixture,
+            survey=survey,
+            written=written,
+            lower_bounds=estimator.lower_bounds_,
+            events=estimator.events_,
+            converged=estimator.converged_,
+            outcome=estimator.outcome_,
+            passes=[*estimator.passes_, *rows.passes],
+            seconds=seconds,
+            peak_driver=peak_driver,
+            peak_worker=peak_worker,
+        )
+        page = report.page(result)
+        with _writing_to(folder):
+            (folder / "config.yaml").write_text(result.resolved, encoding="utf-8")
+            (folder / "report.html").write_text(page, encoding="utf-8")
     return result
+
+
+@contextmanager
+def _writing_to(folder: Path) -> Iterator[None]:
+    """Say as a ConfigError what a disk refuses."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"output.dir: cannot write to {folder}: {error.strerror or error}"
+        ) from error
 
 
 def _resolved(config: FitConfig, cluster: Cluster, estimator: GaussianMixture) -> str:

@@ -1,0 +1,118 @@
+"""A disk that is full: a file system of a megabyte."""
+
+import io
+import subprocess
+from functools import partial
+
+import dask
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from disturbed import FATES, ROWS, SEEDS, Begun, bits, fate, fitted, happening, slowly, undisturbed
+from rich.console import Console
+from strategies import clusters
+
+from daskgmm.errors import DaskgmmError
+from daskgmm.fit.checkpoints import CheckpointWarning
+from daskgmm.pipeline import restart, run
+from daskgmm.pipeline.config import FitConfig, Threads
+
+THREADS = Threads(kind="threads", n_threads=2)
+FULL = (
+    r"no checkpoint could be written to .* \(\[Errno 28\] No space left on device.*the fit goes on"
+)
+
+
+def mount(folder, options):
+    return subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "none", folder], capture_output=True, check=False
+    )
+
+
+@pytest.fixture
+def disk(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if mount(folder, "size=1m").returncode:
+        pytest.skip("no file system can be mounted here: that takes Linux and root")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def fill(disk):
+    """Write until there is no room."""
+    with (disk / "filler").open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(1024))
+        except OSError:
+            pass
+
+
+class Ends(Begun):
+    """Ends a fit after some iterations."""
+
+    def on_pass(self, states, seconds):
+        super().on_pass(states, seconds)
+        if states[0].n_iter == 9:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def on_threads():
+    with dask.config.set(scheduler="threads", num_workers=2):
+        yield
+
+
+def test_checkpoints_before_stay_whole(disk, on_threads):
+    observer = Ends()
+    filling = happening(partial(fill, disk), 0, observer.event)
+    with filling, pytest.raises(KeyboardInterrupt), pytest.warns(CheckpointWarning, match=FULL):
+        fitted(slowly(), disk / "kept", observer)
+    assert list((disk / "kept").glob("pass-*"))
+    with pytest.warns(CheckpointWarning, match=FULL):
+        model = fitted(ROWS, disk / "kept")
+    assert bits(model) == undisturbed()
+    FATES["disk full, checkpoint"]["survived"] += 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_fit_goes_on_without_checkpoints(disk, on_threads, seed):
+    fault = partial(fill, disk)
+    with pytest.warns(CheckpointWarning, match=FULL):
+        said = fate("disk full, checkpoint", fault, disk / "kept", seed, slowly())
+    assert said is None
+
+
+def done(config):
+    """Run, and the model's and the labels' content."""
+    run.fit(config, THREADS, Console(file=io.StringIO()))
+    with np.load(config.output.dir / "model.npz") as file:
+        model = {name: file[name].tobytes() for name in file.files if name != "header"}
+    return model, pq.read_table(config.output.dir / "labels.parquet")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["model.npz", "labels.parquet"])
+def test_results_are_written_when_there_is_room_again(disk, tmp_path, what):
+    np.save(tmp_path / "rows.npy", clusters(60_000, spread=1.0))
+    told = {
+        "source": {"url": str(tmp_path / "rows.npy")},
+        "model": {"n_components": 3, "max_iter": 3, "random_state": 0, "init_params": "kmeans"},
+        "output": {"dir": str(tmp_path / "whole")},
+    }
+    whole = done(FitConfig.model_validate(told))
+    told["output"] = {"dir": str(disk)}
+    told["checkpoint"] = {"dir": str(tmp_path / "kept")}
+    config = FitConfig.model_validate(told)
+    if what == "model.npz":
+        fill(disk)
+    with pytest.raises(DaskgmmError, match=r"cannot (be written|write to .*): No space left on"):
+        done(config)
+    assert restart.command(config)
+    assert not list(disk.glob("labels.parquet/.*"))
+    mount(disk, "remount,size=16m")
+    resumed, _ = restart.left(str(tmp_path / "kept"))
+    assert done(resumed) == whole
+    FATES[f"disk full, {what}"]["refused"] += 1

@@ -1,0 +1,145 @@
+"""Memory and time of many passes: a long fit on two workers must leave nothing behind.
+
+python workflows/benchmarks/soak.py [--passes N] [--rows N] [--chunks N]
+
+A fit by plain EM, kept in a checkpoint after each pass, of rows in a Zarr array, on a
+LocalCluster of two workers of one thread. The cluster lives in a process of its own, so that
+the scheduler's memory is not the driver's. Prints the resident memory of all four processes ten
+times; then the slope of each over passes, after a warm-up of a fifth of them, with its standard
+error; then the time per pass of the first and of the last fifth.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import dask.array as da
+import numpy as np
+import psutil
+from distributed import Client, LocalCluster
+from sklearn.exceptions import ConvergenceWarning
+
+from daskgmm import Checkpoint, GaussianMixture, open_dataset
+from daskgmm.data.stores import write_rows
+from daskgmm.fit.observers import NullObserver
+from daskgmm.fit.state import FitState
+
+FEATURES, COMPONENTS, WORKERS = 8, 8, 2
+MIB = 2**20
+
+
+class Watch(NullObserver):
+    """Notes the time and the memory of processes after each pass."""
+
+    def __init__(self, processes: dict[str, psutil.Process], n_passes: int) -> None:
+        self.processes = processes
+        self.n_passes = n_passes
+        self.seconds: list[float] = []
+        self.bytes: list[list[int]] = []
+
+    def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
+        """Note, and print every tenth of the way."""
+        self.seconds.append(seconds)
+        self.bytes.append([each.memory_info().rss for each in self.processes.values()])
+        done = len(self.seconds)
+        tenth = max(self.n_passes // 10, 1)
+        if done == 1 or done % tenth == 0:
+            sizes = (f"{n_bytes / MIB:>10.1f}" for n_bytes in self.bytes[-1])
+            recent = np.mean(self.seconds[-tenth:]) * 1e3
+            print(f"{done:>6} {recent:>8.0f}", *sizes, flush=True)
+
+
+def serve() -> None:
+    """Be the cluster: print its address, and end with the standard input."""
+    with LocalCluster(
+        n_workers=WORKERS, threads_per_worker=1, dashboard_address=":0", memory_limit=0
+    ) as local:
+        print(local.scheduler_address, flush=True)
+        sys.stdin.read()
+
+
+@contextmanager
+def cluster() -> Iterator[tuple[Client, dict[str, psutil.Process]]]:
+    """A client of a cluster in another process, and all processes by name."""
+    command = [sys.executable, __file__, "--serve"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as served:
+        assert served.stdin is not None
+        assert served.stdout is not None
+        with Client(served.stdout.readline().strip()) as client:
+            client.wait_for_workers(WORKERS)
+            pids = {"driver": os.getpid(), "scheduler": served.pid}
+            pids |= {f"worker {i}": pid for i, pid in enumerate(client.run(os.getpid).values())}
+            yield client, {name: psutil.Process(pid) for name, pid in pids.items()}
+        served.stdin.close()
+
+
+def fit(folder: Path, n_rows: int, n_chunks: int, n_passes: int) -> Watch:
+    """Iterate so many times over rows that are written to a folder first."""
+    shape, chunks = (n_rows, FEATURES), (-(-n_rows // n_chunks), FEATURES)
+    write_rows(da.random.default_rng(0).normal(size=shape, chunks=chunks), folder / "rows.zarr")
+    model = GaussianMixture(
+        COMPONENTS,
+        max_iter=n_passes,
+        tol=0.0,
+        acceleration=None,
+        init_params="random_from_data",
+        sample_start=False,
+        random_state=0,
+    )
+    with cluster() as (client, processes):
+        watch = Watch(processes, n_passes)
+        print(f"{'pass':>6} {'ms/pass':>8}", *(f"{name:>10}" for name in processes), "(MiB)")
+        kept = Checkpoint(folder / "kept", every=0)
+        model.fit(
+            open_dataset(folder / "rows.zarr"), observer=watch, client=client, checkpoint=kept
+        )
+    return watch
+
+
+def slope(numbers: Sequence[float]) -> tuple[float, float]:
+    """Of a line fitted to equidistant numbers, and its standard error."""
+    x = np.arange(len(numbers)) - (len(numbers) - 1) / 2
+    y = np.asarray(numbers) - np.mean(numbers)
+    found = x @ y / (x @ x)
+    left = y - found * x
+    return float(found), float(np.sqrt(left @ left / (len(x) - 2) / (x @ x)))
+
+
+def main() -> None:
+    """Fit, and print what it left."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--passes", type=int, default=500)
+    parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--chunks", type=int, default=100)
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        serve()
+        return
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    with tempfile.TemporaryDirectory() as folder:
+        watch = fit(Path(folder), options.rows, options.chunks, options.passes)
+    fifth = options.passes // 5
+    print(f"\nbytes per pass from pass {fifth} on")
+    for name, sizes in zip(watch.processes, zip(*watch.bytes[fifth:], strict=True), strict=True):
+        found, error = slope(sizes)
+        print(f"{name:<12} {found:>10,.0f} +- {error:,.0f}")
+    first, last = (
+        np.median(part) * 1e3 for part in (watch.seconds[:fifth], watch.seconds[-fifth:])
+    )
+    print(
+        f"\nmedian time per pass: {first:.0f} ms in the first fifth, {last:.0f} ms in the last "
+        f"({last / first:.2f} x)"
+    )
+
+
+if __name__ == "__main__":
+    main()
