@@ -157,7 +157,7 @@ ROOMS = {
         "select.py",
         "pipeline/cluster.py",
     },
-    "fsspec": {"data/folder.py"},
+    "fsspec": {"data/folder.py", "data/sources/place.py"},
     "psutil": {"data/machines.py"},
     "pandas": {"data/source.py", "data/dataset.py", "data/lazy.py", "weighting.py", "select.py"},
     "pyarrow": {"data/sources/parquet.py", "data/sinks.py", "data/stores.py"},

@@ -44,14 +44,29 @@ JSON_TYPES = {None: "null", "boolean": "boolean", "array-like": "array", "random
 RESULTS = ("model.npz", "labels.parquet", "report.html", "config.yaml")
 
 
+def _expanded(url: Any) -> Any:
+    """A URL, or several, each with a home of its own."""
+    if isinstance(url, str):
+        return os.path.expanduser(url)  # noqa: PTH111  URLs are no paths
+    if isinstance(url, list) and url and all(isinstance(each, str) for each in url):
+        return [_expanded(each) for each in url]
+    raise ValueError("a URL is needed, or a list of some")
+
+
 class Source(Strict):
     """Where the rows are: the arguments of `daskgmm.open_dataset`."""
 
-    url: Annotated[str, AfterValidator(os.path.expanduser)]
+    url: Annotated[str | list[str], BeforeValidator(_expanded)]
     columns: list[str | int] | None = None
     missing: Literal["raise", "omit", "marginal"] = "raise"
     on_bad_chunk: Literal["raise", "skip"] = "raise"
     retries: int = Field(default_factory=lambda: retries_of(None), ge=0)
+    storage_options: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def urls(self) -> list[str]:
+        """The URL, or all of them."""
+        return [self.url] if isinstance(self.url, str) else self.url
 
 
 class Output(Strict):
@@ -134,10 +149,10 @@ class FitConfig(Strict):
 
     @model_validator(mode="after")
     def _spares_its_rows(self) -> Self:
-        source = Path(self.source.url).resolve()
+        sources = [Path(url.partition("::")[0]).resolve() for url in self.source.urls]
         for name in RESULTS:
             result = (self.output.dir / name).resolve()
-            if result in (source, *source.parents):
+            if any(result in (each, *each.parents) or result.match(str(each)) for each in sources):
                 raise ValueError(
                     f"output.dir: {result} holds the rows themselves, and the run would replace "
                     "it: choose another folder"

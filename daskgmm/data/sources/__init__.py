@@ -1,16 +1,17 @@
 """From a URL to rows: the format is the ending, the chunks are the file's own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
-
-import dask.array as da
+from typing import Any
 
 from daskgmm.data.dataset import MISSING, DaskDataset
 from daskgmm.data.sources import npy, parquet, zarr
+from daskgmm.data.sources.place import Place
+from daskgmm.data.sources.reads import Rows, stacked
 from daskgmm.errors import DataError
 
-Opener = Callable[[Path, Sequence[str | int] | None], tuple[da.Array, tuple[str, ...] | None]]
+Opener = Callable[[Place, Sequence[str | int] | None], Rows]
 
 OPENERS: dict[str, Opener] = {
     ".parquet": parquet.open_rows,
@@ -18,22 +19,32 @@ OPENERS: dict[str, Opener] = {
     ".npy": npy.open_rows,
 }
 
+# Formats whose files may lie in a folder, one after another.
+IN_FOLDERS = (".parquet", ".npy")
+
+# Files that are opened at a time: of a store, each takes some requests.
+OPENED_AT_ONCE = 16
+
 
 def open_dataset(
-    url: str | Path,
+    url: str | Path | Sequence[str | Path],
     *,
     columns: Sequence[str | int] | None = None,
     missing: str = "raise",
     retries: int | None = None,
     on_bad_chunk: str = "raise",
+    storage_options: Mapping[str, Any] | None = None,
 ) -> DaskDataset:
-    """Open rows on disk, without reading them.
+    """Open rows on disk or in a store, without reading them.
 
     Parameters
     ----------
-    url : str or Path
-        A Parquet file or directory (``.parquet``), a Zarr array (``.zarr``), or a NumPy file
-        (``.npy``), by path or ``file://`` URL; an array in a Zarr group as ``group.zarr/name``.
+    url : str or Path, or several
+        A Parquet file (``.parquet``), a Zarr array (``.zarr``; in a Zarr group
+        ``group.zarr/name``), or a NumPy file (``.npy``): by path, or by a URL that fsspec knows,
+        such as ``s3://bucket/rows.parquet``. Several, be it as a list, as a pattern
+        (``rows/*.npy``, in natural order of names) or as a folder of ``.parquet`` or ``.npy``
+        files, are rows one after another.
     columns : names, or for arrays numbers, of the columns to use; default all
     missing : {'raise', 'omit', 'marginal'}, default='raise'
         What a fit does about rows with a missing value (NaN or null): refuse them, naming
@@ -47,6 +58,8 @@ def open_dataset(
         infinity or, where `missing` refuses it, a NaN: end with one sentence, or go on without
         the whole chunk, and say so. It is found by the first pass. `predict` and the like meet its
         error all the same.
+    storage_options : mapping, optional
+        For fsspec's file system, such as ``{"anon": True}``. They travel to the workers.
 
     Returns
     -------
@@ -56,34 +69,47 @@ def open_dataset(
     Raises
     ------
     DataError
-        Where there is nothing, nothing readable, no such column, or text in a column.
+        Where there is nothing, nothing readable, no access, no such column, text in a column, or
+        where a library is missing that an extra brings.
     """
-    path = local_path(str(url)).absolute()  # workers may have another directory
     if columns is not None and not columns:
         raise DataError(f"{url}: no column is chosen; leave `columns` out to use them all")
     if missing not in MISSING:
         raise DataError(f"missing must be 'raise', 'omit' or 'marginal', not {missing!r}")
-    # An array inside a Zarr group needs no ending of its own.
-    inside = (path, *path.parents) if not path.suffix else (path,)
-    endings = [each.suffix for each in inside if each.suffix in OPENERS]
-    if not endings:
-        raise DataError(f"{url}: the format of a source is its ending, one of {', '.join(OPENERS)}")
-    if not path.exists():
-        raise DataError(f"there is no file or directory at {path}")
-    rows, names = OPENERS[endings[0]](path, columns)
+    urls = [url] if isinstance(url, str | Path) else list(url)
+    if not urls:
+        raise DataError("no source is named: an empty list of URLs")
+    places = [Place.of(each, storage_options or {}) for each in urls]
+    endings = list(dict.fromkeys(_ending(place) for place in places))
+    if len(endings) > 1:
+        raise DataError(f"sources of one format are needed, not {' and '.join(endings)}")
+    rows = _opened(places, endings[0], columns)
     return DaskDataset.of(
-        rows, columns=names, missing=missing, retries=retries, on_bad_chunk=on_bad_chunk
+        stacked(rows),
+        columns=rows[0].names,
+        missing=missing,
+        retries=retries,
+        on_bad_chunk=on_bad_chunk,
     )
 
 
-def local_path(url: str) -> Path:
-    """The path that a path or ``file://`` URL means; DataError for any other URL."""
-    scheme, separator, _ = url.partition("://")
-    if not separator:
-        return Path(url)
-    if scheme != "file":
-        raise DataError(
-            f"{url}: unknown scheme {scheme!r}; this version of daskgmm knows local paths "
-            "and file:// URLs"
-        )
-    return Path(unquote(urlsplit(url).path))
+def _ending(place: Place) -> str:
+    """The ending that says the format; DataError where none does."""
+    # An array inside a Zarr group needs no ending of its own.
+    path = place.path
+    inside = (path, *path.parents) if not path.suffix else (path,)
+    for each in inside:
+        if each.suffix in OPENERS:
+            return each.suffix
+    raise DataError(f"{place}: the format of a source is its ending, one of {', '.join(OPENERS)}")
+
+
+def _opened(places: list[Place], ending: str, columns: Sequence[str | int] | None) -> list[Rows]:
+    """The chunks of each file; all have the columns of the first."""
+    if ending in IN_FOLDERS:
+        places = [file for place in places for file in place.each(ending)]
+    open_rows = OPENERS[ending]
+    first = open_rows(places[0], columns)
+    chosen = columns if first.names is None else first.names
+    with ThreadPoolExecutor(OPENED_AT_ONCE) as pool:
+        return [first, *pool.map(lambda place: open_rows(place, chosen), places[1:])]

@@ -71,13 +71,6 @@ def test_a_path_where_nothing_is_is_named_with_the_folder_it_was_looked_for_in(
     assert str(tmp_path) in sentence
 
 
-@pytest.mark.parametrize("url", ["s3://bucket/rows.parquet", "https://host/rows.npy"])
-def test_a_scheme_that_is_not_read_is_named_with_what_is(url, refusal):
-    sentence = refusal(url)
-    assert repr(url.partition("://")[0]) in sentence
-    assert "local paths and file:// URLs" in sentence
-
-
 @pytest.mark.parametrize("name", ["rows.csv", "rows", "rows.parquet.gz", "folder.zarr/rows.csv"])
 def test_an_ending_that_is_not_known_is_refused_with_those_that_are(name, refusal):
     sentence = refusal(name)
