@@ -159,8 +159,17 @@ ROOMS = {
     },
     "fsspec": {"data/folder.py", "data/sources/place.py"},
     "psutil": {"data/machines.py"},
-    "pandas": {"data/source.py", "data/dataset.py", "data/lazy.py", "weighting.py", "select.py"},
+    "pandas": {
+        "data/sources/csv.py",
+        "data/source.py",
+        "data/dataset.py",
+        "data/lazy.py",
+        "weighting.py",
+        "select.py",
+    },
     "pyarrow": {"data/sources/parquet.py", "data/sinks.py", "data/stores.py"},
+    "h5py": {"data/sources/hdf5.py"},
+    "xarray": {"data/sources/variable.py"},
     "zarr": {"data/sources/zarr.py", "data/stores.py"},
     "sklearn": {
         "fit/given.py",

@@ -6,21 +6,30 @@ from pathlib import Path
 from typing import Any
 
 from daskgmm.data.dataset import MISSING, DaskDataset
-from daskgmm.data.sources import npy, parquet, zarr
+from daskgmm.data.sources import csv, hdf5, npy, parquet, variable, zarr
 from daskgmm.data.sources.place import Place
 from daskgmm.data.sources.reads import Rows, stacked
 from daskgmm.errors import DataError
 
 Opener = Callable[[Place, Sequence[str | int] | None], Rows]
 
+# By the ending of a file or store; of what is meant inside of one, with "::".
 OPENERS: dict[str, Opener] = {
     ".parquet": parquet.open_rows,
     ".zarr": zarr.open_rows,
     ".npy": npy.open_rows,
+    ".csv": csv.open_rows,
+    ".h5": hdf5.open_rows,
+    ".hdf5": hdf5.open_rows,
+    ".nc": variable.open_rows,
+    ".h5::": hdf5.open_rows,
+    ".hdf5::": hdf5.open_rows,
+    ".nc::": variable.open_rows,
+    ".zarr::": variable.open_rows,
 }
 
 # Formats whose files may lie in a folder, one after another.
-IN_FOLDERS = (".parquet", ".npy")
+IN_FOLDERS = (".parquet", ".npy", ".csv")
 
 # Files that are opened at a time: of a store, each takes some requests.
 OPENED_AT_ONCE = 16
@@ -40,11 +49,13 @@ def open_dataset(
     Parameters
     ----------
     url : str or Path, or several
-        A Parquet file (``.parquet``), a Zarr array (``.zarr``; in a Zarr group
-        ``group.zarr/name``), or a NumPy file (``.npy``): by path, or by a URL that fsspec knows,
-        such as ``s3://bucket/rows.parquet``. Several, be it as a list, as a pattern
-        (``rows/*.npy``, in natural order of names) or as a folder of ``.parquet`` or ``.npy``
-        files, are rows one after another.
+        By path, or by a URL that fsspec knows, such as ``s3://bucket/rows.parquet``: a Parquet
+        file (``.parquet``), a Zarr array of version 2 or 3 (``.zarr``; in a Zarr group
+        ``group.zarr/name``), a NumPy file (``.npy``), CSV with names in its first line
+        (``.csv``), an HDF5 data set (``file.h5::/name``), or a variable as xarray decodes it
+        (``store.zarr::name``, ``file.nc::name``). Several, be it as a list, as a pattern
+        (``rows/*.npy``, in natural order of names) or as a folder of ``.parquet``, ``.npy`` or
+        ``.csv`` files, are rows one after another.
     columns : names, or for arrays numbers, of the columns to use; default all
     missing : {'raise', 'omit', 'marginal'}, default='raise'
         What a fit does about rows with a missing value (NaN or null): refuse them, naming
@@ -97,17 +108,18 @@ def _ending(place: Place) -> str:
     """The ending that says the format; DataError where none does."""
     # An array inside a Zarr group needs no ending of its own.
     path = place.path
-    inside = (path, *path.parents) if not path.suffix else (path,)
-    for each in inside:
-        if each.suffix in OPENERS:
-            return each.suffix
+    for each in (path, *path.parents) if not path.suffix else (path,):
+        ending = f"{each.suffix}::" if place.inside else each.suffix
+        if ending in OPENERS:
+            return ending
     raise DataError(f"{place}: the format of a source is its ending, one of {', '.join(OPENERS)}")
 
 
 def _opened(places: list[Place], ending: str, columns: Sequence[str | int] | None) -> list[Rows]:
     """The chunks of each file; all have the columns of the first."""
-    if ending in IN_FOLDERS:
-        places = [file for place in places for file in place.each(ending)]
+    places = [
+        file for place in places for file in place.each(ending if ending in IN_FOLDERS else None)
+    ]
     open_rows = OPENERS[ending]
     first = open_rows(places[0], columns)
     chosen = columns if first.names is None else first.names

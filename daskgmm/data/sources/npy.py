@@ -13,13 +13,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from daskgmm.data.sources.place import Place, reason
-from daskgmm.data.sources.reads import (
-    Rows,
-    bounds,
-    check_rows_of_numbers,
-    column_numbers,
-    rows_in_a_chunk,
-)
+from daskgmm.data.sources.reads import Rows, chosen_of, rows_of_array
 from daskgmm.errors import DataError
 
 # More than the description of any array of numbers.
@@ -52,24 +46,15 @@ def open_rows(place: Place, columns: Sequence[str | int] | None) -> Rows:
     except Exception as error:  # libraries of stores raise what they like
         raise DataError(f"{place} is not an array in NumPy's format: {reason(error)}") from error
     shape, _, dtype, offset = header
-    check_rows_of_numbers(shape, dtype, place)
+    rows = rows_of_array(
+        place, read_rows, columns, shape=shape, dtype=dtype, version=version, known=(header,)
+    )
     n_rows, width = shape
     if n_bytes < offset + n_rows * width * dtype.itemsize:
         raise DataError(
             f"{place} is not an array in NumPy's format: it is cut short of its {n_rows:,} rows"
         )
-    chosen = column_numbers(columns, width, place)
-    cuts = bounds(n_rows, rows_in_a_chunk(width * dtype.itemsize))
-    return Rows(
-        place,
-        read_rows,
-        calls=[(place, header, each) for each in cuts],
-        lengths=[stop - start for start, stop in cuts],
-        chosen=chosen,
-        names=None,
-        dtype=dtype,
-        version=version,
-    )
+    return rows
 
 
 def read_rows(
@@ -82,8 +67,7 @@ def read_rows(
         if not by_column:
             first = offset + start * width * stored.itemsize
             rows = place.values(stored, (stop - start) * width, first).reshape(-1, width)
-            chosen = rows if columns == list(range(width)) else rows[:, columns]
-            return chosen.astype(dtype, copy=False)
+            return chosen_of(rows, columns, dtype)
         rows = np.empty((stop - start, len(columns)), dtype, order="F")
         for i, column in enumerate(columns):
             first = offset + (column * n_rows + start) * stored.itemsize

@@ -28,6 +28,9 @@ EXTRAS = {
     "https": "http",
 }
 
+# Bytes that are read beyond what was asked for of formats that are read in many small parts.
+AHEAD = 1 << 20
+
 # What stores and disks say of a file that is another when the file is.
 TELLING = (
     "size",
@@ -102,10 +105,10 @@ class Place:
         known = self._info()
         return "-".join(str(known[key]) for key in TELLING if key in known)
 
-    def each(self, ending: str) -> list["Place"]:
+    def each(self, ending: str | None) -> list["Place"]:
         """The files that are meant, in natural order: part.2 before part.10, as Dask writes.
 
-        What a pattern finds; of a folder, its files of an ending; a file itself.
+        What a pattern finds; of a folder, its files of an ending, if one is named; else itself.
         Raises DataError where there is none.
         """
         places = [self]
@@ -113,17 +116,21 @@ class Place:
             with refusals(self.url):
                 files, path = self._files()
                 places = self._at(files, files.glob(path))
-        every = [found for place in places for found in place._in_folder(ending)]
-        if not every:
+        if not places:
             raise DataError(f"no file is like {self.url}")
-        return every
+        if ending is None:
+            return places
+        return [found for place in places for found in place._in_folder(ending)]
 
-    def open(self) -> BinaryIO:
-        """The file, to be read in parts: each part is one request."""
+    def open(self, ahead: int = 0) -> BinaryIO:
+        """The file, to be read in parts: each is one request, of so many bytes more than asked."""
         if self.is_local:
             return Path(self.url).open("rb")
         files, path = self._files()
-        opened: BinaryIO = files.open(path, "rb", cache_type="none")
+        cached = (
+            {"cache_type": "readahead", "block_size": ahead} if ahead else {"cache_type": "none"}
+        )
+        opened: BinaryIO = files.open(path, "rb", **cached)
         return opened
 
     def values(self, dtype: np.dtype[Any], count: int, start: int) -> NDArray[Any]:

@@ -8,7 +8,7 @@ import numpy as np
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 from dask.utils import funcname
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 from daskgmm.data.sources.place import Place
 from daskgmm.errors import DataError
@@ -97,25 +97,49 @@ def array_of_reads(
     )
 
 
-def check_rows_of_numbers(shape: tuple[int, ...], dtype: Any, place: Place) -> None:
-    """Raise DataError unless an array is two-dimensional, of numbers, a column at least wide."""
+def rows_of_array(
+    place: Place,
+    read: Callable[..., Any],
+    columns: Sequence[str | int] | None,
+    *,
+    shape: tuple[int, ...],
+    dtype: Any,
+    version: str,
+    unit: int = 1,
+    step: int | None = None,
+    known: tuple[Any, ...] = (),
+) -> Rows:
+    """An array's rows, `step` in a chunk, or as many whole units as make 32 MiB.
+
+    Chunk i is ``read(place, *known, (start, stop), chosen, dtype)``. Raises DataError unless the
+    array is two-dimensional, of numbers, and has the columns.
+    """
     if len(shape) != 2 or not shape[1] or getattr(dtype, "kind", "O") not in "biuf":
         raise DataError(
             f"{place} holds {dtype} of shape {shape}; rows of numbers, two-dimensional, are needed"
         )
+    n_rows, width = shape
+    step = step or max(CHUNK_BYTES // (width * dtype.itemsize * unit), 1) * unit
+    cuts = [(start, min(start + step, n_rows)) for start in range(0, max(n_rows, 1), step)]
+    return Rows(
+        place,
+        read,
+        calls=[(place, *known, cut) for cut in cuts],
+        lengths=[stop - start for start, stop in cuts],
+        chosen=_numbers(columns, width, place),
+        names=None,
+        dtype=dtype,
+        version=version,
+    )
 
 
-def bounds(n_rows: int, step: int) -> list[tuple[int, int]]:
-    """First row and end of each chunk; of no rows, one chunk without any."""
-    return [(start, min(start + step, n_rows)) for start in range(0, max(n_rows, 1), step)]
+def chosen_of(rows: NDArray[Any], columns: list[int], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Some columns of rows, in a dtype; the rows themselves where those are all and theirs."""
+    chosen = rows if columns == list(range(rows.shape[1])) else rows[:, columns]
+    return chosen.astype(dtype, copy=False)
 
 
-def rows_in_a_chunk(row_bytes: int, unit: int = 1) -> int:
-    """How many make 32 MiB: whole units, one at least."""
-    return max(CHUNK_BYTES // (row_bytes * unit), 1) * unit
-
-
-def column_numbers(columns: Sequence[str | int] | None, width: int, where: Place) -> list[int]:
+def _numbers(columns: Sequence[str | int] | None, width: int, where: Place) -> list[int]:
     """The chosen columns of an array that has no names; DataError where there is no such."""
     if columns is None:
         return list(range(width))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from zarr.storage import FsspecStore
 
 from daskgmm.data.sources.place import Place, reason, refusals
-from daskgmm.data.sources.reads import Rows, bounds, check_rows_of_numbers, column_numbers
+from daskgmm.data.sources.reads import Rows, chosen_of, rows_of_array
 from daskgmm.errors import DataError
 
 # What describes an array or a group, of versions 3 and 2.
@@ -30,18 +30,15 @@ def open_rows(place: Place, columns: Sequence[str | int] | None) -> Rows:
     if isinstance(stored, zarr.Group):
         inside = ", ".join(str(place / name) for name in sorted(stored.array_keys()))
         raise DataError(f"{place} is a Zarr group; name an array in it: {inside or 'it has none'}")
-    check_rows_of_numbers(stored.shape, stored.dtype, place)
-    n_rows, width = stored.shape
-    cuts = bounds(n_rows, (stored.shards or stored.chunks)[0])
-    return Rows(
+    return rows_of_array(
         place,
         read_rows,
-        calls=[(place, version, each) for each in cuts],
-        lengths=[stop - start for start, stop in cuts],
-        chosen=column_numbers(columns, width, place),
-        names=None,
+        columns,
+        shape=stored.shape,
         dtype=stored.dtype,
         version=version,
+        step=(stored.shards or stored.chunks)[0],
+        known=(version,),
     )
 
 
@@ -86,5 +83,4 @@ def read_rows(
         raise DataError(
             f"{place}: rows {start} to {stop} cannot be read: {reason(error)}"
         ) from error
-    chosen = rows if columns == list(range(rows.shape[1])) else rows[:, columns]
-    return chosen.astype(dtype, copy=False)
+    return chosen_of(rows, columns, dtype)

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,6 +13,7 @@ WRITERS = {
     ".parquet": lambda path, rows: pq.write_table(pa.table(list(rows.T), list("ab")), path),
     ".zarr": lambda path, rows: zarr.create_array(path, data=rows, overwrite=True),
     ".npy": np.save,
+    ".csv": lambda path, rows: pd.DataFrame(rows, columns=list("ab")).to_csv(path, index=False),
 }
 
 
@@ -71,11 +73,13 @@ def test_a_path_where_nothing_is_is_named_with_the_folder_it_was_looked_for_in(
     assert str(tmp_path) in sentence
 
 
-@pytest.mark.parametrize("name", ["rows.csv", "rows", "rows.parquet.gz", "folder.zarr/rows.csv"])
+@pytest.mark.parametrize(
+    "name", ["rows.txt", "rows", "rows.parquet.gz", "folder.zarr/rows.txt", "rows.npy::a"]
+)
 def test_an_ending_that_is_not_known_is_refused_with_those_that_are(name, refusal):
     sentence = refusal(name)
     assert name in sentence
-    assert ".parquet, .zarr, .npy" in sentence
+    assert ".parquet, .zarr, .npy, .csv, .h5, " in sentence
 
 
 def test_missing_values_are_refused_unless_they_are_to_be_left_out(path):
