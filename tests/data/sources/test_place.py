@@ -1,4 +1,7 @@
 import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from urllib.request import Request, urlopen
 
 import dask
@@ -74,6 +77,18 @@ def test_a_web_server_is_a_store(in_s3):
     np.testing.assert_array_equal(dataset.collection.compute(scheduler="threads"), X)
     with pytest.raises(DataError, match=r"there is no file or directory at http.*404"):
         open_dataset(f"{options['endpoint_url']}/bucket/nothing.npy")
+
+
+def test_a_web_server_that_gives_no_parts_of_files_is_refused(files):
+    serve = partial(SimpleHTTPRequestHandler, directory=files)
+    with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            place = Place.of(f"http://127.0.0.1:{server.server_port}/rows.npy", {})
+            with pytest.raises(OSError, match="whole files only"):
+                place.values(np.dtype(float), 2, start=128)
+        finally:
+            server.shutdown()
 
 
 def test_a_file_written_anew_in_a_store_is_another_array(in_s3):
