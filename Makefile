@@ -15,7 +15,7 @@ quickstart: .venv/installed
 test: .venv/installed
 	$(BIN)/python -m pytest
 
-## the tests that take minutes
+## the tests that take minutes, and the rest of the grids
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow
 

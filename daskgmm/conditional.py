@@ -12,6 +12,7 @@ from daskgmm.fitted import FittedMixture, Rows, of_dask
 from daskgmm.model import conditioning
 from daskgmm.model.mixture import Mixture
 from daskgmm.prediction import conditional_moments
+from daskgmm.xarrays import along_rows
 
 
 class Conditional(FittedMixture):
@@ -70,7 +71,7 @@ class Conditional(FittedMixture):
 
         Parameters
         ----------
-        X : array, dataframe, dataset or xarray variable of shape (n_samples, n_given)
+        X : array, dataframe, dataset or DataArray of shape (n_samples, n_given)
             The given features alone.
         given : sequence of int or str, optional
             Which features the columns of X are, one by one: numbers or names. May be left out
@@ -92,7 +93,7 @@ class Conditional(FittedMixture):
             In scikit-learn's words, for NaN and infinity; for Dask collections when they are
             computed.
         """
-        X = of_dask(X)
+        like, X = X, of_dask(X)
         numbers = self._fitted()._given(X, given)
         if not isinstance(X, Dataset):
             checked = check_array(X, dtype=[np.float64, np.float32], estimator=self, input_name="X")
@@ -105,7 +106,13 @@ class Conditional(FittedMixture):
         rest = conditioning.remaining(numbers, self.n_features_in_)
         names = getattr(self, "feature_names_in_", np.arange(self.n_features_in_))
         regression = conditioning.MixtureRegression.of(self.mixture_, numbers)
-        return conditional_moments(X, regression, list(names[rest]))
+        of_rest = list(names[rest])
+        means, covariances = conditional_moments(X, regression, of_rest)
+        axes = ("feature", "other_feature")
+        return (
+            along_rows(like, means, "mean", axes[0], names=of_rest),
+            along_rows(like, covariances, "covariance", *axes, names=of_rest),
+        )
 
     def _numbers(self, features: Sequence[Any]) -> list[Any]:
         """Names of features to their numbers; what is no name stays as it is."""

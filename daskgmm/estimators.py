@@ -13,6 +13,7 @@ from sklearn.utils.metadata_routing import UNUSED
 
 from daskgmm.checkpointing import Checkpoint, checkpoints_of
 from daskgmm.conditional import Conditional
+from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.machines import Machines
 from daskgmm.data.passes import machines
 from daskgmm.fit.driver import fit_mixture
@@ -33,7 +34,8 @@ class GaussianMixture(Kept, Portable, Streaming, Conditional):
     A drop-in for :class:`sklearn.mixture.GaussianMixture`. NumPy arrays and pandas
     dataframes give results at once; Dask arrays, Dask dataframes and what
     :func:`daskgmm.open_dataset` returns are read chunk by chunk, on the default Dask client
-    or scheduler, and `predict`, `predict_proba` and `score_samples` return lazy collections.
+    or scheduler, and `predict`, `predict_proba` and `score_samples` return lazy collections;
+    of an xarray DataArray they return DataArrays.
 
     Parameters
     ----------
@@ -104,9 +106,10 @@ class GaussianMixture(Kept, Portable, Streaming, Conditional):
     degenerate : {'raise', 'regularize', 'reinitialize', 'drop'}, default='raise'
         What is done where a component's covariance collapses (is not positive definite in
         floating point). 'raise' ends the fit, as scikit-learn does, unless other starts go
-        on; the error's `mixture` is the last sound model. The others go on, also where no row
-        belongs to a component any more: 'regularize' adds to its diagonal, 'reinitialize'
-        moves it to a row that the others explain badly, 'drop' leaves it out. See `events_`.
+        on; the error's `mixture` is the last sound model. The others go on: 'regularize' adds to
+        its diagonal, 'reinitialize' moves it to a row that the others explain badly, 'drop'
+        leaves it out. A component that no row belongs to any more is moved or left out as well, or
+        else kept as it is. See `events_`.
     missing : {'raise', 'omit', 'marginal'}, default='raise'
         What is done about rows with a missing value (NaN): refuse them, leave them out (their
         label is -1), or take them by the marginal of what is observed, which is exact where
@@ -125,14 +128,15 @@ class GaussianMixture(Kept, Portable, Streaming, Conditional):
     precisions_cholesky_ : array
         Upper-triangular U with precision = U Uᵀ; 1 / sqrt(variance) if 'diag' or 'spherical'.
     converged_ : bool
-        Whether the rule that `tol` belongs to was met.
+        Whether the rule that `tol` belongs to was met; False after a step of `partial_fit`.
     outcome_ : str
         Why the fit ended, as a sentence.
     remaining_gain_ : float
         What the accelerated steps' model still expects to be gained (nats per row); NaN for
-        plain EM.
+        plain EM, and after a step of `partial_fit`.
     n_iter_ : int
-        Iterations over all rows of the best start; those on the sample are not counted.
+        Iterations over all rows of the best start, and steps of `partial_fit`; those on the
+        sample are not counted.
     lower_bound_ : float
         Mean log-likelihood (nats per row) of the fitted parameters. Where the fit has not
         converged by the accelerated rule, it takes one more reading. (scikit-learn's is that of
@@ -145,13 +149,15 @@ class GaussianMixture(Kept, Portable, Streaming, Conditional):
         that pass; None for the covariance of 'tied'), `action` ('regularized', 'reinitialized',
         'dropped', 'kept' for one without rows, 'moved'), `sentence`.
     n_passes_ : int
-        Readings of the data that the fit took, the survey's included.
+        Readings of the data that the fit took, the survey's included, and `partial_fit` since.
     passes_ : list of Pass
         Each of them: `purpose` ('prepare', 'survey', 'start', 'iteration', 'refinement' for an
-        iteration after components have moved, 'bound'), `seconds`, `n_bytes` and the best
-        `lower_bound` seen.
+        iteration after components have moved, 'bound', 'batch' for a step of `partial_fit`),
+        `seconds`, `n_bytes` and the best `lower_bound` seen.
     total_weight_ : float
         Of all rows so far; their number, where they have no weights.
+    n_omitted_ : int
+        Rows that the last fit has left out for a missing value.
     reg_covar_ : float or array of shape (n_features,)
         What `reg_covar` has added to the diagonals of covariances, in squared units of the data.
     n_features_in_ : int
@@ -246,8 +252,8 @@ class GaussianMixture(Kept, Portable, Streaming, Conditional):
         X : array-like, dask array, dask dataframe or Dataset, (n_samples, n_features)
         y : ignored
         sample_weight : array-like, dask array, dask series or str, (n_samples,), optional
-            Weights of the rows, at least zero: a row of weight 2 is two rows. For a dataframe
-            the name of the column that holds them, which then is no feature.
+            Weights of the rows, at least zero: a row of weight 2 is two rows. For a dataframe, or
+            a file with names, the name of the column that holds them, which then is no feature.
         observer : Observer, optional
             Told of the survey and of each pass, in this process.
         client : distributed.Client, optional
@@ -295,11 +301,15 @@ class GaussianMixture(Kept, Portable, Streaming, Conditional):
         Parameters
         ----------
         X, sample_weight : as for `fit`
-        where : Machines, default those of the client or scheduler that would run it now
+        where : Machines, default those that would run it now
+            The client's or scheduler's; for arrays in memory a thread of this process.
         """
         self.check_parameters()
         dataset = clone(self)._dataset(X, reset=True, sample_weight=sample_weight)
-        return plan_fit(dataset, self._settings(dataset.n_features), where or machines())
+        if where is None:
+            in_memory = isinstance(dataset, InMemoryDataset)
+            where = Machines.of_threads(1) if in_memory else machines()
+        return plan_fit(dataset, self._settings(dataset.n_features), where)
 
     def check_parameters(self) -> None:
         """Raise scikit-learn's InvalidParameterError, a ValueError, for a value that can't be."""

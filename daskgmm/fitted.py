@@ -19,14 +19,20 @@ from daskgmm.model import expectation
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.mixture import Mixture
 from daskgmm.notebook import mixture_html
-from daskgmm.prediction import RowFunction, of_rows, total_log_density
+from daskgmm.prediction import (
+    RowFunction,
+    of_rows,
+    saying_what_missing_does,
+    total_log_density,
+)
 from daskgmm.weighting import Weights, apart, weighted
+from daskgmm.xarrays import along_rows, in_place
 
 Rows = ArrayLike | da.Array | dd.DataFrame | Dataset
 
 
 def of_dask(X: Any) -> Any:
-    """Dask collections, those within xarray's variables too, as datasets; all else as it is."""
+    """Dask collections, those within a DataArray too, as datasets; all else as it is."""
     inner = getattr(X, "data", None)
     rows = inner if isinstance(inner, da.Array) else X
     return DaskDataset.of(rows) if isinstance(rows, da.Array | dd.DataFrame) else X
@@ -74,11 +80,11 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         Observed values are kept as they are.
 
         Lazy for Dask collections: a Dask dataframe stays one, with its columns, index and
-        divisions. What is in memory becomes a NumPy array, pandas dataframes too, as by
-        scikit-learn's imputers unless they are told otherwise.
+        divisions. A DataArray stays one. What else is in memory becomes a NumPy array, pandas
+        dataframes too, as by scikit-learn's imputers unless they are told otherwise.
         """
         dataset = self._fitted()._dataset(X, reset=False, missing="marginal")
-        return of_rows(
+        filled = of_rows(
             expectation.impute,
             dataset,
             self.mixture_,
@@ -86,6 +92,7 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
             name="imputed",
             columns=list(getattr(dataset.header, "columns", ())),
         )
+        return in_place(X, filled)
 
     def score(self, X: Rows, y: None = None, sample_weight: Weights = None) -> float:
         """Mean log-density of the rows in nats, by weight; reads Dask collections once.
@@ -156,10 +163,14 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
     @property
     def mixture_(self) -> Mixture:
-        """The fitted mixture as a value, in float64 even where the attributes are float32."""
+        """The fitted mixture as a value, in float64 even where the attributes are float32.
+
+        Parameters that have been set since are those of the next fit. ParameterError where
+        attributes that were set by hand do not fit together.
+        """
         arrays = (self.weights_, self.means_, self.covariances_, self.precisions_cholesky_)
-        family, exact = FAMILIES[self.covariance_type], self._exact
-        if exact is not None and exact.family.name == family.name:
+        exact = self._exact
+        if exact is not None:
             values = (exact.weights, exact.means, exact.covariances, exact.precision_cholesky)
             pairs = zip(values, arrays, strict=True)
             if all(
@@ -168,7 +179,17 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
                 for value, each in pairs
             ):
                 return exact
-        return Mixture(family, *(np.asarray(each, np.float64) for each in arrays))
+        mixture = Mixture(
+            FAMILIES[self.covariance_type], *(np.asarray(each, np.float64) for each in arrays)
+        )
+        needed = mixture.family.shape(*mixture.means.shape)
+        for shape in (mixture.covariances.shape, mixture.precision_cholesky.shape):
+            if shape != needed:
+                raise ParameterError(
+                    f"covariances_ or precisions_cholesky_ have the shape {shape}, where "
+                    f"covariance_type={self.covariance_type!r} and means_ ask for {needed}"
+                )
+        return mixture
 
     def _hold(self, mixture: Mixture, dtype: type[np.floating[Any]]) -> None:
         """Set the fitted parameters, in a precision."""
@@ -235,20 +256,22 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
             # Names and width can be checked without a row.
             validate_data(self, X.header, skip_check_array=True, reset=reset)
             return weighted(X, weights)
-        rows = validate_data(
-            self,
-            X,
-            dtype=[np.float64, np.float32],
-            ensure_all_finite=missing == "raise" or "allow-nan",
-            ensure_min_samples=2 if reset else 1,
-            reset=reset,
-        )
+        with saying_what_missing_does():
+            rows = validate_data(
+                self,
+                X,
+                dtype=[np.float64, np.float32],
+                ensure_all_finite=missing == "raise" or "allow-nan",
+                ensure_min_samples=2 if reset else 1,
+                reset=reset,
+            )
         return weighted(InMemoryDataset(rows, missing=missing), weights)
 
     def _of_rows(self, X: Rows, fn: RowFunction, width: int | None, name: str) -> Any:
         """A row-wise result: at once for arrays in memory, lazy for Dask collections."""
         dataset = self._fitted()._dataset(X, reset=False)
-        return of_rows(fn, dataset, self.mixture_, width=width, name=name)
+        found = of_rows(fn, dataset, self.mixture_, width=width, name=name)
+        return along_rows(X, found, name, *(() if width is None else ("component",)))
 
     def _total_log_density(self, X: Rows, sample_weight: Weights) -> tuple[float, float]:
         """Sum of the rows' weighted log-densities, and of their weights."""

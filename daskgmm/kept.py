@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from daskgmm.errors import ParameterError
 from daskgmm.fit.driver import Fit
 from daskgmm.fit.settings import Settings
 from daskgmm.fit.state import FitState
@@ -27,14 +28,7 @@ class Kept(FittedMixture):
     def _settings(self, n_features: int) -> Settings:
         resumed = None
         if self.warm_start and hasattr(self, "converged_"):
-            # As asked for, not as fitted: a fit that has dropped components goes on without.
-            asked = self._shape(n_features)
-            if asked != self._asked_for:
-                raise ValueError(
-                    "warm_start continues a fit with (covariance_type, n_components, "
-                    f"n_features) = {self._asked_for}, but the parameters and the data now ask for "
-                    f"{asked}: use a new estimator, or warm_start=False"
-                )
+            self._raise_unless_asked_for("warm_start", n_features)
             resumed = self._resumed()
         return settings_of(self, n_features, resumed)
 
@@ -46,6 +40,19 @@ class Kept(FittedMixture):
         pairs = state.memory.pairs if state.memory and self.acceleration else ()
         return FitState(mixture, (), state.lower_bound, ridge=state.ridge, pairs=pairs)
 
+    def _raise_unless_asked_for(self, what: str, n_features: int) -> None:
+        """Raise ParameterError where parameters and rows now ask for another model.
+
+        As asked for, not as fitted: a fit that has dropped components goes on without.
+        """
+        asked = self._shape(n_features)
+        if asked != self._asked_for:
+            raise ParameterError(
+                f"{what} continues a fit with (covariance_type, n_components, n_features) = "
+                f"{self._asked_for}, but the parameters and the data now ask for {asked}: use a "
+                "new estimator, or `fit` with warm_start=False"
+            )
+
     def _shape(self, n_features: int) -> tuple[str, int, int]:
         return self.covariance_type, self.n_components, n_features
 
@@ -54,6 +61,7 @@ class Kept(FittedMixture):
         state = fit.state
         self._hold(state.parameters, np.float32 if fit.survey.dtype == np.float32 else np.float64)
         self.total_weight_ = fit.survey.total_weight
+        self.n_omitted_ = 0 if fit.survey.marginal else fit.survey.n_incomplete
         given = self.reg_covar
         self.reg_covar_ = SCALE * fit.survey.scales if isinstance(given, str) else given
         self._state = state

@@ -124,8 +124,6 @@ class Portable(FittedMixture):
                 columns,
                 about.get("history", {}),
             )
-            if model.covariance_type != mixture.family.name:
-                raise ModelFileError(f"{path} is damaged: it has two covariance types")
             if about:
                 covariance_type, n_components, n_features = about["asked_for"]
                 model._asked_for = (str(covariance_type), int(n_components), int(n_features))
@@ -154,7 +152,8 @@ class Portable(FittedMixture):
             if name in theirs._get_param_names()
             and _is_valid(theirs._parameter_constraints, name, value)
         }
-        model = theirs(**{**parameters, "n_components": mixture.n_components})
+        own = {"n_components": mixture.n_components, "covariance_type": mixture.family.name}
+        model = theirs(**{**parameters, **own})
         model.weights_ = mixture.weights.copy()
         model.means_ = mixture.means.copy()
         model.covariances_ = mixture.covariances.copy()
@@ -171,6 +170,8 @@ class Portable(FittedMixture):
     def from_sklearn(cls, model: sklearn.mixture.GaussianMixture) -> Self:
         """A fitted model of scikit-learn's, with its parameters and what its fit has found.
 
+        It fits as scikit-learn does, as the parameters were chosen for that: by plain EM
+        (``acceleration=None``) and with Euclidean distances (``init_distance='euclidean'``).
         `lower_bound_` is that of scikit-learn, of the parameters before its last M-step. In
         `partial_fit` the model weighs nothing, as its rows are not known.
 
@@ -192,7 +193,8 @@ class Portable(FittedMixture):
         mixture = Mixture(family, *(np.array(each, np.float64) for each in arrays))
         if fault := mixture.fault:
             raise ParameterError(f"scikit-learn's model cannot be taken over: {fault}")
-        theirs = model.get_params(deep=False)
+        plain = {"acceleration": None, "init_distance": "euclidean"}
+        theirs = {**model.get_params(deep=False), **plain}
         ours = cls(**{name: theirs[name] for name in theirs if name in cls._get_param_names()})
         known = {name: getattr(model, name) for name in HISTORY if hasattr(model, name)}
         columns = getattr(model, "feature_names_in_", None)
@@ -231,8 +233,29 @@ class Portable(FittedMixture):
             raise ParameterError(
                 f"covariance_type={covariance_type!r} is none of {', '.join(FAMILIES)}"
             )
-        mixture = checked_mixture(FAMILIES[covariance_type], weights, means, covariances)
-        model = cls(mixture.n_components, covariance_type=covariance_type)
+        family = FAMILIES[covariance_type]
+        return cls.from_mixture(checked_mixture(family, weights, means, covariances))
+
+    @classmethod
+    def from_mixture(cls, mixture: Mixture) -> Self:
+        """A model of a mixture, as good as a fitted one: it has densities, labels and a file.
+
+        The way back from `mixture_`, `marginal`, `conditional` and `Mixture.updated`. As with
+        `from_parameters` it weighs nothing in `partial_fit`.
+
+        Raises
+        ------
+        ParameterError
+            For what is no mixture.
+        """
+        if not isinstance(mixture, Mixture):
+            raise ParameterError(
+                "from_mixture takes a Mixture, as a model's `mixture_` is one, but got a "
+                f"{type(mixture).__name__}"
+            )
+        if fault := mixture.fault:
+            raise ParameterError(f"the mixture cannot be used: {fault}")
+        model = cls(mixture.n_components, covariance_type=mixture.family.name)
         model._take(mixture, np.float64)
         return model
 

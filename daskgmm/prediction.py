@@ -1,6 +1,7 @@
 """What a mixture says of rows: at once for those in memory, lazily for Dask's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -11,10 +12,12 @@ from sklearn.utils import assert_all_finite
 from daskgmm.chunk import Chunk
 from daskgmm.data.dataset import DaskDataset, Dataset, InMemoryDataset
 from daskgmm.data.lazy import dtype_of, map_rows, map_to_array
+from daskgmm.errors import DataError
 from daskgmm.model.conditioning import MixtureRegression
-from daskgmm.model.expectation import Densities, log_prob_norm
+from daskgmm.model.expectation import Densities, e_step, log_prob_norm
 from daskgmm.model.likelihood import densities
 from daskgmm.model.mixture import Mixture
+from daskgmm.model.statistics import SufficientStatistics
 
 # What is held beside a chunk is that of a block of it.
 BLOCK_ROWS = 1 << 16
@@ -90,14 +93,47 @@ def conditional_moments(
 
 
 def total_log_density(dataset: Dataset, mixture: Mixture) -> tuple[float, float]:
-    """Sum of weight * log-density of the rows in nats, and of their weights; one pass."""
+    """Sum of weight * log-density of the rows in nats, and of their weights; one pass.
+
+    Raises DataError where no row counts.
+    """
     fn = partial(_of_chunk, _sent(dataset, mixture), dataset.missing)
     total, total_weight = dataset.reduce(fn)
+    raise_for_no_rows(total_weight)
     return float(total), float(total_weight)
+
+
+def sums_of(dataset: Dataset, mixture: Mixture) -> SufficientStatistics:
+    """Sufficient statistics of the rows under a mixture; one pass, with the same checks."""
+    return dataset.reduce(partial(_sums_of_chunk, _sent(dataset, mixture), dataset.missing))
+
+
+def raise_for_no_rows(total_weight: float) -> None:
+    """Raise DataError where rows of no weight are all there is."""
+    if not total_weight > 0.0:
+        raise DataError(
+            "Sample weights must contain at least one non-zero number: there is no row that "
+            "counts, as all weigh nothing or are left out for a missing value."
+        )
 
 
 def _sent(dataset: Dataset, mixture: Mixture) -> Densities:
     return densities(mixture, marginal=dataset.missing == "marginal")
+
+
+@contextmanager
+def saying_what_missing_does() -> Iterator[None]:
+    """scikit-learn's refusal of NaN, with what can be done here in place of its advice."""
+    try:
+        yield
+    except ValueError as error:
+        if "X contains NaN" not in str(error):
+            raise
+        raise DataError(
+            "Input X contains NaN.\nGaussianMixture does not accept missing values encoded as NaN "
+            "natively. Leave such rows out with missing='omit', take what is observed of them "
+            "with missing='marginal', or fill them in."
+        ) from None
 
 
 def _check(rows: NDArray[Any], missing: str) -> None:
@@ -108,7 +144,8 @@ def _check(rows: NDArray[Any], missing: str) -> None:
 
 
 def _of_block(fn: RowFunction, sent: Densities, missing: str, rows: NDArray[Any]) -> NDArray[Any]:
-    _check(rows, missing)
+    with saying_what_missing_does():
+        _check(rows, missing)
     result = fn(rows, sent)
     return result.astype(rows.dtype, copy=False) if result.dtype.kind == "f" else result
 
@@ -120,10 +157,19 @@ def _checked(
     return fn(rows).astype(dtype, copy=False)
 
 
+def _sums_of_chunk(sent: Densities, missing: str, chunk: Chunk) -> SufficientStatistics:
+    counted = chunk._replace(omit=missing == "omit")
+    for rows, _ in counted.blocks(BLOCK_ROWS):
+        with saying_what_missing_does():
+            _check(rows, missing)
+    return e_step(counted, sent)
+
+
 def _of_chunk(sent: Densities, missing: str, chunk: Chunk) -> NDArray[np.float64]:
     total, total_weight = 0.0, 0.0
     for rows, weights in chunk._replace(omit=missing == "omit").blocks(BLOCK_ROWS):
-        _check(rows, missing)
+        with saying_what_missing_does():
+            _check(rows, missing)
         log_density = log_prob_norm(rows, sent)
         total += float(log_density.sum() if weights is None else weights @ log_density)
         total_weight += len(rows) if weights is None else float(weights.sum())

@@ -1,8 +1,10 @@
 """Sample weights in whatever form they come, beside rows in whatever form those come."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import dask
 import dask.array as da
 import dask.dataframe as dd
 import numpy as np
@@ -15,6 +17,8 @@ from daskgmm.errors import DataError
 
 Weights = str | ArrayLike | da.Array | dd.Series | None
 """One per row, at least zero; or the name of the column that holds them."""
+
+HAS_WEIGHTS = "the dataset has weights already: leave sample_weight out"
 
 
 class Weighed(NamedTuple):
@@ -34,16 +38,39 @@ def apart(rows: Any, sample_weight: Weights) -> Weighed:
     if isinstance(rows, DaskDataset) and isinstance(rows.collection, dd.DataFrame):
         frame, weights = apart(rows.collection, sample_weight)
         return Weighed(DaskDataset.of(frame, **_wishes(rows)), weights)
+    if isinstance(rows, DaskDataset) and rows.columns is not None:
+        return Weighed(_by_column(rows, sample_weight), None)
     if not isinstance(rows, pd.DataFrame | dd.DataFrame):
         raise DataError(
             f"sample_weight={sample_weight!r} names a column, but {type(rows).__name__} has none "
             "with names: give the weights themselves"
         )
-    if sample_weight not in rows.columns:
-        raise DataError(
-            f"sample_weight={sample_weight!r} is none of the columns: {list(rows.columns)}"
-        )
+    _check_is_among(rows.columns, sample_weight)
     return Weighed(rows.drop(columns=sample_weight), rows[sample_weight])
+
+
+def _by_column(rows: DaskDataset, name: str) -> DaskDataset:
+    """The rows of an array without a column, which weighs them."""
+    columns = list(rows.columns or ())
+    _check_is_among(columns, name)
+    if rows.weights is not None:
+        raise DataError(HAS_WEIGHTS)
+    place, array = columns.index(name), rows.collection
+    chunks = (array.chunks[0], (len(columns) - 1,))
+    others = da.map_blocks(np.delete, array, place, axis=1, dtype=array.dtype, chunks=chunks)
+    # Fused with what makes a chunk, each of the two would make it again: a file is read twice.
+    with dask.config.set({"optimization.fuse.active": False}):
+        return DaskDataset.of(
+            others,
+            weights=array[:, place],
+            columns=[*columns[:place], *columns[place + 1 :]],
+            **_wishes(rows),
+        )
+
+
+def _check_is_among(columns: Iterable[str], name: str) -> None:
+    if name not in columns:
+        raise DataError(f"sample_weight={name!r} is none of the columns: {list(columns)}")
 
 
 def weighted(dataset: Dataset, weights: Any) -> Dataset:
@@ -61,6 +88,8 @@ def weighted(dataset: Dataset, weights: Any) -> Dataset:
         return dataset
     if isinstance(dataset, InMemoryDataset):
         weights = np.asarray(weights)
+        if weights.ndim == 0:
+            weights = np.full(len(dataset.rows), weights)
         checked = _check_sample_weight(
             weights, dataset.rows, dtype=np.float64, ensure_non_negative=True
         )
@@ -68,7 +97,7 @@ def weighted(dataset: Dataset, weights: Any) -> Dataset:
     if not isinstance(dataset, DaskDataset):
         raise DataError(f"{type(dataset).__name__} takes no weights from outside")
     if dataset.weights is not None:
-        raise DataError("the dataset has weights already: leave sample_weight out")
+        raise DataError(HAS_WEIGHTS)
     return DaskDataset.of(
         dataset.collection,
         weights=_lazy(weights, dataset),

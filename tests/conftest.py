@@ -1,8 +1,33 @@
 import boto3
+import dask
 import pytest
 from distributed import Client, LocalCluster
+from distributed.utils import get_mp_context
 from moto.server import ThreadedMotoServer
 from strategies import FAMILY_NAMES
+from threadpoolctl import ThreadpoolController
+
+# Worker processes are forked from one that has imported all they need.
+dask.config.set(
+    {
+        "distributed.worker.multiprocessing-method": "forkserver",
+        "multiprocessing.context": "forkserver",
+    }
+)
+get_mp_context().set_forkserver_preload(["distributed", "daskgmm", "pytest", "strategies"])
+
+
+BLAS = ThreadpoolController()
+
+
+@pytest.fixture(autouse=True)
+def blas():
+    """On one thread: on small matrices two wait for each other, ten times as long.
+
+    Workers and programs that tests start have as many as anywhere.
+    """
+    with BLAS.limit(limits=1, user_api="blas"):
+        yield
 
 
 @pytest.fixture(params=FAMILY_NAMES)

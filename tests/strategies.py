@@ -1,6 +1,9 @@
 """Data, weights and chunkings that tests run over."""
 
+from itertools import product
+
 import numpy as np
+import pytest
 from distributed import LocalCluster
 from hypothesis import strategies as st
 
@@ -46,6 +49,17 @@ def cuts(draw, n_rows):
     points = draw(st.lists(st.integers(0, n_rows), max_size=6))
     bounds = [0, *sorted(points), n_rows]
     return tuple(int(n) for n in np.diff(bounds))
+
+
+def in_pairs(*axes):
+    """All combinations of values; those beside a third, in which each two still meet, are slow."""
+    return [
+        pytest.param(
+            *(axis[i] for axis, i in zip(axes, places, strict=True)),
+            marks=[pytest.mark.slow] if sum(places) % 3 else [],
+        )
+        for places in product(*(range(len(axis)) for axis in axes))
+    ]
 
 
 def local_cluster(n_workers):

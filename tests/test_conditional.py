@@ -115,10 +115,19 @@ def test_regression_takes_an_xarray_variable():
         lazy = model.predict_conditional(xarray.DataArray(chunked, dims=dims), [0, 1])
     now = model.predict_conditional(xarray.DataArray(X[:, :2], dims=dims), [0, 1])
     for result, given, known in zip(lazy, now, expected, strict=True):
-        assert isinstance(result, da.Array)
-        assert result.chunks[0] == chunked.chunks[0]
+        assert isinstance(result, xarray.DataArray)
+        assert isinstance(result.data, da.Array)
+        assert result.data.chunks[0] == chunked.chunks[0]
         np.testing.assert_allclose(result.compute(), known, rtol=1e-12)
         np.testing.assert_array_equal(given, known)
     named = GaussianMixture(3, random_state=0).fit(FRAME)
     variable = xarray.DataArray(FRAME[["a", "b"]].rename_axis(columns="columns"))
-    np.testing.assert_array_equal(named.predict_conditional(variable)[0], expected[0])
+    means, covariances = named.predict_conditional(variable)
+    np.testing.assert_array_equal(means, expected[0])
+    assert (means.dims, covariances.dims) == (
+        ("dim_0", "feature"),
+        ("dim_0", "feature", "other_feature"),
+    )
+    assert [each.to_numpy().tolist() for each in (covariances.other_feature, means.feature)] == [
+        ["c"]
+    ] * 2

@@ -1,5 +1,7 @@
 import json
 import pickle
+from dataclasses import replace
+from functools import cache
 
 import cloudpickle
 import dask.array as da
@@ -203,7 +205,6 @@ def test_no_damage_passes_for_an_estimator(name, path):
     [
         ({"parameters": {"n_component": 3}}, r"does not know \(n_component\): .* newer daskgmm"),
         ({"parameters": {"n_components": -3}}, "not a model .*n_components"),
-        ({"parameters": {"covariance_type": "diag"}}, "two covariance types"),
         ({"history": {"passes_": [[1]]}}, "not a model"),
         ({"history": {"reg_covar_": {}}}, "not a model"),
         ({"asked_for": None}, "not a model"),
@@ -230,6 +231,11 @@ def test_what_is_not_fitted_stays_at_home(path):
     assert not path.exists()
 
 
+@cache
+def scikit_learns():
+    return sklearn.mixture.GaussianMixture(3, random_state=0).fit(FRAME)
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_scikit_learn_answers_as_we_do(family_name, dtype):
     rows = FRAME.astype(dtype)
@@ -237,7 +243,7 @@ def test_scikit_learn_answers_as_we_do(family_name, dtype):
     theirs = model.to_sklearn()
     assert isinstance(theirs, sklearn.mixture.GaussianMixture)
     assert_same_answers(theirs, model, FRAME)
-    reference = sklearn.mixture.GaussianMixture(3, random_state=0).fit(FRAME)
+    reference = scikit_learns()
     fitted = {name for name in vars(reference) if name.endswith("_")}
     assert {name for name in vars(theirs) if name.endswith("_")} == fitted
     for name in (*ARRAYS, "lower_bound_", "lower_bounds_", "n_iter_", "converged_"):
@@ -290,6 +296,34 @@ def test_we_answer_as_scikit_learn_does(family_name, dtype):
     assert back.get_params() == shared
     assert_array_equal(back.means_, theirs.means_)
     assert_usable(model)
+
+
+def test_what_was_scikit_learns_fits_as_it_does(family_name):
+    theirs = sklearn.mixture.GaussianMixture(3, covariance_type=family_name, random_state=0)
+    model = GaussianMixture.from_sklearn(theirs.fit(X[:200])).fit(X)
+    theirs.fit(X)
+    assert model.n_iter_ == theirs.n_iter_
+    assert_allclose(model.means_, theirs.means_, rtol=1e-7)
+    assert_allclose(model.covariances_, theirs.covariances_, rtol=1e-6)
+
+
+def test_a_mixture_is_a_model_again(family_name):
+    fitted = ours(3, family_name).fit(X)
+    whole = GaussianMixture.from_mixture(fitted.mixture_)
+    assert whole.mixture_ is fitted.mixture_
+    assert (whole.n_components, whole.covariance_type) == (3, family_name)
+    assert_same_answers(whole, fitted)
+    some = GaussianMixture.from_mixture(fitted.marginal([2, 0]))
+    assert some.score_samples(X[:, [2, 0]]).shape == (400,)
+    assert_usable(whole)
+
+
+def test_a_mixture_that_cannot_be_is_refused():
+    sound = mixture("full")
+    with pytest.raises(ParameterError, match="the mixture cannot be used: its weights"):
+        GaussianMixture.from_mixture(replace(sound, weights=2.0 * sound.weights))
+    with pytest.raises(ParameterError, match=r"takes a Mixture, .* but got a Gaussian"):
+        GaussianMixture.from_mixture(GaussianMixture())
 
 
 def test_what_is_no_mixture_of_scikit_learns_is_refused():

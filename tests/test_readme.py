@@ -18,7 +18,7 @@ def blocks(language):
 
 def test_the_python_of_the_readme_runs_as_written(tmp_path):
     (tmp_path / "data").mkdir()
-    flights[:5000].to_parquet(tmp_path / "data/flights.parquet", row_group_size=1000)
+    flights[:2000].to_parquet(tmp_path / "data/flights.parquet", row_group_size=400)
     (program,) = blocks("python")
     (tmp_path / "program.py").write_text(program)
     done = subprocess.run(

@@ -1,18 +1,22 @@
+from functools import cache
+
 import dask.array as da
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from pyarrow import parquet
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from strategies import clusters
 
-from daskgmm import GaussianMixture
+from daskgmm import GaussianMixture, open_dataset
 from daskgmm.data.dataset import DaskDataset
 from daskgmm.errors import DataError
 from daskgmm.fit.initialization import NAMES
+from daskgmm.weighting import apart
 
 X = clusters(400)
 WEIGHTS = np.random.default_rng(1).integers(0, 4, size=400)
@@ -45,6 +49,11 @@ def model(**parameters):
     return GaussianMixture(**{"n_components": 3, **parameters})
 
 
+@cache
+def of_repeated():
+    return model(**START).fit(REPEATED)
+
+
 def assert_same(found, expected, rtol=1e-10):
     for name in ("weights_", "means_", "covariances_", "lower_bound_"):
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=rtol)
@@ -53,7 +62,7 @@ def assert_same(found, expected, rtol=1e-10):
 @pytest.mark.parametrize("form", FORMS)
 def test_whole_weights_are_repeated_rows_in_every_form(form):
     rows, weights = FORMS[form]
-    expected = model(**START).fit(REPEATED)
+    expected = of_repeated()
     found = model(**START).fit(rows, sample_weight=weights)
     assert_same(found, expected)
     assert found.n_features_in_ == 3
@@ -91,7 +100,7 @@ def test_the_start_of_heavy_rows_is_among_them():
 
 def test_labels_are_of_all_rows_whatever_they_weigh():
     labels = model(**START).fit_predict(X, sample_weight=WEIGHTS)
-    np.testing.assert_array_equal(labels, model(**START).fit(REPEATED).predict(X))
+    np.testing.assert_array_equal(labels, of_repeated().predict(X))
     frame = dd.from_pandas(NAMED, npartitions=3)
     of_frame = model(**START).fit_predict(frame, sample_weight="w")
     np.testing.assert_array_equal(of_frame.compute(), labels)
@@ -102,6 +111,12 @@ def test_unit_weights_change_nothing(family_name):
     plain = model(**given).fit(X)
     weighed = model(**given).fit(X, sample_weight=np.ones(len(X)))
     assert_same(weighed, plain, rtol=1e-9)
+
+
+@pytest.mark.parametrize("rows", [X, X.tolist(), NAMED[list("abc")], FORMS["dask"][0]])
+@pytest.mark.parametrize("weight", [2, np.float32(2.0), np.array(2)])
+def test_a_number_is_the_weight_of_each_row(rows, weight):
+    assert model(max_iter=5).fit(rows, sample_weight=weight).total_weight_ == 800.0
 
 
 def test_a_column_of_weights_is_no_feature():
@@ -117,6 +132,7 @@ def test_a_column_of_weights_is_no_feature():
         (X, WEIGHTS - 2.0, "Negative values in data passed to `sample_weight`"),
         (X, np.where(WEIGHTS == 1, np.nan, 1.0), "Input sample_weight contains NaN"),
         (X, np.zeros(400), "at least one non-zero number"),
+        (X, -1.0, "Negative values in data passed to `sample_weight`"),
         (X, "w", "names a column, but ndarray has none"),
         (NAMED, "v", r"none of the columns: \['a', 'b', 'c', 'w'\]"),
         (FORMS["dask"][0], WEIGHTS[:-1], r"has shape \(399,\), and there are 400 rows"),
@@ -130,12 +146,36 @@ def test_weights_that_cannot_weigh_are_named(rows, weights, sentence):
         model().fit(rows, sample_weight=weights)
 
 
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_a_column_of_a_file_may_hold_the_weights(place, tmp_path, monkeypatch):
+    names = list("abc")
+    names.insert(place, "w")
+    NAMED[names].to_parquet(tmp_path / "rows.parquet", row_group_size=90)
+    rows = open_dataset(tmp_path / "rows.parquet")
+    read, reads = parquet.ParquetFile.read_row_group, []
+    monkeypatch.setattr(
+        parquet.ParquetFile, "read_row_group", lambda *a, **k: reads.append(1) or read(*a, **k)
+    )
+    found = model(**START).fit(rows, sample_weight="w")
+    assert len(reads) == 5 * found.n_passes_  # each row group once in each
+    assert_same(found, model(**START).fit(REPEATED))
+    assert found.feature_names_in_.tolist() == list("abc")
+    labels = model(**START).fit_predict(rows, sample_weight="w")
+    np.testing.assert_array_equal(labels.compute(), found.predict(X))
+    assert found.bic(rows, sample_weight="w") == pytest.approx(found.bic(REPEATED), rel=1e-10)
+    with pytest.raises(DataError, match=r"none of the columns: \['"):
+        found.score(rows, sample_weight="v")
+    with pytest.raises(DataError, match="has weights already"):
+        model().fit(apart(rows, "w").rows, sample_weight="a")
+
+
 def test_a_dataset_has_one_set_of_weights():
     rows, weights = FORMS["dask"]
     dataset = DaskDataset.of(rows, weights=weights.rechunk(90))
     with pytest.raises(DataError, match="has weights already"):
         model().fit(dataset, sample_weight=weights)
-    assert_same(model(**START).fit(dataset), model(**START).fit(REPEATED))
+    assert_same(model(**START).fit(dataset), of_repeated())
 
 
 def test_weights_find_their_way_through_pipelines_and_searches():

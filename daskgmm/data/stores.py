@@ -66,16 +66,22 @@ def draft_of(path: Path) -> Iterator[Path]:
     At the end it replaces what is at `path`; where something went wrong it is removed.
     """
     draft = path.with_name(f".{path.stem}.draft{path.suffix}")
-    _remove(draft)  # of a run that was killed
+    remove(draft)  # of a run that was killed
     try:
         yield draft
-        _remove(path)
-        draft.replace(path)
+        put(draft, path)
     finally:
-        _remove(draft)
+        remove(draft)
 
 
-def _remove(path: Path) -> None:
+def put(draft: Path, path: Path) -> None:
+    """Give what is whole its name; what was there before is removed."""
+    remove(path)
+    draft.replace(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

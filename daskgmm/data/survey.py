@@ -240,6 +240,24 @@ def survey_chunk(chunk: Chunk, *, seed: int, aim: Aim, keep_checksums: bool = Fa
     )
 
 
+def refuse(chunk: Chunk, *, missing: str, columns: tuple[str, ...] | None) -> None:
+    """Raise DataError for a chunk's infinities, and for NaN unless `missing` takes them."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(chunk.rows.sum()):  # a sum is quick, and almost always finite
+            return
+    for block in chunk.cut(max(BLOCK_BYTES // (8 * chunk.rows.shape[1]), 1)):
+        gaps, infinite = np.isnan(block.rows), np.isinf(block.rows)
+        if missing == "raise" and (cell := _first(gaps, block)):
+            raise DataError(
+                f"NaN {_place(cell, columns)}: leave such rows out with missing='omit', or take "
+                "what is observed of them with missing='marginal'"
+            )
+        if missing == "omit":
+            infinite[gaps.any(axis=1)] = False
+        if cell := _first(infinite, block):
+            raise DataError(f"infinity {_place(cell, columns)}")
+
+
 def _survey_usable(
     visit: Callable[..., Survey],
     missing: str,

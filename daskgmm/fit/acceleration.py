@@ -155,7 +155,10 @@ class Acceleration(Protocol):
     """What an accelerated fit does after a pass."""
 
     def accepted(self, memory: Memory | None, visit: Visit, pairs: tuple[Pair, ...]) -> Memory:
-        """The memory after a pass whose trial is the new base; `quasi_newton` says of what."""
+        """The memory after a pass whose trial is the new base; `quasi_newton` says of what.
+
+        DegenerateCovarianceError where the EM step has no coordinates about the base.
+        """
 
     def aimed(self, memory: Memory, visit: Visit) -> Memory:
         """The same memory, perhaps with a better trial: asked for only where the fit goes on."""
@@ -180,6 +183,11 @@ def quasi_newton(memory: Memory | None, visit: Visit, pairs: tuple[Pair, ...] = 
         From before the pass; None in the first.
     pairs : tuple of Pair
         Of an earlier fit, for the first pass.
+
+    Raises
+    ------
+    DegenerateCovarianceError
+        Where the EM step has no coordinates about the base.
     """
     slope = gradient(visit.mixture, visit.em)
     radius = np.inf

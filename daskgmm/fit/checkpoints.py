@@ -115,7 +115,7 @@ class FolderCheckpoints:
                     "newer daskgmm that wrote it"
                 ) from error
             except Exception as error:  # noqa: BLE001  whatever readers make of wrong bytes
-                what = f"{type(error).__name__}: {error}"
+                what = f"{type(error).__name__}: {str(error)[:200]}"  # some quote the whole file
                 self._warn(f"the checkpoint {name} in {self._folder} is damaged ({what})")
                 continue
             return self._checked(snapshot)

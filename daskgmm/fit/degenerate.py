@@ -88,7 +88,8 @@ class Draft:
         if not self.ridge.any():
             return self
         added = self.family.projected(np.diag(scales))
-        ridge = self.ridge[:1] if self.family.shared else self.ridge
+        # An empty component's covariance is that of before, to which it has been added.
+        ridge = self.ridge[:1] if self.family.shared else self.ridge * ~self.empty
         ridge = ridge.reshape(-1, *np.ones(added.ndim - 1, dtype=int))
         return replace(self, covariances=self.covariances + ridge * added)
 
@@ -150,6 +151,11 @@ Policy = Callable[[Draft, Components, Data], Draft]
 
 def refuse(draft: Draft) -> Mended:
     """scikit-learn's contract: a collapsed covariance is an error, an empty component is not."""
+    return _made(_kept(draft, draft.empty))
+
+
+def _made(draft: Draft) -> Mended:
+    """A draft's mixture; DegenerateCovarianceError where there is none."""
     mixture = Mixture.from_covariances(draft.family, draft.weights, draft.means, draft.covariances)
     return Mended(mixture, tuple(draft.ridge.tolist()), draft.events)
 
@@ -172,7 +178,7 @@ class Mend:
     def __call__(self, draft: Draft) -> Mended:
         broken = np.zeros(len(draft.weights), dtype=np.bool_)
         try:
-            mended = refuse(draft.widened(self.data.scales))
+            mended = _made(draft.widened(self.data.scales))
         except DegenerateCovarianceError as error:
             broken[list(error.components) or slice(None)] = True
         else:
@@ -182,7 +188,7 @@ class Mend:
         lost = ~np.isfinite(draft.means).all(axis=1)
         if lost.any():  # not a number: of sums that overflowed
             raise DegenerateCovarianceError(np.flatnonzero(lost).tolist())
-        return refuse(draft.widened(self.data.scales))
+        return _made(draft.widened(self.data.scales))
 
 
 def regularize(draft: Draft, broken: Components, data: Data, why: str = "") -> Draft:
@@ -210,11 +216,17 @@ def regularize(draft: Draft, broken: Components, data: Data, why: str = "") -> D
         empty = bool(draft.empty[k]) and not family.shared
         sentence = f"{_trouble(component, empty=empty)}: {what}{why}"
         draft = draft.noted(component, Action.REGULARIZED, sentence)
-    for k in np.flatnonzero(draft.empty & ~broken).tolist():
+    kept = draft.empty & ~broken
+    return replace(_kept(draft, kept, why), empty=kept, covariances=covariances, ridge=ridge)
+
+
+def _kept(draft: Draft, components: Components, why: str = "") -> Draft:
+    """The draft with empty components noted that are left alone, each once."""
+    for k in np.flatnonzero(components).tolist():
         if not draft.count(k, Action.KEPT):
             sentence = f"{_trouble(k, empty=True)}: it is kept as it is{why}"
             draft = draft.noted(k, Action.KEPT, sentence)
-    return replace(draft, covariances=covariances, ridge=ridge)
+    return draft
 
 
 def reinitialize(draft: Draft, broken: Components, data: Data) -> Draft:
@@ -291,7 +303,7 @@ def _badly_explained(draft: Draft, moved: Components, data: Data) -> Array:
     rows = rows if weights is None else rows[weights > 0.0]  # a row of no weight is no row
     order = np.arange(len(rows))
     if not moved.all():
-        rest = refuse(draft.selected(~moved).widened(data.scales)).mixture
+        rest = _made(draft.selected(~moved).widened(data.scales)).mixture
         with one_blas_thread():
             density = log_prob_norm(rows, densities(rest, data.mean, marginal=True))
         worst = max(int(WORST * len(rows)), int(moved.sum()))

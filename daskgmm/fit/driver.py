@@ -85,9 +85,11 @@ def fit_mixture(
         if journal.now.purpose == "iteration":
             relocate = _relocation(found, settings) if journal.now.is_first else None
             go_on(journal.now.states, rows.serving("iteration"), rule=rule, relocate=relocate)
-            if better := _moved(best(journal.now.states), found, settings):
+            ended = best(journal.now.states)
+            if better := _moved(ended, found, settings):
+                # Beside where it came from, which stays if the move leads nowhere.
                 judged = em.judged([better], after_the_sample(rule))
-                journal.begin("refinement", judged)
+                journal.begin("refinement", [*judged, ended])
         if journal.now.purpose == "refinement":
             rule = after_the_sample(rule)
             go_on(journal.now.states, rows.serving("refinement"), rule=rule)

@@ -19,7 +19,7 @@ from daskgmm.fit.state import FitState, Outcome
 from daskgmm.model.expectation import Densities, e_steps, e_steps_and_tails
 from daskgmm.model.likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
-from daskgmm.model.statistics import JointStatistics, SufficientStatistics
+from daskgmm.model.statistics import NOBODYS, JointStatistics, SufficientStatistics
 from daskgmm.model.tail import Tail
 
 
@@ -50,7 +50,8 @@ def advance(
 ) -> FitState:
     """The state after one iteration; a pure function of its arguments.
 
-    A candidate that collapses beyond remedy keeps its last parameters.
+    A candidate that collapses beyond remedy keeps its last parameters; one that cannot be
+    accelerated takes the EM step.
     """
     bound, n_pass = model.lower_bound(statistics), state.n_iter + 1
     visited, before, pairs = state.trial, state.memory, state.pairs
@@ -62,7 +63,7 @@ def advance(
     bounds = (*state.lower_bounds, bound)
     draft = Draft(
         statistics.family,
-        *model.estimates(statistics),
+        *model.estimates(statistics, visited),
         empty=statistics.empty,
         n_pass=n_pass,
         ridge=np.array(state.ridge or np.zeros(len(statistics.pivot))),
@@ -82,11 +83,15 @@ def advance(
         memory=None,
         pairs=(),
     )
-    if acceleration is None or state.new_events:
+    has_lost_one = bool((statistics.empty & (visited.weights > NOBODYS)).any())
+    if acceleration is None or state.new_events or has_lost_one:
         return replace(state, outcome=rule.outcome(state))
-    added = mixture.covariances - model.without_regularization.estimates(statistics)[2]
+    added = mixture.covariances - model.without_regularization.estimates(statistics, visited)[2]
     visit = Visit(visited, statistics, bound, mixture, added)
-    memory = acceleration.accepted(before, visit, pairs)
+    try:
+        memory = acceleration.accepted(before, visit, pairs)
+    except DegenerateCovarianceError:  # seen from here, the EM step has no coordinates
+        return replace(state, outcome=rule.outcome(state))
     state = replace(state, memory=memory)
     if (outcome := rule.outcome(state)) is not None:
         return replace(state, outcome=outcome)
@@ -174,6 +179,6 @@ def _after_failure(
 ) -> Memory:
     """What is left of a trial that failed: how the gradient changes, if it has an M-step."""
     try:
-        return fallen_back(memory, model.m_step(statistics))
+        return fallen_back(memory, model.m_step(statistics, memory.trial))
     except DegenerateCovarianceError:
         return fallen_back(memory, None)

@@ -89,7 +89,9 @@ class PrintingObserver:
         self._verbose = verbose
         self._interval = interval
 
-    def on_survey(self, survey: Survey, seconds: float) -> None: ...
+    def on_survey(self, survey: Survey, seconds: float) -> None:
+        if survey.n_incomplete and not survey.marginal:
+            print(f"  {survey.n_incomplete} of {survey.n_rows} rows left out: a value is missing")
 
     def on_resume(self, survey: Survey, states: Sequence[FitState]) -> None:
         print(f"Resumed after iteration {max((each.n_iter for each in states), default=0)}")

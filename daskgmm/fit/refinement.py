@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from daskgmm.data.sample import Sample
+from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit import em
 from daskgmm.fit.acceleration import QuasiNewton
 from daskgmm.fit.births import Birth, Part, births
@@ -73,8 +74,11 @@ class Refinement:
 
     def _better(self, state: FitState, some: Sample) -> FitState | None:
         """Where the best move ends, if that is above the candidate."""
-        with one_blas_thread():
-            found = self._moves(state.parameters, self._filled(some, state.parameters))
+        try:
+            with one_blas_thread():
+                found = self._moves(state.parameters, self._filled(some, state.parameters))
+        except DegenerateCovarianceError:  # so near collapse that no merge has a covariance
+            return None
         begun = begun_at(state)
         starts = [replace(begun, parameters=each, pairs=()) for each in found]
         raced = self._run(starts, some, replace(RULE, max_iter=RACE))

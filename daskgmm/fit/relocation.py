@@ -12,6 +12,7 @@ import numpy as np
 
 from daskgmm.data.sample import Sample
 from daskgmm.data.survey import Survey
+from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit.births import Part, births, n_parameters
 from daskgmm.fit.distance import Distance
 from daskgmm.fit.moves import TRIED, Merge, moved, near_merges, removals
@@ -65,7 +66,10 @@ class Relocation:
         with one_blas_thread():
             others = self._others(visited, tail)
             for _ in range(MOST_MOVES):
-                found = self._moved(mixture, tail, others, after.n_iter)
+                try:
+                    found = self._moved(mixture, tail, others, after.n_iter)
+                except DegenerateCovarianceError:  # so near collapse that no merge has a covariance
+                    found = None
                 if found is None:
                     break
                 mixture, event = found

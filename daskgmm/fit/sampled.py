@@ -73,12 +73,12 @@ class SampleSteps:
         while memory.nearness <= NEAREST:
             try:
                 trial, promise = self._solved(visit, memory)
-            except DegenerateCovarianceError:  # the correction left a component nothing
+                step = step_to(visit.mixture, trial)
+            except DegenerateCovarianceError:  # of a component that the correction left nothing
                 memory = replace(memory, nearness=NEARER * memory.nearness)
                 continue
             if promise <= CREDIT * memory.promise:
                 break
-            step = step_to(visit.mixture, trial)
             return replace(memory, trial=trial, step=step, origin=Origin.SAMPLE, promise=promise)
         return memory
 

@@ -10,6 +10,7 @@ change nothing, and steps taken from different mixtures can be compared.
 
 import numpy as np
 
+from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.kernels.moments import Array
 from daskgmm.model.mixture import Mixture
 
@@ -55,14 +56,21 @@ def moved(mixture: Mixture, step: Array) -> Mixture:
 
 
 def step_to(mixture: Mixture, other: Mixture) -> Array:
-    """Coordinates of another mixture, (n_coordinates,); `moved` takes them back."""
+    """Coordinates of another mixture, (n_coordinates,); `moved` takes them back.
+
+    DegenerateCovarianceError where they are beyond what floating point can tell.
+    """
     family = mixture.family
     weights, others = (np.maximum(each.weights, LEAST_WEIGHT) for each in (mixture, other))
     log_ratios = np.log(others / weights)
     log_ratios -= mixture.weights @ log_ratios  # a common factor is no step
     shift = family.whitened(mixture.precision_cholesky, other.means - mixture.means)
-    relative = family.relative(mixture.precision_cholesky, other.covariances)
-    return _packed(log_ratios, shift, family.coordinates(relative)) * _scales(mixture)
+    with np.errstate(all="ignore"):
+        relative = family.relative(mixture.precision_cholesky, other.covariances)
+        step = _packed(log_ratios, shift, family.coordinates(relative)) * _scales(mixture)
+    if not np.isfinite(step).all():
+        raise DegenerateCovarianceError
+    return step
 
 
 def shortened(mixture: Mixture, step: Array, limit: float) -> Array:

@@ -275,22 +275,40 @@ def responsibilities(rows: NDArray[Any], densities: Densities) -> Array:
 
 def labels(rows: NDArray[Any], densities: Densities) -> NDArray[np.int64]:
     """Most probable component of each row, -1 where nothing can be said of it, (n_rows,)."""
-    return assign(rows, densities)[0]
+    return ranked(rows, densities, 1)[0][0]
 
 
-def assign(rows: NDArray[Any], densities: Densities) -> tuple[NDArray[np.int64], Array, Array]:
-    """Most probable component of each row, its probability, the row's log-density.
+def ranked(
+    rows: NDArray[Any], densities: Densities, top: int
+) -> tuple[NDArray[np.int64], Array, Array]:
+    """The most probable components of each row, their probabilities, the row's log-density.
 
-    A row with a missing value has label -1, and NaN for the other two, without marginals.
+    A row with a missing value has labels -1, and NaN for the rest, without marginals.
+
+    Parameters
+    ----------
+    top : int
+        How many, of the mixture's.
+
+    Returns
+    -------
+    labels : (top, n_rows) array
+        Falling by probability; of equals the lowest first.
+    probabilities : (top, n_rows) array
+    log_density : (n_rows,) array, in nats
     """
-    label = np.full(len(rows), -1)
-    probability = np.full(len(rows), np.nan)
+    found = np.full((top, len(rows)), -1)
+    probabilities = np.full((top, len(rows)), np.nan)
     log_density = np.full(len(rows), np.nan)
     for some, posterior, norm in _posteriors(rows, densities):
-        label[some] = posterior.argmax(axis=0)
-        probability[some] = posterior.max(axis=0)
         log_density[some] = norm
-    return label, probability, log_density
+        for i in range(top):
+            best = posterior.argmax(axis=0)[None]
+            found[i, some] = best[0]
+            probabilities[i, some] = np.take_along_axis(posterior, best, axis=0)[0]
+            if i + 1 < top:
+                np.put_along_axis(posterior, best, -1.0, axis=0)  # it is not asked for again
+    return found, probabilities, log_density
 
 
 def impute(rows: NDArray[Any], densities: Densities) -> Array:

@@ -63,6 +63,7 @@ class Seen(NamedTuple):
     log_prob_norm: Array
     difference: Array
     regression: Regression
+    squares: Array
 
 
 def batches(observed: NDArray[np.bool_], mixture: Mixture) -> Iterator[Batch]:
@@ -115,7 +116,8 @@ def seen(rows: NDArray[Any], mixture: Mixture) -> Iterator[Seen]:
         constants -= 0.5 * math.log(2.0 * math.pi) * batch.observed.sum(axis=1)
         table = constants[:, :, None] - 0.5 * squares
         norm = softmax(table.reshape(len(table), -1))  # of a view: in place
-        yield Seen(batch, table, norm.reshape(batch.places.shape), difference, regression)
+        log_prob_norm = norm.reshape(batch.places.shape)
+        yield Seen(batch, table, log_prob_norm, difference, regression, squares)
 
 
 def statistics(rows: NDArray[Any], weights: Array | None, mixture: Mixture) -> SufficientStatistics:
@@ -161,6 +163,16 @@ def posterior(rows: NDArray[Any], mixture: Mixture) -> tuple[Array, Array]:
         responsibilities[:, places] = each.responsibilities[:, each.batch.counted]
         log_prob_norm[places] = each.log_prob_norm[each.batch.counted]
     return responsibilities, log_prob_norm
+
+
+def distances(rows: NDArray[Any], labels: NDArray[np.int64], mixture: Mixture) -> Array:
+    """Mahalanobis distance of each row's observed features to a component's, (n,)."""
+    result = np.empty(len(rows))
+    for each in seen(rows, mixture):
+        places = each.batch.places[each.batch.counted]
+        squares = each.squares[:, each.batch.counted]
+        result[places] = np.sqrt(squares[labels[places], np.arange(len(places))])
+    return result
 
 
 def imputed(rows: NDArray[Any], mixture: Mixture) -> Array:

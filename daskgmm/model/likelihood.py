@@ -78,18 +78,25 @@ class MaximumLikelihood:
         """What a pass sends to the workers."""
         return densities(mixture, self.pivot, marginal=self.marginal)
 
-    def estimates(self, statistics: SufficientStatistics) -> tuple[Array, Array, Array]:
-        """Weights, means and covariances of highest likelihood given responsibilities."""
-        return statistics.estimates(self.reg_covar)
+    def estimates(
+        self, statistics: SufficientStatistics, before: Mixture | None = None
+    ) -> tuple[Array, Array, Array]:
+        """Weights, means and covariances of highest likelihood given responsibilities.
+
+        Components that no row belongs to are as they were before.
+        """
+        return statistics.estimates(
+            self.reg_covar, None if before is None else (before.means, before.covariances)
+        )
 
     @property
     def without_regularization(self) -> "MaximumLikelihood":
         """The same objective, with nothing added to the covariances."""
         return replace(self, reg_covar=0.0)
 
-    def m_step(self, statistics: SufficientStatistics) -> Mixture:
+    def m_step(self, statistics: SufficientStatistics, before: Mixture | None = None) -> Mixture:
         """The mixture that the next pass begins with; DegenerateCovarianceError if none."""
-        return Mixture.from_covariances(statistics.family, *self.estimates(statistics))
+        return Mixture.from_covariances(statistics.family, *self.estimates(statistics, before))
 
     def lower_bound(self, statistics: SufficientStatistics) -> float:
         """Mean log-likelihood per unit of weight, of the densities of the pass."""

@@ -1,6 +1,7 @@
 """A Gaussian mixture as a value: what a fit returns, and draws from."""
 
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from daskgmm.notebook import mixture_html
 SUM_TOLERANCE = 1e-6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Mixture:
     """Weights, means and covariances of Gaussian components.
 
@@ -63,6 +64,7 @@ class Mixture:
         """The mixture after an M-step from what it knows and what statistics say.
 
         A step of stepwise EM (Cappe & Moulines 2009, eq. 13), with statistics per unit of weight.
+        Components that no row belongs to any more keep their means and covariances.
 
         Parameters
         ----------
@@ -94,7 +96,8 @@ class Mixture:
             raise ParameterError("the statistics are of no rows")
         known = self._statistics.about(statistics.pivot).scaled(1.0 - forget)
         together = known + statistics.scaled(forget / statistics.total_weight)
-        return Mixture.from_covariances(self.family, *together.estimates(forget * reg_covar))
+        found = together.estimates(forget * reg_covar, (self.means, self.covariances))
+        return Mixture.from_covariances(self.family, *found)
 
     @property
     def _statistics(self) -> SufficientStatistics:
@@ -122,6 +125,17 @@ class Mixture:
                 "precision Cholesky factors beside them"
             )
         return ""
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for mixtures of the same family and parameters, to the bit, and no others.
+
+        The same on any machine: factors, which follow from covariances, are left out.
+        """
+        digest = blake2b(self.family.name.encode(), digest_size=16)
+        for each in (self.weights, self.means, self.covariances):
+            digest.update(np.ascontiguousarray(each, "<f8").tobytes())
+        return digest.hexdigest()
 
     @property
     def n_components(self) -> int:
@@ -157,6 +171,12 @@ class Mixture:
         """Covariances as (n_components, n_features, n_features) matrices."""
         return self.family.dense(self.covariances, self.n_components, self.n_features)
 
+    def __repr__(self) -> str:
+        return (
+            f"Mixture({self.n_components} components, {self.n_features} features, "
+            f"{self.family.name} covariances)"
+        )
+
     def _repr_html_(self) -> str:
         """For notebooks: weights and means."""
         n = self.n_components
@@ -164,9 +184,15 @@ class Mixture:
         return mixture_html(self.weights, self.means, about={"mixture": about})
 
     def sample(
-        self, n_samples: int, random: np.random.RandomState
+        self, n_samples: int = 1, random: int | np.random.RandomState | None = None
     ) -> tuple[Array, NDArray[np.int64]]:
         """Draw rows, grouped by component.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        random : int, RandomState or None, default=None
+            A seed draws the same rows each time, None others.
 
         Returns
         -------
@@ -174,6 +200,8 @@ class Mixture:
         labels : (n_samples,) int64 array
             The component each row comes from.
         """
+        if random is None or isinstance(random, int | np.integer):
+            random = np.random.RandomState(random)
         # Weights that were read back in float32 may sum to 1 + 1e-7, which multinomial refuses.
         weights = np.asarray(self.weights, dtype=np.float64)
         counts = random.multinomial(n_samples, weights / weights.sum())

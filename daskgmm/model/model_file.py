@@ -117,5 +117,7 @@ def reading(path: str | Path) -> Iterator[None]:
     except ModelFileError:
         raise
     except Exception as error:
-        what = f"{type(error).__name__}: {error}"
-        raise ModelFileError(f"{path} is not a model written by daskgmm ({what})") from error
+        what = f"{type(error).__name__}: {str(error)[:200]}"  # some readers quote the whole file
+        raise ModelFileError(
+            f"{path} is damaged, or not a model written by daskgmm ({what})"
+        ) from error

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from daskgmm.errors import ParameterError
 from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import Family
 
@@ -29,6 +30,9 @@ class SufficientStatistics:
         Sum of weight * log-density under the densities of the pass, in nats.
     total_weight : float
         Sum of the rows' weights.
+    fingerprint : str
+        Of the mixture that the responsibilities are by; empty where that is not told. Those of
+        two mixtures are no statistics of either, and do not add up.
     """
 
     family: Family
@@ -38,6 +42,7 @@ class SufficientStatistics:
     second_moment: Array
     log_likelihood: float
     total_weight: float
+    fingerprint: str = ""
 
     @classmethod
     def zero(cls, family: Family, pivot: Array) -> "SufficientStatistics":
@@ -74,9 +79,14 @@ class SufficientStatistics:
         )
 
     def __add__(self, other: "SufficientStatistics") -> "SufficientStatistics":
-        """The statistics of both sets of rows; both must be about the same pivot."""
+        """The statistics of both sets of rows; both must be under one mixture, about one pivot."""
+        if self.fingerprint and other.fingerprint and self.fingerprint != other.fingerprint:
+            raise ParameterError(
+                "statistics under different mixtures do not add up: take all of them under one, "
+                "and take a step from their sum"
+            )
         if not np.array_equal(self.pivot, other.pivot):
-            raise ValueError(
+            raise ParameterError(
                 "statistics about different pivots do not add up: bring both to one pivot "
                 "with .about(pivot) first"
             )
@@ -87,6 +97,7 @@ class SufficientStatistics:
             second_moment=self.second_moment + other.second_moment,
             log_likelihood=self.log_likelihood + other.log_likelihood,
             total_weight=self.total_weight + other.total_weight,
+            fingerprint=self.fingerprint or other.fingerprint,
         )
 
     @property
@@ -94,16 +105,20 @@ class SufficientStatistics:
         """Components that no row belongs to, as far as the total weight can tell, (K,)."""
         return ~(self.effective_counts > NOBODYS * self.total_weight)
 
-    def estimates(self, reg_covar: float | Array) -> tuple[Array, Array, Array]:
+    def estimates(
+        self, reg_covar: float | Array, before: tuple[Array, Array] | None = None
+    ) -> tuple[Array, Array, Array]:
         """Weights, means and covariances of highest likelihood given responsibilities.
 
-        Bishop 2006, eq. 9.24-9.26. A component that no row belongs to keeps its pivot for a
-        mean. Covariances are about the means as they are before they are rounded.
+        Bishop 2006, eq. 9.24-9.26. Covariances are about the means as they are before they are
+        rounded.
 
         Parameters
         ----------
         reg_covar : float or (n_features,) array
             Added to the diagonal of every covariance, in squared units of the data.
+        before : means and covariances, optional
+            A component that no row belongs to keeps its own; without them its mean is the pivot.
         """
         counts = np.maximum(self.effective_counts, np.finfo(np.float64).tiny)
         shift = self.first_moment / counts[:, None]
@@ -111,7 +126,13 @@ class SufficientStatistics:
             self.second_moment, self.first_moment, self.effective_counts, shift
         )
         covariances = self.family.covariances(second, counts, shift.shape[1], reg_covar)
-        return counts / counts.sum(), self.pivot + shift, covariances
+        means = self.pivot + shift
+        if before is not None:
+            kept = self.effective_counts <= NOBODYS * self.total_weight  # NaN is not
+            means[kept] = before[0][kept]
+            if not self.family.shared:
+                covariances[kept] = before[1][kept]
+        return counts / counts.sum(), means, covariances
 
     def merged(self, other: "SufficientStatistics") -> "SufficientStatistics":
         """The sum of statistics about their own means, about the means of both.

@@ -1,5 +1,6 @@
 """A file that is written whole or not at all, and is still there after a power cut."""
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,8 @@ def write_whole(path: Path, content: bytes) -> None:
 
     The name changes hands when the content is on the disk, and the folder's entry follows it.
     """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(path.parent))
     draft = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         with draft.open("xb") as file:

@@ -1,4 +1,4 @@
-"""The command line: ``daskgmm plan | fit CONFIG``, ``resume FOLDER``, ``generate OUT``."""
+"""The command line: ``daskgmm plan | fit CONFIG``, ``score MODEL SOURCE OUT`` and others."""
 
 import json
 import signal
@@ -14,7 +14,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from daskgmm.errors import DaskgmmError
-from daskgmm.pipeline import config, generate, restart, run, strict
+from daskgmm.pipeline import config, generate, restart, run, score, strict
 from daskgmm.pipeline.result import FitResult
 from daskgmm.version import __version__
 
@@ -35,7 +35,7 @@ _CHANGES = click.option(
 )
 
 
-@click.group()
+@click.group("gmm")  # Dask's own command knows it by this name
 @click.version_option(__version__)
 def main() -> None:
     """Gaussian mixtures, fitted by EM on Dask, for data that does not fit in memory."""
@@ -154,6 +154,33 @@ def schema(kind: str) -> None:
         "cluster": config.ClusterConfig,
     }
     click.echo(json.dumps(kinds[kind].model_json_schema(), indent=2))
+
+
+@main.command("score")
+@click.argument("model")
+@click.argument("source")
+@click.argument("out")
+@click.option("--columns", metavar="A,B", help="The features; default those of the fit.")
+@click.option("--id", metavar="COLUMN", help="A column to write beside the scores.")
+@click.option("--top", default="1", metavar="N", help="Label and probability of N components.")
+@click.option(
+    "--outliers",
+    metavar="Q",
+    help="Flag rows of lower log-density than the share Q of the fit's rows, such as 0.001.",
+)
+@click.option("--missing", help="raise, omit or marginal; default what the fit did.")
+@click.option("--force", is_flag=True, help="Replace what is at OUT.")
+@_CLUSTER
+def score_rows(cluster_file: Path | None, **options: str | bool | None) -> None:
+    """Say of each row of SOURCE how the mixture in the file MODEL sees it, in OUT.
+
+    OUT ends in .parquet or .zarr. It holds label, probability, log_density and mahalanobis (the
+    distance to the label's component), row by row in SOURCE's order. The same command goes on where
+    one was stopped.
+    """
+    with _one_sentence():
+        settings = strict.from_options(options, config.ScoreConfig)
+        score.score(settings, _cluster(cluster_file), _console())
 
 
 @main.command("generate", context_settings={"show_default": True})

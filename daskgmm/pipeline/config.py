@@ -44,6 +44,10 @@ JSON_TYPES = {None: "null", "boolean": "boolean", "array-like": "array", "random
 RESULTS = ("model.npz", "labels.parquet", "report.html", "config.yaml")
 
 
+# Formats of scores.
+SCORES = (".parquet", ".zarr")
+
+
 def _expanded(url: Any) -> Any:
     """A URL, or several, each with a home of its own."""
     if isinstance(url, str):
@@ -139,6 +143,18 @@ else:
     ]
 
 
+def _check_spared(source: str, result: Path, key: str) -> None:
+    """Raise ValueError where a result would replace the rows, or stand among them."""
+    rows, result = Path(source.partition("::")[0]).resolve(), result.resolve()
+    if rows in result.parents:
+        raise ValueError(f"{key}: {result} lies among the rows themselves: choose another folder")
+    if result in (rows, *rows.parents) or result.match(str(rows)):  # a pattern, it may be
+        raise ValueError(
+            f"{key}: {result} holds the rows themselves, and the run would replace "
+            "it: choose another folder"
+        )
+
+
 class FitConfig(Strict):
     """One fit; `model` holds the estimator's own parameters, and its defaults but `DEFAULTS`."""
 
@@ -149,14 +165,9 @@ class FitConfig(Strict):
 
     @model_validator(mode="after")
     def _spares_its_rows(self) -> Self:
-        sources = [Path(url.partition("::")[0]).resolve() for url in self.source.urls]
         for name in RESULTS:
-            result = (self.output.dir / name).resolve()
-            if any(result in (each, *each.parents) or result.match(str(each)) for each in sources):
-                raise ValueError(
-                    f"output.dir: {result} holds the rows themselves, and the run would replace "
-                    "it: choose another folder"
-                )
+            for url in self.source.urls:
+                _check_spared(url, self.output.dir / name, "output.dir")
         return self
 
     @property
@@ -258,3 +269,48 @@ class GenerateConfig(Strict):
     chunk_bytes: Annotated[int, BeforeValidator(parse_bytes), Field(ge=1)]
     random_state: int = Field(ge=0)
     force: bool
+
+
+Probability = Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+def _listed(text: Any) -> Any:
+    """Names, or numbers, with commas between them."""
+    return [_column(each.strip()) for each in text.split(",")] if isinstance(text, str) else text
+
+
+def _column(text: Any) -> Any:
+    return int(text) if isinstance(text, str) and text.isdecimal() else text
+
+
+class ScoreConfig(Strict):
+    """Rows to score: the options of ``daskgmm score``, as text or as values.
+
+    Attributes
+    ----------
+    columns : names or numbers of the features
+        Default those of the fit.
+    id : name or number of the column that is written beside the scores
+    top : how many components are told of each row
+    outliers : quantile of the fit's log-densities below which a row is an outlier
+    missing : default what the fit has done
+    force : whether what is at `out` is replaced
+    """
+
+    model: Annotated[Path, AfterValidator(Path.expanduser)]
+    source: Annotated[str, AfterValidator(os.path.expanduser)]
+    out: Annotated[str, AfterValidator(os.path.expanduser)]
+    columns: Annotated[list[str | int] | None, BeforeValidator(_listed)] = None
+    id: Annotated[str | int | None, BeforeValidator(_column)] = None
+    top: Count = 1
+    outliers: Probability | None = None
+    missing: Literal["raise", "omit", "marginal"] | None = None
+    force: bool = False
+
+    @model_validator(mode="after")
+    def _can_be_written(self) -> Self:
+        if Path(self.out).suffix not in SCORES:
+            formats = " or ".join(SCORES)
+            raise ValueError(f"OUT: the format to write is the ending, {formats}, not {self.out}")
+        _check_spared(self.source, Path(self.out), "OUT")
+        return self

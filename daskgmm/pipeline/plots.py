@@ -62,7 +62,7 @@ def pairs(rows: NDArray[Any], mixture: Mixture, columns: Sequence[str]) -> str:
     as a two-dimensional histogram and each component's ellipse of two standard deviations.
     """
     shown = min(len(columns), MAX_FEATURES)
-    low, high = np.quantile(rows[:, :shown], VIEW, axis=0)
+    low, high = np.nanquantile(rows[:, :shown], VIEW, axis=0)
     room = np.where(low == high, np.maximum(0.5, 1e-6 * np.abs(low)), 0.0)
     low, high = low - room, high + room
     with mpl.rc_context(_STYLE):
@@ -76,11 +76,12 @@ def pairs(rows: NDArray[Any], mixture: Mixture, columns: Sequence[str]) -> str:
                     axes.set_axis_off()
                     continue
                 axes.set_xlim(low[j], high[j])
+                observed = rows[~np.isnan(rows[:, [i, j]]).any(axis=1)]
                 if i == j:
-                    _marginal(axes, rows[:, i], mixture, i)
+                    _marginal(axes, observed[:, i], mixture, i)
                 else:
                     axes.set_ylim(low[i], high[i])
-                    _pair(axes, rows, mixture, (j, i), (low, high))
+                    _pair(axes, observed, mixture, (j, i), (low, high))
                 if i == shown - 1:
                     axes.set_xlabel(columns[j])
                 else:

@@ -14,18 +14,22 @@ from sklearn.exceptions import ConvergenceWarning
 from daskgmm.checkpointing import Checkpoint
 from daskgmm.data.dataset import DaskDataset
 from daskgmm.data.metered import Metered
-from daskgmm.data.sinks import write_labels
+from daskgmm.data.sinks import Parts, write_scores
 from daskgmm.data.sources import open_dataset
 from daskgmm.errors import ConfigError, DataWarning, DegenerateCovarianceError
 from daskgmm.estimators import GaussianMixture
 from daskgmm.fit.plan import Plan
 from daskgmm.model import model_file
+from daskgmm.model.expectation import log_prob_norm
 from daskgmm.model.likelihood import densities
+from daskgmm.model.quantiles import Quantiles
+from daskgmm.model.scores import Scoring
 from daskgmm.pipeline import report, restart
 from daskgmm.pipeline.cluster import connect, machines_of
 from daskgmm.pipeline.config import ELSEWHERE, Cluster, FitConfig
 from daskgmm.pipeline.progress import PassLines
 from daskgmm.pipeline.result import FitResult
+from daskgmm.pipeline.trained import Trained
 
 VERSIONED = ("daskgmm", "dask", "distributed", "numpy", "scipy", "scikit-learn", "pyarrow", "zarr")
 
@@ -59,6 +63,8 @@ def fit(config: FitConfig, cluster: Cluster, console: Console, *, force: bool = 
     model from before goes to ``before_collapse.npz``.
     """
     dataset = open_source(config)
+    if (missing := config.model.get("missing", "raise")) != "raise":
+        dataset = replace(dataset, missing=missing)
     numbers = config.source.columns or range(dataset.n_features)
     columns = dataset.columns or tuple(f"x{number}" for number in numbers)
     # A seed that nobody chose is chosen here, and written down.
@@ -89,13 +95,15 @@ def fit(config: FitConfig, cluster: Cluster, console: Console, *, force: bool = 
                     console.print(f"kept      {kept}, the model from before", highlight=False)
                 raise
         mixture = estimator.mixture_
-        estimator.save(folder / "model.npz")
-        console.print(f"labels    {folder / 'labels.parquet'}", highlight=False)
         survey = progress.survey
+        console.print(f"labels    {folder / 'labels.parquet'}", highlight=False)
         rows = Metered(dataset.skipping(survey.skipped), "labels", checksums=survey.checksums)
         marginal = dataset.missing == "marginal"
         sent = densities(mixture, survey.mean, marginal=marginal)
-        written = write_labels(rows, sent, folder / "labels.parquet")
+        found = Quantiles.of(log_prob_norm(survey.sample.rows, sent))
+        estimator.save(folder / "model.npz")
+        Trained(mixture, config.source.columns, dataset.missing, found).note(folder / "model.npz")
+        written = write_scores(rows, Parts(folder / "labels.parquet", Scoring(sent)), kept={})
         seconds = perf_counter() - began
         peak_driver, peak_worker = place.peak_memory()
     result = FitResult(

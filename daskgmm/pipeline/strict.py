@@ -90,7 +90,8 @@ def from_options(options: Mapping[str, Any], kind: type[Config]) -> Config:
         return _checked(options, kind)
     except _MistakeError as mistake:
         name, _, reason = str(mistake).partition(": ")
-        raise ConfigError(f"--{name.replace('_', '-')}: {reason}") from mistake.__cause__
+        option = f"--{name.replace('_', '-')}" if mistake.keys else name
+        raise ConfigError(f"{option}: {reason}") from mistake.__cause__
 
 
 class _MistakeError(ConfigError):

@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daskgmm.data.tree import Partial, TreeSum
@@ -50,6 +50,7 @@ def test_any_sharing_out_moves_nothing(owners, random):
 
 
 @given(st.integers(1, 10_000))
+@settings(max_examples=25)
 def test_few_partial_sums_are_held(n_chunks):
     tree = TreeSum()
     for number in range(n_chunks):

@@ -9,7 +9,7 @@ from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.survey import take_survey
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit.degenerate import LADDER, POLICIES, Data, Draft
-from daskgmm.fit.state import Action
+from daskgmm.fit.state import Action, Event
 from daskgmm.model.covariance import FAMILIES
 
 # Of k-means, where there are fewer distinct rows than components.
@@ -57,8 +57,23 @@ def test_a_sound_draft_is_left_as_it_is(family_name, policy):
     assert mixture.covariances is draft.covariances
 
 
-def test_scikit_learns_contract_lets_empty_components_be(family_name):
-    assert POLICIES["raise"](data_of(BASE))(draft_of(family_name, empty=[1])).events == ()
+def test_scikit_learns_contract_lets_empty_components_be_and_that_is_said_once(family_name):
+    remedy, draft = POLICIES["raise"](data_of(BASE)), draft_of(family_name, empty=[1])
+    mixture, _, events = remedy(draft)
+    assert mixture.covariances is draft.covariances
+    assert [event[:3] for event in events] == [(4, 1, Action.KEPT)]
+    assert remedy(replace(draft, n_pass=5, events=events)).events == events
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_nothing_is_added_to_what_is_kept(policy):
+    draft = replace(draft_of("diag", empty=[1]), ridge=np.full(3, 1e-3))
+    often = tuple(Event(i, 1, Action.REINITIALIZED, "") for i in range(3))
+    mixture, ridge, events = POLICIES[policy](data_of(BASE))(replace(draft, events=often))
+    if policy != "drop":
+        np.testing.assert_array_equal(mixture.covariances[1], draft.covariances[1])
+        assert ridge[1] == 1e-3
+        assert events[-1].action is Action.KEPT
 
 
 @pytest.mark.parametrize("policy", GOING_ON)

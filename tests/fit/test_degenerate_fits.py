@@ -3,8 +3,9 @@
 import dask.array as da
 import numpy as np
 import pytest
-from strategies import FAMILY_NAMES
+from strategies import FAMILY_NAMES, in_pairs
 
+from daskgmm import GaussianMixture
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
 from daskgmm.errors import DataError, DegenerateCovarianceError
 from daskgmm.fit.convergence import AbsoluteChange
@@ -71,15 +72,21 @@ def assert_sound(state):
     assert np.isfinite(state.lower_bound)
 
 
+REGULARIZATIONS = {
+    "none": {},
+    "of the rows' squared unit": {"reg_covar": 1e-6},
+    "of their variance": {"reg_covar": 1e-6, "reg_is_relative": True},
+}
+
+
 @pytest.mark.parametrize(
-    ("reg_covar", "relative"), [(0.0, False), (1e-6, False), (1e-6, True)], ids=str
+    ("name", "data", "policy", "regularization"),
+    in_pairs(FAMILY_NAMES, list(DATA), GOING_ON, list(REGULARIZATIONS)),
 )
-@pytest.mark.parametrize("policy", GOING_ON)
-@pytest.mark.parametrize("data", DATA)
-def test_no_trouble_ends_a_fit_that_is_to_go_on(family_name, data, policy, reg_covar, relative):
+def test_no_trouble_ends_a_fit_that_is_to_go_on(name, data, policy, regularization):
     rows, n_components = DATA[data]
-    changes = {"reg_covar": reg_covar, "reg_is_relative": relative, "policy": policy}
-    state = fitted(rows, family_name, n_components, **changes)
+    changes = {"policy": policy, **REGULARIZATIONS[regularization]}
+    state = fitted(rows, name, n_components, **changes)
     assert_sound(state)
     assert state.outcome is Outcome.SETTLED
     assert [e.n_pass for e in state.events] == sorted(e.n_pass for e in state.events)
@@ -89,7 +96,7 @@ def test_no_trouble_ends_a_fit_that_is_to_go_on(family_name, data, policy, reg_c
     assert all(event.n_pass < state.n_iter - 1 for event in state.events)
     # In chunks of a Dask array: the same chunks, the same bits and events.
     chunked = DaskDataset.of(da.from_array(rows, chunks=(32, 3)))
-    there = fitted(chunked, family_name, n_components, **changes)
+    there = fitted(chunked, name, n_components, **changes)
     assert there.events == state.events
     assert there.parameters.means.tobytes() == state.parameters.means.tobytes()
 
@@ -183,6 +190,16 @@ def test_weights_are_repeated_rows(policy):
     same = fitted(np.repeat(rows, weights.astype(int), axis=0), "diag", 3, policy=policy)
     assert {e.action for e in found.events} == {e.action for e in same.events}
     np.testing.assert_allclose(found.lower_bound, same.lower_bound, rtol=1e-6)
+
+
+@pytest.mark.parametrize("policy", ["raise", "drop"])
+def test_a_candidate_that_collapses_in_an_accelerated_step_ends_alone(policy):
+    # One of these starts comes to a component so narrow that it has no coordinates.
+    random = np.random.default_rng(0)
+    parts = [random.normal(size=(100, 2)), random.normal(size=(100, 2)) + np.array([6, 0])]
+    rows = np.vstack([*parts, np.tile([3.0, 0.0], (3, 1))])
+    model = GaussianMixture(4, reg_covar=0, n_init=3, random_state=9, degenerate=policy)
+    assert np.isfinite(model.fit(rows).lower_bound_)
 
 
 @pytest.mark.parametrize("name", ["full", "diag", "spherical"])

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import dask.array as da
 import dask.dataframe as dd
 import numpy as np
@@ -13,7 +15,9 @@ from daskgmm.fit.driver import fit_mixture
 from daskgmm.fit.given import Given
 from daskgmm.fit.initialization import method_of
 from daskgmm.fit.observers import NullObserver
+from daskgmm.fit.refinement import Refinement
 from daskgmm.fit.state import Outcome
+from daskgmm.model.mixture import Mixture
 
 X = clusters(500)
 
@@ -137,6 +141,27 @@ def test_moves_act_on_rows_that_the_sample_holds_whole(monkeypatch, family_name)
     assert len(rest) <= 3
     bounds = tuple(each.lower_bound for each in moved.passes[1:])
     assert bounds == moved.state.lower_bounds
+
+
+def test_a_move_that_collapses_ends_alone(monkeypatch):
+    repeated = np.vstack([APART, np.full((30, 2), 40.0)])
+
+    def narrow(_, state):
+        was = state.parameters
+        means, covariances = was.means.copy(), was.covariances.copy()
+        means[0], covariances[0] = 40.0, 1e-20 * np.eye(2)
+        made = Mixture.from_covariances(was.family, was.weights, means, covariances)
+        return replace(state, parameters=made)
+
+    def run(**changes):
+        changes = {"rule": ExpectedGain(1e-6, 200), "accelerated": True, **changes}
+        return fitted(InMemoryDataset(repeated), n_components=3, reg_covar=0.0, **changes)
+
+    monkeypatch.setattr(Refinement, "__call__", narrow)
+    left, doomed = run(), run(refine=True)
+    assert doomed.passes[-1].purpose == "refinement"
+    assert doomed.state.parameters.means.tobytes() == left.state.parameters.means.tobytes()
+    assert doomed.lower_bound == left.lower_bound
 
 
 def test_moves_need_iterations_that_are_left(monkeypatch):

@@ -1,16 +1,23 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from strategies import clusters, mixture
 
 from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.metered import Metered
+from daskgmm.data.survey import take_survey
 from daskgmm.fit import em
-from daskgmm.fit.convergence import AbsoluteChange
+from daskgmm.fit.acceleration import QuasiNewton
+from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
+from daskgmm.fit.degenerate import POLICIES, Data
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.state import Action, FitState, Outcome
+from daskgmm.kernels import Quadratic, Triangular
+from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.expectation import e_step
 from daskgmm.model.likelihood import MaximumLikelihood
+from daskgmm.model.mixture import Mixture
 
 X = clusters(300)
 
@@ -93,6 +100,63 @@ def test_a_collapsed_candidate_keeps_its_last_parameters_and_the_others_go_on():
     assert states[0].parameters is tight
     assert [event[:3] for event in states[0].events] == [(1, 0, Action.COLLAPSED)]
     assert states[1].n_iter == 5
+
+
+def test_where_an_em_step_leads_too_far_for_coordinates_it_is_taken_without(family_name):
+    # Rows on a line, seen from a component that is wide across it.
+    line = np.array([[1.0, 1e-12], [-1.0, -1e-12], [1.0, -1e-12], [-1.0, 1e-12]])
+    wide = np.array([[2.0, 1.0], [1.0, 2.0]])
+    family = FAMILIES[family_name]
+    start = Mixture.from_covariances(family, np.ones(1), np.zeros((1, 2)), family.projected(wide))
+    model = MaximumLikelihood(family, 0.0, np.zeros(2))
+    (found,) = em.run(
+        [FitState(start)],
+        InMemoryDataset(line),
+        model,
+        ExpectedGain(1e-9, 9),
+        NullObserver(),
+        acceleration=QuasiNewton(),
+    )
+    assert found.outcome is Outcome.CONVERGED
+    (plain,) = em.run(
+        [FitState(start)], InMemoryDataset(line), model, AbsoluteChange(1e-9, 9), NullObserver()
+    )
+    np.testing.assert_allclose(
+        found.parameters.covariances, plain.parameters.covariances, rtol=1e-6, atol=1e-30
+    )
+
+
+@pytest.mark.parametrize("kernel", [Quadratic, Triangular])
+@pytest.mark.parametrize("policy", ["raise", "regularize"])
+@pytest.mark.parametrize("acceleration", [None, QuasiNewton()], ids=["em", "accelerated"])
+def test_a_component_without_rows_is_kept_as_it_is(family_name, kernel, policy, acceleration):
+    # Far from the pivot the triangular kernel runs.
+    pivot = X.mean(axis=0) + (0.0 if kernel is Quadratic else 1e7)
+    model = MaximumLikelihood(FAMILIES[family_name], 1e-6, pivot)
+    near = mixture(family_name)
+    means = near.means.copy()
+    means[1] = 500.0
+    start = Mixture.from_covariances(near.family, near.weights, means, near.covariances)
+    assert isinstance(model.densities(start).kernel, kernel)
+    survey = take_survey(InMemoryDataset(X), seed=0, sample_size=len(X))
+    rule = AbsoluteChange(1e-6, 60) if acceleration is None else ExpectedGain(1e-6, 60)
+    (found,) = em.run(
+        [FitState(start)],
+        InMemoryDataset(X),
+        model,
+        rule,
+        NullObserver(),
+        remedy=POLICIES[policy](Data.of(survey, 1e-6, seed=0)),
+        acceleration=acceleration,
+    )
+    np.testing.assert_array_equal(found.parameters.means[1], 500.0)
+    if not near.family.shared:
+        kept = found.parameters.covariances[1]
+        np.testing.assert_allclose(kept, start.covariances[1], rtol=1e-13)
+    assert found.parameters.weights[1] < 1e-200
+    assert found.outcome.is_met
+    (event,) = found.events
+    assert event == (1, 1, Action.KEPT, "no row belongs to component 1: it is kept as it is")
 
 
 def test_an_observer_sees_each_pass():

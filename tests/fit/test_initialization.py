@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from sklearn.mixture import GaussianMixture
-from strategies import clusters, mixture
+from strategies import FAMILY_NAMES, clusters, in_pairs, mixture
 
 from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.survey import take_survey
@@ -185,11 +185,13 @@ HARD = {
 }
 
 
-@pytest.mark.parametrize("distance", DISTANCES)
-@pytest.mark.parametrize("method", NAMES)
-@pytest.mark.parametrize("rows", HARD.values(), ids=HARD)
-def test_hard_rows_have_a_start(family_name, method, distance, rows):
-    starts = found(family_name, method, distance=distance, rows=rows, n_components=4, n_init=2)
+@pytest.mark.parametrize(
+    ("name", "method", "distance", "hard"),
+    in_pairs(FAMILY_NAMES, list(NAMES), list(DISTANCES), list(HARD)),
+)
+def test_hard_rows_have_a_start(name, method, distance, hard):
+    rows = HARD[hard]
+    starts = found(name, method, distance=distance, rows=rows, n_components=4, n_init=2)
     for start in starts:
         assert start.means.shape == (4, rows.shape[1])
         assert np.isfinite(start.means).all()

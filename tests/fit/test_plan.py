@@ -35,6 +35,13 @@ def test_a_plan_says_what_a_fit_reads():
     assert 16 <= made.n_shards <= 32
 
 
+def test_an_array_in_memory_is_visited_by_one_thread():
+    made = GaussianMixture().plan(np.ones((100_000, 2)))
+    assert made.machines.n_threads == made.machines.threads_per_process == 1
+    assert made.lines()["tasks per pass"] == "1 on 1 thread"
+    assert made.lines()["memory"].split("; ")[1].startswith("1 in a process")
+
+
 def test_a_plan_reads_nothing_and_changes_nothing():
     def read(block):
         raise AssertionError
@@ -188,17 +195,25 @@ if __name__ == "__main__":
 )
 
 
+ENVIRONMENT = {
+    "MALLOC_ARENA_MAX": "1",  # an arena reserves addresses of its own
+    "DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD": "forkserver",  # sooner there
+}
+
+
 @pytest.mark.parametrize(
     ("program", "n_chunks"),
     [
-        (THREADS, 2),
+        pytest.param(THREADS, 2, marks=pytest.mark.slow),
         (THREADS, 20),
         pytest.param(THREADS, 200, marks=pytest.mark.slow),
-        (WORKERS, 200),
+        (WORKERS, 60),
+        pytest.param(WORKERS, 200, marks=pytest.mark.slow),
     ],
 )
 def test_a_fit_stays_within_its_plan(tmp_path, program, n_chunks):
-    # Chunks of 2 MiB: up to 400 MiB of data, where the plan is some 90 of the process.
+    # Chunks of 2 MiB: up to 400 MiB of data, where the plan is some 90 of the process, and 50
+    # of a worker, half of whose 60 chunks are more.
     urls = []
     for n in (1, n_chunks):
         mixture = random_mixture(8, 16)
@@ -209,7 +224,7 @@ def test_a_fit_stays_within_its_plan(tmp_path, program, n_chunks):
     file.write_text(program)
     result = subprocess.run(
         [sys.executable, "-W", "ignore", file, *urls],
-        env={**os.environ, "MALLOC_ARENA_MAX": "1"},  # an arena reserves addresses of its own
+        env={**os.environ, **ENVIRONMENT},
         check=False,
         capture_output=True,
         text=True,

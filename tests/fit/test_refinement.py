@@ -3,10 +3,12 @@ import pytest
 
 from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.survey import take_survey
+from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit import em
 from daskgmm.fit.acceleration import QuasiNewton
 from daskgmm.fit.degenerate import refuse
 from daskgmm.fit.distance import Distance
+from daskgmm.fit.moves import merged
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.refinement import Refinement
 from daskgmm.fit.sample_start import RULE
@@ -63,6 +65,21 @@ def test_what_is_best_is_left_alone(family_name):
 def test_it_is_the_same_each_time(family_name):
     one, other = (converged(FAMILIES[family_name], rows_of(), POORLY)[1] for _ in range(2))
     assert one.lower_bounds == other.lower_bounds
+
+
+def test_a_component_at_the_edge_of_collapse_is_left_where_it_is():
+    # It has a factor, but none when its second moment was divided by its weight again.
+    edge = np.array(
+        [[0.4948293760115741, -0.49997326393275277], [-0.49997326393275277, 0.5051706239884255]]
+    )
+    family, rows = FAMILIES["full"], rows_of(300)
+    weights, covariances = np.array([0.4, 0.4, 0.2]), np.stack([np.eye(2), np.eye(2), edge])
+    survey = take_survey(InMemoryDataset(rows), seed=0, sample_size=len(rows))
+    model = MaximumLikelihood(family, 0.0, rows.mean(axis=0))
+    state = FitState(Mixture.from_covariances(family, weights, CENTERS, covariances))
+    with pytest.raises(DegenerateCovarianceError):
+        merged(state.parameters, 0, 1)
+    assert Refinement(survey.sample, model, Distance.whitened(survey), refuse, 0)(state) is state
 
 
 def test_a_single_component_has_nowhere_to_go():

@@ -8,6 +8,11 @@ from threadpoolctl import threadpool_info
 from daskgmm.kernels.blas_threads import one_blas_thread
 
 
+@pytest.fixture(autouse=True)
+def blas():
+    """As it is anywhere."""
+
+
 def blas_threads():
     return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
 

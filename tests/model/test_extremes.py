@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from extended_precision import e_step as exact_e_step
 from hard_cases import Case
-from strategies import clusters, mixture
+from strategies import FAMILY_NAMES, clusters, in_pairs, mixture
 
 from daskgmm.chunk import Chunk
 from daskgmm.model import expectation
@@ -12,6 +12,7 @@ from daskgmm.model.likelihood import MaximumLikelihood, densities
 from daskgmm.model.mixture import Mixture
 
 KERNELS = ["quadratic", "triangular"]
+DIRECTIONS = [[1, 0, 0], [1, -1, 1], [-1, 1, 0.5]]
 
 
 def sent(name, kernel, model=None):
@@ -25,35 +26,37 @@ def sums(statistics):
     return statistics.effective_counts, statistics.first_moment, statistics.second_moment
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("direction", [[1, 0, 0], [1, -1, 1], [-1, 1, 0.5]])
-@pytest.mark.parametrize("far", [1e10, 1e100, 1e153])
-def test_a_row_however_far_belongs_somewhere(family_name, kernel, direction, far):
+@pytest.mark.parametrize(
+    ("name", "kernel", "direction", "far"),
+    in_pairs(FAMILY_NAMES, KERNELS, DIRECTIONS, [1e10, 1e100, 1e153]),
+)
+def test_a_row_however_far_belongs_somewhere(name, kernel, direction, far):
     rows = np.vstack([far * np.array(direction), clusters(20)])
-    each = sent(family_name, kernel)
+    each = sent(name, kernel)
     with np.errstate(all="raise", under="ignore"):
         norm = expectation.log_prob_norm(rows, each)
         shares = expectation.responsibilities(rows, each)
     np.testing.assert_allclose(shares.sum(axis=1), 1.0)
-    model = mixture(family_name)
+    model = mixture(name)
     exact = exact_e_step(rows, model.weights, model.means, model.dense_covariances)
     np.testing.assert_allclose(norm, exact.log_prob_norm.astype(float), rtol=1e-12)
-    label, probability, _ = expectation.assign(rows, each)
+    (label,), (probability,), _ = expectation.ranked(rows, each, 1)
     assert probability[0] == shares[0, label[0]]
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("direction", [[1, 0, 0], [1, -1, 1], [-1, 1, 0.5]])
-@pytest.mark.parametrize("far", [1e154, 1e200, 1e308])
-def test_a_row_whose_square_overflows_belongs_somewhere(family_name, kernel, direction, far):
+@pytest.mark.parametrize(
+    ("name", "kernel", "direction", "far"),
+    in_pairs(FAMILY_NAMES, KERNELS, DIRECTIONS, [1e154, 1e200, 1e308]),
+)
+def test_a_row_whose_square_overflows_belongs_somewhere(name, kernel, direction, far):
     # Its log-density is below -1e308: the lowest float or -inf (scikit-learn: -inf, and NaN
     # for its probabilities).
     rows = np.vstack([far * np.array(direction), clusters(20)])
-    each = sent(family_name, kernel)
+    each = sent(name, kernel)
     with np.errstate(all="ignore"):
         norm = expectation.log_prob_norm(rows, each)
         shares = expectation.responsibilities(rows, each)
-        label, probability, _ = expectation.assign(rows, each)
+        (label,), (probability,), _ = expectation.ranked(rows, each, 1)
         statistics = expectation.e_step(Chunk(rows, None, 0, 0), each)
     assert norm[0] <= -1e300
     assert np.isfinite(norm[1:]).all()

@@ -66,10 +66,10 @@ def of_family(family, dense):
 @pytest.mark.parametrize("n_features", [1, 4])
 def test_statistics_are_the_definition(family_name, n_features, weighted):
     model = mixture(family_name, n_features=n_features)
-    rows = holes(clusters(120, n_features=n_features))
-    weights = np.random.default_rng(0).gamma(1.0, size=120) if weighted else None
+    rows = holes(clusters(60, n_features=n_features))
+    weights = np.random.default_rng(0).gamma(1.0, size=60) if weighted else None
     found = expectation.e_step(Chunk(rows, weights, 0, 0), densities(model, marginal=True))
-    w = np.ones(120) if weights is None else weights
+    w = np.ones(60) if weights is None else weights
     counts, first, second, total = sums(rows, w, model)
     found = found.about(np.zeros_like(model.means))
     np.testing.assert_allclose(found.effective_counts, counts)

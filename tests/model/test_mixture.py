@@ -1,6 +1,13 @@
-import numpy as np
-from strategies import mixture
+from dataclasses import replace
 
+import numpy as np
+import pytest
+from strategies import FAMILY_NAMES, mixture
+
+from daskgmm.chunk import Chunk
+from daskgmm.model.covariance import FAMILIES
+from daskgmm.model.expectation import e_step
+from daskgmm.model.likelihood import densities
 from daskgmm.model.mixture import Mixture
 
 
@@ -9,6 +16,21 @@ def test_a_mixture_from_its_own_precisions_is_itself(family_name):
     again = Mixture.from_precisions(model.family, model.weights, model.means, model.precisions)
     np.testing.assert_allclose(again.covariances, model.covariances, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(again.precision_cholesky, model.precision_cholesky, atol=1e-10)
+
+
+def test_a_fingerprint_is_that_of_the_parameters_alone(family_name):
+    model = mixture(family_name)
+    again = Mixture.from_covariances(
+        model.family, model.weights.copy(), np.asfortranarray(model.means), model.covariances
+    )
+    found = {model.fingerprint, again.fingerprint}
+    assert len(found) == 1
+    for name in ("weights", "means", "covariances"):
+        changed = getattr(model, name).copy()
+        changed.flat[0] = np.nextafter(changed.flat[0], 9.0)
+        found.add(replace(model, **{name: changed}).fingerprint)
+    found |= {mixture(other).fingerprint for other in FAMILY_NAMES}
+    assert len(found) == 4 + len(FAMILY_NAMES) - 1
 
 
 def test_samples_have_the_moments_of_the_mixture(family_name):
@@ -21,6 +43,43 @@ def test_samples_have_the_moments_of_the_mixture(family_name):
     for k in range(3):
         found = np.cov(rows[labels == k].T)
         np.testing.assert_allclose(found, model.dense_covariances[k], atol=0.1)
+
+
+@pytest.mark.parametrize("forget", [0.3, 1.0])
+def test_an_update_leaves_a_component_without_rows_where_it_was(family_name, forget):
+    model = mixture(family_name, 2)
+    far = Mixture(
+        model.family,
+        model.weights,
+        np.array([[0.0] * 3, [900.0] * 3]),
+        model.covariances,
+        model.precision_cholesky,
+    )
+    rows = np.random.default_rng(0).normal(size=(50, 3))
+    found = e_step(Chunk(rows, None, 0, 0), densities(far))
+    assert found.empty.tolist() == [False, True]
+    after = far.updated(found, forget=forget)
+    np.testing.assert_allclose(after.means[1], far.means[1], rtol=1e-12)
+    if not model.family.shared and forget == 1.0:
+        np.testing.assert_array_equal(after.covariances[1], far.covariances[1])
+    assert after.weights[1] == pytest.approx((1.0 - forget) * far.weights[1])
+
+
+def test_a_seed_draws_the_same_rows_each_time():
+    model = mixture("diag")
+    rows, labels = model.sample(7, 3)
+    for again in (model.sample(7, 3), model.sample(7, np.random.RandomState(3))):
+        np.testing.assert_array_equal(again[0], rows)
+        np.testing.assert_array_equal(again[1], labels)
+    assert model.sample()[0].shape == (1, 3)
+    assert model.sample(4, np.random.default_rng(0))[0].shape == (4, 3)
+
+
+def test_it_is_shown_in_a_line(family_name):
+    shown = f"Mixture(3 components, 2 features, {family_name} covariances)"
+    assert repr(mixture(family_name, 3, 2)) == shown
+    family = FAMILIES[family_name]
+    assert repr(family) == f"{type(family).__name__}()"
 
 
 def test_a_notebook_shows_weights_and_means():

@@ -78,8 +78,23 @@ def nested(depth=100_000):
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 broken", b"\x80\x04pickle", b"\x93NUMPY"])
 def test_another_file_is_refused_with_a_sentence(path, content):
     path.write_bytes(content)
-    with pytest.raises(ModelFileError, match=r"model\.npz is not a model written by daskgmm"):
+    with pytest.raises(ModelFileError, match=r"model\.npz is damaged, or not a model writ"):
         model_file.load(path)
+
+
+def test_a_sentence_does_not_quote_the_file(path):
+    model_file.save(mixture("full", n_components=20), path)
+    data = bytearray(path.read_bytes())
+    data[27] ^= 1 << 5  # how long the name of the first member is
+    path.write_bytes(data)
+    with pytest.raises(ModelFileError) as caught:
+        model_file.load(path)
+    assert len(str(caught.value)) < 500 + len(str(path))
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no such folder: .*absent'"):
+        model_file.save(mixture("full"), tmp_path / "absent" / "model.npz")
 
 
 def test_a_missing_file_is_said(tmp_path):

@@ -95,6 +95,19 @@ def test_different_pivots_do_not_add():
         statistics("full") + statistics("full", pivot=(1.0, 0.0, 0.0))
 
 
+def test_different_mixtures_do_not_add_whatever_the_pivot():
+    some = statistics("full")
+    here, there = replace(some, fingerprint="here"), replace(some, fingerprint="there")
+    with pytest.raises(ValueError, match="under different mixtures"):
+        here + there
+    with pytest.raises(ValueError, match="under different mixtures"):
+        here.about(some.pivot + 1.0) + there.scaled(2.0)
+    # Labels and counts are under none.
+    assert (here + some).fingerprint == (some + here).fingerprint == "here"
+    assert here.scaled(2.0).about(some.pivot + 1.0).fingerprint == "here"
+    assert here.merged(here).fingerprint == "here"
+
+
 def test_joint_statistics_add_one_by_one():
     pair = JointStatistics([statistics("full", 0), statistics("diag", 1)])
     total = pair + pair
@@ -103,6 +116,28 @@ def test_joint_statistics_add_one_by_one():
         assert_close(found, once.scaled(2.0))
     with pytest.raises(TypeError):
         pair + JointStatistics([statistics("full", 0)])
+
+
+def test_who_has_no_row_keeps_what_it_had(family_name):
+    rows, pivot = clusters(12), np.full((2, 3), 1.0)
+    r = np.stack([np.ones(12), np.zeros(12)])
+    first = SufficientStatistics.of(FAMILIES[family_name], rows, r, pivot)
+    means, covariances = np.full((2, 3), 7.0), np.full_like(first.second_moment, 5.0)
+    free, kept = first.estimates(0.1), first.estimates(0.1, (means, covariances))
+    np.testing.assert_array_equal(free[1][1], pivot[1])
+    np.testing.assert_array_equal(kept[1], [free[1][0], means[1]])
+    np.testing.assert_array_equal(kept[0], free[0])
+    if first.family.shared:
+        np.testing.assert_array_equal(kept[2], free[2])
+    else:
+        np.testing.assert_array_equal(kept[2], [free[2][0], covariances[1]])
+
+
+def test_a_count_that_is_no_number_is_nobodys_to_keep():
+    zero = SufficientStatistics.zero(FAMILIES["diag"], np.zeros((1, 3)))
+    lost = replace(zero, effective_counts=np.array([np.nan]), total_weight=1.0)
+    before = np.ones((1, 3)), np.ones((1, 3))
+    assert np.isnan(lost.estimates(0.0, before)[2]).all()
 
 
 def test_components_that_no_row_belongs_to_are_empty():

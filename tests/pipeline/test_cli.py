@@ -66,8 +66,8 @@ def refusal(arguments, *changes):
         ("model.n_components=601", "n_components = 601, n_samples = 600"),
         ("model.n_components", "key=value"),
         ("source.url=absent.npy", "absent.npy"),
-        ("source.url=s3://bucket/rows.npy", "unknown scheme 's3'"),
-        ("source.url=rows.csv", ".parquet, .zarr, .npy"),
+        ("source.url=nowhere://bucket/rows.npy", "unknown scheme 'nowhere'"),
+        ("source.url=rows.txt", ".parquet, .zarr, .npy"),
         ("source.url=cut.npy", "cut.npy is not an array in NumPy's format"),
         ("source.url=text.parquet", "'carrier' (string)"),
         ("source.columns=[0, 7]", "no column 7"),
@@ -138,6 +138,7 @@ def test_the_summary_shows_every_column_however_many_there_are(arguments, save):
         assert name in result.stdout.split()
 
 
+@pytest.mark.slow  # the next is a process, too
 def test_a_process_that_refuses_says_one_sentence_on_stderr(arguments):
     done = started([*arguments, "--set", "source.columns=[7]"])
     assert "no column 7" in sentence(done.returncode, done.stderr)
@@ -147,3 +148,10 @@ def test_what_workers_meet_is_said_in_one_sentence_too(arguments, tmp_path):
     (tmp_path / "cluster.yaml").write_text("cluster: {kind: local, n_workers: 1}")
     done = started([*arguments, "--set", "source.url=damaged.parquet"])
     assert "damaged.parquet" in sentence(done.returncode, done.stderr)
+
+
+def test_it_is_a_command_of_dasks(tmp_path):
+    command = [sys.executable, "-m", "dask", "gmm", "fit", "absent.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "cannot read the configuration absent.yaml" in done.stderr

@@ -51,6 +51,15 @@ def test_convergence_says_what_its_axes_are(n_bounds):
     assert "lower bound (nats per row)" in found
 
 
+def test_pairs_shows_what_is_observed_of_rows_with_gaps():
+    rows, model = clusters(200, 3), mixture("full")
+    whole = plots.pairs(rows, model, names(3))
+    with_gaps = np.vstack([rows, np.full((50, 3), np.nan)])
+    assert plots.pairs(with_gaps, model, names(3)) == whole
+    with_gaps[200:, 1] = rows[:50, 1]
+    assert plots.pairs(with_gaps, model, names(3)) != whole
+
+
 @pytest.mark.parametrize("n_features", [1, 2, 7])
 def test_pairs_shows_the_first_features_as_many_as_can_be_read(n_features):
     found = texts(pairs(n_features))
@@ -79,8 +88,14 @@ def test_a_feature_that_is_constant_is_shown(value):
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["<script>alert(1)</script>", "a & b", "]]>", "cost $ and price $", "$x_{$", "日付", "été"],
+    "shown",
+    [
+        ("<script>alert(1)</script>", "a & b"),
+        ("]]>", "$x_{$"),
+        ("cost $ and price $", "été"),
+        ("日付", "other"),
+    ],
 )
-def test_a_name_is_shown_as_it_is(name):
-    assert name in texts(plots.pairs(clusters(200, 2), mixture("full", 3, 2), [name, "other"]))
+def test_a_name_is_shown_as_it_is(shown):
+    found = texts(plots.pairs(clusters(200, 2), mixture("full", 3, 2), shown))
+    assert set(shown) <= set(found)

@@ -2,8 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import dask.array as da
+import pyarrow as pa
 
 from daskgmm.data.dataset import MISSING, DaskDataset
 from daskgmm.data.sources import csv, hdf5, npy, parquet, variable, zarr
@@ -12,6 +16,8 @@ from daskgmm.data.sources.reads import Rows, stacked
 from daskgmm.errors import DataError
 
 Opener = Callable[[Place, Sequence[str | int] | None], Rows]
+
+Result = TypeVar("Result")
 
 # By the ending of a file or store; of what is meant inside of one, with "::".
 OPENERS: dict[str, Opener] = {
@@ -30,6 +36,9 @@ OPENERS: dict[str, Opener] = {
 
 # Formats whose files may lie in a folder, one after another.
 IN_FOLDERS = (".parquet", ".npy", ".csv")
+
+# What gives the names of columns, of the formats that have some.
+NAMES = {".parquet": parquet.names_in, ".csv": csv.names_in}
 
 # Files that are opened at a time: of a store, each takes some requests.
 OPENED_AT_ONCE = 16
@@ -87,6 +96,63 @@ def open_dataset(
         raise DataError(f"{url}: no column is chosen; leave `columns` out to use them all")
     if missing not in MISSING:
         raise DataError(f"missing must be 'raise', 'omit' or 'marginal', not {missing!r}")
+    files, ending = _found(url, storage_options)
+    open_rows = OPENERS[ending]
+    first = open_rows(files[0], columns)
+    chosen = columns if first.names is None else first.names
+    rows = [first, *_of_each(files[1:], lambda file: open_rows(file, chosen))]
+    return DaskDataset.of(
+        stacked(rows),
+        columns=first.names,
+        missing=missing,
+        retries=retries,
+        on_bad_chunk=on_bad_chunk,
+    )
+
+
+def names_in(url: str | Path) -> list[str] | None:
+    """The names of a source's columns; None where they have numbers."""
+    files, ending = _found(url)
+    return NAMES[ending](files[0]) if ending in NAMES else None
+
+
+def open_ids(url: str | Path, column: str | int) -> tuple[da.Array, pa.DataType]:
+    """One column beside the rows that `open_dataset` opens, in their chunks, and its Arrow type.
+
+    What it holds is left as it is; a null of Parquet is a DataError when it is read. Raises
+    DataError where there is no such column, where files disagree about its type, and for CSV.
+    """
+    files, ending = _found(url)
+    if ending == ".csv":
+        raise DataError(
+            f"{url}: an id can't be taken from CSV, whose numbers are all read as floats; "
+            "write the rows as Parquet"
+        )
+    open_column = (
+        parquet.open_column if ending == ".parquet" else partial(_column_of_array, OPENERS[ending])
+    )
+    opened = _of_each(files, lambda file: open_column(file, column))
+    first, kind = opened[0]
+    for rows, other in opened:
+        if other != kind:
+            raise DataError(
+                f"{rows.place}: column {column!r} holds {other} here, {kind} in {first.place}"
+            )
+    return stacked([rows for rows, _ in opened])[:, 0], kind
+
+
+def _column_of_array(
+    open_rows: Opener, place: Place, column: str | int
+) -> tuple[Rows, pa.DataType]:
+    rows = open_rows(place, [column])
+    dtype = rows.dtype.newbyteorder("=")  # Arrow knows no other
+    return rows._replace(dtype=dtype), pa.from_numpy_dtype(dtype)
+
+
+def _found(
+    url: str | Path | Sequence[str | Path], storage_options: Mapping[str, Any] | None = None
+) -> tuple[list[Place], str]:
+    """The files or stores of a source, one at least, and the ending that says their format."""
     urls = [url] if isinstance(url, str | Path) else list(url)
     if not urls:
         raise DataError("no source is named: an empty list of URLs")
@@ -94,14 +160,9 @@ def open_dataset(
     endings = list(dict.fromkeys(_ending(place) for place in places))
     if len(endings) > 1:
         raise DataError(f"sources of one format are needed, not {' and '.join(endings)}")
-    rows = _opened(places, endings[0], columns)
-    return DaskDataset.of(
-        stacked(rows),
-        columns=rows[0].names,
-        missing=missing,
-        retries=retries,
-        on_bad_chunk=on_bad_chunk,
-    )
+    (ending,) = endings
+    in_folder = ending if ending in IN_FOLDERS else None
+    return [file for place in places for file in place.each(in_folder)], ending
 
 
 def _ending(place: Place) -> str:
@@ -115,13 +176,6 @@ def _ending(place: Place) -> str:
     raise DataError(f"{place}: the format of a source is its ending, one of {', '.join(OPENERS)}")
 
 
-def _opened(places: list[Place], ending: str, columns: Sequence[str | int] | None) -> list[Rows]:
-    """The chunks of each file; all have the columns of the first."""
-    places = [
-        file for place in places for file in place.each(ending if ending in IN_FOLDERS else None)
-    ]
-    open_rows = OPENERS[ending]
-    first = open_rows(places[0], columns)
-    chosen = columns if first.names is None else first.names
+def _of_each(files: Sequence[Place], fn: Callable[[Place], Result]) -> list[Result]:
     with ThreadPoolExecutor(OPENED_AT_ONCE) as pool:
-        return [first, *pool.map(lambda place: open_rows(place, chosen), places[1:])]
+        return list(pool.map(fn, files))

@@ -23,19 +23,8 @@ Numbers = NDArray[np.float64]
 def open_rows(place: Place, columns: Sequence[str | int] | None) -> Rows:
     """The lines of a file whose first line names the columns; no line spans several."""
     version = place.version()
-    try:
-        with place.open() as file:
-            head = file.read(HEAD_BYTES)
-            n_bytes = file.seek(0, io.SEEK_END)
-        if n_bytes > len(head):
-            head = head[: head.rindex(b"\n") + 1]  # ValueError where no line ends
-        start = (head.find(b"\n") + 1) or len(head)
-        names = next(csv.reader([head[:start].decode("utf-8-sig").rstrip("\r\n")]))
-        sample = pd.read_csv(io.BytesIO(head[start:]), header=None, names=names, index_col=False)
-    except Exception as error:  # libraries of stores raise what they like
-        raise DataError(
-            f"{place} is not CSV with names in its first line: {reason(error)}"
-        ) from error
+    sample, start, n_bytes = _head(place)
+    names = list(sample.columns)
     chosen = _chosen(sample, columns, place)
     step = reads.CHUNK_BYTES
     return Rows(
@@ -73,6 +62,30 @@ def read_lines(
             f"{place}: bytes {start} to {stop} cannot be read: {reason(error)}"
         ) from error
     return frame[columns].to_numpy()
+
+
+def names_in(place: Place) -> list[str]:
+    """The columns that the first line names."""
+    place.version()  # which says where there is nothing
+    return list(_head(place)[0].columns)
+
+
+def _head(place: Place) -> tuple[pd.DataFrame, int, int]:
+    """The first rows of a file, the byte where rows begin, and how many bytes there are."""
+    try:
+        with place.open() as file:
+            head = file.read(HEAD_BYTES)
+            n_bytes = file.seek(0, io.SEEK_END)
+        if n_bytes > len(head):
+            head = head[: head.rindex(b"\n") + 1]  # ValueError where no line ends
+        start = (head.find(b"\n") + 1) or len(head)
+        names = next(csv.reader([head[:start].decode("utf-8-sig").rstrip("\r\n")]))
+        sample = pd.read_csv(io.BytesIO(head[start:]), header=None, names=names, index_col=False)
+        return sample, start, n_bytes
+    except Exception as error:  # libraries of stores raise what they like
+        raise DataError(
+            f"{place} is not CSV with names in its first line: {reason(error)}"
+        ) from error
 
 
 def _lines(file: BinaryIO, start: int, stop: int) -> bytes:

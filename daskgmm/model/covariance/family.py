@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import linalg
 from scipy.linalg import lapack
 
-from daskgmm.errors import ParameterError
+from daskgmm.errors import DegenerateCovarianceError, ParameterError
 from daskgmm.kernels import Quadratic, Triangular
 from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance.regression import Regression
@@ -27,6 +27,9 @@ class Family(ABC):
     """Number of features from which the triangular kernel is the faster one."""
     shared: ClassVar[bool] = False
     """Whether all components have one covariance."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
 
     @abstractmethod
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
@@ -124,7 +127,10 @@ class Family(ABC):
 
     @abstractmethod
     def coloured(self, covariances: Array, k: int, noise: Array) -> Array:
-        """Standard normal rows (n, D) given the covariance of component k."""
+        """Standard normal rows (n, D) given the covariance of component k.
+
+        DegenerateCovarianceError where it has no factor, as one from a precision may.
+        """
 
     @abstractmethod
     def whitened(self, precision_cholesky: Array, shift: Array) -> Array:
@@ -196,6 +202,14 @@ def inverse_cholesky(covariance: Array) -> Array | None:
         return None
     inverse, failed = lapack.dtrtri(lower, lower=True)
     return None if failed or not np.isfinite(inverse).all() else np.ascontiguousarray(inverse.T)
+
+
+def lower_cholesky(covariance: Array) -> Array:
+    """Lower factor; DegenerateCovarianceError where there is none in floating point."""
+    try:
+        return np.asarray(linalg.cholesky(covariance, lower=True))
+    except linalg.LinAlgError as error:
+        raise DegenerateCovarianceError from error
 
 
 def upper_cholesky(precision: Array) -> Array:

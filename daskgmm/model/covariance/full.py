@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg
 
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.kernels import Quadratic, Triangular, features, gathered, triangular
@@ -14,6 +13,7 @@ from daskgmm.model.covariance.family import (
     coefficients,
     inverse_cholesky,
     is_inverse_cholesky,
+    lower_cholesky,
     upper_cholesky,
 )
 from daskgmm.model.covariance.regression import Regression, of_matrices, regressed
@@ -88,7 +88,7 @@ class Full(Family):
         return np.log(np.diagonal(precision_cholesky, axis1=1, axis2=2)).sum(axis=1)
 
     def coloured(self, covariances: Array, k: int, noise: Array) -> Array:
-        return noise @ linalg.cholesky(covariances[k], lower=True).T
+        return noise @ lower_cholesky(covariances[k]).T
 
     def whitened(self, precision_cholesky: Array, shift: Array) -> Array:
         return np.einsum("kji,kj->ki", precision_cholesky, shift)

@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg
 
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.kernels import Quadratic, Triangular, features, gathered, triangular
@@ -14,6 +13,7 @@ from daskgmm.model.covariance.family import (
     coefficients,
     inverse_cholesky,
     is_inverse_cholesky,
+    lower_cholesky,
     upper_cholesky,
 )
 from daskgmm.model.covariance.regression import Regression, of_matrices, regressed
@@ -89,7 +89,7 @@ class Tied(Family):
         return np.full(n_components, np.log(np.diagonal(precision_cholesky)).sum())
 
     def coloured(self, covariances: Array, k: int, noise: Array) -> Array:
-        return noise @ linalg.cholesky(covariances, lower=True).T
+        return noise @ lower_cholesky(covariances).T
 
     def whitened(self, precision_cholesky: Array, shift: Array) -> Array:
         return shift @ precision_cholesky

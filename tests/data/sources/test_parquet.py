@@ -6,6 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from daskgmm import open_dataset
+from daskgmm.data.sources import names_in, open_ids
+from daskgmm.errors import DataError
 
 
 @pytest.fixture
@@ -170,3 +172,36 @@ def test_the_files_of_a_directory_come_in_their_natural_order(tmp_path):
         pq.write_table(pa.table({"a": [float(number)]}), folder / f"part.{number}.parquet")
     rows = open_dataset(folder).collection.compute()
     np.testing.assert_array_equal(rows[:, 0], np.arange(12.0))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([f"row {i}" for i in range(10)]),
+        pa.array(np.arange(10) + 2**60),
+        pa.array(np.arange(10).astype("datetime64[us]"), pa.timestamp("us", "UTC")),
+        pa.array([Decimal(i) / 4 for i in range(10)]),
+        pa.array([True, False] * 5),
+    ],
+    ids=lambda values: str(values.type),
+)
+def test_a_column_of_ids_is_read_as_it_is_in_the_chunks_of_the_rows(write, values):
+    path = write(x=np.arange(10.0), id=values)
+    ids, kind = open_ids(path, "id")
+    assert kind == values.type
+    assert ids.chunks[0] == open_dataset(path, columns=["x"]).collection.chunks[0]
+    found = ids.compute(scheduler="sync")
+    assert pa.array(found, kind).to_pylist() == values.to_pylist()
+    assert names_in(path) == ["x", "id"]
+
+
+def test_a_row_without_an_id_is_refused_and_so_are_files_that_disagree(write):
+    ids, _ = open_ids(write(id=[1, 2, 3, 4, None, 6]), "id")
+    with pytest.raises(DataError, match="1 of the rows of row group 1 have no 'id'"):
+        ids.compute(scheduler="sync")
+    write("many.parquet/a.parquet", id=[1])
+    path = write("many.parquet/b.parquet", id=["b"]).parent
+    with pytest.raises(DataError, match=r"b.parquet: column 'id' holds string here, int64 in"):
+        open_ids(path, "id")
+    with pytest.raises(DataError, match="no column 'nr'"):
+        open_ids(path, "nr")

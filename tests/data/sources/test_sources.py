@@ -7,6 +7,7 @@ import zarr
 from strategies import clusters
 
 from daskgmm import open_dataset
+from daskgmm.data.sources import names_in, open_ids
 from daskgmm.errors import DataError
 
 WRITERS = {
@@ -94,3 +95,19 @@ def test_bad_chunks_end_a_fit_unless_they_are_to_be_skipped(path):
     assert open_dataset(path, on_bad_chunk="skip").on_bad_chunk == "skip"
     with pytest.raises(DataError, match="on_bad_chunk must be 'raise' or 'skip', not 'omit'"):
         open_dataset(path, on_bad_chunk="omit")
+
+
+def test_a_column_stands_beside_the_rows_in_their_chunks(path, rows, ending):
+    named = ending in (".parquet", ".csv")
+    assert names_in(path) == (["a", "b"] if named else None)
+    column = "b" if named else 1
+    if ending == ".csv":
+        with pytest.raises(DataError, match="an id can't be taken from CSV"):
+            open_ids(path, column)
+        return
+    ids, kind = open_ids(path, column)
+    np.testing.assert_array_equal(ids.compute(scheduler="sync"), rows[:, 1])
+    assert kind == pa.float64()
+    assert ids.chunks[0] == open_dataset(path).collection.chunks[0]
+    with pytest.raises(DataError, match=r"no column '?7'?"):
+        open_ids(path, 7)

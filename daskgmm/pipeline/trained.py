@@ -1,0 +1,52 @@
+"""What a model's file says of the rows that it was fitted to."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from daskgmm.model import model_file
+from daskgmm.model.mixture import Mixture
+from daskgmm.model.quantiles import Quantiles
+
+KEY = "rows"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A mixture and its rows.
+
+    Attributes
+    ----------
+    mixture : Mixture
+    columns : names or numbers of the features in the source of the fit, or None for all
+    missing : what the fit did about missing values
+    log_density : Quantiles or None
+        Of the rows, under the mixture; None where nobody has said.
+    """
+
+    mixture: Mixture
+    columns: list[str | int] | None
+    missing: str = "raise"
+    log_density: Quantiles | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> "Trained":
+        """From any model file; ModelFileError where it isn't one."""
+        mixture, names, about = model_file.read(path)
+        with model_file.reading(path):
+            rows = about.get(KEY, {})
+            return cls(
+                mixture,
+                list(names) if names else rows.get("columns"),
+                str(rows.get("missing", "raise")),
+                Quantiles.read(rows["log_density"]) if rows.get("log_density") else None,
+            )
+
+    def note(self, path: Path) -> None:
+        """Write into the mixture's own file, which is there, what is known of its rows."""
+        saved = model_file.read(path)
+        rows = {
+            "columns": self.columns,
+            "missing": self.missing,
+            "log_density": self.log_density and self.log_density.as_written(),
+        }
+        model_file.save(saved.mixture, path, saved.columns, {**saved.about, KEY: rows})
