@@ -10,7 +10,7 @@ import zarr
 from strategies import clusters
 
 from daskgmm import DaskDataset, GaussianMixture, open_dataset, select_components
-from daskgmm.data.sources import npy
+from daskgmm.data.sources import reads
 from daskgmm.data.sources.reads import array_of_reads
 from daskgmm.errors import DataError, DataWarning
 from daskgmm.fit.observers import NullObserver
@@ -40,7 +40,7 @@ def write_zarr(path):
 @pytest.fixture
 def written(tmp_path, monkeypatch):
     """Rows on disk, in six chunks of a hundred."""
-    monkeypatch.setattr(npy, "CHUNK_BYTES", 1600)
+    monkeypatch.setattr(reads, "CHUNK_BYTES", 1600)
 
     def write(ending):
         path = tmp_path / f"rows{ending}"
@@ -123,7 +123,7 @@ def chunks(bad, n_chunks=6, n_rows=100, **options):
     """Rows by calls, of which some give chunks that no fit can use."""
     calls = [(number, bad.get(number), n_rows) for number in range(n_chunks)]
     lengths = [n_rows] * n_chunks
-    array = array_of_reads(read, calls, files=[], lengths=lengths, width=2, dtype=float)
+    array = array_of_reads(read, calls, lengths=lengths, width=2, dtype=float)
     return DaskDataset.of(array, retries=0, **options)
 
 

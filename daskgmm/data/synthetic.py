@@ -148,7 +148,7 @@ def _drawn(
 ) -> da.Array:
     """A chunk per call."""
     lengths = [length for length, *_ in calls]
-    return array_of_reads(fn, calls, files=[], lengths=lengths, width=width, dtype=dtype)
+    return array_of_reads(fn, calls, lengths=lengths, width=width, dtype=dtype)
 
 
 def _calls(

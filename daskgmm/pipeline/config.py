@@ -48,14 +48,29 @@ RESULTS = ("model.npz", "labels.parquet", "report.html", "config.yaml")
 SCORES = (".parquet", ".zarr")
 
 
+def _expanded(url: Any) -> Any:
+    """A URL, or several, each with a home of its own."""
+    if isinstance(url, str):
+        return os.path.expanduser(url)  # noqa: PTH111  URLs are no paths
+    if isinstance(url, list) and url and all(isinstance(each, str) for each in url):
+        return [_expanded(each) for each in url]
+    raise ValueError("a URL is needed, or a list of some")
+
+
 class Source(Strict):
     """Where the rows are: the arguments of `daskgmm.open_dataset`."""
 
-    url: Annotated[str, AfterValidator(os.path.expanduser)]
+    url: Annotated[str | list[str], BeforeValidator(_expanded)]
     columns: list[str | int] | None = None
     missing: Literal["raise", "omit", "marginal"] = "raise"
     on_bad_chunk: Literal["raise", "skip"] = "raise"
     retries: int = Field(default_factory=lambda: retries_of(None), ge=0)
+    storage_options: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def urls(self) -> list[str]:
+        """The URL, or all of them."""
+        return [self.url] if isinstance(self.url, str) else self.url
 
 
 class Output(Strict):
@@ -130,10 +145,10 @@ else:
 
 def _check_spared(source: str, result: Path, key: str) -> None:
     """Raise ValueError where a result would replace the rows, or stand among them."""
-    rows, result = Path(source).resolve(), result.resolve()
+    rows, result = Path(source.partition("::")[0]).resolve(), result.resolve()
     if rows in result.parents:
         raise ValueError(f"{key}: {result} lies among the rows themselves: choose another folder")
-    if result in (rows, *rows.parents):
+    if result in (rows, *rows.parents) or result.match(str(rows)):  # a pattern, it may be
         raise ValueError(
             f"{key}: {result} holds the rows themselves, and the run would replace "
             "it: choose another folder"
@@ -151,7 +166,8 @@ class FitConfig(Strict):
     @model_validator(mode="after")
     def _spares_its_rows(self) -> Self:
         for name in RESULTS:
-            _check_spared(self.source.url, self.output.dir / name, "output.dir")
+            for url in self.source.urls:
+                _check_spared(url, self.output.dir / name, "output.dir")
         return self
 
     @property

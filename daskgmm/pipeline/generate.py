@@ -7,7 +7,7 @@ from time import perf_counter
 import numpy as np
 from rich.console import Console
 
-from daskgmm.data.sources import local_path
+from daskgmm.data.sources.place import local_path
 from daskgmm.data.stores import check_ending, draft_of, write_rows
 from daskgmm.data.synthetic import random_mixture, synthetic_rows
 from daskgmm.errors import ConfigError

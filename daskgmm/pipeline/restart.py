@@ -94,5 +94,8 @@ def _told(folder: str) -> _Told | None:
     return read(files.read(RUN), f"{folder}/{RUN}", _Told)
 
 
-def _absolute(place: str) -> str:
+def _absolute(place: Any) -> Any:
+    """A place, or several, wherever the next process begins."""
+    if isinstance(place, list):
+        return [_absolute(each) for each in place]
     return place if "://" in place or "${" in place else str(Path(place).absolute())

@@ -54,6 +54,7 @@ def open_source(config: FitConfig) -> DaskDataset:
         missing=source.missing,
         on_bad_chunk=source.on_bad_chunk,
         retries=source.retries,
+        storage_options=source.storage_options,
     )
 
 
@@ -109,7 +110,7 @@ def fit(config: FitConfig, cluster: Cluster, console: Console, *, force: bool = 
         seconds = perf_counter() - began
         peak_driver, peak_worker = place.peak_memory()
         result = FitResult(
-            url=config.source.url,
+            url=", ".join(config.source.urls),
             resolved=_resolved(config, cluster, estimator),
             columns=columns,
             mixture=mixture,

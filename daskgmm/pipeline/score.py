@@ -11,7 +11,8 @@ from rich.console import Console
 from daskgmm.data.dataset import DaskDataset
 from daskgmm.data.gathering import check_kind, gather, made_of
 from daskgmm.data.sinks import Ids, Parts, Written, write_scores
-from daskgmm.data.sources import local_path, names_in, open_dataset, open_ids
+from daskgmm.data.sources import names_in, open_dataset, open_ids
+from daskgmm.data.sources.place import local_path
 from daskgmm.data.stores import draft_of, put, remove
 from daskgmm.errors import ConfigError, ParameterError
 from daskgmm.model.likelihood import densities

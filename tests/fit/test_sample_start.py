@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import dask.array as da
 import numpy as np
 import pytest
@@ -12,6 +10,7 @@ from daskgmm.fit import sample_start
 from daskgmm.fit.acceleration import QuasiNewton
 from daskgmm.fit.degenerate import refuse
 from daskgmm.fit.state import FitState
+from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
 
@@ -48,10 +47,11 @@ def test_candidates_that_the_sample_tells_apart_do_not_go_on():
 
 
 def test_where_all_collapse_the_starts_meet_all_rows():
-    start = FitState(mixture("full"))
-    tight = replace(
-        start.parameters, means=start.parameters.means + 1e6, weights=np.array([1.0, 0.0, 0.0])
-    )
+    # A component on one row, as narrow as that row is alone.
+    means = mixture("full").means.copy()
+    means[0] = sample_of().rows[0]
+    covariances = np.stack([1e-6 * np.eye(3), np.eye(3), np.eye(3)])
+    tight = Mixture.from_covariances(FAMILIES["full"], np.full(3, 1 / 3), means, covariances)
     states = converged([FitState(tight)], reg_covar=0.0)
     assert states[0].parameters is tight
 

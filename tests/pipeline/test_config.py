@@ -124,7 +124,9 @@ def test_a_misspelt_key_that_must_be_there_is_named_with_the_right_one(refusal):
         ("model=[1]", "model: "),
         ("source.missing=drop", "source.missing: input should be 'raise', 'omit' or 'marginal'"),
         ("source.columns=delay", "source.columns: "),
-        ("source.url=null", "source.url: "),
+        ("source.url=null", "source.url: a URL is needed, or a list of some"),
+        ("source.url=[]", "source.url: a URL is needed, or a list of some"),
+        ("source.storage_options=3", "source.storage_options: input should be"),
         ("source.retries=-1", "source.retries: "),
         ("source.on_bad_chunk=omit", "source.on_bad_chunk: input should be 'raise' or 'skip'"),
         ("output=null", "output: "),
@@ -263,3 +265,25 @@ def test_values_may_name_variables_and_what_is_written_names_them_too(write, mon
     again = load(write(written), FitConfig)
     assert again == config
     assert again.model_copy(update={"model": {}}).source.as_written() == written["source"]
+
+
+def test_several_urls_each_have_a_home(write, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    source = load(write({**FIT, "source": {"url": ["~/a.npy", "b.npy"]}}), FitConfig).source
+    assert source.url == source.urls == ["/home/somebody/a.npy", "b.npy"]
+
+
+def test_options_of_a_store_stay_names_in_what_is_written(write, monkeypatch):
+    monkeypatch.setenv("S3_SECRET", "hunter2")
+    options = {"key": "me", "secret": "${S3_SECRET}", "client_kwargs": {"region_name": "x"}}
+    source = {"url": "s3://bucket/rows.npy", "storage_options": options}
+    config = load(write({**FIT, "source": source}), FitConfig)
+    assert config.source.storage_options == {**options, "secret": "hunter2"}
+    assert config.as_written()["source"]["storage_options"] == options
+
+
+@pytest.mark.parametrize("url", ["out/*.parquet", ["a.npy", "out/labels.parquet"]])
+def test_a_run_spares_its_rows_though_they_are_several(write, url):
+    path = write({"source": {"url": url}, "output": {"dir": "out"}})
+    with pytest.raises(ConfigError, match="holds the rows themselves"):
+        load(path, FitConfig)

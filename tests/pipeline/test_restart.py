@@ -193,6 +193,14 @@ def test_what_a_run_leaves_comes_back(tmp_path, monkeypatch):
         restart.left("results/checkpoint")
 
 
+def test_several_sources_come_back_each_by_a_whole_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    urls = ["a/*.h5::/rows", "s3://bucket/b.h5::/rows"]
+    with restart.kept(config(source={"url": urls}), THREADS):
+        found = restart.left("results/checkpoint")[0].source.urls
+    assert found == [f"{tmp_path}/a/*.h5::/rows", "s3://bucket/b.h5::/rows"]
+
+
 def fail_after(doing):
     doing()
     raise ZeroDivisionError

@@ -1,6 +1,7 @@
 import html
 import io
 
+import fsspec
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -142,9 +143,8 @@ def test_the_configuration_says_all_that_a_run_was(fit, save, rows, folder):
     source = {"columns": ["x1"], "retries": 5}
     fit(path, source=source, tol=0.5, means_init=[[0.0], [1.0], [2.0]])
     config = resolved(folder)
-    assert (
-        config["source"] == {"url": str(path), "missing": "raise", "on_bad_chunk": "raise"} | source
-    )
+    defaults = {"missing": "raise", "on_bad_chunk": "raise", "storage_options": {}}
+    assert config["source"] == {"url": str(path)} | defaults | source
     assert config["output"] == {"dir": str(folder)}
     facts = (folder / "config.yaml").read_text()
     assert "# cluster: {'kind': 'threads', 'n_threads': 2}\n" in facts
@@ -217,3 +217,12 @@ def test_the_model_from_before_a_collapse_is_written(fit, save, folder):
     with pytest.raises(DegenerateCovarianceError, match="collapsed in pass") as caught:
         fit(save(rows), max_iter=500, tol=0.0, **late)
     assert_same(model_file.load(folder / "before_collapse.npz"), caught.value.mixture)
+
+
+def test_rows_in_a_store_are_fitted_as_those_on_a_disk(rows, save, fit, s3):
+    path = save(rows)
+    fsspec.filesystem("s3", **s3).put(str(path), f"s3://bucket{path}")
+    here = fit(path, random_state=0).mixture
+    result = fit(f"s3://bucket{path}", source={"storage_options": s3}, random_state=0)
+    np.testing.assert_array_equal(result.mixture.means, here.means)
+    assert result.written.n_rows == len(rows)

@@ -132,6 +132,21 @@ def test_a_column_of_an_array_may_be_the_id(place):
         np.testing.assert_array_equal(table(f"{source}.zarr")[column], rows[:, 2])
 
 
+def test_rows_may_lie_in_several_files(place):
+    rows = pq.read_table("rows.parquet")
+    Path("many.parquet").mkdir()
+    pq.write_table(rows.slice(0, 900), "many.parquet/2.parquet")
+    pq.write_table(rows.slice(900), "many.parquet/10.parquet")
+    scored("rows.parquet", "whole.parquet", "--id", "id")
+    expected = table("whole.parquet")
+    for source in ("many.parquet", "many.parquet/*.parquet"):
+        scored(source, "scores.parquet", "--id", "id", "--force")
+        pd.testing.assert_frame_equal(table("scores.parquet"), expected)
+    assert "holds the rows" in refused(
+        "many.parquet/*.parquet", "many.parquet/2.parquet", "--force"
+    )
+
+
 def test_what_is_there_of_the_same_model_and_rows_is_left_and_else_refused(place):
     for out in ("scores.parquet", "scores.zarr"):
         scored("rows.parquet", out)
@@ -230,6 +245,7 @@ def test_memory_does_not_grow_with_the_chunks(place, out):
         (("rows.parquet", "s.zarr", "--columns", "a,c"), "there is no column 'c'"),
         (("rows.parquet", "s.zarr", "--id", "nr"), "there is no column 'nr'"),
         (("rows.zarr", "s.zarr", "--id", "id"), "there is no column 'id'"),
+        (("memory://rows/absent.npy", "s.zarr"), "there is no file or directory at memory://"),
         (("rows.parquet", "rows.parquet/s.zarr"), "lies among the rows themselves"),
         (("rows.parquet", "rows.parquet", "--force"), "holds the rows themselves"),
         (("rows.npy", "threads.yaml/s.zarr"), "cannot make the folder"),

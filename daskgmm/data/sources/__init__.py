@@ -1,41 +1,70 @@
 """From a URL to rows: the format is the ending, the chunks are the file's own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from typing import Any, TypeVar
 
 import dask.array as da
 import pyarrow as pa
 
 from daskgmm.data.dataset import MISSING, DaskDataset
-from daskgmm.data.sources import npy, parquet, zarr
+from daskgmm.data.sources import csv, hdf5, npy, parquet, variable, zarr
+from daskgmm.data.sources.place import Place
+from daskgmm.data.sources.reads import Rows, stacked
 from daskgmm.errors import DataError
 
-Opener = Callable[[Path, Sequence[str | int] | None], tuple[da.Array, tuple[str, ...] | None]]
+Opener = Callable[[Place, Sequence[str | int] | None], Rows]
 
+Result = TypeVar("Result")
+
+# By the ending of a file or store; of what is meant inside of one, with "::".
 OPENERS: dict[str, Opener] = {
     ".parquet": parquet.open_rows,
     ".zarr": zarr.open_rows,
     ".npy": npy.open_rows,
+    ".csv": csv.open_rows,
+    ".h5": hdf5.open_rows,
+    ".hdf5": hdf5.open_rows,
+    ".nc": variable.open_rows,
+    ".h5::": hdf5.open_rows,
+    ".hdf5::": hdf5.open_rows,
+    ".nc::": variable.open_rows,
+    ".zarr::": variable.open_rows,
 }
+
+# Formats whose files may lie in a folder, one after another.
+IN_FOLDERS = (".parquet", ".npy", ".csv")
+
+# What gives the names of columns, of the formats that have some.
+NAMES = {".parquet": parquet.names_in, ".csv": csv.names_in}
+
+# Files that are opened at a time: of a store, each takes some requests.
+OPENED_AT_ONCE = 16
 
 
 def open_dataset(
-    url: str | Path,
+    url: str | Path | Sequence[str | Path],
     *,
     columns: Sequence[str | int] | None = None,
     missing: str = "raise",
     retries: int | None = None,
     on_bad_chunk: str = "raise",
+    storage_options: Mapping[str, Any] | None = None,
 ) -> DaskDataset:
-    """Open rows on disk, without reading them.
+    """Open rows on disk or in a store, without reading them.
 
     Parameters
     ----------
-    url : str or Path
-        A Parquet file or directory (``.parquet``), a Zarr array (``.zarr``), or a NumPy file
-        (``.npy``), by path or ``file://`` URL; an array in a Zarr group as ``group.zarr/name``.
+    url : str or Path, or several
+        By path, or by a URL that fsspec knows, such as ``s3://bucket/rows.parquet``: a Parquet
+        file (``.parquet``), a Zarr array of version 2 or 3 (``.zarr``; in a Zarr group
+        ``group.zarr/name``), a NumPy file (``.npy``), CSV with names in its first line
+        (``.csv``), an HDF5 data set (``file.h5::/name``), or a variable as xarray decodes it
+        (``store.zarr::name``, ``file.nc::name``). Several, be it as a list, as a pattern
+        (``rows/*.npy``, in natural order of names) or as a folder of ``.parquet``, ``.npy`` or
+        ``.csv`` files, are rows one after another.
     columns : names, or for arrays numbers, of the columns to use; default all
     missing : {'raise', 'omit', 'marginal'}, default='raise'
         What a fit does about rows with a missing value (NaN or null): refuse them, naming
@@ -49,6 +78,8 @@ def open_dataset(
         infinity or, where `missing` refuses it, a NaN: end with one sentence, or go on without
         the whole chunk, and say so. It is found by the first pass. `predict` and the like meet its
         error all the same.
+    storage_options : mapping, optional
+        For fsspec's file system, such as ``{"anon": True}``. They travel to the workers.
 
     Returns
     -------
@@ -58,58 +89,93 @@ def open_dataset(
     Raises
     ------
     DataError
-        Where there is nothing, nothing readable, no such column, or text in a column.
+        Where there is nothing, nothing readable, no access, no such column, text in a column, or
+        where a library is missing that an extra brings.
     """
     if columns is not None and not columns:
         raise DataError(f"{url}: no column is chosen; leave `columns` out to use them all")
     if missing not in MISSING:
         raise DataError(f"missing must be 'raise', 'omit' or 'marginal', not {missing!r}")
-    path, ending = _found(url)
-    rows, names = OPENERS[ending](path, columns)
+    files, ending = _found(url, storage_options)
+    open_rows = OPENERS[ending]
+    first = open_rows(files[0], columns)
+    chosen = columns if first.names is None else first.names
+    rows = [first, *_of_each(files[1:], lambda file: open_rows(file, chosen))]
     return DaskDataset.of(
-        rows, columns=names, missing=missing, retries=retries, on_bad_chunk=on_bad_chunk
+        stacked(rows),
+        columns=first.names,
+        missing=missing,
+        retries=retries,
+        on_bad_chunk=on_bad_chunk,
     )
 
 
 def names_in(url: str | Path) -> list[str] | None:
     """The names of a source's columns; None where they have numbers."""
-    path, ending = _found(url)
-    return parquet.names_in(path) if ending == ".parquet" else None
+    files, ending = _found(url)
+    return NAMES[ending](files[0]) if ending in NAMES else None
 
 
-def open_ids(url: str | Path, column: str | int) -> tuple[da.Array, Any]:
+def open_ids(url: str | Path, column: str | int) -> tuple[da.Array, pa.DataType]:
     """One column beside the rows that `open_dataset` opens, in their chunks, and its Arrow type.
 
-    What it holds is left as it is. Raises DataError where there is no such column.
+    What it holds is left as it is; a null of Parquet is a DataError when it is read. Raises
+    DataError where there is no such column, where files disagree about its type, and for CSV.
     """
-    path, ending = _found(url)
-    if ending == ".parquet":
-        return parquet.open_column(path, str(column))
-    rows, _ = OPENERS[ending](path, [column])
-    return rows[:, 0], pa.from_numpy_dtype(rows.dtype)
-
-
-def _found(url: str | Path) -> tuple[Path, str]:
-    """The path of a source, and the ending that says its format."""
-    path = local_path(str(url)).absolute()  # workers may have another directory
-    # An array inside a Zarr group needs no ending of its own.
-    inside = (path, *path.parents) if not path.suffix else (path,)
-    endings = [each.suffix for each in inside if each.suffix in OPENERS]
-    if not endings:
-        raise DataError(f"{url}: the format of a source is its ending, one of {', '.join(OPENERS)}")
-    if not path.exists():
-        raise DataError(f"there is no file or directory at {path}")
-    return path, endings[0]
-
-
-def local_path(url: str) -> Path:
-    """The path that a path or ``file://`` URL means; DataError for any other URL."""
-    scheme, separator, _ = url.partition("://")
-    if not separator:
-        return Path(url)
-    if scheme != "file":
+    files, ending = _found(url)
+    if ending == ".csv":
         raise DataError(
-            f"{url}: unknown scheme {scheme!r}; this version of daskgmm knows local paths "
-            "and file:// URLs"
+            f"{url}: an id can't be taken from CSV, whose numbers are all read as floats; "
+            "write the rows as Parquet"
         )
-    return Path(unquote(urlsplit(url).path))
+    open_column = (
+        parquet.open_column if ending == ".parquet" else partial(_column_of_array, OPENERS[ending])
+    )
+    opened = _of_each(files, lambda file: open_column(file, column))
+    first, kind = opened[0]
+    for rows, other in opened:
+        if other != kind:
+            raise DataError(
+                f"{rows.place}: column {column!r} holds {other} here, {kind} in {first.place}"
+            )
+    return stacked([rows for rows, _ in opened])[:, 0], kind
+
+
+def _column_of_array(
+    open_rows: Opener, place: Place, column: str | int
+) -> tuple[Rows, pa.DataType]:
+    rows = open_rows(place, [column])
+    dtype = rows.dtype.newbyteorder("=")  # Arrow knows no other
+    return rows._replace(dtype=dtype), pa.from_numpy_dtype(dtype)
+
+
+def _found(
+    url: str | Path | Sequence[str | Path], storage_options: Mapping[str, Any] | None = None
+) -> tuple[list[Place], str]:
+    """The files or stores of a source, one at least, and the ending that says their format."""
+    urls = [url] if isinstance(url, str | Path) else list(url)
+    if not urls:
+        raise DataError("no source is named: an empty list of URLs")
+    places = [Place.of(each, storage_options or {}) for each in urls]
+    endings = list(dict.fromkeys(_ending(place) for place in places))
+    if len(endings) > 1:
+        raise DataError(f"sources of one format are needed, not {' and '.join(endings)}")
+    (ending,) = endings
+    in_folder = ending if ending in IN_FOLDERS else None
+    return [file for place in places for file in place.each(in_folder)], ending
+
+
+def _ending(place: Place) -> str:
+    """The ending that says the format; DataError where none does."""
+    # An array inside a Zarr group needs no ending of its own.
+    path = place.path
+    for each in (path, *path.parents) if not path.suffix else (path,):
+        ending = f"{each.suffix}::" if place.inside else each.suffix
+        if ending in OPENERS:
+            return ending
+    raise DataError(f"{place}: the format of a source is its ending, one of {', '.join(OPENERS)}")
+
+
+def _of_each(files: Sequence[Place], fn: Callable[[Place], Result]) -> list[Result]:
+    with ThreadPoolExecutor(OPENED_AT_ONCE) as pool:
+        return list(pool.map(fn, files))

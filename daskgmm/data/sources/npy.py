@@ -4,19 +4,20 @@ They are read and not mapped: of a map, each page that was touched counts as the
 memory, and all of it where a limit is set on addresses.
 """
 
+import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-import dask.array as da
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from daskgmm.data.sources.reads import array_of_reads, column_numbers
+from daskgmm.data.sources.place import Place, reason
+from daskgmm.data.sources.reads import Rows, chosen_of, rows_of_array
 from daskgmm.errors import DataError
 
-CHUNK_BYTES = 32 << 20
+# More than the description of any array of numbers.
+HEADER_BYTES = 4096
 
 
 class Header(NamedTuple):
@@ -35,56 +36,44 @@ class Header(NamedTuple):
         return cls(*read(file), file.tell())
 
 
-def open_rows(path: Path, columns: Sequence[str | int] | None) -> tuple[da.Array, None]:
+def open_rows(place: Place, columns: Sequence[str | int] | None) -> Rows:
     """The rows of a two-dimensional array, in chunks of 32 MiB."""
+    version = place.version()
     try:
-        with path.open("rb") as file:
-            shape, _, dtype, offset = Header.of(file)
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{path} is not an array in NumPy's format: {error}") from error
-    if len(shape) != 2 or not shape[1] or dtype.kind not in "biuf":
-        raise DataError(
-            f"{path} holds {dtype} of shape {shape}; rows of numbers, two-dimensional, are needed"
-        )
-    n_rows, width = shape
-    if path.stat().st_size < offset + n_rows * width * dtype.itemsize:
-        raise DataError(
-            f"{path} is not an array in NumPy's format: it is cut short of its {n_rows:,} rows"
-        )
-    chosen = column_numbers(columns, width, path)
-    step = max(CHUNK_BYTES // (width * dtype.itemsize), 1)
-    bounds = [(a, min(a + step, n_rows)) for a in range(0, max(n_rows, 1), step)]
-    rows = array_of_reads(
-        read_rows,
-        [(str(path), start, stop, chosen) for start, stop in bounds],
-        files=[path],
-        lengths=[stop - start for start, stop in bounds],
-        width=len(chosen),
-        dtype=dtype,
+        with place.open() as file:
+            header = Header.of(io.BytesIO(file.read(HEADER_BYTES)))
+            n_bytes = file.seek(0, io.SEEK_END)
+    except Exception as error:  # libraries of stores raise what they like
+        raise DataError(f"{place} is not an array in NumPy's format: {reason(error)}") from error
+    shape, _, dtype, offset = header
+    rows = rows_of_array(
+        place, read_rows, columns, shape=shape, dtype=dtype, version=version, known=(header,)
     )
-    return rows, None
+    n_rows, width = shape
+    if n_bytes < offset + n_rows * width * dtype.itemsize:
+        raise DataError(
+            f"{place} is not an array in NumPy's format: it is cut short of its {n_rows:,} rows"
+        )
+    return rows
 
 
-def read_rows(path: str, start: int, stop: int, columns: list[int]) -> NDArray[Any]:
+def read_rows(
+    place: Place, header: Header, span: tuple[int, int], columns: list[int], dtype: np.dtype[Any]
+) -> NDArray[Any]:
     """Some rows and columns of a file."""
+    start, stop = span
+    (n_rows, width), by_column, stored, offset = header
     try:
-        with Path(path).open("rb") as file:
-            (n_rows, width), by_column, dtype, offset = Header.of(file)
-            if not by_column:
-                file.seek(offset + start * width * dtype.itemsize)
-                rows = _read(file, dtype, (stop - start) * width).reshape(-1, width)
-                return rows if columns == list(range(width)) else rows[:, columns]
-            rows = np.empty((stop - start, len(columns)), dtype, order="F")
-            for i, column in enumerate(columns):
-                file.seek(offset + (column * n_rows + start) * dtype.itemsize)
-                rows[:, i] = _read(file, dtype, stop - start)
-            return rows
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{path}: rows {start} to {stop} cannot be read: {error}") from error
-
-
-def _read(file: BinaryIO, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
-    values = np.fromfile(file, dtype, count)
-    if len(values) < count:
-        raise EOFError(f"{count - len(values)} values are missing at the end")
-    return values
+        if not by_column:
+            first = offset + start * width * stored.itemsize
+            rows = place.values(stored, (stop - start) * width, first).reshape(-1, width)
+            return chosen_of(rows, columns, dtype)
+        rows = np.empty((stop - start, len(columns)), dtype, order="F")
+        for i, column in enumerate(columns):
+            first = offset + (column * n_rows + start) * stored.itemsize
+            rows[:, i] = place.values(stored, stop - start, first)
+        return rows
+    except Exception as error:  # libraries of stores raise what they like
+        raise DataError(
+            f"{place}: rows {start} to {stop} cannot be read: {reason(error)}"
+        ) from error

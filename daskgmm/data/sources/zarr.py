@@ -7,56 +7,80 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.storage import FsspecStore
 
-from daskgmm.data.sources.reads import array_of_reads, column_numbers
+from daskgmm.data.sources.place import Place, reason, refusals
+from daskgmm.data.sources.reads import Rows, chosen_of, rows_of_array
 from daskgmm.errors import DataError
 
+# What describes an array or a group, of versions 3 and 2.
+DESCRIPTIONS = ("zarr.json", ".zarray", ".zgroup")
 
-def open_rows(path: Path, columns: Sequence[str | int] | None) -> tuple[da.Array, None]:
+
+def open_rows(place: Place, columns: Sequence[str | int] | None) -> Rows:
     """The rows of a two-dimensional array; one inside a group is named by its path."""
+    version = version_of(place)
     try:
-        stored = zarr.open(path, mode="r")
-    except (ValueError, OSError, KeyError) as error:
-        raise DataError(f"{path} is not a Zarr store: {error}") from error
+        stored = zarr.open(_store(place), mode="r")
+    except Exception as error:  # libraries of stores raise what they like
+        raise DataError(f"{place} is not a Zarr store: {reason(error)}") from error
     if isinstance(stored, zarr.Group):
-        inside = ", ".join(str(path / name) for name in sorted(stored.array_keys()))
-        raise DataError(f"{path} is a Zarr group; name an array in it: {inside or 'it has none'}")
-    if stored.ndim != 2 or stored.dtype.kind not in "biuf":
-        raise DataError(
-            f"{path} holds {stored.dtype} of shape {stored.shape}; rows of numbers, "
-            "two-dimensional, are needed"
-        )
-    n_rows, width = stored.shape
-    chosen = column_numbers(columns, width, path)
-    step = (stored.shards or stored.chunks)[0]
-    bounds = [(a, min(a + step, n_rows)) for a in range(0, max(n_rows, 1), step)]
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    version = max(file.stat().st_mtime_ns for file in files)
-    rows = array_of_reads(
+        inside = ", ".join(str(place / name) for name in sorted(stored.array_keys()))
+        raise DataError(f"{place} is a Zarr group; name an array in it: {inside or 'it has none'}")
+    return rows_of_array(
+        place,
         read_rows,
-        [(str(path), version, start, stop, chosen) for start, stop in bounds],
-        files=files,
-        lengths=[stop - start for start, stop in bounds],
-        width=len(chosen),
+        columns,
+        shape=stored.shape,
         dtype=stored.dtype,
+        version=version,
+        step=(stored.shards or stored.chunks)[0],
+        known=(version,),
     )
-    return rows, None
+
+
+def version_of(place: Place) -> str:
+    """What is another where the store is: of a disk, all of it; else what describes it.
+
+    To list the chunks of an array in a store takes a request per thousand. Raises DataError where
+    there is nothing.
+    """
+    if place.is_local:
+        place.version()  # which says where there is nothing
+        files = sorted(file for file in Path(place.url).rglob("*") if file.is_file())
+        return str([(str(file), file.stat().st_mtime_ns) for file in files])
+    for name in DESCRIPTIONS:
+        if (place / name).found() is not None:
+            return (place / name).version()
+    place.version()
+    raise DataError(f"{place} is not a Zarr store: there is no {' or '.join(DESCRIPTIONS)} in it")
+
+
+def _store(place: Place) -> str | FsspecStore:
+    if place.is_local:
+        return place.url
+    with refusals(place.url):
+        return FsspecStore.from_url(place.url, storage_options=dict(place.options), read_only=True)
 
 
 @lru_cache(maxsize=16)
-def _opened(path: str, version: int) -> Any:  # noqa: ARG001  a key of the cache
+def _opened(place: Place, version: str) -> Any:  # noqa: ARG001  a key of the cache
     """An array, opened once per process: it takes longer than to read a small chunk."""
-    return zarr.open_array(path, mode="r")
+    return zarr.open_array(_store(place), mode="r")
 
 
-def read_rows(path: str, version: int, start: int, stop: int, columns: list[int]) -> NDArray[Any]:
+def read_rows(
+    place: Place, version: str, span: tuple[int, int], columns: list[int], dtype: np.dtype[Any]
+) -> NDArray[Any]:
     """Some rows and columns of an array; another version is opened anew."""
+    start, stop = span
     try:
-        rows = np.asarray(_opened(path, version)[start:stop])
+        rows = np.asarray(_opened(place, version)[start:stop])
     except Exception as error:  # codecs raise what they like
-        raise DataError(f"{path}: rows {start} to {stop} cannot be read: {error}") from error
-    return rows if columns == list(range(rows.shape[1])) else rows[:, columns]
+        raise DataError(
+            f"{place}: rows {start} to {stop} cannot be read: {reason(error)}"
+        ) from error
+    return chosen_of(rows, columns, dtype)
