@@ -49,7 +49,10 @@ def score(config: ScoreConfig, cluster: Cluster, console: Console) -> None:
         return
     with connect(cluster) as place:
         console.print(f"cluster   {place.description}")
-        began, kept, layout = perf_counter(), parts.kept(), dataset.layout
+        began, kept = perf_counter(), parts.kept()
+        if rows.layout.n_rows is None:  # CSV: a pass that counts
+            rows = rows.prepared()
+        layout = rows.layout
         console.print(f"rows      {layout.n_rows:,} in {layout.n_chunks:,} chunks")
         console.print(f"parts     {parts.folder}; if this stops, the same command goes on")
         if kept:

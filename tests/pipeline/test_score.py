@@ -147,6 +147,14 @@ def test_rows_may_lie_in_several_files(place):
     )
 
 
+def test_rows_of_csv_are_counted_first(place):
+    pq.read_table("rows.parquet").select(["a", "b"]).to_pandas().to_csv("rows.csv", index=False)
+    assert "rows      2,000 in 1 chunks" in scored("rows.csv", "csv.zarr")
+    scored("rows.parquet", "whole.zarr")
+    pd.testing.assert_frame_equal(table("csv.zarr"), table("whole.zarr"), check_like=True)
+    assert "is there, of this model" in scored("rows.csv", "csv.zarr")
+
+
 def test_what_is_there_of_the_same_model_and_rows_is_left_and_else_refused(place):
     for out in ("scores.parquet", "scores.zarr"):
         scored("rows.parquet", out)
