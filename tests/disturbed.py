@@ -101,7 +101,7 @@ def happening(fault, seed, begun):
         time.sleep(random.Random(seed).uniform(0.0, 1.5))
         try:
             fault()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  it is raised below
             errors.append(error)
 
     thread = threading.Thread(target=happen, daemon=True)
