@@ -101,7 +101,7 @@ def happening(fault, seed, begun):
         time.sleep(random.Random(seed).uniform(0.0, 1.5))
         try:
             fault()
-        except Exception as error:  # noqa: BLE001  whatever it is, the test says it
+        except Exception as error:  # noqa: BLE001  it is raised below
             errors.append(error)
 
     thread = threading.Thread(target=happen, daemon=True)
@@ -172,7 +172,7 @@ class Processes:
 
     def _begin(self, kind, arguments, prefix, python, settings):
         process = subprocess.Popen(
-            [*prefix, python, "-m", f"distributed.cli.dask_{kind}", *arguments],
+            [*prefix, python, "-P", "-m", f"distributed.cli.dask_{kind}", *arguments],
             env={**os.environ, **settings},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE if kind == "scheduler" else subprocess.DEVNULL,

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-# Bits depend on them.
-PACKAGES = ("daskgmm", "numpy", "scipy")
+# Bits depend on them. What the others need comes first, as it may be why they fail.
+PACKAGES = ("numpy", "scipy", "daskgmm")
 
 
 def versions() -> dict[str, str]:
@@ -31,14 +31,15 @@ def handshake() -> Callable[..., Any]:
 
         for name, version in expected.items():
             try:
-                found = f"{name} {import_module(name).__version__}"
+                found = import_module(name).__version__
+                is_other, problem = found != version, f"has {name} {found}"
             except ImportError as error:
-                found = f"no {name} ({error})"
-            if found != f"{name} {version}":
+                is_other, problem = True, f"cannot import {name} ({error})"
+            if is_other:
                 return (
-                    f"the worker at {get_worker().address} has {found} where this process has "
-                    f"{version}: install the same versions on all machines, as the bits of a "
-                    "result depend on them"
+                    f"the worker at {get_worker().address} {problem}, this process has {version}: "
+                    "install the same versions on all machines, as the bits of a result depend "
+                    "on them"
                 )
         return loads(call)(*arguments)
 

@@ -1,9 +1,9 @@
 """A network that is cut, in a network namespace."""
 
-import os
 import subprocess
 import time
 from types import SimpleNamespace
+from uuid import uuid4
 
 import dask
 import pytest
@@ -23,7 +23,7 @@ def ip(*arguments):
 @pytest.fixture
 def far():
     """Another machine, as far as the network is concerned: its cable can be pulled."""
-    name, near = f"gmm{os.getpid()}", f"gmm{os.getpid() % 10**6}"
+    name = near = f"gmm{uuid4().hex[:8]}"
     try:
         ip("netns", "add", name)
     except (OSError, subprocess.CalledProcessError):
@@ -41,6 +41,7 @@ def far():
             mend=lambda: ip("-n", name, "link", "set", "far", "up"),
         )
     finally:
+        ip("link", "del", near)
         ip("netns", "del", name)
 
 

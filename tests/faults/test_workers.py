@@ -149,16 +149,14 @@ def test_one_that_runs_out_of_memory_again_and_again(small, tmp_path, seed):
 
 @slow
 def test_one_that_is_full_of_something_else(small, tmp_path):
-    fault = partial(small.run, _fill, int(0.88 * 700 * 2**20))
+    def fill(n_bytes, dask_worker=None):
+        taken = psutil.Process().memory_info().rss
+        dask_worker.held = np.ones((n_bytes - taken) // 8)
+
+    fault = partial(small.run, fill, int(0.88 * 700 * 2**20))
     with dask.config.set({"daskgmm.worker-timeout": "3 s"}):
         said = fate("a worker full of something else", fault, tmp_path, 0, slowly())
     assert "have taken on no work for 3.00 s, as their memory is full" in said
-
-
-def _fill(n_bytes, dask_worker=None):
-    """Make a worker take so many bytes, outside all tasks."""
-    taken = psutil.Process().memory_info().rss
-    dask_worker.held = np.ones((n_bytes - taken) // 8)
 
 
 @slow
