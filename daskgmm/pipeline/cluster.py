@@ -89,9 +89,12 @@ def _client_of(cluster: Address) -> distributed.Client:
         tls_client_key=str(cluster.tls.key),
         require_encryption=True,
     )
+    before = dask.config.get("scheduler", None)
     try:
         return distributed.Client(cluster.address, security=security, timeout=cluster.timeout)
     except (OSError, TypeError, ValueError) as error:  # of networks, certificates, addresses
+        # One that has met nobody leaves its name in Dask's configuration.
+        dask.config.set(scheduler=before)
         reason = " ".join(str(error).split())
         raise ConfigError(
             f"cluster.address: no scheduler answers at {cluster.address} ({reason})"

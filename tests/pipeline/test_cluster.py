@@ -105,8 +105,10 @@ def test_a_scheduler_that_runs_already_is_met_through_tls(certificate):
 
 
 def test_nobody_at_an_address_is_said():
+    before = scheduler()
     with pytest.raises(ConfigError, match=r"no scheduler answers at tcp://127.0.0.1:1 "):
         machines_of(Address(address="tcp://127.0.0.1:1", timeout=0.5))
+    assert scheduler() == before
 
 
 @pytest.mark.parametrize(
