@@ -147,7 +147,10 @@ class FolderCheckpoints:
 
     def close(self) -> None:
         if not self._stays:
-            remove_checkpoints(self._folder)
+            try:
+                remove_checkpoints(self._folder)
+            except Exception as error:  # noqa: BLE001  the fit is in hand
+                self._warn(f"checkpoints cannot be removed from {self._folder} ({error})")
         elif self._waiting is not None:
             self._write()
 
@@ -165,7 +168,7 @@ class FolderCheckpoints:
         self._written, self._waiting = monotonic(), None
 
     def _warn(self, sentence: str) -> None:
-        warnings.warn(f"{sentence}: the fit goes on without it", CheckpointWarning, stacklevel=3)
+        warnings.warn(f"{sentence}: the fit is none the worse", CheckpointWarning, stacklevel=3)
 
     def _checked(self, snapshot: Snapshot) -> Snapshot:
         """The snapshot, as far as this fit can go on from it; CheckpointError where it can't."""

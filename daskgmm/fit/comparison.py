@@ -264,7 +264,7 @@ def _carried_on(
         states = [replace(state, previous_bound=bound) for state, bound in pairs]
     observer.on_pass(states, perf_counter() - began)
     return em.run(
-        states,
+        em.judged(states, rule),
         found.rows.serving("iteration"),
         found.model,
         rule,

@@ -76,15 +76,15 @@ def fit_mixture(
     with checkpoints.at_hand():
         journal = Journal(observer, rows, now, checkpoints)
         rule, acceleration = _way(found, settings)
-        go_on = partial(
-            em.go_on, model=model, observer=journal, remedy=found.remedy, acceleration=acceleration
+        run = partial(
+            em.run, model=model, observer=journal, remedy=found.remedy, acceleration=acceleration
         )
         if journal.now.purpose == "start":
             starts = _started(found, settings, random, observer)
             journal.begin("iteration", em.judged(starts, rule))
         if journal.now.purpose == "iteration":
             relocate = _relocation(found, settings) if journal.now.is_first else None
-            go_on(journal.now.states, rows.serving("iteration"), rule=rule, relocate=relocate)
+            run(journal.now.states, rows.serving("iteration"), rule=rule, relocate=relocate)
             ended = best(journal.now.states)
             if better := _moved(ended, found, settings):
                 # Beside where it came from, which stays if the move leads nowhere.
@@ -92,7 +92,7 @@ def fit_mixture(
                 journal.begin("refinement", [*judged, ended])
         if journal.now.purpose == "refinement":
             rule = after_the_sample(rule)
-            go_on(journal.now.states, rows.serving("refinement"), rule=rule)
+            run(journal.now.states, rows.serving("refinement"), rule=rule)
         state, lower_bound = _known(journal.now.states, rows.serving("bound"), model)
     return Fit(state, lower_bound, survey, tuple(rows.passes))
 

@@ -98,36 +98,12 @@ def advance(
     return replace(state, memory=acceleration.aimed(memory, visit))
 
 
-def run(
-    states: Sequence[FitState],
-    dataset: Dataset,
-    model: MaximumLikelihood,
-    rule: Rule,
-    observer: Observer,
-    *,
-    remedy: Remedy = refuse,
-    acceleration: Acceleration | None = None,
-    relocate: Relocate | None = None,
-) -> list[FitState]:
-    """Begin with all candidates, whatever outcome they have had, and advance them: see `go_on`."""
-    return go_on(
-        judged(states, rule),
-        dataset,
-        model,
-        rule,
-        observer,
-        remedy=remedy,
-        acceleration=acceleration,
-        relocate=relocate,
-    )
-
-
 def judged(states: Sequence[FitState], rule: Rule) -> list[FitState]:
     """The candidates with the outcome that a rule gives them, or none."""
     return [replace(state, outcome=rule.outcome(state)) for state in states]
 
 
-def go_on(
+def run(
     states: Sequence[FitState],
     dataset: Dataset,
     model: MaximumLikelihood,

@@ -98,7 +98,7 @@ class Refinement:
         """The candidates that don't collapse; one that the rival outruns ends where it is."""
         rivals = [] if rival is None else [rival]
         ended = em.run(
-            [*states, *rivals],
+            em.judged([*states, *rivals], rule),
             dataset_of(sample),
             self.model,
             rule,

@@ -50,11 +50,12 @@ def settled(
     acceleration: Acceleration | None,
 ) -> list[FitState]:
     """The candidates where they end on the sample."""
+    rule = RULE if acceleration else AbsoluteChange(TOL, MAX_ITER)
     return em.run(
-        states,
+        em.judged(states, rule),
         dataset_of(sample),
         model,
-        RULE if acceleration else AbsoluteChange(TOL, MAX_ITER),
+        rule,
         NullObserver(),
         remedy=remedy,
         acceleration=acceleration,

@@ -5,7 +5,6 @@ Which kind wins depends on the data: k-means where clusters are apart, points dr
 where they overlap or their shapes differ.
 """
 
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -80,11 +79,12 @@ def _race(ground: Ground, some: Sample, starts: list[FitState]) -> list[tuple[Fi
     dataset = InMemoryDataset(some.rows, some.weights)
     runs = [(start, start) for start in starts]
     for n_iter, n_winners in HALVINGS:
+        rule = AbsoluteChange(SETTLED, n_iter)
         states = em.run(
-            [replace(state, outcome=None) for _, state in runs],
+            em.judged([state for _, state in runs], rule),
             dataset,
             ground.model,
-            AbsoluteChange(SETTLED, n_iter),
+            rule,
             NullObserver(),
             remedy=ground.remedy,
         )

@@ -196,7 +196,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(damage, tmp_path):
         }[damage]
     )
     observer = Stopping()
-    with pytest.warns(CheckpointWarning, match=r"pass-000005.npz in .* is damaged .* goes on"):
+    with pytest.warns(CheckpointWarning, match=r"pass-000005.npz in .* is damaged"):
         found = fitted(tmp_path, dataset, observer)
     assert observer.resumed == 3
     assert bits(found) == bits(whole)
@@ -263,3 +263,15 @@ def test_a_folder_that_is_not_there_holds_none(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert checkpoints(tmp_path / "none").found() is None
+
+
+def test_what_cannot_be_removed_costs_no_fit(tmp_path, monkeypatch):
+    dataset = InMemoryDataset(X)
+    stopped(tmp_path, dataset, 4)
+
+    def refused(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Folder, "remove", refused)
+    with pytest.warns(CheckpointWarning, match="checkpoints cannot be removed from .*denied"):
+        checkpoints(tmp_path).close()

@@ -72,10 +72,9 @@ def test_a_fit_continued_is_the_uninterrupted_one():
 
 def test_no_iterations_read_nothing():
     dataset = counted()
-    start = mixture("full")
-    (state,) = em.run(
-        [FitState(start)], dataset, model_of(start), AbsoluteChange(1e-3, 0), NullObserver()
-    )
+    start, rule = mixture("full"), AbsoluteChange(1e-3, 0)
+    begun = em.judged([FitState(start)], rule)
+    (state,) = em.run(begun, dataset, model_of(start), rule, NullObserver())
     assert (len(dataset.passes), state.outcome) == (0, Outcome.REACHED_MAX_ITER)
 
 
