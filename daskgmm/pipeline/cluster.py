@@ -91,7 +91,9 @@ def _client_of(cluster: Address) -> distributed.Client:
     )
     before = dask.config.get("scheduler", None)
     try:
-        return distributed.Client(cluster.address, security=security, timeout=cluster.timeout)
+        return _Client(  # type: ignore[no-untyped-call]
+            cluster.address, security=security, timeout=cluster.timeout
+        )
     except (OSError, TypeError, ValueError) as error:  # of networks, certificates, addresses
         # One that has met nobody leaves its name in Dask's configuration.
         dask.config.set(scheduler=before)
@@ -99,6 +101,21 @@ def _client_of(cluster: Address) -> distributed.Client:
         raise ConfigError(
             f"cluster.address: no scheduler answers at {cluster.address} ({reason})"
         ) from error
+
+
+class _Client(distributed.Client):
+    """One that has met nobody closes itself.
+
+    Left to the garbage collector it may be closed while the next one starts: for good, since
+    both want one lock.
+    """
+
+    def start(self, **kwargs: float) -> None:
+        try:
+            super().start(**kwargs)  # type: ignore[no-untyped-call]
+        except BaseException:
+            self.close()  # type: ignore[no-untyped-call]
+            raise
 
 
 def _caution(address: str) -> str:

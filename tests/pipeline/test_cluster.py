@@ -1,6 +1,7 @@
 import re
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 
 import dask
@@ -109,6 +110,15 @@ def test_nobody_at_an_address_is_said():
     with pytest.raises(ConfigError, match=r"no scheduler answers at tcp://127.0.0.1:1 "):
         machines_of(Address(address="tcp://127.0.0.1:1", timeout=0.5))
     assert scheduler() == before
+
+
+def test_who_has_met_nobody_is_closed_at_once():
+    """Not by the garbage collector, perhaps while the next client starts: both want one lock."""
+    before = set(threading.enumerate())
+    with pytest.raises(ConfigError, match="no scheduler answers") as caught:
+        machines_of(Address(address="tls://127.0.0.1:1", timeout=0.5))
+    assert caught.value.__cause__  # whose frames hold the client
+    assert set(threading.enumerate()) <= before
 
 
 @pytest.mark.parametrize(
