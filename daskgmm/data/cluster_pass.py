@@ -6,6 +6,7 @@ that worker is lost, so are its shards, and its chunks are placed anew.
 
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from threading import Lock
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -44,6 +45,7 @@ def on_cluster(
     where its holder is lost. It travels as bytes, as does the visit itself, so that a worker
     that can't do it can say so (`handshake`).
     """
+    _forget_messages(client)
     waiting: dict[Future[Any], Shard] = {}
     homes: dict[Future[Any], Address | None] = {}
     todo: Sequence[int] = range(len(source))
@@ -88,6 +90,15 @@ def computed_on_cluster(
     futures = dict.fromkeys(client.get(graph, keys, sync=False))
     with in_one_sentence(client, futures):
         return Liveness(client).values(list(futures))
+
+
+def _forget_messages(client: Client) -> None:
+    """Drop what Dask's client keeps for its developers of the last thousand messages.
+
+    Graphs of passes are among them, some 2 kB per chunk: of hundreds of passes, gigabytes.
+    """
+    with suppress(AttributeError):  # nothing that Dask promises to have
+        client.scheduler_comm.recent_message_log.clear()  # type: ignore[union-attr]
 
 
 def _told(client: Client, fn: Callable[[Chunk], Value]) -> Future[list[Any]]:

@@ -81,10 +81,13 @@ def test_many_passes_leave_what_one_leaves(client):
     dataset.reduce(_rows)
     left_on(client)
     before = client.run_on_scheduler(_known)
+    messages = len(client.scheduler_comm.recent_message_log)
     for _ in range(10):
         dataset.reduce(_rows)
     left_on(client)
     assert client.run_on_scheduler(_known) == before
+    # Graphs are among them: thousands would be gigabytes.
+    assert len(client.scheduler_comm.recent_message_log) < 2 * messages + 10
 
 
 @pytest.mark.parametrize("weighed", [False, True])
