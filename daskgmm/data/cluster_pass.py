@@ -20,7 +20,7 @@ from daskgmm.chunk import Chunk
 from daskgmm.data.graphs import Key
 from daskgmm.data.handshake import handshake, versions
 from daskgmm.data.liveness import Address, Liveness
-from daskgmm.data.losses import in_one_sentence
+from daskgmm.data.losses import in_one_sentence, nothing_left
 from daskgmm.data.shards import CHUNK_COST, Partials, Shard, cut_into_shards, visit, weights_of
 from daskgmm.data.source import GraphSource
 from daskgmm.data.tree import Addable
@@ -50,7 +50,7 @@ def on_cluster(
     homes: dict[Future[Any], Address | None] = {}
     todo: Sequence[int] = range(len(source))
     liveness, begin, call = Liveness(client), handshake(), dumps(_visit)
-    with in_one_sentence(client, waiting) as others:
+    with nothing_left(client, waiting) as others, in_one_sentence(client, waiting):
         others.append(told := _told(client, fn))
         while todo or waiting:
             for home, shards in _placed(client, source, todo, liveness):
@@ -88,8 +88,13 @@ def computed_on_cluster(
 ) -> Sequence[Any]:
     """The values of some keys of a graph."""
     futures = dict.fromkeys(client.get(graph, keys, sync=False))
-    with in_one_sentence(client, futures):
-        return Liveness(client).values(list(futures))
+    try:
+        with in_one_sentence(client, futures):
+            return Liveness(client).values(list(futures))
+    finally:
+        # Not cancelled: others may want these keys, and so does the next attempt.
+        for future in futures:
+            future.release()
 
 
 def _forget_messages(client: Client) -> None:
