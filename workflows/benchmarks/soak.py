@@ -6,7 +6,8 @@ A fit by plain EM, kept in a checkpoint after each pass, of rows in a Zarr array
 LocalCluster of two workers of one thread. The cluster lives in a process of its own, so that
 the scheduler's memory is not the driver's. Prints the resident memory of all four processes ten
 times; then the slope of each over passes, after a warm-up of a fifth of them, with its standard
-error; then the time per pass of the first and of the last fifth.
+error; then the time per pass of the first and of the last fifth. Then the same of Dask alone: as
+many tasks that do nothing, as often.
 
 Dask's scheduler and workers keep histories for their developers and their dashboard: a thousand
 messages, an hour of samples, the profile. They end somewhere, but after more passes than a run
@@ -22,6 +23,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
 
 import dask
 import dask.array as da
@@ -47,6 +49,7 @@ class Watch(NullObserver):
         self.n_passes = n_passes
         self.seconds: list[float] = []
         self.bytes: list[list[int]] = []
+        print(f"{'pass':>6} {'ms/pass':>8}", *(f"{name:>10}" for name in processes), "(MiB)")
 
     def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
         """Note, and print every tenth of the way."""
@@ -112,11 +115,21 @@ def fit(folder: Path, n_rows: int, n_chunks: int, n_passes: int, *, histories: b
     )
     with cluster(histories=histories) as (client, processes):
         watch = Watch(processes, n_passes)
-        print(f"{'pass':>6} {'ms/pass':>8}", *(f"{name:>10}" for name in processes), "(MiB)")
         kept = Checkpoint(folder / "kept", every=0)
         model.fit(
             open_dataset(folder / "rows.zarr"), observer=watch, client=client, checkpoint=kept
         )
+    return watch
+
+
+def nothing(n_tasks: int, n_passes: int, *, histories: bool) -> Watch:
+    """As often so many tasks that do nothing."""
+    with cluster(histories=histories) as (client, processes):
+        watch = Watch(processes, n_passes)
+        for _ in range(n_passes):
+            began = perf_counter()
+            client.gather(client.map(abs, range(n_tasks), pure=False))
+            watch.on_pass((), perf_counter() - began)
     return watch
 
 
@@ -127,6 +140,22 @@ def slope(numbers: Sequence[float]) -> tuple[float, float]:
     found = x @ y / (x @ x)
     left = y - found * x
     return float(found), float(np.sqrt(left @ left / (len(x) - 2) / (x @ x)))
+
+
+def report(watch: Watch) -> None:
+    """Print the slopes, and the time of the first and the last passes."""
+    fifth = watch.n_passes // 5
+    print(f"\nbytes per pass from pass {fifth} on")
+    for name, sizes in zip(watch.processes, zip(*watch.bytes[fifth:], strict=True), strict=True):
+        found, error = slope(sizes)
+        print(f"{name:<12} {found:>10,.0f} +- {error:,.0f}")
+    first, last = (
+        np.median(part) * 1e3 for part in (watch.seconds[:fifth], watch.seconds[-fifth:])
+    )
+    print(
+        f"\nmedian time per pass: {first:.0f} ms in the first fifth, {last:.0f} ms in the last "
+        f"({last / first:.2f} x)"
+    )
 
 
 def main() -> None:
@@ -144,19 +173,9 @@ def main() -> None:
     warnings.simplefilter("ignore", ConvergenceWarning)
     with tempfile.TemporaryDirectory() as folder:
         sizes = options.rows, options.chunks, options.passes
-        watch = fit(Path(folder), *sizes, histories=options.histories)
-    fifth = options.passes // 5
-    print(f"\nbytes per pass from pass {fifth} on")
-    for name, sizes in zip(watch.processes, zip(*watch.bytes[fifth:], strict=True), strict=True):
-        found, error = slope(sizes)
-        print(f"{name:<12} {found:>10,.0f} +- {error:,.0f}")
-    first, last = (
-        np.median(part) * 1e3 for part in (watch.seconds[:fifth], watch.seconds[-fifth:])
-    )
-    print(
-        f"\nmedian time per pass: {first:.0f} ms in the first fifth, {last:.0f} ms in the last "
-        f"({last / first:.2f} x)"
-    )
+        report(fit(Path(folder), *sizes, histories=options.histories))
+    print("\nDask alone, tasks that do nothing")
+    report(nothing(options.chunks, options.passes, histories=options.histories))
 
 
 if __name__ == "__main__":
