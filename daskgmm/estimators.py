@@ -281,13 +281,13 @@ class GaussianMixture(Kept, Portable, Streaming, Conditional):
         observer = observer or observer_of(self.verbose, self.verbose_interval)
         with client.as_current() if client else nullcontext():
             dataset = self._dataset(X, reset=True, sample_weight=sample_weight)
-            settings = self._settings(dataset.n_features)
+            settings = self._settings(dataset)
             if not dataset.layout.is_resident:
                 plan_fit(dataset, settings, machines()).raise_for_memory()
             checkpoints = checkpoints_of(checkpoint, self, dataset)
             random = check_random_state(self.random_state)
             fit = fit_mixture(dataset, settings, random, observer, checkpoints)
-        self._keep(fit)
+        self._keep(fit, settings)
         checkpoints.close()
         if self.max_iter > 0:
             self._warn_unless_converged()
@@ -309,7 +309,7 @@ class GaussianMixture(Kept, Portable, Streaming, Conditional):
         if where is None:
             in_memory = isinstance(dataset, InMemoryDataset)
             where = Machines.of_threads(1) if in_memory else machines()
-        return plan_fit(dataset, self._settings(dataset.n_features), where)
+        return plan_fit(dataset, self._settings(dataset), where)
 
     def check_parameters(self) -> None:
         """Raise scikit-learn's InvalidParameterError, a ValueError, for a value that can't be."""

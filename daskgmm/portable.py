@@ -16,6 +16,7 @@ from sklearn.utils._param_validation import (
 from sklearn.utils.validation import check_is_fitted
 
 from daskgmm.data.metered import Pass
+from daskgmm.data.recipe import as_told
 from daskgmm.errors import ModelFileError, ParameterError
 from daskgmm.fit.given import checked_mixture
 from daskgmm.fit.state import Action, Event, FitState
@@ -39,6 +40,7 @@ HISTORY: dict[str, Callable[[Any], Any]] = {
     "n_passes_": int,
     "passes_": lambda passes: [Pass(*each) for each in passes],
     "total_weight_": float,
+    "recipe_": as_told,
     "reg_covar_": lambda value: np.array(value) if isinstance(value, list) else float(value),
 }
 # Of parameters that no fit has found.
@@ -53,6 +55,7 @@ NO_HISTORY = {
     "n_passes_": 0,
     "passes_": (),
     "total_weight_": 0.0,
+    "recipe_": {},
 }
 
 
@@ -124,7 +127,7 @@ class Portable(FittedMixture):
                 columns,
                 about.get("history", {}),
             )
-            if about:
+            if "asked_for" in about:
                 covariance_type, n_components, n_features = about["asked_for"]
                 model._asked_for = (str(covariance_type), int(n_components), int(n_features))
                 model._state = FitState(

@@ -186,7 +186,10 @@ class Survey:
                 f"required by GaussianMixture.{self._left_out()}"
             )
         if not self.n_usable:
-            raise DataError("Sample weights must contain at least one non-zero number.")
+            raise DataError(
+                "Sample weights must contain at least one non-zero number: all "
+                f"{self.n_rows:,} rows weigh nothing, or don't meet the filter.{self._left_out()}"
+            )
         if self.n_usable < n_components:
             raise DataError(
                 "Expected n_samples >= n_components but got n_components = "

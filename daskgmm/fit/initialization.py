@@ -62,7 +62,7 @@ def _random(ground: Ground, random: np.random.RandomState) -> SufficientStatisti
     return ground.summed(responsibilities)
 
 
-DISTANCES: dict[str, Callable[[Survey], Distance]] = {
+DISTANCES: dict[str, Callable[[Survey, Array | float], Distance]] = {
     "whitened": Distance.whitened,
     "euclidean": Distance.euclidean,
 }
