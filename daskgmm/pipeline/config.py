@@ -20,9 +20,9 @@ from pydantic import (
 )
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from daskgmm.data import transforms
 from daskgmm.data.conditions import Condition
 from daskgmm.data.retries import retries_of
+from daskgmm.data.transforms import as_written
 from daskgmm.estimators import GaussianMixture
 from daskgmm.parameters import CONSTRAINTS
 from daskgmm.pipeline.strict import Strict
@@ -71,7 +71,7 @@ class Source(Strict):
     url: Annotated[str | list[str], BeforeValidator(_expanded)]
     columns: list[str | int] | None = None
     filter: Annotated[str, AfterValidator(_parsed)] | None = None
-    transforms: Annotated[list[dict[str, Any]], AfterValidator(transforms.as_written)] = Field(
+    transforms: Annotated[list[dict[str, Any]], AfterValidator(as_written)] = Field(
         default_factory=list
     )
     missing: Literal["raise", "omit", "marginal"] = "raise"
