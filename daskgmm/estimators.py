@@ -160,9 +160,12 @@ class GaussianMixture(Kept, Portable, Streaming, Conditional):
         Rows that the last fit has left out for a missing value.
     reg_covar_ : float or array of shape (n_features,)
         What `reg_covar` has added to the diagonals of covariances, in squared units of the data.
+    recipe_ : dict
+        What `open_dataset` was told of columns, filter and transforms, where it was told some:
+        ``open_dataset(url, **model.recipe_)`` are other rows as this fit had them.
     n_features_in_ : int
     feature_names_in_ : array of str
-        Where the data has names for its columns.
+        Where the data has names for its columns, or transforms give it some: "log1p(delay)".
 
     Examples
     --------

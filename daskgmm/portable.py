@@ -1,6 +1,7 @@
 """Fitted mixtures that come and go: files, scikit-learn's own class, parameters by hand."""
 
 import json
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from daskgmm.data.metered import Pass
 from daskgmm.data.recipe import as_told
-from daskgmm.errors import ModelFileError, ParameterError
+from daskgmm.errors import DataWarning, ModelFileError, ParameterError
 from daskgmm.fit.given import checked_mixture
 from daskgmm.fit.state import Action, Event, FitState
 from daskgmm.fitted import FittedMixture
@@ -140,6 +141,9 @@ class Portable(FittedMixture):
     def to_sklearn(self) -> sklearn.mixture.GaussianMixture:
         """The same fitted model as scikit-learn's own class, in float64.
 
+        It takes rows as the fit had them: what `recipe_` says of transforms is not in it, which is
+        a warning where there are some.
+
         Parameters with values that scikit-learn does not know (``init_params='short-em'``) have
         its defaults, and `n_components` is the number that there are. What scikit-learn's tools
         do with a mixture (ONNX by skl2onnx, say) can be done with it.
@@ -149,6 +153,13 @@ class Portable(FittedMixture):
         NotFittedError
         """
         theirs, mixture = sklearn.mixture.GaussianMixture, self._fitted().mixture_
+        if any("standardise" not in each for each in self.recipe_.get("transforms", ())):
+            warnings.warn(
+                "scikit-learn's class knows no transforms: give it rows that are transformed "
+                f"already, as recipe_ says: {self.recipe_['transforms']}",
+                DataWarning,
+                stacklevel=2,
+            )
         parameters = {
             name: value
             for name, value in self.get_params(deep=False).items()

@@ -133,12 +133,10 @@ class _Parser:
             case ast.UnaryOp(ast.Not(), operand):
                 return (np.logical_not, self._truth(operand, below))
             case ast.Compare(left, operators, rights):
+                compared = [self._known(COMPARISONS, each, node) for each in operators]
                 sides = [self._number(each, below) for each in (left, *rights)]
-                pairs = zip(operators, sides[:-1], sides[1:], strict=True)
-                found: list[Node] = [
-                    (self._known(COMPARISONS, each, node), *two) for each, *two in pairs
-                ]
-                return _joined(np.logical_and, found)
+                pairs: list[Node] = list(zip(compared, sides[:-1], sides[1:], strict=True))
+                return _joined(np.logical_and, pairs)
             case ast.Name() | ast.Constant() | ast.BinOp():
                 bits = isinstance(node, ast.BinOp) and type(node.op) not in ARITHMETIC
                 advice = "write and, or" if bits else "compare it with something"

@@ -134,6 +134,9 @@ def _one(transform: Any) -> dict[str, Any]:
         if whose == ALL:
             return {name: ALL}
         raise DataError(f"{name} has a list of columns, or {ALL!r}, not {whose!r}")
+    for each in whose:
+        if not isinstance(each, str | int | np.integer) or isinstance(each, bool):
+            raise DataError(f"{name}: {each!r} is no column: that is a name, or an array's number")
     return {name: [each if isinstance(each, str) else int(each) for each in whose]}
 
 

@@ -40,6 +40,8 @@ class Trained:
         with model_file.reading(path):
             rows = about.get(KEY, {})
             recipe = as_told(about.get("history", {}).get("recipe_", {}))
+            if recipe and len(recipe["columns"]) != mixture.n_features:
+                raise ValueError("its transforms are of other features")
             return cls(
                 mixture,
                 recipe["columns"] if recipe else list(names) if names else rows.get("columns"),

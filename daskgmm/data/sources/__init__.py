@@ -119,7 +119,10 @@ def open_dataset(
     if filter is not None or transforms:
         recipe = Recipe.of(first.chosen, filter, transforms)
         if len(recipe.read) > recipe.n_features:
-            first = open_rows(files[0], recipe.read)
+            try:
+                first = open_rows(files[0], recipe.read)
+            except DataError as error:
+                raise DataError(f"filter: {error}") from error
     chosen = columns if first.names is None and recipe is None else first.chosen
     rows = [first, *_of_each(files[1:], lambda file: open_rows(file, chosen))]
     return DaskDataset.of(
