@@ -67,6 +67,8 @@ class Condition:
 
         Raises DataError for anything else.
         """
+        if not isinstance(text, str):
+            raise DataError(f"filter is text, such as 'distance > 100', not {text!r}")
         return _Parser(text).condition()
 
     def __call__(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
