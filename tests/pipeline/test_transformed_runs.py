@@ -255,15 +255,21 @@ def test_what_a_model_file_says_is_not_believed(place, tmp_path):
     assert set(Trained.read(Path("more.npz")).recipe) == {"columns", "filter", "transforms"}
 
 
-def test_the_model_from_before_a_collapse_says_so_too(place, frame):
-    frame.assign(**{"air time": 1.0, "delay": 1.0}).to_parquet("same.parquet", row_group_size=100)
-    words = ("--set", "source.url=same.parquet", "--set", "output.dir=collapsed")
-    model = "model={n_components: 3, reg_covar: 0, degenerate: raise, init_params: kmeans}"
-    refused("fit", "fit.yaml", *words, "--set", model)
-    kept = Path("collapsed/before_collapse.npz")
-    if kept.exists():
-        assert Trained.read(kept).recipe["filter"]
-        assert GaussianMixture.load(kept).recipe_["filter"]
+def test_the_model_from_before_a_collapse_says_so_too(place):
+    rows = np.random.default_rng(0).normal(size=(130, 2))
+    rows[100:] = 5.0
+    np.save("late.npy", rows)
+    config = {
+        "source": {"url": "late.npy", "filter": "x0 > -9", "transforms": [{"clip": {0: [-9, 9]}}]},
+        "model": {"n_components": 3, "reg_covar": 0.0, "random_state": 0, "degenerate": "raise"},
+        "output": {"dir": "late"},
+    }
+    config["model"] |= {"init_params": "random", "max_iter": 500, "tol": 0.0}
+    Path("late.yaml").write_text(yaml.safe_dump(config))
+    assert "collapsed in pass" in refused("fit", "late.yaml")
+    recipe = GaussianMixture.load("late/before_collapse.npz").recipe_
+    assert recipe == Trained.read(Path("late/before_collapse.npz")).recipe
+    assert recipe["filter"] == "x0 > -9"
 
 
 def test_a_scoring_that_was_killed_goes_on_to_the_same_bytes(place, frame):
