@@ -318,7 +318,7 @@ class DaskDataset(Dataset):
             n_chunks=len(source),
             n_features=source.n_features,
             n_read=source.width,
-            is_made=source.recipe is not None,
+            is_made=source.recipe is not None and source.recipe.makes,
             dtype=source.dtype,
             lengths=source.lengths,
             is_resident=not any(part.tasks for part in source.cut.parts),

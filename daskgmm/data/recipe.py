@@ -125,6 +125,13 @@ class Recipe:
         return any(each.steps for each in self.features)
 
     @property
+    def makes(self) -> bool:
+        """Whether features are not just what is read."""
+        places = [each.place for each in self.features]
+        as_read = places == list(range(len(self.read)))
+        return self.changes or self.condition is not None or not as_read
+
+    @property
     def standardised(self) -> tuple[bool, ...]:
         """Of each feature."""
         return tuple(each.standardised for each in self.features)
@@ -177,8 +184,9 @@ class Recipe:
         DataError
             For a logarithm of what has none, in a row that counts.
         """
-        shape = (len(rows), self.n_features)
-        made = np.zeros(shape, rows.dtype)
+        if not self.makes:
+            return rows, None
+        made = np.zeros((len(rows), self.n_features), rows.dtype)
         counted = None if self.condition is None else np.empty(len(rows), np.bool_)
         block_rows = max(BLOCK_BYTES // (8 * rows.shape[1]), 1)
         for at in range(0, len(rows), block_rows):

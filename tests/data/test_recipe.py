@@ -5,7 +5,7 @@ import pytest
 from distributed import Client
 from strategies import in_pairs
 
-from daskgmm import DaskDataset, open_dataset
+from daskgmm import DaskDataset, GaussianMixture, open_dataset
 from daskgmm.data.recipe import Recipe
 from daskgmm.errors import DataError
 
@@ -214,3 +214,45 @@ def test_blocks_do_not_show(stored, monkeypatch):
     again, counted_again = recipe.made(np.asfortranarray(rows))
     np.testing.assert_array_equal(again, made)
     np.testing.assert_array_equal(counted_again, counted)
+
+
+def test_nothing_is_copied_where_nothing_is_made(stored):
+    rows = stored[:, :2]
+    made, counted = Recipe.of([0, 1], None, [{"standardise": "all"}]).made(rows)
+    assert made is rows
+    assert counted is None
+
+
+def test_several_files_have_the_columns_of_the_first(tmp_path, stored):
+    np.save(tmp_path / "1.npy", stored)
+    np.save(tmp_path / "2.npy", stored[:90])
+    told = {"columns": [2, 0], "filter": "x3 > 0.2", "transforms": [{"log1p": [2]}]}
+    chunks = open_dataset(tmp_path / "*.npy", **told).map(_rows_and_weights)
+    rows = np.column_stack([np.log1p(stored[:, 2]), stored[:, 0]])
+    for (found, weights), n_rows in zip(chunks, (N, 90), strict=True):
+        counted = stored[:n_rows, 3] > 0.2
+        np.testing.assert_array_equal(weights, counted)
+        np.testing.assert_array_equal(found[counted], rows[:n_rows][counted])
+    np.save(tmp_path / "2.npy", np.hstack([stored, stored]))
+    with pytest.raises(DataError, match="has 8 columns where"):
+        open_dataset(tmp_path / "*.npy", filter="x3 > 0.2")
+
+
+def test_results_of_rows_none_of_which_counts(stored):
+    array = dask.array.from_array(stored[:, :2], chunks=((0, 1, 499), 2))
+    recipe = Recipe.of([0, 1], "x0 > 1e9", [{"clip": {0: [0, None]}}])
+    model = GaussianMixture(2, random_state=0).fit(stored[:, :2])
+    with pytest.warns(UserWarning, match="feature names"):
+        model.predict(DaskDataset.of(array, recipe=recipe))
+    model.feature_names_in_ = np.array(["clip(x0, 0, inf)", "x1"], dtype=object)
+    dataset = DaskDataset.of(array, recipe=recipe)
+    assert (model.predict(dataset).compute() == -1).all()
+    for found in (
+        model.predict_proba(dataset),
+        model.score_samples(dataset),
+        model.impute(dataset),
+    ):
+        assert found.shape[0] == N
+        assert np.isnan(found.compute()).all()
+    with pytest.raises(DataError, match="no row that counts"):
+        model.score(dataset)

@@ -115,15 +115,16 @@ def open_dataset(
         raise DataError(f"missing must be 'raise', 'omit' or 'marginal', not {missing!r}")
     files, ending = _found(url, storage_options)
     open_rows = OPENERS[ending]
-    first, recipe = open_rows(files[0], columns), None
+    first, recipe, read = open_rows(files[0], columns), None, columns
     if filter is not None or transforms:
         recipe = Recipe.of(first.chosen, filter, transforms)
         if len(recipe.read) > recipe.n_features:
+            read = recipe.read
             try:
-                first = open_rows(files[0], recipe.read)
+                first = open_rows(files[0], read)
             except DataError as error:
                 raise DataError(f"filter: {error}") from error
-    chosen = columns if first.names is None and recipe is None else first.chosen
+    chosen = read if first.names is None else first.names
     rows = [first, *_of_each(files[1:], lambda file: open_rows(file, chosen))]
     return DaskDataset.of(
         stacked(rows),
