@@ -149,15 +149,10 @@ class Recipe:
 
         Raises DataError where transforms are meant for it.
         """
-        name = str(self.read[self.features[number].place])
-        if (
-            any(
-                whose != ALL and name in map(str, whose)
-                for each in self.transforms
-                for whose in each.values()
-            )
-            or self.features[number].steps
-        ):
+        feature = self.features[number]
+        name = str(self.read[feature.place])
+        meant = [whose for each in self.transforms for whose in each.values() if whose != ALL]
+        if feature.steps or any(name == str(each) for whose in meant for each in whose):
             raise DataError(f"{name!r} is no feature here: leave it out of the transforms")
         rest = self.features[:number] + self.features[number + 1 :]
         return replace(self, features=rest)
@@ -198,14 +193,14 @@ class Recipe:
             for i, feature in enumerate(self.features):
                 # Contiguous, so that a value has one logarithm wherever it stands.
                 values = np.ascontiguousarray(block[places, feature.place])
-                for step in feature.steps:
+                for n_done, step in enumerate(feature.steps):
                     if (refused := step.refused(values)).any():
                         first = int(refused.argmax())
                         row = int(np.arange(at, at + len(block))[places][first])
-                        column = self.read[feature.place]
+                        what = self._told(feature, n_done)
+                        where = _where(row, chunk, start)
                         raise DataError(
-                            f"column {column!r} is {values[first]:g} in "
-                            f"{_where(row, chunk, start)}, and {step.reason(_shown(column))}"
+                            f"{what} is {values[first]:g} in {where}, and {step.reason}"
                         )
                     values = step(values)
                 result[places, i] = values
@@ -221,6 +216,11 @@ class Recipe:
         result = np.full((len(rows), *found.shape[1:]), nothing, found.dtype)
         result[counted] = found
         return result
+
+    def _told(self, feature: Feature, n_done: int) -> str:
+        """What a feature is after some of its steps."""
+        column = self.read[feature.place]
+        return _named(column, feature.steps[:n_done]) if n_done else f"column {column!r}"
 
     def _counted(self, block: NDArray[Any]) -> Counted:
         assert self.condition is not None

@@ -37,11 +37,12 @@ class Logarithm(NamedTuple):
         found: NDArray[np.bool_] = values <= self.above
         return found
 
-    def reason(self, column: str) -> str:
+    @property
+    def reason(self) -> str:
         """Why they are refused, and what can be done."""
         return (
             f"{self.name} is of values above {self.above:g}: {self.advice}clip the column first, "
-            f"or leave such rows out with a filter such as '{column} > {self.above:g}'"
+            "or leave such rows out with a filter"
         )
 
 
@@ -61,8 +62,9 @@ class Clip(NamedTuple):
     def refused(self, values: NDArray[Any]) -> NDArray[np.bool_]:
         return np.zeros(len(values), np.bool_)
 
-    def reason(self, column: str) -> str:
-        raise AssertionError(column)
+    @property
+    def reason(self) -> str:
+        return ""
 
 
 LOGARITHMS = {
