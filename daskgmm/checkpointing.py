@@ -78,6 +78,7 @@ def told(estimator: BaseEstimator, dataset: Dataset) -> dict[str, dict[str, Any]
             "n_features": layout.n_features,
             "columns": dataset.columns and list(dataset.columns),
             "missing": dataset.missing,
+            "recipe": dataset.recipe and dataset.recipe.as_written(),
             "dtype": layout.dtype.str,
             "n_rows": layout.n_rows,
             "n_chunks": layout.n_chunks,

@@ -34,7 +34,7 @@ class DataError(DaskgmmError):
 
 
 class DataWarning(UserWarning):
-    """Some of the rows cannot be used, and a fit goes on without them."""
+    """Some of the rows cannot be used and are left out, or must be made ready by somebody else."""
 
 
 class ParameterError(DaskgmmError):

@@ -161,9 +161,12 @@ class GaussianMixture(Kept, Portable, Streaming, Conditional):
         Rows that the last fit has left out for a missing value.
     reg_covar_ : float or array of shape (n_features,)
         What `reg_covar` has added to the diagonals of covariances, in squared units of the data.
+    recipe_ : dict
+        What `open_dataset` was told of columns, filter and transforms, where it was told some:
+        ``open_dataset(url, **model.recipe_)`` are other rows as this fit had them.
     n_features_in_ : int
     feature_names_in_ : array of str
-        Where the data has names for its columns.
+        Where the data has names for its columns, or transforms give it some: "log1p(delay)".
 
     Examples
     --------
@@ -282,13 +285,13 @@ class GaussianMixture(Kept, Portable, Streaming, Conditional):
         observer = observer or observer_of(self.verbose, self.verbose_interval)
         with client.as_current() if client else nullcontext():
             dataset = self._dataset(X, reset=True, sample_weight=sample_weight)
-            settings = self._settings(dataset.n_features)
+            settings = self._settings(dataset)
             if not dataset.layout.is_resident:
                 plan_fit(dataset, settings, machines()).raise_for_memory()
             checkpoints = checkpoints_of(checkpoint, self, dataset)
             random = check_random_state(self.random_state)
             fit = fit_mixture(dataset, settings, random, observer, checkpoints)
-        self._keep(fit)
+        self._keep(fit, settings)
         checkpoints.close()
         if self.max_iter > 0:
             self._warn_unless_converged()
@@ -310,7 +313,7 @@ class GaussianMixture(Kept, Portable, Streaming, Conditional):
         if where is None:
             in_memory = isinstance(dataset, InMemoryDataset)
             where = Machines.of_threads(1) if in_memory else machines()
-        return plan_fit(dataset, self._settings(dataset.n_features), where)
+        return plan_fit(dataset, self._settings(dataset), where)
 
     def check_parameters(self) -> None:
         """Raise scikit-learn's InvalidParameterError, a ValueError, for a value that can't be."""

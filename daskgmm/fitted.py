@@ -56,6 +56,7 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
     precisions_: NDArray[Any]
     missing: str = "raise"
     n_features_in_: int
+    recipe_: dict[str, Any]
     _exact: Mixture | None = None
     """What the attributes are rounded from, unless somebody sets them."""
 
@@ -255,7 +256,11 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(X, Dataset):
             # Names and width can be checked without a row.
             validate_data(self, X.header, skip_check_array=True, reset=reset)
+            if reset:
+                self.recipe_ = X.recipe.as_written() if X.recipe else {}
             return weighted(X, weights)
+        if reset:
+            self.recipe_ = {}
         with saying_what_missing_does():
             rows = validate_data(
                 self,

@@ -6,12 +6,13 @@ import warnings
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from daskgmm.data.dataset import Dataset
 from daskgmm.errors import ParameterError
 from daskgmm.fit.driver import Fit
 from daskgmm.fit.settings import Settings
 from daskgmm.fit.state import FitState
 from daskgmm.fitted import FittedMixture
-from daskgmm.parameters import SCALE, settings_of
+from daskgmm.parameters import settings_of
 
 
 class Kept(FittedMixture):
@@ -25,12 +26,12 @@ class Kept(FittedMixture):
     _asked_for: tuple[str, int, int]
     _state: FitState
 
-    def _settings(self, n_features: int) -> Settings:
+    def _settings(self, dataset: Dataset) -> Settings:
         resumed = None
         if self.warm_start and hasattr(self, "converged_"):
-            self._raise_unless_asked_for("warm_start", n_features)
+            self._raise_unless_asked_for("warm_start", dataset.n_features)
             resumed = self._resumed()
-        return settings_of(self, n_features, resumed)
+        return settings_of(self, dataset, resumed)
 
     def _resumed(self) -> FitState:
         """Where the last fit ended, with what it had learnt, unless somebody has set parameters."""
@@ -56,14 +57,13 @@ class Kept(FittedMixture):
     def _shape(self, n_features: int) -> tuple[str, int, int]:
         return self.covariance_type, self.n_components, n_features
 
-    def _keep(self, fit: Fit) -> None:
+    def _keep(self, fit: Fit, settings: Settings) -> None:
         self._asked_for = self._shape(self.n_features_in_)
         state = fit.state
         self._hold(state.parameters, np.float32 if fit.survey.dtype == np.float32 else np.float64)
         self.total_weight_ = fit.survey.total_weight
         self.n_omitted_ = 0 if fit.survey.marginal else fit.survey.n_incomplete
-        given = self.reg_covar
-        self.reg_covar_ = SCALE * fit.survey.scales if isinstance(given, str) else given
+        self.reg_covar_ = settings.added(fit.survey)
         self._state = state
         self.converged_ = state.outcome is not None and state.outcome.is_met
         self.outcome_ = "" if state.outcome is None else state.outcome.value

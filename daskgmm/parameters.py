@@ -5,7 +5,8 @@ from typing import Any
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from daskgmm.data.dataset import MISSING
+from daskgmm.data.dataset import MISSING, Dataset
+from daskgmm.errors import ParameterError
 from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
 from daskgmm.fit.degenerate import POLICIES
 from daskgmm.fit.given import checked
@@ -43,12 +44,19 @@ CONSTRAINTS: dict[str, list[Any]] = {
 }
 
 
-def settings_of(estimator: Any, n_features: int, resumed: FitState | None) -> Settings:
-    """The settings of a fit, given an estimator's checked parameters.
+def settings_of(estimator: Any, dataset: Dataset, resumed: FitState | None) -> Settings:
+    """The settings of a fit to a dataset, given an estimator's checked parameters.
 
-    Raises ParameterError for arrays of a start that cannot be used.
+    Raises ParameterError for arrays of a start that cannot be used, and where a covariance can't be
+    told in the rows' own units.
     """
-    e, family = estimator, FAMILIES[estimator.covariance_type]
+    e, family, n_features = estimator, FAMILIES[estimator.covariance_type], dataset.n_features
+    standardised = dataset.recipe.standardised if dataset.recipe else ()
+    if any(standardised) and not family.has_units:
+        raise ParameterError(
+            f"a {family.name} covariance of standardised features is none of the features as they "
+            "are: choose another covariance_type, or leave `standardise` out"
+        )
     accelerated = e.acceleration is not None
     rule = ExpectedGain if accelerated else AbsoluteChange
     relative = isinstance(e.reg_covar, str)
@@ -57,6 +65,7 @@ def settings_of(estimator: Any, n_features: int, resumed: FitState | None) -> Se
         n_components=e.n_components,
         reg_covar=SCALE if relative else e.reg_covar,
         reg_is_relative=relative,
+        standardised=standardised,
         policy=e.degenerate,
         rule=rule(e.tol, e.max_iter),
         accelerated=accelerated,

@@ -1,6 +1,7 @@
 """Fitted mixtures that come and go: files, scikit-learn's own class, parameters by hand."""
 
 import json
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +17,8 @@ from sklearn.utils._param_validation import (
 from sklearn.utils.validation import check_is_fitted
 
 from daskgmm.data.metered import Pass
-from daskgmm.errors import ModelFileError, ParameterError
+from daskgmm.data.recipe import as_told
+from daskgmm.errors import DataWarning, ModelFileError, ParameterError
 from daskgmm.fit.given import checked_mixture
 from daskgmm.fit.state import Action, Event, FitState
 from daskgmm.fitted import FittedMixture
@@ -39,6 +41,7 @@ HISTORY: dict[str, Callable[[Any], Any]] = {
     "n_passes_": int,
     "passes_": lambda passes: [Pass(*each) for each in passes],
     "total_weight_": float,
+    "recipe_": as_told,
     "reg_covar_": lambda value: np.array(value) if isinstance(value, list) else float(value),
 }
 # Of parameters that no fit has found.
@@ -53,6 +56,7 @@ NO_HISTORY = {
     "n_passes_": 0,
     "passes_": (),
     "total_weight_": 0.0,
+    "recipe_": {},
 }
 
 
@@ -124,7 +128,7 @@ class Portable(FittedMixture):
                 columns,
                 about.get("history", {}),
             )
-            if about:
+            if "asked_for" in about:
                 covariance_type, n_components, n_features = about["asked_for"]
                 model._asked_for = (str(covariance_type), int(n_components), int(n_features))
                 model._state = FitState(
@@ -137,6 +141,9 @@ class Portable(FittedMixture):
     def to_sklearn(self) -> sklearn.mixture.GaussianMixture:
         """The same fitted model as scikit-learn's own class, in float64.
 
+        It takes rows as the fit had them: what `recipe_` says of transforms is not in it, which is
+        a warning where there are some.
+
         Parameters with values that scikit-learn does not know (``init_params='short-em'``) have
         its defaults, and `n_components` is the number that there are. What scikit-learn's tools
         do with a mixture (ONNX by skl2onnx, say) can be done with it.
@@ -146,6 +153,13 @@ class Portable(FittedMixture):
         NotFittedError
         """
         theirs, mixture = sklearn.mixture.GaussianMixture, self._fitted().mixture_
+        if any("standardise" not in each for each in self.recipe_.get("transforms", ())):
+            warnings.warn(
+                "scikit-learn's class knows no transforms: give it rows that are transformed "
+                f"already, as recipe_ says: {self.recipe_['transforms']}",
+                DataWarning,
+                stacklevel=2,
+            )
         parameters = {
             name: value
             for name, value in self.get_params(deep=False).items()

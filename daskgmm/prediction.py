@@ -53,9 +53,9 @@ def of_rows(
     """
     of_block = partial(_of_block, fn, _sent(dataset, mixture), dataset.missing)
     if isinstance(dataset, DaskDataset):
-        rows = dataset.collection
+        rows, fn_of_rows = dataset.collection, dataset.of_stored(of_block)
         dtype = of_block(np.zeros((1, dataset.n_features), dtype_of(rows))).dtype
-        return map_rows(of_block, rows, dtype=dtype, width=width, name=name, columns=columns)
+        return map_rows(fn_of_rows, rows, dtype=dtype, width=width, name=name, columns=columns)
     if isinstance(dataset, InMemoryDataset):
         return of_block(dataset.rows)
     raise TypeError(f"{type(dataset).__name__} holds no rows to give results for")
@@ -77,7 +77,7 @@ def conditional_moments(
         rows, n_rest = dataset.collection, len(columns)
         dtype = dtype_of(rows)
         of_means, of_covariances = (
-            partial(_checked, fn, dataset.missing, dtype)
+            dataset.of_stored(partial(_checked, fn, dataset.missing, dtype))
             for fn in (regression.means, regression.covariances_of)
         )
         return (

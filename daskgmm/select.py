@@ -235,7 +235,7 @@ def select_components(
     with client.as_current() if client else nullcontext():
         dataset = prototype._dataset(X, reset=True, sample_weight=sample_weight)
         models = _models(prototype, n_components, covariance_types)
-        settings = [settings_of(model, dataset.n_features, None) for model in models]
+        settings = [settings_of(model, dataset, None) for model in models]
         if not dataset.layout.is_resident:
             plan_fit(dataset, _like_all(settings), machines()).raise_for_memory()
         found = compare(
@@ -250,7 +250,8 @@ def select_components(
     for model, candidate in zip(models, found.candidates, strict=True):
         if candidate.carried and candidate.state and candidate.outcome is not Outcome.DEGENERATE:
             model._keep(
-                Fit(candidate.state, candidate.state.lower_bound, found.survey, found.passes)
+                Fit(candidate.state, candidate.state.lower_bound, found.survey, found.passes),
+                candidate.settings,
             )
             fitted[_key(candidate)] = model
     best = fitted[_key(found.best)]

@@ -55,16 +55,22 @@ def _by_column(rows: DaskDataset, name: str) -> DaskDataset:
     _check_is_among(columns, name)
     if rows.weights is not None:
         raise DataError(HAS_WEIGHTS)
-    place, array = columns.index(name), rows.collection
-    chunks = (array.chunks[0], (len(columns) - 1,))
-    others = da.map_blocks(np.delete, array, place, axis=1, dtype=array.dtype, chunks=chunks)
+    place, array, others = columns.index(name), rows.collection, rows.collection
+    wishes = _wishes(rows)
+    if rows.recipe is not None:
+        wishes["recipe"] = rows.recipe.without(place)
+        place = rows.recipe.features[place].place
+    else:
+        chunks = (array.chunks[0], (len(columns) - 1,))
+        others = da.map_blocks(np.delete, array, place, axis=1, dtype=array.dtype, chunks=chunks)
+        columns.remove(name)
     # Fused with what makes a chunk, each of the two would make it again: a file is read twice.
     with dask.config.set({"optimization.fuse.active": False}):
         return DaskDataset.of(
             others,
             weights=array[:, place],
-            columns=[*columns[:place], *columns[place + 1 :]],
-            **_wishes(rows),
+            columns=columns,
+            **wishes,
         )
 
 
@@ -112,6 +118,7 @@ def _wishes(dataset: DaskDataset) -> dict[str, Any]:
         "missing": dataset.missing,
         "retries": dataset.source.retries,
         "on_bad_chunk": dataset.on_bad_chunk,
+        "recipe": dataset.recipe,
     }
 
 

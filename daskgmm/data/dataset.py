@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from daskgmm.chunk import BadChunk, Chunk
 from daskgmm.data.layout import Layout
 from daskgmm.data.passes import ready, run_pass
+from daskgmm.data.recipe import Recipe, RowFunction
 from daskgmm.data.shards import cut_into_shards, weights_of
 from daskgmm.data.source import Collection, GraphSource, source_of, whole_rows
 from daskgmm.data.tree import Addable, Partial, TreeSum
@@ -53,6 +54,8 @@ class Dataset(ABC):
     """Whether each pass reads the rows anew, and could find others."""
     n_preparing: int = 0
     """Passes that `prepared` takes."""
+    recipe: Recipe | None = None
+    """What its rows are made by, of those that are stored."""
 
     @property
     @abstractmethod
@@ -212,6 +215,7 @@ class DaskDataset(Dataset):
         missing: str = "raise",
         retries: int | None = None,
         on_bad_chunk: str = "raise",
+        recipe: Recipe | None = None,
     ) -> "DaskDataset":
         """Plan the passes over a collection, given what `daskgmm.open_dataset` is given.
 
@@ -222,6 +226,8 @@ class DaskDataset(Dataset):
             One per row, in the rows' chunks.
         columns : names of the features, optional
         missing, retries, on_bad_chunk : as for `daskgmm.open_dataset`
+        recipe : Recipe, optional
+            What the features are made by, of the collection's columns.
 
         Raises
         ------
@@ -232,9 +238,9 @@ class DaskDataset(Dataset):
             raise DataError(f"on_bad_chunk must be 'raise' or 'skip', not {on_bad_chunk!r}")
         if isinstance(collection, da.Array):
             collection = whole_rows(collection)
-        source = source_of(collection, weights, retries=retries)
+        source = source_of(collection, weights, retries=retries, recipe=recipe)
         if columns is not None:
-            source = replace(source, columns=tuple(columns))
+            source = replace(source, names=tuple(columns))
         return cls(collection, source, missing, weights, on_bad_chunk)
 
     @property
@@ -246,6 +252,10 @@ class DaskDataset(Dataset):
         return self.source.columns
 
     @property
+    def recipe(self) -> Recipe | None:  # type: ignore[override]
+        return self.source.recipe
+
+    @property
     def n_rows(self) -> int:
         if self.source.lengths is None:
             raise ValueError("the rows are not counted yet: ask for .prepared()")
@@ -254,9 +264,13 @@ class DaskDataset(Dataset):
     def reduce(self, fn: Callable[[Chunk], Value]) -> Value:
         return run_pass(fn, self.source)
 
+    def of_stored(self, fn: RowFunction) -> RowFunction:
+        """A row-wise function of the features, as one of the collection's own rows."""
+        return fn if self.recipe is None else partial(self.recipe.mapped, fn)
+
     @property
     def header(self) -> Any:
-        frame = isinstance(self.collection, dd.DataFrame)
+        frame = isinstance(self.collection, dd.DataFrame) and self.recipe is None
         return self.collection._meta if frame else super().header
 
     @property
@@ -289,7 +303,9 @@ class DaskDataset(Dataset):
         chunks = (known.lengths or (self.n_rows,), *((n,) for n in array.shape[1:]))
         # A shuffle between workers has no chunk that could be made alone.
         lazy = da.asarray(array).rechunk(chunks, method="tasks")
-        source = source_of(self.collection, self.weights, lazy, retries=known.retries)
+        source = source_of(
+            self.collection, self.weights, lazy, retries=known.retries, recipe=known.recipe
+        )
         if set(source.cut.common.keys) == set(known.common):  # they need no other pass
             source = replace(source, common=known.common)
         source = replace(source, lengths=known.lengths, skipped=known.skipped)
@@ -301,6 +317,8 @@ class DaskDataset(Dataset):
         return Layout(
             n_chunks=len(source),
             n_features=source.n_features,
+            n_read=source.width,
+            is_made=source.recipe is not None and source.recipe.makes,
             dtype=source.dtype,
             lengths=source.lengths,
             is_resident=not any(part.tasks for part in source.cut.parts),

@@ -19,6 +19,10 @@ class Layout:
         Whether visiting a chunk takes no memory of its own: it lies in memory already.
     shares : bool
         Whether chunks are made of values that several need, of sizes that nobody knows.
+    n_read : int or None
+        Columns that are read; None for the features alone.
+    is_made : bool
+        Whether features are made of the columns: a copy.
     """
 
     n_chunks: int
@@ -27,6 +31,8 @@ class Layout:
     lengths: tuple[int, ...] | None
     is_resident: bool
     shares: bool = False
+    n_read: int | None = None
+    is_made: bool = False
 
     @property
     def n_rows(self) -> int | None:
@@ -41,10 +47,11 @@ class Layout:
     @property
     def row_bytes(self) -> int:
         """Bytes of a row where it is."""
-        return self.n_features * self.dtype.itemsize
+        return (self.n_read or self.n_features) * self.dtype.itemsize
 
     @property
     def copy_bytes(self) -> int:
-        """Bytes of a row's copy as floats; none where it is float32 or float64."""
+        """Bytes of a row's copies: as floats, unless it is of some, and where features are made."""
         is_kept = self.dtype in (np.dtype(np.float32), np.dtype(np.float64))
-        return 0 if is_kept else 8 * self.n_features
+        as_floats = 0 if is_kept else 8 * (self.n_read or self.n_features)
+        return as_floats + 8 * self.n_features * self.is_made

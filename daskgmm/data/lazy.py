@@ -1,6 +1,5 @@
 """Row-wise functions over Dask collections, without computing anything."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,9 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import DTypeLike, NDArray
 
+from daskgmm.data.recipe import RowFunction
 from daskgmm.data.source import Collection, check_numeric, plain, whole_rows
-
-RowFunction = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 def map_rows(

@@ -10,6 +10,7 @@ from daskgmm.chunk import BadChunk, Chunk
 from daskgmm.data.checksums import Checksums, checked, compare
 from daskgmm.data.dataset import Columns, Dataset
 from daskgmm.data.layout import Layout
+from daskgmm.data.recipe import Recipe
 from daskgmm.data.tree import Addable
 
 Value = TypeVar("Value", bound=Addable)
@@ -75,6 +76,10 @@ class Metered(Dataset):
     @property
     def may_change(self) -> bool:  # type: ignore[override]
         return self.dataset.may_change
+
+    @property
+    def recipe(self) -> Recipe | None:  # type: ignore[override]
+        return self.dataset.recipe
 
     @property
     def n_rows(self) -> int:

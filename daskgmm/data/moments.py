@@ -19,7 +19,8 @@ def weighted_moments(
     zero = np.zeros(n_features)
     if total == 0.0:
         return 0.0, zero, zero, np.zeros((n_features, n_features))
-    origin = rows[0].astype(np.float64)
+    first = 0 if weights is None else int((weights > 0.0).argmax())  # others may be anywhere
+    origin = rows[first].astype(np.float64)
     difference = np.subtract(rows, origin, order="C")  # in any layout the same bits
     offset = (difference.sum(axis=0) if weights is None else weights @ difference) / total
     difference -= offset

@@ -38,7 +38,8 @@ class Shard:
 
     def __init__(self, source: GraphSource, numbers: Sequence[int]) -> None:
         self.numbers = numbers
-        self.n_features = source.n_features
+        self.width = source.width
+        self.recipe = source.recipe
         self.weighted = source.weighted
         self.retries = source.retries
         self.is_lenient = source.is_lenient
@@ -80,8 +81,10 @@ class Shard:
 
     def _empty(self, i: int, bad: BadChunk) -> Chunk:
         """What stands in the place of a chunk that is left out."""
-        rows = np.empty((0, self.n_features), np.float32)  # the type that widens no other
-        weights = np.empty(0) if self.weighted else None
+        weighs = self.weighted or (self.recipe is not None and self.recipe.condition is not None)
+        n_features = self.width if self.recipe is None else self.recipe.n_features
+        rows = np.empty((0, n_features), np.float32)  # the type that widens no other
+        weights = np.empty(0) if weighs else None
         has_beside = len(self._parts[i].keys) > 1 + self.weighted
         beside = np.empty(0) if has_beside else None
         return Chunk(rows, weights, bad.number, self.starts[i], beside=beside, bad=bad)
@@ -92,7 +95,8 @@ class Shard:
             if key not in values:
                 (values[key],) = self._loaded(i, self._shared[key], values)
         block, *others = self._loaded(i, self._parts[i], values)
-        rows = as_rows(block, number, self.n_features, start if self.lengths else None)
+        known = start if self.lengths else None
+        rows = as_rows(block, number, self.width, known)
         if self.lengths and len(rows) != self.lengths[i]:
             raise DataError(
                 f"chunk {number} has {len(rows)} rows where its Dask array says "
@@ -100,6 +104,10 @@ class Shard:
             )
         weights = as_weights(others.pop(0), number, len(rows)) if self.weighted else None
         beside = as_beside(others.pop(), number, len(rows)) if others else None
+        if self.recipe is not None:
+            rows, counted = self.recipe.made(rows, number, known)
+            if counted is not None:  # what weighs nothing counts nowhere
+                weights = np.where(counted, 1.0 if weights is None else weights, 0.0)
         return Chunk(rows, weights, number, start, beside=beside)
 
     def _loaded(self, i: int, part: Part, values: dict[Key, Any]) -> list[Any]:
@@ -135,7 +143,7 @@ def weights_of(source: GraphSource) -> NDArray[np.float64]:
     """What each chunk is expected to cost, as bytes; equal where lengths are not known."""
     rows = np.ones(len(source)) if source.lengths is None else np.array(source.lengths)
     rows[list(source.skipped)] = 0
-    return rows * float(source.n_features * source.dtype.itemsize) + CHUNK_COST
+    return rows * float(source.width * source.dtype.itemsize) + CHUNK_COST
 
 
 def cut_into_shards(

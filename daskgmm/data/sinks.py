@@ -194,4 +194,5 @@ def _scored(chunk: Chunk, scoring: Scoring) -> Iterator[tuple[Any, Columns]]:
     for at in range(0, n_skipped, ROW_GROUP):
         yield None, scoring.of_nothing(min(ROW_GROUP, n_skipped - at))
     for block in chunk.cut(ROW_GROUP):
-        yield block.beside, scoring.of(block.rows)
+        counted = None if block.weights is None else block.weights > 0.0
+        yield block.beside, scoring.of(block.rows, counted)

@@ -19,6 +19,7 @@ from pandas.api.types import is_extension_array_dtype as is_extension
 
 from daskgmm.chunk import BadChunk
 from daskgmm.data.graphs import Cut, Key, cut
+from daskgmm.data.recipe import Recipe
 from daskgmm.data.retries import loaded, retries_of
 from daskgmm.errors import DataError
 from daskgmm.kernels.blas_threads import one_blas_thread
@@ -39,31 +40,45 @@ class GraphSource:
         and of what stands beside them.
     futures : what is persisted on a cluster, by key
     common : values of the keys of ``cut.common``, once they are computed
-    n_features : int
+    width : int
+        Columns that are read.
     dtype : of the rows
     lengths : rows per chunk, or None where the collection doesn't know
-    columns : names of the features, or None
+    names : of the columns, or None
     weighted : whether the rows have weights
     retries : how often a read that failed is tried anew
     skipped : chunks that nobody reads, by number
     is_lenient : whether another chunk that can't be used is no error
         It comes as an empty one that says why.
+    recipe : Recipe or None
+        What the features are made by; None where they are the columns.
     """
 
     cut: Cut
     futures: Mapping[Key, Future[Any]]
-    n_features: int
+    width: int
     dtype: np.dtype[Any]
     lengths: tuple[int, ...] | None
-    columns: tuple[str, ...] | None
+    names: tuple[str, ...] | None
     common: Mapping[Key, Any] = field(default_factory=dict)
     weighted: bool = False
     retries: int = 0
     skipped: Mapping[int, BadChunk] = field(default_factory=dict)
     is_lenient: bool = False
+    recipe: Recipe | None = None
 
     def __len__(self) -> int:
         return len(self.cut.parts)
+
+    @property
+    def n_features(self) -> int:
+        """Of the rows that are visited."""
+        return self.width if self.recipe is None else self.recipe.n_features
+
+    @property
+    def columns(self) -> tuple[str, ...] | None:
+        """Names of the features, or None."""
+        return self.names if self.recipe is None else self.recipe.names
 
     @cached_property
     def starts(self) -> list[int]:
@@ -96,6 +111,7 @@ def source_of(
     beside: da.Array | None = None,
     *,
     retries: int | None = None,
+    recipe: Recipe | None = None,
 ) -> GraphSource:
     """Plan the chunks of a two-dimensional Dask array or a Dask dataframe.
 
@@ -103,14 +119,14 @@ def source_of(
     what stands `beside` the rows must have the chunks of the rows. Reads are tried anew as often as
     `retries` says, or Dask's configuration (``daskgmm.read-retries``, 3 by default).
     """
-    columns, lengths, dtype = None, None, np.dtype(np.float64)
+    names, lengths, dtype = None, None, np.dtype(np.float64)
     if isinstance(collection, dd.DataFrame):
-        columns = tuple(str(name) for name in collection.columns)
+        names = tuple(str(name) for name in collection.columns)
         check_numeric(collection)
-        n_features = len(columns)
+        width = len(names)
     else:
         collection = whole_rows(collection)
-        n_features, dtype = int(collection.shape[1]), collection.dtype
+        width, dtype = int(collection.shape[1]), collection.dtype
         if not np.isnan(collection.chunks[0]).any():
             lengths = tuple(int(n) for n in collection.chunks[0])
     collections = tuple(each for each in (collection, weights, beside) if each is not None)
@@ -130,12 +146,13 @@ def source_of(
     return GraphSource(
         chunks,
         futures,
-        n_features,
+        width,
         dtype,
         lengths,
-        columns,
+        names,
         weighted=weights is not None,
         retries=retries_of(retries),
+        recipe=recipe,
     )
 
 

@@ -186,7 +186,9 @@ class Survey:
                 f"required by GaussianMixture.{self._left_out()}"
             )
         if not self.n_usable:
-            raise DataError("Sample weights must contain at least one non-zero number.")
+            raise DataError(
+                f"Sample weights must contain at least one non-zero number.{self._left_out()}"
+            )
         if self.n_usable < n_components:
             raise DataError(
                 "Expected n_samples >= n_components but got n_components = "
@@ -197,6 +199,11 @@ class Survey:
         said = []
         if self.n_incomplete and not self.marginal:
             said.append(f" ({self.n_incomplete:,} of {self.n_rows:,} rows have a missing value)")
+        if self.n_zero_weight:
+            said.append(
+                f" ({self.n_zero_weight:,} of {self.n_rows:,} rows weigh nothing, or don't meet "
+                "the filter)"
+            )
         if self.skipped:
             said.append(f" ({why_left_out(self.skipped)})")
         return "".join(said)

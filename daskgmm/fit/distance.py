@@ -33,13 +33,13 @@ class Distance:
     root: Array
 
     @classmethod
-    def whitened(cls, survey: Survey) -> "Distance":
+    def whitened(cls, survey: Survey, units: Array | float = 1.0) -> "Distance":
         """By the data's covariance (Mahalanobis): no unit of a feature matters."""
         scale = np.sqrt(survey.scales)
         # Of unit variances first: what is flat must not depend on units either.
         variances, directions = np.linalg.eigh(survey.covariance / np.outer(scale, scale))
         if variances[-1] <= 0.0:  # all rows are equal
-            return cls.euclidean(survey)
+            return cls.euclidean(survey, units)
         wide = variances > FLAT * variances[-1]
         deviations, directions = np.sqrt(variances[wide]), directions[:, wide]
         return cls(
@@ -49,19 +49,19 @@ class Distance:
         )
 
     @classmethod
-    def scaled(cls, survey: Survey) -> "Distance":
+    def scaled(cls, survey: Survey, units: Array | float = 1.0) -> "Distance":
         """In standard deviations of each feature: no unit matters, but correlations do."""
         varies = np.diagonal(survey.covariance) > 0.0
         if not varies.any():
-            return cls.euclidean(survey)
+            return cls.euclidean(survey, units)
         unit, scale = np.eye(len(varies))[varies], np.sqrt(survey.scales)
         return cls(survey.mean, (unit / scale).T, unit * scale)
 
     @classmethod
-    def euclidean(cls, survey: Survey) -> "Distance":
-        """As the rows stand, as in scikit-learn."""
-        unit = np.eye(len(survey.mean))
-        return cls(survey.mean, unit, unit)
+    def euclidean(cls, survey: Survey, units: Array | float = 1.0) -> "Distance":
+        """As the rows stand, as in scikit-learn, in units of which these are the squares."""
+        axes, unit = np.eye(len(survey.mean)), np.sqrt(units)
+        return cls(survey.mean, axes / unit, axes * unit)
 
     @property
     def n_axes(self) -> int:

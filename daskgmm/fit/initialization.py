@@ -63,7 +63,7 @@ def _random(ground: Ground, random: np.random.RandomState) -> SufficientStatisti
     return ground.summed(responsibilities)
 
 
-DISTANCES: dict[str, Callable[[Survey], Distance]] = {
+DISTANCES: dict[str, Callable[[Survey, Array | float], Distance]] = {
     "scaled": Distance.scaled,
     "whitened": Distance.whitened,
     "euclidean": Distance.euclidean,

@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from daskgmm.data.survey import Survey
 from daskgmm.fit.convergence import Rule
 from daskgmm.fit.given import Given
 from daskgmm.fit.initialization import Initial, n_passes_of
 from daskgmm.fit.state import FitState
+from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import Family
 
 MIN_SAMPLE_ROWS = 50_000
@@ -34,6 +38,8 @@ class Settings:
         Where a warm start begins: then nothing is initialized.
     reg_is_relative : bool
         Whether `reg_covar` is in variances of the features, not in squared units of the data.
+    standardised : tuple of bool
+        Which features count in their standard deviations; empty for none.
     policy : a name in `degenerate.POLICIES`
     accelerated : bool
         Quasi-Newton steps, or plain EM.
@@ -52,11 +58,22 @@ class Settings:
     given: Given
     resumed: FitState | None = None
     reg_is_relative: bool = False
+    standardised: tuple[bool, ...] = ()
     policy: str = "raise"
     init_distance: str = "scaled"
     accelerated: bool = False
     sample_start: bool = False
     refine: bool = False
+
+    def units(self, survey: Survey) -> Array | float:
+        """The square of what is one unit of each feature."""
+        if not any(self.standardised):
+            return 1.0
+        return np.where(self.standardised, survey.scales, 1.0)
+
+    def added(self, survey: Survey) -> Array | float:
+        """What `reg_covar` adds to the diagonals of covariances, in squared units of the data."""
+        return self.reg_covar * (survey.scales if self.reg_is_relative else self.units(survey))
 
     @property
     def may_move(self) -> bool:

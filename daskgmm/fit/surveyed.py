@@ -104,12 +104,12 @@ def surveyed(
     marginal = survey.marginal and survey.n_incomplete > 0
     if survey.n_incomplete and not marginal:
         rows = rows.complete_rows()
-    reg_covar = settings.reg_covar * (survey.scales if settings.reg_is_relative else 1.0)
+    reg_covar = settings.added(survey)
     # In the type of the rows, so that float32 rows can be taken about it in float32.
     pivot = survey.mean.astype(survey.dtype).astype(np.float64)
     model = MaximumLikelihood(settings.family, reg_covar, pivot, marginal)
     remedy = POLICIES[settings.policy](Data.of(survey, reg_covar, seed))
-    distance = DISTANCES[settings.init_distance](survey)
+    distance = DISTANCES[settings.init_distance](survey, settings.units(survey))
     return Surveyed(rows, survey, model, remedy, distance, seed)
 
 

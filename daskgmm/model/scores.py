@@ -35,14 +35,19 @@ class Scoring:
     mixture: Mixture | None = None
     outliers_below: float | None = None
 
-    def of(self, rows: NDArray[Any]) -> Columns:
-        """The scores of some rows, (n, n_features).
+    def of(self, rows: NDArray[Any], counted: NDArray[np.bool_] | None = None) -> Columns:
+        """The scores of some rows, (n, n_features), or of those that count.
 
         ``label`` and ``probability`` of the most probable component, ``label_2`` and
         ``probability_2`` of the next, ..., ``log_density`` in nats, ``mahalanobis`` (the distance
         to the component of ``label``; of a row with a gap that of what is observed), ``outlier``.
         Rows of which nothing is said have labels -1 and NaN, and are no outliers.
         """
+        if counted is not None and not counted.all():
+            columns = self.of_nothing(len(rows))
+            for name, values in self.of(rows[counted]).items():
+                columns[name][counted] = values
+            return columns
         labels, probabilities, log_density = ranked(rows, self.densities, self.top)
         distance = log_density
         if self.mixture is not None:
@@ -52,7 +57,8 @@ class Scoring:
     def of_nothing(self, n_rows: int) -> Columns:
         """What is said of rows that are left out."""
         nothing = np.full((self.top, n_rows), np.nan)
-        return self._columns(np.full((self.top, n_rows), -1), nothing, nothing[0], nothing[0])
+        labels = np.full((self.top, n_rows), -1)
+        return self._columns(labels, nothing, nothing[0].copy(), nothing[0].copy())
 
     def _columns(
         self, labels: NDArray[np.int64], probabilities: Array, log_density: Array, distance: Array

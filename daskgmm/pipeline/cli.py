@@ -226,7 +226,7 @@ def _summary(result: FitResult, folder: Path, console: Console) -> None:
         console.print("not converged: raise model.max_iter, or model.tol", style="bold")
     purposes = Counter(each.purpose for each in result.passes)
     for name, value in {
-        "log-likelihood": f"{total:,.1f}  ({total / survey.n_complete:.6f} per row)",
+        "log-likelihood": f"{total:,.1f}  ({total / survey.n_usable:.6f} per row)",
         "BIC": f"{result.bic:,.1f}",
         "fit": result.outcome,
         "passes": f"{len(result.passes)} "

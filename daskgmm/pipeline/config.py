@@ -20,7 +20,9 @@ from pydantic import (
 )
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from daskgmm.data.conditions import Condition
 from daskgmm.data.retries import retries_of
+from daskgmm.data.transforms import as_written
 from daskgmm.estimators import GaussianMixture
 from daskgmm.parameters import CONSTRAINTS
 from daskgmm.pipeline.strict import Strict
@@ -57,11 +59,21 @@ def _expanded(url: Any) -> Any:
     raise ValueError("a URL is needed, or a list of some")
 
 
+def _parsed(condition: str) -> str:
+    """A condition that can be meant."""
+    Condition.parse(condition)
+    return condition
+
+
 class Source(Strict):
     """Where the rows are: the arguments of `daskgmm.open_dataset`."""
 
     url: Annotated[str | list[str], BeforeValidator(_expanded)]
     columns: list[str | int] | None = None
+    filter: Annotated[str, AfterValidator(_parsed)] | None = None
+    transforms: Annotated[list[dict[str, Any]], AfterValidator(as_written)] = Field(
+        default_factory=list
+    )
     missing: Literal["raise", "omit", "marginal"] = "raise"
     on_bad_chunk: Literal["raise", "skip"] = "raise"
     retries: int = Field(default_factory=lambda: retries_of(None), ge=0)

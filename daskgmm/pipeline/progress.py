@@ -27,9 +27,11 @@ class PassLines:
         self.survey = survey
         left_out = f", {survey.n_incomplete:,} with missing values"
         left_out += "" if survey.marginal else " left out"
+        filtered = f", {survey.n_zero_weight:,} that don't meet the filter"
         self._console.print(
             f"survey    {survey.n_rows:,} rows{left_out if survey.n_incomplete else ''}"
-            f"  {seconds:.2f} s"
+            f"{filtered if survey.n_zero_weight else ''}  {seconds:.2f} s",
+            soft_wrap=True,
         )
         if survey.skipped:
             self._console.print(f"skipped   {why_left_out(survey.skipped)}", highlight=False)

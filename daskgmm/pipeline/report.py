@@ -50,7 +50,7 @@ def components(result: FitResult) -> list[dict[str, Any]]:
             "number": int(k),
             "colour": plots.colour_hex(int(k)),
             "weight": float(mixture.weights[k]),
-            "rows": float(mixture.weights[k]) * result.survey.n_complete,
+            "rows": float(mixture.weights[k]) * result.survey.n_usable,
             "features": list(zip(mixture.means[k], deviations[k], strict=True)),
         }
         for k in mixture.weights.argsort()[::-1]

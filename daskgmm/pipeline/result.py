@@ -45,7 +45,7 @@ class FitResult:
     @property
     def bic(self) -> float:
         """Bayesian information criterion on the rows of the fit."""
-        penalty = self.mixture.n_parameters * np.log(self.survey.n_complete)
+        penalty = self.mixture.n_parameters * np.log(self.survey.n_usable)
         return float(penalty - 2.0 * self.written.log_likelihood)
 
     @property

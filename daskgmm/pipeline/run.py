@@ -51,6 +51,8 @@ def open_source(config: FitConfig) -> DaskDataset:
     return open_dataset(
         source.url,
         columns=source.columns,
+        filter=source.filter,
+        transforms=source.transforms,
         missing=source.missing,
         on_bad_chunk=source.on_bad_chunk,
         retries=source.retries,
@@ -92,7 +94,8 @@ def fit(config: FitConfig, cluster: Cluster, console: Console, *, force: bool = 
             except DegenerateCovarianceError as error:
                 if error.mixture is not None:
                     kept = folder / "before_collapse.npz"
-                    model_file.save(error.mixture, kept, dataset.columns)
+                    about = {"history": {"recipe_": estimator.recipe_}}
+                    model_file.save(error.mixture, kept, dataset.columns, about)
                     console.print(f"kept      {kept}, the model from before", highlight=False)
                 raise
         mixture = estimator.mixture_

@@ -70,6 +70,14 @@ def score(config: ScoreConfig, cluster: Cluster, console: Console) -> None:
 
 def _opened(config: ScoreConfig, model: Trained) -> DaskDataset:
     """The rows, by the columns that are named, or that the model was fitted to; else by all."""
+    if model.recipe:
+        if config.columns is not None:
+            raise ConfigError(
+                f"--columns: {config.model} has transforms or a filter, which name its columns: "
+                "leave it out, and give the columns of the source those names"
+            )
+        missing = config.missing or model.missing
+        return open_dataset(config.source, missing=missing, **model.recipe)
     names, columns = names_in(config.source), config.columns
     if columns is None and model.columns and isinstance(model.columns[0], str) == bool(names):
         columns = model.columns

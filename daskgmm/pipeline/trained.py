@@ -1,8 +1,10 @@
 """What a model's file says of the rows that it was fitted to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from daskgmm.data.recipe import as_told
 from daskgmm.model import model_file
 from daskgmm.model.mixture import Mixture
 from daskgmm.model.quantiles import Quantiles
@@ -19,6 +21,8 @@ class Trained:
     mixture : Mixture
     columns : names or numbers of the features in the source of the fit, or None for all
     missing : what the fit did about missing values
+    recipe : dict
+        What `daskgmm.open_dataset` was told of filter and transforms; empty where nothing.
     log_density : Quantiles or None
         Of the rows, under the mixture; None where nobody has said.
     """
@@ -27,6 +31,7 @@ class Trained:
     columns: list[str | int] | None
     missing: str = "raise"
     log_density: Quantiles | None = None
+    recipe: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> "Trained":
@@ -34,11 +39,15 @@ class Trained:
         mixture, names, about = model_file.read(path)
         with model_file.reading(path):
             rows = about.get(KEY, {})
+            recipe = as_told(about.get("history", {}).get("recipe_", {}))
+            if recipe and len(recipe["columns"]) != mixture.n_features:
+                raise ValueError("its transforms are of other features")
             return cls(
                 mixture,
-                list(names) if names else rows.get("columns"),
+                recipe["columns"] if recipe else list(names) if names else rows.get("columns"),
                 str(rows.get("missing", "raise")),
                 Quantiles.read(rows["log_density"]) if rows.get("log_density") else None,
+                recipe,
             )
 
     def note(self, path: Path) -> None:

@@ -143,7 +143,8 @@ def test_the_configuration_says_all_that_a_run_was(fit, save, rows, folder):
     source = {"columns": ["x1"], "retries": 5}
     fit(path, source=source, tol=0.5, means_init=[[0.0], [1.0], [2.0]])
     config = resolved(folder)
-    defaults = {"missing": "raise", "on_bad_chunk": "raise", "storage_options": {}}
+    defaults = {"filter": None, "transforms": [], "missing": "raise", "on_bad_chunk": "raise"}
+    defaults["storage_options"] = {}
     assert config["source"] == {"url": str(path)} | defaults | source
     assert config["output"] == {"dir": str(folder)}
     facts = (folder / "config.yaml").read_text()

@@ -10,9 +10,11 @@ import dask.array as da
 import pyarrow as pa
 
 from daskgmm.data.dataset import MISSING, DaskDataset
+from daskgmm.data.recipe import Recipe
 from daskgmm.data.sources import csv, hdf5, npy, parquet, variable, zarr
 from daskgmm.data.sources.place import Place
 from daskgmm.data.sources.reads import Rows, stacked
+from daskgmm.data.transforms import Transforms
 from daskgmm.errors import DataError
 
 Opener = Callable[[Place, Sequence[str | int] | None], Rows]
@@ -48,6 +50,8 @@ def open_dataset(
     url: str | Path | Sequence[str | Path],
     *,
     columns: Sequence[str | int] | None = None,
+    filter: str | None = None,  # noqa: A002  what a person calls it
+    transforms: Transforms | None = None,
     missing: str = "raise",
     retries: int | None = None,
     on_bad_chunk: str = "raise",
@@ -66,6 +70,17 @@ def open_dataset(
         (``rows/*.npy``, in natural order of names) or as a folder of ``.parquet``, ``.npy`` or
         ``.csv`` files, are rows one after another.
     columns : names, or for arrays numbers, of the columns to use; default all
+    filter : str, optional
+        A condition on columns as they are stored, those that `columns` does not name among them,
+        such as ``"distance > 100 and `dep delay` < 600"``; `x2` is column 2 of an array. Rows that
+        don't meet it count nowhere: a fit passes over them, and their label is -1. A missing
+        value is neither above nor below anything.
+    transforms : list of mappings, optional
+        What becomes of columns, one after another: ``{"log": [...]}``, ``{"log1p": [...]}``,
+        ``{"clip": {column: [lowest, highest]}}``, ``{"standardise": [...]}``; "all" is all of
+        them. Features have the names of what they are then: "log1p(dep_delay)". Of standardised
+        ones only a fit takes notice: `reg_covar` and Euclidean distances are in their
+        variances, and the model is in the units that the other transforms leave.
     missing : {'raise', 'omit', 'marginal'}, default='raise'
         What a fit does about rows with a missing value (NaN or null): refuse them, naming
         the first, leave them out, or take them by what is observed of them.
@@ -84,13 +99,15 @@ def open_dataset(
     Returns
     -------
     DaskDataset
-        For `GaussianMixture.fit`, `predict`, ...; its ``collection`` is a Dask array.
+        For `GaussianMixture.fit`, `predict`, ...; its ``collection`` is a Dask array of the
+        columns as they are stored.
 
     Raises
     ------
     DataError
-        Where there is nothing, nothing readable, no access, no such column, text in a column, or
-        where a library is missing that an extra brings.
+        Where there is nothing, nothing readable, no access, no such column, text in a column, a
+        filter or a transform that can't be meant, or where a library is missing that an extra
+        brings. When rows are read, for a logarithm of what has none.
     """
     if columns is not None and not columns:
         raise DataError(f"{url}: no column is chosen; leave `columns` out to use them all")
@@ -98,8 +115,16 @@ def open_dataset(
         raise DataError(f"missing must be 'raise', 'omit' or 'marginal', not {missing!r}")
     files, ending = _found(url, storage_options)
     open_rows = OPENERS[ending]
-    first = open_rows(files[0], columns)
-    chosen = columns if first.names is None else first.names
+    first, recipe, read = open_rows(files[0], columns), None, columns
+    if filter is not None or transforms:
+        recipe = Recipe.of(first.chosen, filter, transforms)
+        if len(recipe.read) > recipe.n_features:
+            read = recipe.read
+            try:
+                first = open_rows(files[0], read)
+            except DataError as error:
+                raise DataError(f"filter: {error}") from error
+    chosen = read if first.names is None else first.names
     rows = [first, *_of_each(files[1:], lambda file: open_rows(file, chosen))]
     return DaskDataset.of(
         stacked(rows),
@@ -107,6 +132,7 @@ def open_dataset(
         missing=missing,
         retries=retries,
         on_bad_chunk=on_bad_chunk,
+        recipe=recipe,
     )
 
 

@@ -31,6 +31,9 @@ class Family(ABC):
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
+    has_units = True
+    """Whether it stays one of the family where each feature is told in units of its own."""
+
     @abstractmethod
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         """Shape of the covariances."""

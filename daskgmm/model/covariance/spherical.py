@@ -13,6 +13,7 @@ class Spherical(Uncorrelated):
     """Variances of shape (n_components,); the second moment is that of the distance."""
 
     name = "spherical"
+    has_units = False
 
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         return (n_components,)
