@@ -8,6 +8,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from itertools import product
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,13 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
+from daskgmm.checkpointing import Checkpoint, checkpoints_of
 from daskgmm.data.metered import Pass
 from daskgmm.data.passes import machines
 from daskgmm.errors import ParameterError
 from daskgmm.estimators import GaussianMixture
-from daskgmm.fit.comparison import Candidate, compare
+from daskgmm.fit.candidates import Candidate
+from daskgmm.fit.comparison import compare
 from daskgmm.fit.criteria import criterion_of
 from daskgmm.fit.driver import Fit
 from daskgmm.fit.observers import Observer, observer_of
@@ -141,7 +144,7 @@ class ComponentSelection:
         One line per covariance type; what is estimated is hollow, the choice is ringed.
         """
         # Workers need no pictures: matplotlib takes 30 MB.
-        from daskgmm.pipeline.selection_plot import Point, selection_plot  # noqa: PLC0415
+        from daskgmm.selection_plot import Point, selection_plot  # noqa: PLC0415
 
         criterion = criterion_of(self.criterion)
         points = {
@@ -169,6 +172,7 @@ def select_components(
     n_finalists: int = 3,
     observer: Observer | None = None,
     client: Client | None = None,
+    checkpoint: str | Path | Checkpoint | None = None,
 ) -> ComponentSelection:
     """Fit mixtures of several sizes and covariance types together, and choose among them.
 
@@ -198,6 +202,9 @@ def select_components(
         Told of the survey and of each pass, in this process.
     client : distributed.Client, optional
         Of the cluster that visits Dask collections; default where Dask would compute.
+    checkpoint : str, Path or Checkpoint, optional
+        A folder that the selection is kept in while it runs, as a fit is: if this process dies,
+        the same call goes on from there, to the same bits.
 
     Returns
     -------
@@ -209,6 +216,8 @@ def select_components(
         For parameters or rows that cannot be used.
     DegenerateCovarianceError
         A ValueError, where all models collapse; others that do are part of the result.
+    CheckpointError
+        A ValueError, where the folder holds a checkpoint of something else.
 
     Examples
     --------
@@ -238,6 +247,12 @@ def select_components(
         settings = [settings_of(model, dataset.n_features, None) for model in models]
         if not dataset.layout.is_resident:
             plan_fit(dataset, _like_all(settings), machines()).raise_for_memory()
+        asked = {
+            "models": ", ".join(f"{each.covariance_type} {each.n_components}" for each in models),
+            "criterion": criterion,
+            "n_finalists": n_finalists,
+        }
+        checkpoints = checkpoints_of(checkpoint, prototype, dataset, selection=asked)
         found = compare(
             dataset,
             settings,
@@ -245,6 +260,7 @@ def select_components(
             n_finalists=n_finalists,
             random=check_random_state(prototype.random_state),
             observer=observer or observer_of(prototype.verbose, prototype.verbose_interval),
+            checkpoints=checkpoints,
         )
     fitted = {}
     for model, candidate in zip(models, found.candidates, strict=True):
@@ -253,6 +269,7 @@ def select_components(
                 Fit(candidate.state, candidate.state.lower_bound, found.survey, found.passes)
             )
             fitted[_key(candidate)] = model
+    checkpoints.close()
     best = fitted[_key(found.best)]
     if not best.converged_ and best.max_iter > 0:
         warnings.warn(
