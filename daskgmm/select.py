@@ -100,17 +100,20 @@ class ComponentSelection:
             held_out: mean log-density, in nats, of the rows that the sample does not hold, under
             the model fitted to the sample alone;
             effective_counts: of each component, the rows that it is responsible for;
+            passes: readings of the data that served it;
             outcome: why the fit ended, as a sentence;
             carried: whether it was fitted to all rows;
             estimated: whether `log_likelihood`, and with it the criteria, is what the fit to
             the sample is expected to gain to on all rows;
             chosen: whether it is `best`.
         """
+        first = sum(each.purpose in ("prepare", "survey") for each in self.passes_)
         return pd.DataFrame(
             {
                 "covariance_type": each.settings.family.name,
                 "n_components": each.settings.n_components,
                 **{name: _score(each, name) for name in SCORES},
+                "passes": first + each.n_passes,
                 "outcome": each.outcome.value,
                 "carried": each.carried,
                 "estimated": each.estimated and each.scores is not None,
@@ -238,7 +241,7 @@ def select_components(
     measure = criterion_of(criterion)
     prototype = clone(GaussianMixture() if estimator is None else estimator)
     prototype.check_parameters()
-    _check_fixed(prototype)
+    check_shared(prototype)
     if n_finalists < 1:
         raise ParameterError(f"n_finalists must be at least 1, not {n_finalists}")
     with client.as_current() if client else nullcontext():
@@ -300,7 +303,7 @@ def _models(
     return models
 
 
-def _check_fixed(estimator: GaussianMixture) -> None:
+def check_shared(estimator: GaussianMixture) -> None:
     """Raise ParameterError for parameters that make no sense for several models."""
     wrong = [name for name, value in FIXED.items() if getattr(estimator, name) != value]
     if not (isinstance(estimator.init_params, str) or callable(estimator.init_params)):

@@ -6,12 +6,13 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from daskgmm.pipeline.choices import SelectConfig
 from daskgmm.pipeline.cli import main
 from daskgmm.pipeline.config import ClusterConfig, FitConfig
 from daskgmm.pipeline.strict import VARIABLE, load
 
 ROOT = Path(__file__).parents[1]
-SCHEMAS = {"fit": FitConfig, "cluster": ClusterConfig}
+SCHEMAS = {"fit": FitConfig, "select": SelectConfig, "cluster": ClusterConfig}
 CONFIGURATIONS = sorted((ROOT / "config").rglob("*.yaml"))
 
 
@@ -62,7 +63,7 @@ def test_models_are_compared_and_the_choice_is_kept(tmp_path):
     assert {path.name for path in folder.iterdir()} == {"model.npz", "models.csv", "models.png"}
 
 
-@pytest.mark.parametrize("kind", ["fit", "cluster"])
+@pytest.mark.parametrize("kind", SCHEMAS)
 def test_editors_are_told_what_a_file_may_hold(kind):
     printed = CliRunner().invoke(main, ["schema", kind])
     assert printed.stdout == (ROOT / f"config/schema/{kind}.json").read_text()

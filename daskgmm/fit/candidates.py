@@ -37,6 +37,13 @@ class Candidate:
     is_too_large: bool = False
 
     @property
+    def n_passes(self) -> int:
+        """Readings of all rows that served it, after the survey; the first served all."""
+        if self.scores is None:
+            return 0
+        return max(self.state.n_iter, 1) if self.carried and self.state else 1
+
+    @property
     def outcome(self) -> Outcome:
         """Why it was advanced no further."""
         if self.is_too_large:

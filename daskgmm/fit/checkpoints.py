@@ -192,7 +192,8 @@ class FolderCheckpoints:
             return snapshot
         vital = {place for place in differences if place[1] in VITAL}
         if vital or not self._force:
-            place = min(differences, key=lambda place: place not in vital)
+            # Whether there are several models says more than what one of them is told.
+            place = min(differences, key=lambda each: (each not in vital, each[0] != "selection"))
             here, there = differences[place]
             more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
             force = "" if vital else "to go on all the same, force it, or "

@@ -68,7 +68,7 @@ class Snapshot:
         return not any(state.n_iter for state in self.states)
 
     def going_on(self, before: "Snapshot | None") -> "Snapshot":
-        """This one, as far as an earlier process has come; itself where none has."""
+        """A snapshot as far as an earlier process has come; itself where none has."""
         if before is None:
             return self
         return replace(

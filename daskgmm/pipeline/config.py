@@ -3,9 +3,10 @@
 import inspect
 import math
 import os
+from collections.abc import Mapping
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from dask.utils import parse_bytes
 from pydantic import (
@@ -41,7 +42,7 @@ DEFAULTS = {"degenerate": "reinitialize"}
 JSON_TYPES = {None: "null", "boolean": "boolean", "array-like": "array", "random_state": "integer"}
 
 # What a run writes into its folder.
-RESULTS = ("model.npz", "labels.parquet", "report.html", "config.yaml")
+RESULTS = ("model.npz", "labels.parquet", "report.html", "config.yaml", "selection.csv")
 
 
 # Formats of scores.
@@ -94,14 +95,6 @@ class Checkpoints(Strict):
     every: float = Field(default=60.0, ge=0.0)
 
 
-def _meant(model: Any) -> Any:
-    """The parameters, none of which would be ignored."""
-    for key in model if isinstance(model, dict) else ():
-        if key in ELSEWHERE:
-            raise ValueError(f"{key} has no meaning here: {ELSEWHERE[key]}")
-    return model
-
-
 def _usable(model: Strict) -> dict[str, Any]:
     """The parameters, defaults of a run's among them, as the estimator takes them."""
     told = {**DEFAULTS, **{name: getattr(model, name) for name in model.model_fields_set}}
@@ -123,24 +116,36 @@ def _schema(kinds: list[Any]) -> dict[str, Any]:
     return {"anyOf": found}
 
 
-_PARAMETERS: dict[str, Any] = {
-    name: (
-        Annotated[Any, WithJsonSchema(_schema(CONSTRAINTS[name]))],
-        DEFAULTS.get(name, each.default),
-    )
-    for name, each in inspect.signature(GaussianMixture).parameters.items()
-    if name not in ELSEWHERE
-}
+def parameters(elsewhere: Mapping[str, str]) -> Any:
+    """The estimator's parameters as a field, but those that stand elsewhere: by name, and where."""
+    fields: dict[str, Any] = {
+        name: (
+            Annotated[Any, WithJsonSchema(_schema(CONSTRAINTS[name]))],
+            DEFAULTS.get(name, each.default),
+        )
+        for name, each in inspect.signature(GaussianMixture).parameters.items()
+        if name not in elsewhere
+    }
+
+    def meant(model: Any) -> Any:
+        """The parameters, none of which would be ignored."""
+        for key in model if isinstance(model, dict) else ():
+            if key in elsewhere:
+                raise ValueError(f"{key} has no meaning here: {elsewhere[key]}")
+        return model
+
+    return Annotated[
+        create_model("Model", __base__=Strict, **fields),
+        BeforeValidator(meant),
+        AfterValidator(_usable),
+        PlainSerializer(dict),
+    ]
+
 
 if TYPE_CHECKING:
     Parameters = dict[str, Any]
 else:
-    Parameters = Annotated[
-        create_model("Model", __base__=Strict, **_PARAMETERS),
-        BeforeValidator(_meant),
-        AfterValidator(_usable),
-        PlainSerializer(dict),
-    ]
+    Parameters = parameters(ELSEWHERE)
 
 
 def _check_spared(source: str, result: Path, key: str) -> None:
@@ -155,8 +160,19 @@ def _check_spared(source: str, result: Path, key: str) -> None:
         )
 
 
-class FitConfig(Strict):
-    """One fit; `model` holds the estimator's own parameters, and its defaults but `DEFAULTS`."""
+class Run(Strict):
+    """What runs of all kinds are told.
+
+    Attributes
+    ----------
+    command : str
+        Of the command line.
+    elsewhere : mapping
+        Of the estimator's parameters, those that `model` does not hold, and where they are.
+    """
+
+    command: ClassVar[str]
+    elsewhere: ClassVar[Mapping[str, str]]
 
     source: Source
     model: Parameters = Field(default_factory=dict, validate_default=True)
@@ -174,6 +190,13 @@ class FitConfig(Strict):
     def checkpoint_dir(self) -> str:
         """Where checkpoints go."""
         return self.checkpoint.dir or str(self.output.dir / "checkpoint")
+
+
+class FitConfig(Run):
+    """One fit; `model` holds the estimator's own parameters, and its defaults but `DEFAULTS`."""
+
+    command = "fit"
+    elsewhere = ELSEWHERE
 
 
 class LocalCluster(Strict):

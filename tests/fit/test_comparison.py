@@ -52,7 +52,7 @@ class Counted(InMemoryDataset):
         return super().reduce(fn)
 
 
-def compared(dataset, several, criterion="bic", n_finalists=2, seed=0, checkpoints=NOWHERE):
+def compared(dataset, several, criterion="bic", n_finalists=2, seed=0, *, checkpoints=NOWHERE):
     random = np.random.RandomState(seed)
     return compare(
         dataset,
