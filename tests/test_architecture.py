@@ -87,6 +87,7 @@ ORDER = {
         "dataset",
         "metered",
         "sources",
+        "folder",
         "sample",
         "moments",
         "survey",
@@ -95,7 +96,6 @@ ORDER = {
         "synthetic",
         "stores",
         "gathering",
-        "folder",
     ],
     "fit": [
         "acceleration",
@@ -134,6 +134,7 @@ ORDER = {
     "pipeline": [
         "strict",
         "config",
+        "options",
         "choices",
         "restart",
         "cluster",
@@ -160,6 +161,7 @@ ROOMS = {
         "checkpointing.py",
         "pipeline/cluster.py",
         "pipeline/config.py",
+        "pipeline/options.py",
     },
     "distributed": {
         "data/source.py",
@@ -212,6 +214,7 @@ ROOMS = {
     "pydantic": {
         "pipeline/strict.py",
         "pipeline/config.py",
+        "pipeline/options.py",
         "pipeline/choices.py",
         "pipeline/restart.py",
     },

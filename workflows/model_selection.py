@@ -37,7 +37,7 @@ def main() -> None:
     print(f"\n3. what each criterion would choose, from {options.out}/selection.csv")
     table = pd.read_csv(options.out / "selection.csv")
     for name in ("aic", "bic", "icl"):
-        best = table.loc[table[name].idxmin()]
+        best = table.sort_values(name).iloc[0]
         print(f"{name:<5} {best['covariance_type']}, {best['n_components']} components")
 
     print(f"\n4. the model chosen, from {options.out}/model.npz")

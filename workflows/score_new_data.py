@@ -8,10 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import zarr
 from flights import write_flights
-
 
 THREADS = "config/cluster/threads.yaml"
 
@@ -52,8 +52,8 @@ def main() -> None:
     shown = ["month", "day", "carrier", "flight", "dep_delay", "arr_delay", "air_time", "distance"]
     print(odd[[*shown, "log_density"]].to_string(index=False))
 
-    labels = zarr.open_group(options.dir / "scores.zarr", mode="r")["label"]
-    print(f"the same labels in scores.zarr: {(labels[:] == scores['label']).all()}")
+    labels = zarr.open_array(options.dir / "scores.zarr", path="label", mode="r")[:]
+    print(f"the same labels in scores.zarr: {np.array_equal(labels, scores['label'])}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -14,7 +15,17 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from daskgmm.errors import DaskgmmError
-from daskgmm.pipeline import choices, config, generate, restart, run, score, selection_table, strict
+from daskgmm.pipeline import (
+    choices,
+    config,
+    generate,
+    options,
+    restart,
+    run,
+    score,
+    selection_table,
+    strict,
+)
 from daskgmm.pipeline.result import FitResult
 from daskgmm.version import __version__
 
@@ -185,7 +196,7 @@ def schema(kind: str) -> None:
 
 @main.command("score")
 @click.argument("model")
-@click.argument("source")
+@click.argument("source", nargs=-1, required=True)
 @click.argument("out")
 @click.option("--columns", metavar="A,B", help="The features; default those of the fit.")
 @click.option("--id", metavar="COLUMN", help="A column to write beside the scores.")
@@ -196,17 +207,24 @@ def schema(kind: str) -> None:
     help="Flag rows of lower log-density than the share Q of the fit's rows, such as 0.001.",
 )
 @click.option("--missing", help="raise, omit or marginal; default what the fit did.")
+@click.option("--on-bad-chunk", default="raise", help="raise, or skip: its rows have no label.")
+@click.option(
+    "--storage-options",
+    default="{}",
+    metavar="YAML",
+    help="For the stores of SOURCE and OUT, such as '{key: \"${S3_KEY}\", anon: false}'.",
+)
 @click.option("--force", is_flag=True, help="Replace what is at OUT.")
 @_CLUSTER
-def score_rows(cluster_file: Path | None, **options: str | bool | None) -> None:
+def score_rows(cluster_file: Path | None, **told: Any) -> None:
     """Say of each row of SOURCE how the mixture in the file MODEL sees it, in OUT.
 
-    OUT ends in .parquet or .zarr. It holds label, probability, log_density and mahalanobis (the
-    distance to the label's component), row by row in SOURCE's order. The same command goes on where
-    one was stopped.
+    SOURCE may be several. OUT, on a disk or in a store (s3://...), ends in .parquet or .zarr. It
+    holds label, probability, log_density and mahalanobis (the distance to the label's component),
+    row by row in SOURCE's order. The same command goes on where one was stopped.
     """
     with _one_sentence():
-        settings = strict.from_options(options, config.ScoreConfig)
+        settings = strict.from_options(told, options.ScoreConfig)
         score.score(settings, _cluster(cluster_file), _console())
 
 
@@ -221,13 +239,13 @@ def score_rows(cluster_file: Path | None, **options: str | bool | None) -> None:
 @click.option("--random-state", default="0", help="The seed; the same seed gives the same rows.")
 @click.option("--force", is_flag=True, help="Replace what is there.")
 @_CLUSTER
-def generate_rows(cluster_file: Path | None, **options: str | bool) -> None:
+def generate_rows(cluster_file: Path | None, **told: str | bool) -> None:
     """Write rows of a random mixture to OUT.
 
     OUT ends in .zarr, .npy or .parquet; the mixture itself goes beside it, as .truth.npz.
     """
     with _one_sentence():
-        settings = strict.from_options(options, config.GenerateConfig)
+        settings = strict.from_options(told, options.GenerateConfig)
         generate.generate(settings, _cluster(cluster_file), _console())
 
 

@@ -16,6 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from daskgmm.checkpointing import Checkpoint
 from daskgmm.data.dataset import DaskDataset
+from daskgmm.data.folder import Folder
 from daskgmm.data.metered import Metered
 from daskgmm.data.sinks import Parts, write_scores
 from daskgmm.data.sources import open_dataset
@@ -112,7 +113,9 @@ def fit(config: Run, cluster: Cluster, console: Console, *, force: bool = False)
             trained.note(folder / "model.npz")
             if selection:
                 selection_table.write(selection, folder / "selection.csv")
-        written = write_scores(rows, Parts(folder / "labels.parquet", Scoring(sent)), kept={})
+        written = write_scores(
+            rows, Parts(Folder(folder / "labels.parquet"), Scoring(sent)), kept={}
+        )
         seconds = perf_counter() - began
         peak_driver, peak_worker = place.peak_memory()
         result = FitResult(
