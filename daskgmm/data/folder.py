@@ -1,15 +1,18 @@
 """A folder of whole files, on a disk or in an object store."""
 
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from daskgmm.model.whole_file import write_whole
+from daskgmm.data.sources.place import reason
+from daskgmm.model.whole_file import write_whole, written_whole
 
 # Objects that a store copies at a time: each takes it a request.
 AT_ONCE = 16
@@ -74,6 +77,24 @@ class Folder:
             write_whole(self.path / name, content)
         else:
             self._files.pipe_file(self._at(name), content)
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[BinaryIO]:
+        """A file to be written bit by bit, which is there if the context ends well.
+
+        What goes to a store is held in memory until then. OSError where it can't be written.
+        """
+        if self.path is not None:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with written_whole(self.path / name) as file:
+                yield file
+            return
+        held = BytesIO()
+        yield held
+        try:
+            self._files.pipe_file(self._at(name), held.getvalue())
+        except Exception as error:  # libraries of stores raise what they like
+            raise OSError(reason(error)) from error
 
     def remove(self, name: str) -> None:
         """Remove a file that is there."""

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from daskgmm.chunk import BadChunk, Chunk
 from daskgmm.data.dataset import Dataset
 from daskgmm.data.folder import Folder
-from daskgmm.data.sources.place import reason, refusals
+from daskgmm.data.sources.place import refusals
 from daskgmm.data.survey import refuse
 from daskgmm.errors import DataError
 from daskgmm.model.scores import Columns, Scoring
@@ -201,21 +201,23 @@ def _write_part(
         chunk = chunk.left_out(str(error))
     if chunk.bad is not None:
         written = replace(written, reasons=(chunk.bad.reason,))
-    schema, file = parts.schema, pa.BufferOutputStream()
+    schema = parts.schema
     labels = [name for name in schema.names if name.startswith("label")]
-    with pq.ParquetWriter(file, schema, use_dictionary=labels) as table:
-        for ids, scores in _scored(chunk, parts.scoring):
-            written += Written.of(scores)
-            beside = [pa.array(ids, parts.ids.kind)] if parts.ids else []
-            table.write_table(pa.table([*beside, *scores.values()], schema))
-        said = {"made_of": parts.made_of, "chunk": chunk.number, "written": asdict(written)}
-        table.add_key_value_metadata({KEY: json.dumps(said).encode()})
     try:
-        parts.folder.write(name_of(chunk.number), file.getvalue().to_pybytes())
-    except Exception as error:  # of disks and stores of any kind
+        with (
+            parts.folder.writing(name_of(chunk.number)) as file,
+            pq.ParquetWriter(file, schema, use_dictionary=labels) as table,
+        ):
+            for ids, scores in _scored(chunk, parts.scoring):
+                written += Written.of(scores)
+                beside = [pa.array(ids, parts.ids.kind)] if parts.ids else []
+                table.write_table(pa.table([*beside, *scores.values()], schema))
+            said = {"made_of": parts.made_of, "chunk": chunk.number, "written": asdict(written)}
+            table.add_key_value_metadata({KEY: json.dumps(said).encode()})
+    except OSError as error:
         raise DataError(
             f"the scores of chunk {chunk.number} cannot be written to {parts.folder}: "
-            f"{getattr(error, 'strerror', None) or reason(error)}"
+            f"{error.strerror or error}"
         ) from error
     return written
 
