@@ -79,7 +79,7 @@ def table(out):
     if Path(out).suffix == ".parquet":
         return pq.read_table(out).to_pandas()
     group = zarr.open_group(out, mode="r")
-    return pd.DataFrame({name: group[name][:] for name in group.array_keys()})
+    return pd.DataFrame({name: group[name][:] for name in sorted(group.array_keys())})
 
 
 def content(folder):
