@@ -74,10 +74,11 @@ class GaussianMixture(Kept, Portable, Streaming, Conditional):
             responsibilities (n, n_components).
         array-like or dask array
             Such labels or responsibilities of all rows, read once beside them.
-    init_distance : {'whitened', 'euclidean'}, default='whitened'
-        What is near for a start. 'whitened' is the distance by the data's covariance
-        (Mahalanobis): units of features do not matter. 'euclidean' takes the rows as they
-        stand; with it, scikit-learn's starts are its own, draw for draw.
+    init_distance : {'scaled', 'whitened', 'euclidean'}, default='scaled'
+        What is near for a start. 'scaled' counts in standard deviations of each feature,
+        'whitened' by the data's covariance (Mahalanobis): units of features do not matter.
+        'euclidean' takes the rows as they stand; with it, scikit-learn's starts are its own,
+        draw for draw. Half of the short runs are whitened in any case.
     acceleration : {'quasi-newton', None}, default='quasi-newton'
         Quasi-Newton steps preconditioned by the EM step, never accepted where they would lower
         the bound, less what regularization adds to it; or plain EM, as scikit-learn does it.
@@ -200,7 +201,7 @@ class GaussianMixture(Kept, Portable, Streaming, Conditional):
         max_iter: int = 100,
         n_init: int = 1,
         init_params: Initial = "short-em",
-        init_distance: str = "whitened",
+        init_distance: str = "scaled",
         acceleration: str | None = "quasi-newton",
         sample_start: bool | str = "auto",
         refine: bool = True,

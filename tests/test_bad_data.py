@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zarr
+from disturbed import FATES
 from strategies import clusters
 
 from daskgmm import DaskDataset, GaussianMixture, open_dataset, select_components
@@ -99,6 +100,7 @@ def test_what_changes_on_disk_while_a_fit_runs_ends_it_with_one_sentence(what, w
     model = GaussianMixture(3, random_state=0, init_params="random", max_iter=5, tol=0.0)
     with pytest.raises(DataError, match=sentence):
         model.fit(dataset, observer=Spoiler(spoil, path))
+    FATES[f"between passes, {what}"]["refused"] += 1
 
 
 def spoil(number, kind, rows):
@@ -248,6 +250,7 @@ def test_a_chunk_that_was_sound_in_the_survey_is_never_left_out_later(what, writ
     model = GaussianMixture(3, random_state=0, init_params="random", max_iter=5, tol=0.0)
     with pytest.raises(DataError, match=sentence):
         model.fit(dataset, observer=Spoiler(spoil, path))
+    FATES[f"between passes, {what}"]["refused"] += 1
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_it_has_scikit_learns_constructor():
     assert ours == {
         **theirs,
         "init_params": "short-em",
-        "init_distance": "whitened",
+        "init_distance": "scaled",
         "acceleration": "quasi-newton",
         "sample_start": "auto",
         "refine": True,

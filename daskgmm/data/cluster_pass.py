@@ -6,6 +6,7 @@ that worker is lost, so are its shards, and its chunks are placed anew.
 
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from threading import Lock
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -19,7 +20,7 @@ from daskgmm.chunk import Chunk
 from daskgmm.data.graphs import Key
 from daskgmm.data.handshake import handshake, versions
 from daskgmm.data.liveness import Address, Liveness
-from daskgmm.data.losses import in_one_sentence
+from daskgmm.data.losses import in_one_sentence, nothing_left
 from daskgmm.data.shards import CHUNK_COST, Partials, Shard, cut_into_shards, visit, weights_of
 from daskgmm.data.source import GraphSource
 from daskgmm.data.tree import Addable
@@ -44,11 +45,12 @@ def on_cluster(
     where its holder is lost. It travels as bytes, as does the visit itself, so that a worker
     that can't do it can say so (`handshake`).
     """
+    _forget_messages(client)
     waiting: dict[Future[Any], Shard] = {}
     homes: dict[Future[Any], Address | None] = {}
     todo: Sequence[int] = range(len(source))
     liveness, begin, call = Liveness(client), handshake(), dumps(_visit)
-    with in_one_sentence(client, waiting) as others:
+    with nothing_left(client, waiting) as others, in_one_sentence(client, waiting):
         others.append(told := _told(client, fn))
         while todo or waiting:
             for home, shards in _placed(client, source, todo, liveness):
@@ -86,8 +88,22 @@ def computed_on_cluster(
 ) -> Sequence[Any]:
     """The values of some keys of a graph."""
     futures = dict.fromkeys(client.get(graph, keys, sync=False))
-    with in_one_sentence(client, futures):
-        return Liveness(client).values(list(futures))
+    try:
+        with in_one_sentence(client, futures):
+            return Liveness(client).values(list(futures))
+    finally:
+        # Not cancelled: others may want these keys, and so does the next attempt.
+        for future in futures:
+            future.release()
+
+
+def _forget_messages(client: Client) -> None:
+    """Drop what Dask's client keeps for its developers of the last thousand messages.
+
+    Graphs of passes are among them, some 2 kB per chunk: of hundreds of passes, gigabytes.
+    """
+    with suppress(AttributeError):  # nothing that Dask promises to have
+        client.scheduler_comm.recent_message_log.clear()  # type: ignore[union-attr]
 
 
 def _told(client: Client, fn: Callable[[Chunk], Value]) -> Future[list[Any]]:

@@ -14,32 +14,39 @@ Waiting = Mapping[Future[Any], Shard | None]
 
 
 @contextmanager
-def in_one_sentence(client: Client, waiting: Waiting) -> Iterator[list[Future[Any]]]:
-    """Raise as a DataError what went wrong with the cluster and not with a task.
+def in_one_sentence(client: Client, waiting: Waiting) -> Iterator[None]:
+    """Raise as a DataError what went wrong with the cluster and not with a task."""
+    try:
+        yield
+    except Exception as error:
+        if sentence := _sentence(error, client, waiting):
+            raise DataError(sentence) from error
+        raise
 
-    Of what is waited for then, nothing is left there; nor is it, however the context ends, of
-    the futures that are put into the list.
+
+@contextmanager
+def nothing_left(client: Client, waiting: Waiting) -> Iterator[list[Future[Any]]]:
+    """Leave nothing on the cluster of what is waited for; nor of futures put into the list.
+
+    Their keys must be nobody else's.
     """
     others: list[Future[Any]] = []
     try:
         yield others
         for future in others:
             future.release()
-    except BaseException as error:
-        sentence = _sentence(error, client, waiting)
+    except BaseException:
         with suppress(Exception):  # the scheduler may be gone
             client.cancel([*waiting, *others], force=True)
-        if sentence:
-            raise DataError(sentence) from error
         raise
 
 
-def _sentence(error: BaseException, client: Client, waiting: Waiting) -> str | None:
+def _sentence(error: Exception, client: Client, waiting: Waiting) -> str | None:
     """What has happened to the cluster; None where it was something else."""
     if isinstance(error, KilledWorker):
         return _blame(error, waiting)
     failed = any(future.status == "error" for future in waiting)
-    if failed or isinstance(error, DataError) or not isinstance(error, Exception):
+    if failed or isinstance(error, DataError):
         return None
     first = str(error).split("\n", maxsplit=1)[0]
     is_gone = client.status != "running" or "scheduler-connection-lost" in first

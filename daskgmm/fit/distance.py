@@ -1,4 +1,4 @@
-"""How far apart two rows are for a start: by the data's covariance, or as they stand."""
+"""How far apart two rows are for a start: by the data's variances, covariance, or as they stand."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +47,15 @@ class Distance:
             directions / deviations / scale[:, None],
             (directions * deviations).T * scale,
         )
+
+    @classmethod
+    def scaled(cls, survey: Survey) -> "Distance":
+        """In standard deviations of each feature: no unit matters, but correlations do."""
+        varies = np.diagonal(survey.covariance) > 0.0
+        if not varies.any():
+            return cls.euclidean(survey)
+        unit, scale = np.eye(len(varies))[varies], np.sqrt(survey.scales)
+        return cls(survey.mean, (unit / scale).T, unit * scale)
 
     @classmethod
     def euclidean(cls, survey: Survey) -> "Distance":

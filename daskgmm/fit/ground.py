@@ -16,7 +16,7 @@ from daskgmm.fit.degenerate import Draft, Remedy, refuse
 from daskgmm.fit.distance import Distance
 from daskgmm.fit.given import Given
 from daskgmm.fit.round_clusters import RoundClusters
-from daskgmm.fit.seeding import Labels, Seeding
+from daskgmm.fit.seeding import Labels, Seeding, nearest
 from daskgmm.fit.state import FitState
 from daskgmm.kernels.moments import Array
 from daskgmm.model.likelihood import MaximumLikelihood
@@ -69,11 +69,14 @@ class Ground:
         points = self.distance.coordinates(self.sample.rows)
         return seed(points, self.sample.weights, self.n_components, random)
 
-    def balls(self, labels: Labels, sample: Sample | None = None) -> SufficientStatistics:
-        """The statistics of labelled rows whose clusters are taken to be round."""
-        sample = self.sample if sample is None else sample
-        points = self.distance.coordinates(sample.rows)
-        clusters = RoundClusters.of(points, sample.weights, labels, self.n_components)
+    def nearest(self, rows: Array) -> Labels:
+        """Of these rows, the one that is nearest to each of the sample."""
+        return nearest(self.distance.coordinates(self.sample.rows), self.distance.coordinates(rows))
+
+    def balls(self, labels: Labels) -> SufficientStatistics:
+        """The statistics of the labelled sample, its clusters taken to be round."""
+        points = self.distance.coordinates(self.sample.rows)
+        clusters = RoundClusters.of(points, self.sample.weights, labels, self.n_components)
         return clusters.statistics(self.model.family, self.distance)
 
     def summed(self, responsibilities: Responsibilities) -> SufficientStatistics:

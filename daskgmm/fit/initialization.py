@@ -1,6 +1,7 @@
 """How starts are found: a table of the ways, by name."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -63,30 +64,27 @@ def _random(ground: Ground, random: np.random.RandomState) -> SufficientStatisti
 
 
 DISTANCES: dict[str, Callable[[Survey], Distance]] = {
+    "scaled": Distance.scaled,
     "whitened": Distance.whitened,
     "euclidean": Distance.euclidean,
 }
 
-# By distance, as scikit-learn's starts from single rows have no clusters around them.
-METHODS: dict[str, dict[str, Method]] = {
-    "whitened": {
-        "short-em": short_em,
-        "kmeans": _clusters(k_means),
-        "k-means++": _balls(around(far_apart)),
-        "k-means||": k_means_parallel,
-        "random": _sampled(_random),
-        "random_from_data": _balls(around(anywhere)),
-    },
-    "euclidean": {
-        "short-em": short_em,
-        "kmeans": _clusters(k_means),
-        "k-means++": _clusters(alone(far_apart)),
-        "k-means||": k_means_parallel,
-        "random": _sampled(_random),
-        "random_from_data": _clusters(alone(anywhere)),
-    },
+METHODS: dict[str, Method] = {
+    "short-em": short_em,
+    "kmeans": _clusters(k_means),
+    "k-means++": _balls(around(far_apart)),
+    "k-means||": k_means_parallel,
+    "random": _sampled(_random),
+    "random_from_data": _balls(around(anywhere)),
 }
-NAMES = tuple(METHODS["whitened"])
+
+# What goes by another way where scikit-learn's distance is asked for: its starts from single
+# rows have no clusters around them.
+SCIKIT_LEARNS: dict[str, Method] = {
+    "k-means++": _clusters(alone(far_apart)),
+    "random_from_data": _clusters(alone(anywhere)),
+}
+NAMES = tuple(METHODS)
 
 # Of names that are not content with the sample.
 N_PASSES = {"k-means||": ROUNDS + 1}
@@ -98,7 +96,8 @@ Initial = str | Finder | ArrayLike | Columns
 def method_of(init_params: Initial, distance: str) -> Method:
     """The way that `init_params` asks for."""
     if isinstance(init_params, str):
-        return METHODS[distance][init_params]
+        ways = METHODS | SCIKIT_LEARNS if distance == "euclidean" else METHODS
+        return ways[init_params]
     if callable(init_params):
         return ByFunction(init_params)
     return ByArray(columns_of(init_params))
@@ -120,4 +119,6 @@ def starts(
     """
     if ground.given.complete:
         return [as_given(ground.model, ground.given)]
+    if ground.n_components == 1:  # the data as a whole, its shape too
+        ground = replace(ground, distance=Distance.whitened(ground.survey))
     return method(ground, n_init, random)

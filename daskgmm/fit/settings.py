@@ -53,7 +53,7 @@ class Settings:
     resumed: FitState | None = None
     reg_is_relative: bool = False
     policy: str = "raise"
-    init_distance: str = "whitened"
+    init_distance: str = "scaled"
     accelerated: bool = False
     sample_start: bool = False
     refine: bool = False

@@ -5,7 +5,9 @@ Which kind wins depends on the data: k-means where clusters are apart, points dr
 where they overlap or their shapes differ.
 """
 
+from dataclasses import replace
 from functools import partial
+from itertools import cycle
 
 import numpy as np
 
@@ -14,10 +16,11 @@ from daskgmm.data.sample import Sample
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit import em
 from daskgmm.fit.convergence import AbsoluteChange
+from daskgmm.fit.distance import Distance
 from daskgmm.fit.ground import Ground
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.sample_start import part_of
-from daskgmm.fit.seeding import Seeding, anywhere, around, far_apart, k_means, nearest
+from daskgmm.fit.seeding import Seeding, anywhere, around, far_apart, k_means
 from daskgmm.fit.selection import best, bound
 from daskgmm.fit.state import FitState, Outcome
 
@@ -50,16 +53,15 @@ def short_em(ground: Ground, n_init: int, random: np.random.RandomState) -> list
 
 def _best(ground: Ground, some: Sample, random: np.random.RandomState) -> list[FitState]:
     """Where the best short runs end; where they began, if the user has given a part of that."""
-    n_components, given = ground.n_components, ground.given
-    points = ground.distance.coordinates(some.rows)
-    if given.means is not None:
-        labels = [nearest(points, ground.distance.coordinates(given.means))]
-    else:
-        kinds = SEEDINGS if n_components > 1 else SEEDINGS[:1]
-        labels = [seed(points, some.weights, n_components, random) for seed in kinds]
-    starts = ground.begun(ground.balls(each, some) for each in labels)
-    if len(labels) == 1:
-        return starts
+    given, part = ground.given, replace(ground, survey=replace(ground.survey, sample=some))
+    if given.means is not None or ground.n_components == 1:
+        centers = ground.survey.mean[None] if given.means is None else given.means
+        return ground.begun([part.balls(part.nearest(centers))])
+    distances = cycle((ground.distance, Distance.whitened(ground.survey)))
+    grounds = (replace(part, distance=each) for each in distances)
+    starts = ground.begun(
+        at.balls(at.labels(seed, random)) for seed, at in zip(SEEDINGS, grounds, strict=False)
+    )
     winners = _race(ground, some, starts)
     if given.weights is not None or given.precisions is not None:
         return [begun for begun, _ in winners]

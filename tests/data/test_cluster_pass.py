@@ -3,6 +3,7 @@ import signal
 import threading
 import time
 import warnings
+from operator import floordiv
 
 import dask
 import dask.array as da
@@ -10,9 +11,11 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
+from dask._task_spec import Task
 from distributed import Client, LocalCluster, SchedulerPlugin, get_worker, wait
 from strategies import local_cluster
 
+from daskgmm.data.cluster_pass import computed_on_cluster
 from daskgmm.data.dataset import DaskDataset
 from daskgmm.data.shards import cut_into_shards, weights_of
 from daskgmm.errors import DataError
@@ -81,10 +84,13 @@ def test_many_passes_leave_what_one_leaves(client):
     dataset.reduce(_rows)
     left_on(client)
     before = client.run_on_scheduler(_known)
+    messages = len(client.scheduler_comm.recent_message_log)
     for _ in range(10):
         dataset.reduce(_rows)
     left_on(client)
     assert client.run_on_scheduler(_known) == before
+    # Graphs are among them: thousands would be gigabytes.
+    assert len(client.scheduler_comm.recent_message_log) < 2 * messages + 10
 
 
 @pytest.mark.parametrize("weighed", [False, True])
@@ -325,3 +331,12 @@ def test_a_persisted_array_and_its_mean(client, rows):
 
 def _values(chunk):
     return chunk.rows
+
+
+def test_what_failed_takes_nothing_from_others_that_want_the_same(client):
+    theirs = client.submit(int, 7, key="theirs")
+    graph = {"theirs": Task("theirs", int, 7), "ours": Task("ours", floordiv, 1, 0)}
+    with pytest.raises(ZeroDivisionError):
+        computed_on_cluster(client, graph, ["theirs", "ours"])
+    assert theirs.result() == 7
+    assert computed_on_cluster(client, graph, ["theirs"]) == [7]

@@ -3,18 +3,23 @@
 import io
 import subprocess
 from functools import partial
+from pathlib import Path
 
 import dask
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import zarr
+from click.testing import CliRunner
 from disturbed import FATES, ROWS, SEEDS, Begun, bits, fate, fitted, happening, slowly, undisturbed
 from rich.console import Console
 from strategies import clusters
 
+from daskgmm import GaussianMixture
 from daskgmm.errors import DaskgmmError
 from daskgmm.fit.checkpoints import CheckpointWarning
 from daskgmm.pipeline import restart, run
+from daskgmm.pipeline.cli import main
 from daskgmm.pipeline.config import FitConfig, Threads
 
 THREADS = Threads(kind="threads", n_threads=2)
@@ -114,3 +119,36 @@ def test_results_are_written_when_there_is_room_again(disk, tmp_path, what):
     resumed, _ = restart.left(str(tmp_path / "kept"))
     assert done(resumed) == whole
     FATES[f"disk full, {what}"]["refused"] += 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("out", ["scores.parquet", "scores.zarr"])
+def test_scores_are_written_when_there_is_room_again(disk, tmp_path, monkeypatch, out):
+    monkeypatch.chdir(tmp_path)
+    rows = clusters(200_000, spread=1.0)
+    zarr.create_array("rows.zarr", data=rows, chunks=(10_000, 3))
+    GaussianMixture(3, random_state=0).fit(rows[:2_000]).save("model.npz")
+    Path("threads.yaml").write_text("cluster: {kind: threads, n_threads: 2}")
+
+    def scored(out):
+        command = ["score", "model.npz", "rows.zarr", str(out), "--cluster", "threads.yaml"]
+        return CliRunner().invoke(main, command)
+
+    assert scored(tmp_path / out).exit_code == 0
+    refused = scored(disk / out)
+    assert refused.exit_code == 2
+    assert "No space left on device" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert not (disk / out).exists()
+    mount(disk, "remount,size=64m")
+    resumed = scored(disk / out)
+    assert resumed.exit_code == 0
+    assert "kept " in resumed.stdout
+    assert contents(disk / out) == contents(tmp_path / out)
+    FATES[f"disk full, {out}"]["refused"] += 1
+
+
+def contents(path):
+    if path.is_dir():
+        return {each.name: contents(each) for each in path.iterdir()}
+    return path.read_bytes()

@@ -103,6 +103,7 @@ def test_a_fit_that_is_stopped_again_and_again_ends_with_the_same_bits(family_na
 def test_moves_that_come_after_the_fit_are_the_same(tmp_path):
     rows = np.concatenate([clusters(80, n_components=2, seed=s, spread=4.0) for s in range(4)])
     told = {**ACCELERATED, "refine": True, "n_components": 5, "rule": ExpectedGain(1e-3, 100)}
+    told["init_distance"] = "whitened"  # a start that leaves something to move
     dataset = InMemoryDataset(rows)
     whole = fitted(tmp_path / "whole", dataset, NullObserver(), **told)
     purposes = [each.purpose for each in whole.passes]

@@ -3,6 +3,7 @@ import warnings
 import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import adjusted_rand_score
 from strategies import clusters
 
 from daskgmm import GaussianMixture
@@ -10,10 +11,11 @@ from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.survey import take_survey
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit.degenerate import POLICIES, Data
-from daskgmm.fit.distance import Distance
 from daskgmm.fit.given import Given
 from daskgmm.fit.ground import Ground
+from daskgmm.fit.initialization import DISTANCES
 from daskgmm.fit.short_runs import HALVINGS, SEEDINGS, short_em
+from daskgmm.model import expectation
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.expectation import log_prob_norm
 from daskgmm.model.likelihood import MaximumLikelihood, densities
@@ -21,13 +23,45 @@ from daskgmm.model.likelihood import MaximumLikelihood, densities
 X = clusters(600, n_components=5)
 
 
-def ground(rows=X, weights=None, *, name="full", n_components=5, policy="raise", reg_covar=1e-6):
+def ground(
+    rows=X,
+    weights=None,
+    *,
+    name="full",
+    n_components=5,
+    policy="raise",
+    reg_covar=1e-6,
+    distance="scaled",
+):
     dataset = InMemoryDataset(rows, weights)
     survey = take_survey(dataset, seed=0, sample_size=len(rows))
     model = MaximumLikelihood(FAMILIES[name], reg_covar, survey.mean)
     remedy = POLICIES[policy](Data.of(survey, reg_covar, 0))
-    distance = Distance.whitened(survey)
-    return Ground(survey, dataset, n_components, model, Given(), distance, remedy)
+    at = DISTANCES[distance](survey)
+    return Ground(survey, dataset, n_components, model, Given(), at, remedy)
+
+
+FAR = np.random.default_rng(0).normal(size=(3000, 60))
+FAR[::2] += 3.0
+
+
+@pytest.mark.parametrize("name", ["scaled", "euclidean"])
+def test_clusters_far_apart_in_many_features_are_found(name):
+    """Whitened, they are as far apart as in one feature: lost among sixty."""
+    (state,) = short_em(ground(FAR, distance=name, n_components=2), 1, np.random.RandomState(0))
+    means = np.sort(state.parameters.means.mean(axis=1))
+    np.testing.assert_allclose(means, [0.0, 3.0], atol=0.05)
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+def test_clusters_apart_where_the_data_is_narrow_are_found(name):
+    random = np.random.default_rng(1)
+    noise, labels = random.normal(size=(2000, 4)), np.arange(2000) % 2
+    rows = 30.0 * noise[:, :1] + 0.3 * noise
+    rows[:, 0] += 4.0 * labels
+    (state,) = short_em(ground(rows, distance=name, n_components=2), 1, np.random.RandomState(0))
+    found = expectation.labels(rows, densities(state.parameters))
+    assert adjusted_rand_score(labels, found) > 0.99
 
 
 def score(state, rows=X):

@@ -1,12 +1,17 @@
 """Memory and time of many passes: a long fit on two workers must leave nothing behind.
 
-python workflows/benchmarks/soak.py [--passes N] [--rows N] [--chunks N]
+python workflows/benchmarks/soak.py [--passes N] [--rows N] [--chunks N] [--histories]
 
 A fit by plain EM, kept in a checkpoint after each pass, of rows in a Zarr array, on a
 LocalCluster of two workers of one thread. The cluster lives in a process of its own, so that
 the scheduler's memory is not the driver's. Prints the resident memory of all four processes ten
 times; then the slope of each over passes, after a warm-up of a fifth of them, with its standard
-error; then the time per pass of the first and of the last fifth.
+error; then the time per pass of the first and of the last fifth. Then the same of Dask alone: as
+many tasks that do nothing, as often.
+
+Dask's scheduler and workers keep histories for their developers and their dashboard: a thousand
+messages, an hour of samples, the profile. They end somewhere, but after more passes than a run
+has. So they are short here, but for --histories.
 """
 
 import argparse
@@ -18,7 +23,9 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
 
+import dask
 import dask.array as da
 import numpy as np
 import psutil
@@ -42,6 +49,7 @@ class Watch(NullObserver):
         self.n_passes = n_passes
         self.seconds: list[float] = []
         self.bytes: list[list[int]] = []
+        print(f"{'pass':>6} {'ms/pass':>8}", *(f"{name:>10}" for name in processes), "(MiB)")
 
     def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
         """Note, and print every tenth of the way."""
@@ -55,8 +63,19 @@ class Watch(NullObserver):
             print(f"{done:>6} {recent:>8.0f}", *sizes, flush=True)
 
 
-def serve() -> None:
+SHORT = {
+    "distributed.admin.log-length": 10,
+    "distributed.admin.low-level-log-length": 10,
+    "distributed.admin.system-monitor.log-length": 10,
+    "distributed.diagnostics.computations.max-history": 10,
+    "distributed.worker.profile.enabled": False,
+}
+
+
+def serve(*, histories: bool) -> None:
     """Be the cluster: print its address, and end with the standard input."""
+    if not histories:
+        dask.config.set(SHORT)
     with LocalCluster(
         n_workers=WORKERS, threads_per_worker=1, dashboard_address=":0", memory_limit=0
     ) as local:
@@ -65,9 +84,9 @@ def serve() -> None:
 
 
 @contextmanager
-def cluster() -> Iterator[tuple[Client, dict[str, psutil.Process]]]:
+def cluster(*, histories: bool) -> Iterator[tuple[Client, dict[str, psutil.Process]]]:
     """A client of a cluster in another process, and all processes by name."""
-    command = [sys.executable, __file__, "--serve"]
+    command = [sys.executable, __file__, "--serve", *["--histories"] * histories]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as served:
@@ -81,7 +100,7 @@ def cluster() -> Iterator[tuple[Client, dict[str, psutil.Process]]]:
         served.stdin.close()
 
 
-def fit(folder: Path, n_rows: int, n_chunks: int, n_passes: int) -> Watch:
+def fit(folder: Path, n_rows: int, n_chunks: int, n_passes: int, *, histories: bool) -> Watch:
     """Iterate so many times over rows that are written to a folder first."""
     shape, chunks = (n_rows, FEATURES), (-(-n_rows // n_chunks), FEATURES)
     write_rows(da.random.default_rng(0).normal(size=shape, chunks=chunks), folder / "rows.zarr")
@@ -94,13 +113,23 @@ def fit(folder: Path, n_rows: int, n_chunks: int, n_passes: int) -> Watch:
         sample_start=False,
         random_state=0,
     )
-    with cluster() as (client, processes):
+    with cluster(histories=histories) as (client, processes):
         watch = Watch(processes, n_passes)
-        print(f"{'pass':>6} {'ms/pass':>8}", *(f"{name:>10}" for name in processes), "(MiB)")
         kept = Checkpoint(folder / "kept", every=0)
         model.fit(
             open_dataset(folder / "rows.zarr"), observer=watch, client=client, checkpoint=kept
         )
+    return watch
+
+
+def nothing(n_tasks: int, n_passes: int, *, histories: bool) -> Watch:
+    """As often so many tasks that do nothing."""
+    with cluster(histories=histories) as (client, processes):
+        watch = Watch(processes, n_passes)
+        for _ in range(n_passes):
+            began = perf_counter()
+            client.gather(client.map(abs, range(n_tasks), pure=False))
+            watch.on_pass((), perf_counter() - began)
     return watch
 
 
@@ -113,21 +142,9 @@ def slope(numbers: Sequence[float]) -> tuple[float, float]:
     return float(found), float(np.sqrt(left @ left / (len(x) - 2) / (x @ x)))
 
 
-def main() -> None:
-    """Fit, and print what it left."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--passes", type=int, default=500)
-    parser.add_argument("--rows", type=int, default=200_000)
-    parser.add_argument("--chunks", type=int, default=100)
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.serve:
-        serve()
-        return
-    warnings.simplefilter("ignore", ConvergenceWarning)
-    with tempfile.TemporaryDirectory() as folder:
-        watch = fit(Path(folder), options.rows, options.chunks, options.passes)
-    fifth = options.passes // 5
+def report(watch: Watch) -> None:
+    """Print the slopes, and the time of the first and the last passes."""
+    fifth = watch.n_passes // 5
     print(f"\nbytes per pass from pass {fifth} on")
     for name, sizes in zip(watch.processes, zip(*watch.bytes[fifth:], strict=True), strict=True):
         found, error = slope(sizes)
@@ -139,6 +156,26 @@ def main() -> None:
         f"\nmedian time per pass: {first:.0f} ms in the first fifth, {last:.0f} ms in the last "
         f"({last / first:.2f} x)"
     )
+
+
+def main() -> None:
+    """Fit, and print what it left."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--passes", type=int, default=500)
+    parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--chunks", type=int, default=100)
+    parser.add_argument("--histories", action="store_true", help="keep Dask's as they are")
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        serve(histories=options.histories)
+        return
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    with tempfile.TemporaryDirectory() as folder:
+        sizes = options.rows, options.chunks, options.passes
+        report(fit(Path(folder), *sizes, histories=options.histories))
+    print("\nDask alone, tasks that do nothing")
+    report(nothing(options.chunks, options.passes, histories=options.histories))
 
 
 if __name__ == "__main__":
