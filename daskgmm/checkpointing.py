@@ -59,13 +59,16 @@ class Checkpoint:
 
 
 def checkpoints_of(
-    where: str | Path | Checkpoint | None, estimator: BaseEstimator, dataset: Dataset
+    where: str | Path | Checkpoint | None,
+    estimator: BaseEstimator,
+    dataset: Dataset,
+    **more: dict[str, Any],
 ) -> Checkpoints:
-    """The checkpoints of an estimator's fit to a dataset."""
+    """The checkpoints of an estimator's fit to a dataset, which may be told more."""
     if where is None:
         return NOWHERE
     checkpoint = where if isinstance(where, Checkpoint) else Checkpoint(where)
-    return checkpoint.open(told(estimator, dataset))
+    return checkpoint.open({**told(estimator, dataset), **more})
 
 
 def told(estimator: BaseEstimator, dataset: Dataset) -> dict[str, dict[str, Any]]:

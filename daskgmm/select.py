@@ -8,6 +8,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from itertools import product
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,13 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
+from daskgmm.checkpointing import Checkpoint, checkpoints_of
 from daskgmm.data.metered import Pass
 from daskgmm.data.passes import machines
 from daskgmm.errors import ParameterError
 from daskgmm.estimators import GaussianMixture
-from daskgmm.fit.comparison import Candidate, compare
+from daskgmm.fit.candidates import Candidate
+from daskgmm.fit.comparison import compare
 from daskgmm.fit.criteria import criterion_of
 from daskgmm.fit.driver import Fit
 from daskgmm.fit.observers import Observer, observer_of
@@ -97,17 +100,20 @@ class ComponentSelection:
             held_out: mean log-density, in nats, of the rows that the sample does not hold, under
             the model fitted to the sample alone;
             effective_counts: of each component, the rows that it is responsible for;
+            passes: readings of the data that served it;
             outcome: why the fit ended, as a sentence;
             carried: whether it was fitted to all rows;
             estimated: whether `log_likelihood`, and with it the criteria, is what the fit to
             the sample is expected to gain to on all rows;
             chosen: whether it is `best`.
         """
+        first = sum(each.purpose in ("prepare", "survey") for each in self.passes_)
         return pd.DataFrame(
             {
                 "covariance_type": each.settings.family.name,
                 "n_components": each.settings.n_components,
                 **{name: _score(each, name) for name in SCORES},
+                "passes": first + each.n_passes,
                 "outcome": each.outcome.value,
                 "carried": each.carried,
                 "estimated": each.estimated and each.scores is not None,
@@ -141,7 +147,7 @@ class ComponentSelection:
         One line per covariance type; what is estimated is hollow, the choice is ringed.
         """
         # Workers need no pictures: matplotlib takes 30 MB.
-        from daskgmm.pipeline.selection_plot import Point, selection_plot  # noqa: PLC0415
+        from daskgmm.selection_plot import Point, selection_plot  # noqa: PLC0415
 
         criterion = criterion_of(self.criterion)
         points = {
@@ -169,6 +175,7 @@ def select_components(
     n_finalists: int = 3,
     observer: Observer | None = None,
     client: Client | None = None,
+    checkpoint: str | Path | Checkpoint | None = None,
 ) -> ComponentSelection:
     """Fit mixtures of several sizes and covariance types together, and choose among them.
 
@@ -198,6 +205,9 @@ def select_components(
         Told of the survey and of each pass, in this process.
     client : distributed.Client, optional
         Of the cluster that visits Dask collections; default where Dask would compute.
+    checkpoint : str, Path or Checkpoint, optional
+        A folder that the selection is kept in while it runs, as a fit is: if this process dies,
+        the same call goes on from there, to the same bits.
 
     Returns
     -------
@@ -209,6 +219,8 @@ def select_components(
         For parameters or rows that cannot be used.
     DegenerateCovarianceError
         A ValueError, where all models collapse; others that do are part of the result.
+    CheckpointError
+        A ValueError, where the folder holds a checkpoint of something else.
 
     Examples
     --------
@@ -229,7 +241,7 @@ def select_components(
     measure = criterion_of(criterion)
     prototype = clone(GaussianMixture() if estimator is None else estimator)
     prototype.check_parameters()
-    _check_fixed(prototype)
+    check_shared(prototype)
     if n_finalists < 1:
         raise ParameterError(f"n_finalists must be at least 1, not {n_finalists}")
     with client.as_current() if client else nullcontext():
@@ -238,6 +250,12 @@ def select_components(
         settings = [settings_of(model, dataset, None) for model in models]
         if not dataset.layout.is_resident:
             plan_fit(dataset, _like_all(settings), machines()).raise_for_memory()
+        asked = {
+            "models": ", ".join(f"{each.covariance_type} {each.n_components}" for each in models),
+            "criterion": criterion,
+            "n_finalists": n_finalists,
+        }
+        checkpoints = checkpoints_of(checkpoint, prototype, dataset, selection=asked)
         found = compare(
             dataset,
             settings,
@@ -245,6 +263,7 @@ def select_components(
             n_finalists=n_finalists,
             random=check_random_state(prototype.random_state),
             observer=observer or observer_of(prototype.verbose, prototype.verbose_interval),
+            checkpoints=checkpoints,
         )
     fitted = {}
     for model, candidate in zip(models, found.candidates, strict=True):
@@ -254,6 +273,7 @@ def select_components(
                 candidate.settings,
             )
             fitted[_key(candidate)] = model
+    checkpoints.close()
     best = fitted[_key(found.best)]
     if not best.converged_ and best.max_iter > 0:
         warnings.warn(
@@ -284,7 +304,7 @@ def _models(
     return models
 
 
-def _check_fixed(estimator: GaussianMixture) -> None:
+def check_shared(estimator: GaussianMixture) -> None:
     """Raise ParameterError for parameters that make no sense for several models."""
     wrong = [name for name, value in FIXED.items() if getattr(estimator, name) != value]
     if not (isinstance(estimator.init_params, str) or callable(estimator.init_params)):

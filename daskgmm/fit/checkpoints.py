@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from time import monotonic
@@ -16,7 +16,17 @@ from daskgmm.fit.state import FitState, Outcome
 KEPT = 2
 
 # Where one of these differs, no force goes on: the parameters mean something else.
-VITAL = ("n_components", "covariance_type", "n_features", "columns", "missing")
+VITAL = (
+    "n_components",
+    "covariance_type",
+    "n_features",
+    "columns",
+    "missing",
+    # of a selection
+    "models",
+    "criterion",
+    "n_finalists",
+)
 
 
 class CheckpointWarning(UserWarning):
@@ -172,17 +182,18 @@ class FolderCheckpoints:
 
     def _checked(self, snapshot: Snapshot) -> Snapshot:
         """The snapshot, as far as this fit can go on from it; CheckpointError where it can't."""
+        told, known = _flat(self._told), _flat(snapshot.told)
         differences = {
-            (group, name): (here, there)
-            for group, values in self._told.items()
-            for name, here in values.items()
-            if here != (there := snapshot.told.get(group, {}).get(name))
+            place: (told.get(place), known.get(place))
+            for place in told | known
+            if told.get(place) != known.get(place)
         }
         if not differences:
             return snapshot
         vital = {place for place in differences if place[1] in VITAL}
         if vital or not self._force:
-            place = min(differences, key=lambda place: place not in vital)
+            # Whether there are several models says more than what one of them is told.
+            place = min(differences, key=lambda each: (each not in vital, each[0] != "selection"))
             here, there = differences[place]
             more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
             force = "" if vital else "to go on all the same, force it, or "
@@ -191,13 +202,17 @@ class FolderCheckpoints:
                 f"{self._folder} holds a checkpoint of another fit: its {place[0]} had "
                 f"{place[1]} = {there}, this one has {here}{more}; {what_to_do}"
             )
-        data_differs = any(group == "data" for group, _ in differences)
-        return replace(
-            snapshot,
-            lengths=None if data_differs else snapshot.lengths,
-            survey=None if data_differs else snapshot.survey,
-            states=tuple(_reopened(state) for state in snapshot.states),
-        )
+        snapshot = replace(snapshot, states=tuple(_reopened(state) for state in snapshot.states))
+        if not any(group == "data" for group, _ in differences):
+            return snapshot
+        snapshot = replace(snapshot, lengths=None, survey=None)
+        if snapshot.ended:  # other rows have other criteria
+            snapshot = replace(snapshot, purpose="comparison", states=(), seen=())
+        return snapshot
+
+
+def _flat(told: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, str], Any]:
+    return {(group, name): each for group, values in told.items() for name, each in values.items()}
 
 
 def _reopened(state: FitState) -> FitState:

@@ -11,7 +11,6 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
-from typing import NamedTuple
 
 import numpy as np
 
@@ -21,17 +20,20 @@ from daskgmm.data.survey import Survey
 from daskgmm.errors import DataError, DegenerateCovarianceError
 from daskgmm.fit import em, sample_start
 from daskgmm.fit.acceleration import QuasiNewton
+from daskgmm.fit.candidates import Candidate, Seen
+from daskgmm.fit.checkpoints import NOWHERE, Checkpoints
 from daskgmm.fit.convergence import Rule
 from daskgmm.fit.criteria import Criterion, Scores
-from daskgmm.fit.observers import Noting, Observer
+from daskgmm.fit.journal import Journal
+from daskgmm.fit.observers import Observer
 from daskgmm.fit.sample_start import after_the_sample
 from daskgmm.fit.sampled import SampleSteps
-from daskgmm.fit.selection import DIGITS, best, ranked
+from daskgmm.fit.selection import DIGITS, best, leader, ranked
 from daskgmm.fit.settings import Settings
+from daskgmm.fit.snapshot import Snapshot
 from daskgmm.fit.state import FitState, Outcome
 from daskgmm.fit.surveyed import Surveyed, surveyed
 from daskgmm.model.expectation import e_steps
-from daskgmm.model.statistics import SufficientStatistics
 
 # The sample holds no more of the rows, so that some are left to be held out.
 MOST = 0.8
@@ -42,43 +44,6 @@ SURVIVORS = 2
 # By what a criterion may still move where a fit ends: a difference "not worth more than a bare
 # mention" (Kass & Raftery 1995, 2 ln B).
 WORTH_MENTIONING = 2.0
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A model that is compared.
-
-    Attributes
-    ----------
-    settings : Settings
-    state : FitState or None
-        Where it is, at parameters that a pass has visited; None where it has no sound start.
-    scores : Scores or None
-        None where it has no sound start, or collapsed on the sample.
-    carried : bool
-        Whether it was carried on over all rows.
-    estimated : bool
-        Whether its likelihood is what the fit expects that it would gain to, as it has been
-        fitted to the sample alone.
-    is_too_large : bool
-        Whether the sample holds fewer rows than it has components.
-    """
-
-    settings: Settings
-    state: FitState | None
-    scores: Scores | None = None
-    carried: bool = False
-    estimated: bool = True
-    is_too_large: bool = False
-
-    @property
-    def outcome(self) -> Outcome:
-        """Why it was advanced no further."""
-        if self.is_too_large:
-            return Outcome.TOO_FEW_ROWS
-        if self.state is None or self.state.outcome is None:
-            return Outcome.DEGENERATE
-        return self.state.outcome
 
 
 @dataclass(frozen=True)
@@ -110,40 +75,66 @@ def compare(
     n_finalists: int,
     random: np.random.RandomState,
     observer: Observer,
+    checkpoints: Checkpoints = NOWHERE,
 ) -> Comparison:
     """Fit models of several sizes and families by accelerated EM, and choose among them.
 
     Each begins as it would alone, with its own copy of the generator. In all but families and
-    numbers of components the settings must be the same.
+    numbers of components the settings must be the same. Goes on from the newest checkpoint.
 
-    Raises DataError for rows that cannot be used or are too few, and DegenerateCovarianceError
-    where all candidates collapse beyond the policy's remedy.
+    Raises DataError for rows that cannot be used or are too few, DegenerateCovarianceError
+    where all candidates collapse beyond the policy's remedy, and CheckpointError where there is
+    a checkpoint of something else.
     """
+    before = checkpoints.found()
+    if before:
+        random.set_state(before.random)
+    drawn = tuple(random.get_state())
     smallest = min(settings, key=lambda each: each.n_components)
     sample_size = max(each.sample_size(dataset.n_features) for each in settings)
-    found = surveyed(dataset, smallest, sample_size, random, observer, most=MOST)
-    n_sample = len(found.survey.sample.rows)
+    found = surveyed(dataset, smallest, sample_size, random, observer, most=MOST, known=before)
+    rows, survey = found.rows, found.survey
+    n_sample = len(survey.sample.rows)
     if smallest.n_components > n_sample:
         raise DataError(
-            f"models are compared on a sample of {n_sample:,} of the {found.survey.n_usable:,} "
+            f"models are compared on a sample of {n_sample:,} of the {survey.n_usable:,} "
             f"rows, too few for {smallest.n_components:,} components: ask for fewer"
         )
-    ended = _on_the_sample(found, settings, random, observer)
-    began = perf_counter()
-    seen = _seen_by_all_rows(found, ended)
-    seen.sort(key=lambda each: criterion.loss(each.scores))
+    now = Snapshot(drawn, rows.layout.lengths, survey, tuple(rows.passes)).going_on(before)
+    if before:
+        observer.on_resume(survey, now.states)
     # Few rows cost little, and no iterations nothing: then nothing need be an estimate.
-    is_small = n_sample == int(MOST * found.survey.n_usable)
-    finalists = seen[:n_finalists] if smallest.rule.max_iter and not is_small else seen
-    noting = Noting(observer, found.rows)
-    states = _carried_on(
-        found, finalists, criterion, rule=smallest.rule, observer=noting, began=began
-    )
+    is_small = n_sample == int(MOST * survey.n_usable)
+    n_finalists = n_finalists if smallest.rule.max_iter and not is_small else len(settings)
+    with checkpoints.at_hand():
+        journal = Journal(observer, rows, now, checkpoints)
+        if journal.now.purpose == "start":
+            ended = _on_the_sample(found, settings, random, observer)
+            journal.begin("comparison", [], ended=tuple(ended))
+        if journal.now.purpose == "comparison":
+            began = perf_counter()
+            seen = _seen_by_all_rows(found, journal.now.ended)
+            seen.sort(key=lambda each: criterion.loss(each.scores))
+            states = _entered(found, seen[:n_finalists], criterion, smallest.rule)
+            rows.note(leader(states).lower_bound)
+            journal.begin("iteration", states, seen=tuple(seen))
+            observer.on_pass(states, perf_counter() - began)
+        finalists = journal.now.seen[:n_finalists]
+        rule, acceleration = _way(found, finalists, smallest.rule)
+        states = em.run(
+            journal.now.states,
+            rows.serving("iteration"),
+            found.model,
+            rule,
+            journal,
+            remedy=found.remedy,
+            acceleration=acceleration,
+        )
     candidates = [
         Candidate(each, state, is_too_large=each.n_components > n_sample)
-        for each, state in zip(settings, ended, strict=True)
+        for each, state in zip(settings, journal.now.ended, strict=True)
     ]
-    for each in seen:
+    for each in journal.now.seen:
         candidates[each.number] = replace(candidates[each.number], scores=each.scores)
     for each, state in zip(finalists, states, strict=True):
         candidates[each.number] = _finished(candidates[each.number], each, state)
@@ -152,28 +143,7 @@ def compare(
         (each for each in candidates if each.carried and each.outcome is not Outcome.DEGENERATE),
         key=lambda each: criterion.loss(each.scores) if each.scores else math.inf,
     )
-    return Comparison(tuple(candidates), chosen, found.survey, tuple(found.rows.passes))
-
-
-class Seen(NamedTuple):
-    """A candidate at its optimum of the sample, after the pass that all share.
-
-    Attributes
-    ----------
-    number : int
-        Its place among all candidates.
-    state : FitState
-        A start that knows the curvature.
-    statistics : SufficientStatistics
-        Of all rows.
-    scores : Scores
-        With what it is expected to gain.
-    """
-
-    number: int
-    state: FitState
-    statistics: SufficientStatistics
-    scores: Scores
+    return Comparison(tuple(candidates), chosen, survey, tuple(rows.passes))
 
 
 def _is_sound(state: FitState) -> bool:
@@ -240,38 +210,25 @@ def _seen_by_all_rows(found: Surveyed, ended: Sequence[FitState | None]) -> list
     return seen
 
 
-def _carried_on(
-    found: Surveyed,
-    finalists: Sequence[Seen],
-    criterion: Criterion,
-    *,
-    rule: Rule,
-    observer: Observer,
-    began: float,
-) -> list[FitState]:
-    """The finalists on all rows, of whose passes the one that all have shared is the first."""
+def _way(found: Surveyed, finalists: Sequence[Seen], rule: Rule) -> tuple[Rule, SampleSteps]:
+    """When finalists have converged, and how they are accelerated."""
     rule = after_the_sample(worth_mentioning(rule, finalists[0].statistics.total_weight))
-    acceleration = SampleSteps(sample_start.dataset_of(found.survey.sample), found.model)
-    entered = [_entered(each, criterion) for each in finalists]
+    return rule, SampleSteps(sample_start.dataset_of(found.survey.sample), found.model)
+
+
+def _entered(
+    found: Surveyed, finalists: Sequence[Seen], criterion: Criterion, rule: Rule
+) -> list[FitState]:
+    """The finalists among their rivals; the pass that all have shared is their first iteration."""
+    rule, acceleration = _way(found, finalists, rule)
+    rivals = [_rival(each, criterion) for each in finalists]
     statistics = [each.statistics for each in finalists]
     if rule.max_iter:
         advance = partial(em.advance, remedy=found.remedy, acceleration=acceleration)
-        step = partial(advance, model=found.model, rule=rule)
-        states = list(map(step, entered, statistics))
-    else:
-        bounds = map(found.model.lower_bound, statistics)
-        pairs = zip(entered, bounds, strict=True)
-        states = [replace(state, previous_bound=bound) for state, bound in pairs]
-    observer.on_pass(states, perf_counter() - began)
-    return em.run(
-        em.judged(states, rule),
-        found.rows.serving("iteration"),
-        found.model,
-        rule,
-        observer,
-        remedy=found.remedy,
-        acceleration=acceleration,
-    )
+        return list(map(partial(advance, model=found.model, rule=rule), rivals, statistics))
+    bounds = map(found.model.lower_bound, statistics)
+    pairs = zip(rivals, bounds, strict=True)
+    return em.judged([replace(state, previous_bound=bound) for state, bound in pairs], rule)
 
 
 def worth_mentioning(rule: Rule, total_weight: float) -> Rule:
@@ -283,7 +240,7 @@ def worth_mentioning(rule: Rule, total_weight: float) -> Rule:
     return replace(rule, tol=min(rule.tol, least))
 
 
-def _entered(finalist: Seen, criterion: Criterion) -> FitState:
+def _rival(finalist: Seen, criterion: Criterion) -> FitState:
     """A finalist among its rivals; what is held out is fixed, and nobody's to lose."""
     state, scores = finalist.state, finalist.scores
     if criterion.is_of_sample:

@@ -69,9 +69,8 @@ def fit_mixture(
     sample_size = settings.sample_size(dataset.n_features)
     found = surveyed(dataset, settings, sample_size, random, observer, known=before)
     rows, survey, model = found.rows, found.survey, found.model
-    now = Snapshot(drawn, rows.layout.lengths, survey, tuple(rows.passes))
+    now = Snapshot(drawn, rows.layout.lengths, survey, tuple(rows.passes)).going_on(before)
     if before:
-        now = replace(now, purpose=before.purpose, states=before.states)
         observer.on_resume(survey, now.states)
     with checkpoints.at_hand():
         journal = Journal(observer, rows, now, checkpoints)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from daskgmm.data.metered import Metered
 from daskgmm.fit.checkpoints import Checkpoints
@@ -26,9 +27,9 @@ class Journal(Noting):
         self._checkpoints = checkpoints
         self._keep(now)
 
-    def begin(self, purpose: str, states: Sequence[FitState]) -> None:
-        """Passes of a purpose come next, with these candidates."""
-        self._keep(replace(self.now, purpose=purpose, states=tuple(states)))
+    def begin(self, purpose: str, states: Sequence[FitState], **found: Any) -> None:
+        """Passes of a purpose come next, with these candidates and what else was found."""
+        self._keep(replace(self.now, purpose=purpose, states=tuple(states), **found))
 
     def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
         self._note(states)

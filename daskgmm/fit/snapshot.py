@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -14,6 +14,8 @@ from daskgmm.data.metered import Pass
 from daskgmm.data.sample import Sample
 from daskgmm.data.survey import BadCell, Survey
 from daskgmm.fit.acceleration import Memory, Origin, Pair
+from daskgmm.fit.candidates import Seen
+from daskgmm.fit.criteria import Scores
 from daskgmm.fit.state import Action, Event, FitState, Outcome
 from daskgmm.model.archive import Archive, packed, unpacked
 from daskgmm.model.covariance import FAMILIES, Family
@@ -21,7 +23,7 @@ from daskgmm.model.mixture import Mixture
 from daskgmm.model.statistics import SufficientStatistics
 
 FORMAT = "daskgmm checkpoint"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,13 @@ class Snapshot:
     passes : tuple of Pass
         So far.
     purpose : str
-        Of the passes to come: "start", "iteration", "refinement".
+        Of the passes to come: "start", "comparison", "iteration", "refinement".
     states : tuple of FitState
-        All candidates; none while the purpose is "start".
+        All candidates; none before there are iterations.
+    ended : tuple of FitState or None
+        Of models that are compared, where each is on the sample.
+    seen : tuple of Seen
+        What all rows have said of those, best first; none before the comparison.
     told : dict
         What the fit was told, in JSON's types: see `daskgmm.checkpointing`.
     """
@@ -52,12 +58,26 @@ class Snapshot:
     passes: tuple[Pass, ...]
     purpose: str = "start"
     states: tuple[FitState, ...] = ()
+    ended: tuple[FitState | None, ...] = ()
+    seen: tuple[Seen, ...] = ()
     told: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_first(self) -> bool:
         """Whether no pass has advanced a candidate yet."""
         return not any(state.n_iter for state in self.states)
+
+    def going_on(self, before: "Snapshot | None") -> "Snapshot":
+        """A snapshot as far as an earlier process has come; itself where none has."""
+        if before is None:
+            return self
+        return replace(
+            self,
+            purpose=before.purpose,
+            states=before.states,
+            ended=before.ended,
+            seen=before.seen,
+        )
 
     def to_bytes(self) -> bytes:
         """The snapshot in a ``.npz`` without pickle."""
@@ -90,7 +110,8 @@ def from_bytes(content: bytes) -> Snapshot:
         reader = _Reader(archive)
         values = {name: reader.value(each) for name, each in header["snapshot"].items()}
         snapshot = Snapshot(told=dict(header["told"]), **values)
-    for state in snapshot.states:
+    known = (*snapshot.states, *snapshot.ended, *(each.state for each in snapshot.seen))
+    for state in filter(None, known):
         if fault := state.parameters.fault:
             raise ValueError(fault)
     return snapshot
@@ -108,6 +129,8 @@ _RECORDS: dict[str, type] = {
         Pair,
         Pass,
         Sample,
+        Scores,
+        Seen,
         SufficientStatistics,
         Survey,
     )

@@ -2,13 +2,22 @@
 
 import errno
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 from uuid import uuid4
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Replace what is at a path at once; OSError where the disk refuses, and then nothing is lost.
+    """Replace what is at a path at once; OSError where a disk refuses, and then nothing is lost."""
+    with written_whole(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[BinaryIO]:
+    """The same of what is written while the context lasts; it counts for nothing if that fails.
 
     The name changes hands when the content is on the disk, and the folder's entry follows it.
     """
@@ -17,7 +26,7 @@ def write_whole(path: Path, content: bytes) -> None:
     draft = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         with draft.open("xb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)

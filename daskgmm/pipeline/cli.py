@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -14,7 +15,17 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from daskgmm.errors import DaskgmmError
-from daskgmm.pipeline import config, generate, restart, run, score, strict
+from daskgmm.pipeline import (
+    choices,
+    config,
+    generate,
+    options,
+    restart,
+    run,
+    score,
+    selection_table,
+    strict,
+)
 from daskgmm.pipeline.result import FitResult
 from daskgmm.version import __version__
 
@@ -50,12 +61,12 @@ def _terminate(*_: object) -> None:
 
 
 @contextmanager
-def _one_sentence() -> Iterator[list[config.FitConfig]]:
+def _one_sentence() -> Iterator[list[config.Run]]:
     """What a person can mend, and an interrupt, as one line and an exit code.
 
     Of the runs that are put into the list, the line says how to go on.
     """
-    runs: list[config.FitConfig] = []
+    runs: list[config.Run] = []
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         yield runs
@@ -70,7 +81,7 @@ def _one_sentence() -> Iterator[list[config.FitConfig]]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _say(sentence: str, runs: Sequence[config.FitConfig]) -> None:
+def _say(sentence: str, runs: Sequence[config.Run]) -> None:
     ways = [way for each in runs if (way := restart.command(each))]
     more = f" (to go on from the last checkpoint: {ways[0]})" if ways else ""
     click.echo(f"daskgmm: {sentence}{more}", err=True)
@@ -114,9 +125,35 @@ def fit(file: Path, cluster_file: Path | None, changes: tuple[str, ...], *, anew
 
     Goes on where the same run was stopped.
     """
+    _begin(file, config.FitConfig, cluster_file, changes, anew=anew)
+
+
+@main.command()
+@click.argument("file", type=_FILE)
+@_CLUSTER
+@_CHANGES
+@click.option("--anew", is_flag=True, help="Forget what a run that was stopped has left.")
+def select(file: Path, cluster_file: Path | None, changes: tuple[str, ...], *, anew: bool) -> None:
+    """Fit the mixtures that FILE names together; keep the best; write their table.
+
+    All share the readings of the data, and those that fall behind are dropped. What is written of
+    the best is what `fit` writes. Goes on where the same run was stopped.
+    """
+    _begin(file, choices.SelectConfig, cluster_file, changes, anew=anew)
+
+
+def _begin(
+    file: Path,
+    kind: type[config.Run],
+    cluster_file: Path | None,
+    changes: Sequence[str],
+    *,
+    anew: bool,
+) -> None:
+    """A run from a file, and what it found."""
     console = _console()
     with _one_sentence() as runs:
-        settings = strict.load(file, config.FitConfig, changes)
+        settings = strict.load(file, kind, changes)
         cluster = _cluster(cluster_file)
         if anew:
             restart.forget(settings)
@@ -146,11 +183,12 @@ def resume(folder: str, cluster_file: Path | None, *, force: bool) -> None:
 
 
 @main.command()
-@click.argument("kind", type=click.Choice(["fit", "cluster"]))
+@click.argument("kind", type=click.Choice(["fit", "select", "cluster"]))
 def schema(kind: str) -> None:
-    """Print the JSON schema of a file that `fit` or `--cluster` reads, for editors."""
+    """Print the JSON schema of a file that `fit`, `select` or `--cluster` reads, for editors."""
     kinds: dict[str, type[strict.Strict]] = {
         "fit": config.FitConfig,
+        "select": choices.SelectConfig,
         "cluster": config.ClusterConfig,
     }
     click.echo(json.dumps(kinds[kind].model_json_schema(), indent=2))
@@ -158,7 +196,7 @@ def schema(kind: str) -> None:
 
 @main.command("score")
 @click.argument("model")
-@click.argument("source")
+@click.argument("source", nargs=-1, required=True)
 @click.argument("out")
 @click.option("--columns", metavar="A,B", help="The features; default those of the fit.")
 @click.option("--id", metavar="COLUMN", help="A column to write beside the scores.")
@@ -169,17 +207,24 @@ def schema(kind: str) -> None:
     help="Flag rows of lower log-density than the share Q of the fit's rows, such as 0.001.",
 )
 @click.option("--missing", help="raise, omit or marginal; default what the fit did.")
+@click.option("--on-bad-chunk", default="raise", help="raise, or skip: its rows have no label.")
+@click.option(
+    "--storage-options",
+    default="{}",
+    metavar="YAML",
+    help="For the stores of SOURCE and OUT, such as '{key: \"${S3_KEY}\", anon: false}'.",
+)
 @click.option("--force", is_flag=True, help="Replace what is at OUT.")
 @_CLUSTER
-def score_rows(cluster_file: Path | None, **options: str | bool | None) -> None:
+def score_rows(cluster_file: Path | None, **told: Any) -> None:
     """Say of each row of SOURCE how the mixture in the file MODEL sees it, in OUT.
 
-    OUT ends in .parquet or .zarr. It holds label, probability, log_density and mahalanobis (the
-    distance to the label's component), row by row in SOURCE's order. The same command goes on where
-    one was stopped.
+    SOURCE may be several. OUT, on a disk or in a store (s3://...), ends in .parquet or .zarr. It
+    holds label, probability, log_density and mahalanobis (the distance to the label's component),
+    row by row in SOURCE's order. The same command goes on where one was stopped.
     """
     with _one_sentence():
-        settings = strict.from_options(options, config.ScoreConfig)
+        settings = strict.from_options(told, options.ScoreConfig)
         score.score(settings, _cluster(cluster_file), _console())
 
 
@@ -194,13 +239,13 @@ def score_rows(cluster_file: Path | None, **options: str | bool | None) -> None:
 @click.option("--random-state", default="0", help="The seed; the same seed gives the same rows.")
 @click.option("--force", is_flag=True, help="Replace what is there.")
 @_CLUSTER
-def generate_rows(cluster_file: Path | None, **options: str | bool) -> None:
+def generate_rows(cluster_file: Path | None, **told: str | bool) -> None:
     """Write rows of a random mixture to OUT.
 
     OUT ends in .zarr, .npy or .parquet; the mixture itself goes beside it, as .truth.npz.
     """
     with _one_sentence():
-        settings = strict.from_options(options, config.GenerateConfig)
+        settings = strict.from_options(told, options.GenerateConfig)
         generate.generate(settings, _cluster(cluster_file), _console())
 
 
@@ -215,12 +260,13 @@ def _summary(result: FitResult, folder: Path, console: Console) -> None:
         table.add_row(str(k), f"{mixture.weights[k]:.4f}", *means)
     survey, total = result.survey, result.written.log_likelihood
     workers = result.peak_worker
-    console.print()
-    console.print("components, heaviest first: weight and means", style="bold")
-    # As wide as it needs: a column that the terminal has no room for is still printed.
-    unbounded = console.options.update(width=sys.maxsize)
-    console.width = max(console.width, Measurement.get(console, unbounded, table).maximum)
-    console.print(table)
+    if result.selection:
+        _print(selection_table.table(result.selection), "models", console)
+        console.print(
+            "~ expected, from a fit to the sample; smallest: rows of its smallest component"
+        )
+        console.print(f"\n{selection_table.sentence(result.selection)}")
+    _print(table, "components, heaviest first: weight and means", console)
     console.print()
     if not result.converged:
         console.print("not converged: raise model.max_iter, or model.tol", style="bold")
@@ -235,6 +281,15 @@ def _summary(result: FitResult, folder: Path, console: Console) -> None:
         "time": f"{result.seconds:.1f} s; {result.rows_per_second:,.0f} rows/s in iterations",
         "peak memory": f"driver {result.peak_driver / 2**20:,.0f} MiB"
         + (f", largest worker {workers / 2**20:,.0f} MiB" if workers else ""),
-        "written": f"{folder}/: model.npz, labels.parquet, report.html, config.yaml",
+        "written": f"{folder}/: {', '.join(result.files)}",
     }.items():
         console.print(f"{name:<15} {value}")
+
+
+def _print(table: Table, title: str, console: Console) -> None:
+    """A table as wide as it needs: a column that the terminal has no room for is still printed."""
+    console.print()
+    console.print(title, style="bold")
+    unbounded = console.options.update(width=sys.maxsize)
+    console.width = max(console.width, Measurement.get(console, unbounded, table).maximum)
+    console.print(table)

@@ -1,11 +1,11 @@
-"""What a run is told: strict YAML or options, every mistake one sentence with its place."""
+"""What a run is told: strict YAML, every mistake one sentence with its place."""
 
 import inspect
-import math
 import os
+from collections.abc import Mapping
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from dask.utils import parse_bytes
 from pydantic import (
@@ -43,19 +43,15 @@ DEFAULTS = {"degenerate": "reinitialize"}
 JSON_TYPES = {None: "null", "boolean": "boolean", "array-like": "array", "random_state": "integer"}
 
 # What a run writes into its folder.
-RESULTS = ("model.npz", "labels.parquet", "report.html", "config.yaml")
+RESULTS = ("model.npz", "labels.parquet", "report.html", "config.yaml", "selection.csv")
 
 
-# Formats of scores.
-SCORES = (".parquet", ".zarr")
-
-
-def _expanded(url: Any) -> Any:
+def expanded(url: Any) -> Any:
     """A URL, or several, each with a home of its own."""
     if isinstance(url, str):
         return os.path.expanduser(url)  # noqa: PTH111  URLs are no paths
     if isinstance(url, list) and url and all(isinstance(each, str) for each in url):
-        return [_expanded(each) for each in url]
+        return [expanded(each) for each in url]
     raise ValueError("a URL is needed, or a list of some")
 
 
@@ -68,7 +64,7 @@ def _parsed(condition: str) -> str:
 class Source(Strict):
     """Where the rows are: the arguments of `daskgmm.open_dataset`."""
 
-    url: Annotated[str | list[str], BeforeValidator(_expanded)]
+    url: Annotated[str | list[str], BeforeValidator(expanded)]
     columns: list[str | int] | None = None
     filter: Annotated[str, AfterValidator(_parsed)] | None = None
     transforms: Annotated[list[dict[str, Any]], AfterValidator(as_written)] = Field(
@@ -106,14 +102,6 @@ class Checkpoints(Strict):
     every: float = Field(default=60.0, ge=0.0)
 
 
-def _meant(model: Any) -> Any:
-    """The parameters, none of which would be ignored."""
-    for key in model if isinstance(model, dict) else ():
-        if key in ELSEWHERE:
-            raise ValueError(f"{key} has no meaning here: {ELSEWHERE[key]}")
-    return model
-
-
 def _usable(model: Strict) -> dict[str, Any]:
     """The parameters, defaults of a run's among them, as the estimator takes them."""
     told = {**DEFAULTS, **{name: getattr(model, name) for name in model.model_fields_set}}
@@ -135,27 +123,39 @@ def _schema(kinds: list[Any]) -> dict[str, Any]:
     return {"anyOf": found}
 
 
-_PARAMETERS: dict[str, Any] = {
-    name: (
-        Annotated[Any, WithJsonSchema(_schema(CONSTRAINTS[name]))],
-        DEFAULTS.get(name, each.default),
-    )
-    for name, each in inspect.signature(GaussianMixture).parameters.items()
-    if name not in ELSEWHERE
-}
+def parameters(elsewhere: Mapping[str, str]) -> Any:
+    """The estimator's parameters as a field, but those that stand elsewhere: by name, and where."""
+    fields: dict[str, Any] = {
+        name: (
+            Annotated[Any, WithJsonSchema(_schema(CONSTRAINTS[name]))],
+            DEFAULTS.get(name, each.default),
+        )
+        for name, each in inspect.signature(GaussianMixture).parameters.items()
+        if name not in elsewhere
+    }
 
-if TYPE_CHECKING:
-    Parameters = dict[str, Any]
-else:
-    Parameters = Annotated[
-        create_model("Model", __base__=Strict, **_PARAMETERS),
-        BeforeValidator(_meant),
+    def meant(model: Any) -> Any:
+        """The parameters, none of which would be ignored."""
+        for key in model if isinstance(model, dict) else ():
+            if key in elsewhere:
+                raise ValueError(f"{key} has no meaning here: {elsewhere[key]}")
+        return model
+
+    return Annotated[
+        create_model("Model", __base__=Strict, **fields),
+        BeforeValidator(meant),
         AfterValidator(_usable),
         PlainSerializer(dict),
     ]
 
 
-def _check_spared(source: str, result: Path, key: str) -> None:
+if TYPE_CHECKING:
+    Parameters = dict[str, Any]
+else:
+    Parameters = parameters(ELSEWHERE)
+
+
+def check_spared(source: str, result: Path, key: str) -> None:
     """Raise ValueError where a result would replace the rows, or stand among them."""
     rows, result = Path(source.partition("::")[0]).resolve(), result.resolve()
     if rows in result.parents:
@@ -167,8 +167,19 @@ def _check_spared(source: str, result: Path, key: str) -> None:
         )
 
 
-class FitConfig(Strict):
-    """One fit; `model` holds the estimator's own parameters, and its defaults but `DEFAULTS`."""
+class Run(Strict):
+    """What runs of all kinds are told.
+
+    Attributes
+    ----------
+    command : str
+        Of the command line.
+    elsewhere : mapping
+        Of the estimator's parameters, those that `model` does not hold, and where they are.
+    """
+
+    command: ClassVar[str]
+    elsewhere: ClassVar[Mapping[str, str]]
 
     source: Source
     model: Parameters = Field(default_factory=dict, validate_default=True)
@@ -179,13 +190,20 @@ class FitConfig(Strict):
     def _spares_its_rows(self) -> Self:
         for name in RESULTS:
             for url in self.source.urls:
-                _check_spared(url, self.output.dir / name, "output.dir")
+                check_spared(url, self.output.dir / name, "output.dir")
         return self
 
     @property
     def checkpoint_dir(self) -> str:
         """Where checkpoints go."""
         return self.checkpoint.dir or str(self.output.dir / "checkpoint")
+
+
+class FitConfig(Run):
+    """One fit; `model` holds the estimator's own parameters, and its defaults but `DEFAULTS`."""
+
+    command = "fit"
+    elsewhere = ELSEWHERE
 
 
 class LocalCluster(Strict):
@@ -254,75 +272,3 @@ class ClusterConfig(Strict):
     """On which machines."""
 
     cluster: Annotated[Cluster, Field(discriminator="kind")]
-
-
-def _whole_number(text: str) -> int:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not number.is_integer():
-        raise ValueError(f"{text!r} is not a whole number, such as 2000000, 2_000_000 or 2e6")
-    return int(number)
-
-
-Count = Annotated[int, BeforeValidator(_whole_number), Field(ge=1)]
-
-
-class GenerateConfig(Strict):
-    """Rows to make up: the options of ``daskgmm generate``, as text or as values."""
-
-    out: str
-    rows: Count
-    features: Count
-    components: Count
-    separation: float = Field(ge=0.0, le=1e6)
-    dtype: Literal["float32", "float64"]
-    chunk_bytes: Annotated[int, BeforeValidator(parse_bytes), Field(ge=1)]
-    random_state: int = Field(ge=0)
-    force: bool
-
-
-Probability = Annotated[float, Field(gt=0.0, lt=1.0)]
-
-
-def _listed(text: Any) -> Any:
-    """Names, or numbers, with commas between them."""
-    return [_column(each.strip()) for each in text.split(",")] if isinstance(text, str) else text
-
-
-def _column(text: Any) -> Any:
-    return int(text) if isinstance(text, str) and text.isdecimal() else text
-
-
-class ScoreConfig(Strict):
-    """Rows to score: the options of ``daskgmm score``, as text or as values.
-
-    Attributes
-    ----------
-    columns : names or numbers of the features
-        Default those of the fit.
-    id : name or number of the column that is written beside the scores
-    top : how many components are told of each row
-    outliers : quantile of the fit's log-densities below which a row is an outlier
-    missing : default what the fit has done
-    force : whether what is at `out` is replaced
-    """
-
-    model: Annotated[Path, AfterValidator(Path.expanduser)]
-    source: Annotated[str, AfterValidator(os.path.expanduser)]
-    out: Annotated[str, AfterValidator(os.path.expanduser)]
-    columns: Annotated[list[str | int] | None, BeforeValidator(_listed)] = None
-    id: Annotated[str | int | None, BeforeValidator(_column)] = None
-    top: Count = 1
-    outliers: Probability | None = None
-    missing: Literal["raise", "omit", "marginal"] | None = None
-    force: bool = False
-
-    @model_validator(mode="after")
-    def _can_be_written(self) -> Self:
-        if Path(self.out).suffix not in SCORES:
-            formats = " or ".join(SCORES)
-            raise ValueError(f"OUT: the format to write is the ending, {formats}, not {self.out}")
-        _check_spared(self.source, Path(self.out), "OUT")
-        return self

@@ -13,7 +13,8 @@ from daskgmm.data.synthetic import random_mixture, synthetic_rows
 from daskgmm.errors import ConfigError
 from daskgmm.model import model_file
 from daskgmm.pipeline.cluster import connect
-from daskgmm.pipeline.config import Cluster, GenerateConfig
+from daskgmm.pipeline.config import Cluster
+from daskgmm.pipeline.options import GenerateConfig
 
 # Every worker has all covariances in memory.
 MOST_BYTES_OF_COVARIANCES = 1 << 30

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from daskgmm.kernels.moments import Array
 from daskgmm.model.mixture import Mixture
+from daskgmm.select import ComponentSelection
 
 # Text and axes are drawn in a colour that nothing else has, which the page then replaces by
 # its own, light or dark.
@@ -53,6 +54,12 @@ def convergence(lower_bounds: Sequence[float]) -> str:
         axes.set_ylabel("lower bound (nats per row)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         return _svg(figure)
+
+
+def choice(found: ComponentSelection) -> str:
+    """The criterion of each model that was compared, as SVG."""
+    with mpl.rc_context(_STYLE):
+        return _svg(found.plot())
 
 
 def pairs(rows: NDArray[Any], mixture: Mixture, columns: Sequence[str]) -> str:

@@ -42,9 +42,10 @@ class PassLines:
         self._console.print(f"resumed   after {f'pass {after}' if after else 'the survey'}")
 
     def on_start(self, states: Sequence[FitState]) -> None:
-        mixture = states[0].parameters
+        sizes = sorted({state.parameters.n_components for state in states})
+        size = f"{sizes[0]}{f' to {sizes[-1]}' if len(sizes) > 1 else ''}"
         self._console.print(
-            f"start     {mixture.n_components} components x {mixture.n_features} features"
+            f"start     {size} components x {states[0].parameters.n_features} features"
             f"{f', {len(states)} starts share each pass' if len(states) > 1 else ''}"
         )
         self._events(states)

@@ -5,7 +5,7 @@ from typing import Any
 import jinja2
 
 from daskgmm.chunk import why_left_out
-from daskgmm.pipeline import plots
+from daskgmm.pipeline import plots, selection_table
 from daskgmm.pipeline.result import FitResult
 
 _ENVIRONMENT = jinja2.Environment(
@@ -27,6 +27,8 @@ def page(result: FitResult) -> str:
         result=result,
         components=components(result),
         missing=missing(result),
+        choice=plots.choice(result.selection) if result.selection else "",
+        chosen=selection_table.sentence(result.selection) if result.selection else "",
         skipped=why_left_out(result.survey.skipped),
         convergence=plots.convergence(result.lower_bounds) if result.lower_bounds else "",
         pairs=plots.pairs(result.survey.sample.rows, result.mixture, result.columns),

@@ -4,14 +4,16 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
+from pydantic import model_validator
 
 from daskgmm.data.folder import Folder
 from daskgmm.errors import CheckpointError
 from daskgmm.fit.checkpoints import checkpoints_in, remove_checkpoints
-from daskgmm.pipeline.config import Cluster, ClusterConfig, FitConfig
+from daskgmm.pipeline.choices import SelectConfig
+from daskgmm.pipeline.config import Cluster, ClusterConfig, FitConfig, Run
 from daskgmm.pipeline.strict import Strict, read
 
 # The run as it was told, seed and all, beside the checkpoints.
@@ -19,7 +21,7 @@ RUN = "run.yaml"
 
 
 @contextmanager
-def kept(config: FitConfig, cluster: Cluster) -> Iterator[None]:
+def kept(config: Run, cluster: Cluster) -> Iterator[None]:
     """What `daskgmm resume` needs is there while the context lasts, and after it if it fails.
 
     Where a checkpoint is there to go on from, that is. Raises CheckpointError where the folder
@@ -42,29 +44,29 @@ def kept(config: FitConfig, cluster: Cluster) -> Iterator[None]:
     forget(config)
 
 
-def _described(config: FitConfig, cluster: Cluster) -> bytes:
+def _described(config: Run, cluster: Cluster) -> bytes:
     """The run, to be taken up wherever somebody calls for it."""
-    fit = config.as_written()
+    run = config.as_written()
     for group, key in (("source", "url"), ("output", "dir"), ("checkpoint", "dir")):
-        fit[group][key] = _absolute(fit[group][key] or config.checkpoint_dir)
-    told = {"fit": fit, "on": {"cluster": cluster.as_written()}}
+        run[group][key] = _absolute(run[group][key] or config.checkpoint_dir)
+    told = {config.command: run, "on": {"cluster": cluster.as_written()}}
     return yaml.safe_dump(told, sort_keys=False, allow_unicode=True).encode()
 
 
-def left(folder: str) -> tuple[FitConfig, Cluster]:
+def left(folder: str) -> tuple[Run, Cluster]:
     """The run that was stopped with its checkpoints in a folder; CheckpointError if none was."""
     if (told := _told(folder)) is None:
         raise CheckpointError(f"{folder} holds no run that was stopped: there is no {RUN} in it")
-    return told.fit, told.on.cluster
+    return told.run, told.on.cluster
 
 
-def seed_of(config: FitConfig) -> Any:
+def seed_of(config: Run) -> Any:
     """The seed that a run of this configuration has chosen before it was stopped; None if none."""
     told = _told(config.checkpoint_dir)
-    return told and told.fit.model["random_state"]
+    return told and told.run.model["random_state"]
 
 
-def forget(config: FitConfig) -> None:
+def forget(config: Run) -> None:
     """Remove all that a run has left, and nothing else."""
     files = Folder(config.checkpoint_dir)
     remove_checkpoints(files)
@@ -73,7 +75,7 @@ def forget(config: FitConfig) -> None:
     files.leave()
 
 
-def command(config: FitConfig) -> str:
+def command(config: Run) -> str:
     """What goes on with a run, for a shell; empty where there is no checkpoint."""
     if not checkpoints_in(Folder(config.checkpoint_dir)):
         return ""
@@ -81,10 +83,24 @@ def command(config: FitConfig) -> str:
 
 
 class _Told(Strict):
-    """What stands in the file."""
+    """What stands in the file, of a run of either kind."""
 
-    fit: FitConfig
+    fit: FitConfig | None = None
+    select: SelectConfig | None = None
     on: ClusterConfig
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if (self.fit is None) == (self.select is None):
+            raise ValueError("one run is needed, under the key 'fit' or 'select'")
+        return self
+
+    @property
+    def run(self) -> Run:
+        """That which was stopped."""
+        found = self.fit or self.select
+        assert found is not None
+        return found
 
 
 def _told(folder: str) -> _Told | None:

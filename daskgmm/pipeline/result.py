@@ -9,6 +9,7 @@ from daskgmm.data.sinks import Written
 from daskgmm.data.survey import Survey
 from daskgmm.fit.state import Event
 from daskgmm.model.mixture import Mixture
+from daskgmm.select import ComponentSelection
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class FitResult:
     passes : each reading of the data, the labels' included
     seconds : of the whole run, without starting the cluster
     peak_driver, peak_worker : resident bytes; None where there are no workers
+    selection : what the mixture was chosen among, if it was
     """
 
     url: str
@@ -41,6 +43,13 @@ class FitResult:
     seconds: float
     peak_driver: int
     peak_worker: int | None
+    selection: ComponentSelection | None = None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What was written."""
+        chosen = ("selection.csv",) if self.selection else ()
+        return ("model.npz", *chosen, "labels.parquet", "report.html", "config.yaml")
 
     @property
     def bic(self) -> float:

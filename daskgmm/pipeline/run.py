@@ -16,23 +16,27 @@ from sklearn.exceptions import ConvergenceWarning
 
 from daskgmm.checkpointing import Checkpoint
 from daskgmm.data.dataset import DaskDataset
+from daskgmm.data.folder import Folder
 from daskgmm.data.metered import Metered
 from daskgmm.data.sinks import Parts, write_scores
 from daskgmm.data.sources import open_dataset
 from daskgmm.errors import ConfigError, DataWarning, DegenerateCovarianceError
 from daskgmm.estimators import GaussianMixture
+from daskgmm.fit.observers import Observer
 from daskgmm.fit.plan import Plan
 from daskgmm.model import model_file
 from daskgmm.model.expectation import log_prob_norm
 from daskgmm.model.likelihood import densities
 from daskgmm.model.quantiles import Quantiles
 from daskgmm.model.scores import Scoring
-from daskgmm.pipeline import report, restart
+from daskgmm.pipeline import report, restart, selection_table
+from daskgmm.pipeline.choices import SelectConfig
 from daskgmm.pipeline.cluster import connect, machines_of
-from daskgmm.pipeline.config import ELSEWHERE, Cluster, FitConfig
+from daskgmm.pipeline.config import Cluster, FitConfig, Run
 from daskgmm.pipeline.progress import PassLines
 from daskgmm.pipeline.result import FitResult
 from daskgmm.pipeline.trained import Trained
+from daskgmm.select import ComponentSelection, select_components
 
 VERSIONED = ("daskgmm", "dask", "distributed", "numpy", "scipy", "scikit-learn", "pyarrow", "zarr")
 
@@ -45,7 +49,7 @@ def plan(config: FitConfig, cluster: Cluster) -> Plan:
     return replace(made, n_passes=(least + 1, most + 1))  # the labels'
 
 
-def open_source(config: FitConfig) -> DaskDataset:
+def open_source(config: Run) -> DaskDataset:
     """The rows that a configuration names."""
     source = config.source
     return open_dataset(
@@ -60,8 +64,10 @@ def open_source(config: FitConfig) -> DaskDataset:
     )
 
 
-def fit(config: FitConfig, cluster: Cluster, console: Console, *, force: bool = False) -> FitResult:
+def fit(config: Run, cluster: Cluster, console: Console, *, force: bool = False) -> FitResult:
     """Fit, label, and write ``model.npz``, ``labels.parquet``, ``config.yaml``, ``report.html``.
+
+    Of a selection, the model is the best of several, and ``selection.csv`` is their table.
 
     Goes on where a run like this one was stopped; with `force` also where it was told something
     else. Raises DaskgmmError for anything that a person can mend. Where it is a collapse, the
@@ -76,7 +82,6 @@ def fit(config: FitConfig, cluster: Cluster, console: Console, *, force: bool = 
     seeds = (config.model.get("random_state"), restart.seed_of(config), secrets.randbelow(2**31))
     seed = next(each for each in seeds if each is not None)
     config = config.model_copy(update={"model": {**config.model, "random_state": seed}})
-    estimator = GaussianMixture(**config.model)
     folder = config.output.dir
     with _writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,7 +95,7 @@ def fit(config: FitConfig, cluster: Cluster, console: Console, *, force: bool = 
             for said in (ConvergenceWarning, DataWarning):  # by the summary, by a line
                 warnings.simplefilter("ignore", said)
             try:
-                estimator.fit(dataset, observer=progress, checkpoint=checkpoint)
+                estimator, selection = _found(config, dataset, progress, checkpoint)
             except DegenerateCovarianceError as error:
                 if error.mixture is not None:
                     kept = folder / "before_collapse.npz"
@@ -109,7 +114,11 @@ def fit(config: FitConfig, cluster: Cluster, console: Console, *, force: bool = 
             estimator.save(folder / "model.npz")
             trained = Trained(mixture, config.source.columns, dataset.missing, found)
             trained.note(folder / "model.npz")
-        written = write_scores(rows, Parts(folder / "labels.parquet", Scoring(sent)), kept={})
+            if selection:
+                selection_table.write(selection, folder / "selection.csv")
+        written = write_scores(
+            rows, Parts(Folder(folder / "labels.parquet"), Scoring(sent)), kept={}
+        )
         seconds = perf_counter() - began
         peak_driver, peak_worker = place.peak_memory()
         result = FitResult(
@@ -127,12 +136,34 @@ def fit(config: FitConfig, cluster: Cluster, console: Console, *, force: bool = 
             seconds=seconds,
             peak_driver=peak_driver,
             peak_worker=peak_worker,
+            selection=selection,
         )
         page = report.page(result)
         with _writing_to(folder):
             (folder / "config.yaml").write_text(result.resolved, encoding="utf-8")
             (folder / "report.html").write_text(page, encoding="utf-8")
     return result
+
+
+def _found(
+    config: Run, dataset: DaskDataset, observer: Observer, checkpoint: Checkpoint
+) -> tuple[GaussianMixture, ComponentSelection | None]:
+    """The model that a run comes to, and what it was chosen among."""
+    if not isinstance(config, SelectConfig):
+        fitted = GaussianMixture(**config.model)
+        return fitted.fit(dataset, observer=observer, checkpoint=checkpoint), None
+    told = config.select
+    found = select_components(
+        dataset,
+        told.n_components,
+        told.covariance_types,
+        told.criterion,
+        estimator=GaussianMixture(n_init=told.n_init, **config.model),
+        n_finalists=told.n_finalists,
+        observer=observer,
+        checkpoint=checkpoint,
+    )
+    return found.best, found
 
 
 @contextmanager
@@ -146,14 +177,14 @@ def _writing_to(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _resolved(config: FitConfig, cluster: Cluster, estimator: GaussianMixture) -> str:
+def _resolved(config: Run, cluster: Cluster, estimator: GaussianMixture) -> str:
     """The configuration as it ran, with every default and the seed, to run again.
 
     Versions and machines stand in comments: they are facts, not wishes.
     """
     versions = {name: importlib.metadata.version(name) for name in VERSIONED}
     facts = {"python": platform.python_version(), **versions, "cluster": cluster.as_written()}
-    model = {k: v for k, v in estimator.get_params().items() if k not in ELSEWHERE}
+    model = {k: v for k, v in estimator.get_params().items() if k not in config.elsewhere}
     wishes = {**config.as_written(), "model": model}
     return "".join(f"# {name}: {fact}\n" for name, fact in facts.items()) + yaml.safe_dump(
         wishes, sort_keys=False, allow_unicode=True

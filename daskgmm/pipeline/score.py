@@ -3,26 +3,30 @@
 import json
 from dataclasses import replace
 from hashlib import sha256
-from pathlib import Path
 from time import perf_counter
 
 from rich.console import Console
 
 from daskgmm.data.dataset import DaskDataset
-from daskgmm.data.gathering import check_kind, gather, made_of
+from daskgmm.data.folder import Folder
+from daskgmm.data.gathering import BEGUN, check_kind, gather, made_of
 from daskgmm.data.sinks import Ids, Parts, Written, write_scores
 from daskgmm.data.sources import names_in, open_dataset, open_ids
-from daskgmm.data.sources.place import local_path
-from daskgmm.data.stores import draft_of, put, remove
+from daskgmm.data.sources.place import EXTRAS, needs, reason, refusals
+from daskgmm.data.stores import draft_of
 from daskgmm.errors import ConfigError, ParameterError
 from daskgmm.model.likelihood import densities
 from daskgmm.model.scores import Scoring
 from daskgmm.pipeline.cluster import connect
-from daskgmm.pipeline.config import Cluster, ScoreConfig
+from daskgmm.pipeline.config import Cluster
+from daskgmm.pipeline.options import ScoreConfig
 from daskgmm.pipeline.trained import Trained
 from daskgmm.version import __version__
 
 ZARR = ".zarr"
+
+# Chunks that are left out, of which a person still reads why.
+MOST_REASONS = 3
 
 
 def score(config: ScoreConfig, cluster: Cluster, console: Console) -> None:
@@ -31,22 +35,24 @@ def score(config: ScoreConfig, cluster: Cluster, console: Console) -> None:
     Until then parts of it are in a folder beside it, and the same call goes on from them. Raises
     DaskgmmError for anything that a person can mend.
     """
-    out = local_path(config.out).absolute()
     model = Trained.read(config.model)
     dataset = _opened(config, model)
     scoring, ids, rows = _scoring(config, model, dataset), None, dataset
     if config.id is not None:
-        values, kind = open_ids(config.source, config.id)
+        values, kind = open_ids(config.source, config.id, config.storage_options)
         ids, rows = Ids(str(config.id), kind), dataset.beside(values)
-    folder = out.with_name(f"{out.name}.parts")
+    out, folder = _folders(config)
     parts = Parts(folder, scoring, ids, _fingerprint(config, dataset))
-    _check(out, parts)
-    if out.exists() and not config.force:
-        if not _is_made_of(out, parts, dataset):
+    _check(out, parts, config)
+    with refusals(out.url):
+        is_there = out.exists()
+    if is_there and not config.force:
+        if _is_made_of(out, parts, dataset):
+            parts.folder.clear()  # of a run that was killed at its very end
+            console.print(f"written   {out} is there, of this model, these rows and options")
+            return
+        if not _is_begun(out, parts):
             raise ConfigError(f"{out} is there already: choose another name, or add --force")
-        remove(parts.folder)  # of a run that was killed at its very end
-        console.print(f"written   {out} is there, of this model, these rows and options")
-        return
     with connect(cluster) as place:
         console.print(f"cluster   {place.description}")
         began, kept = perf_counter(), parts.kept()
@@ -57,38 +63,58 @@ def score(config: ScoreConfig, cluster: Cluster, console: Console) -> None:
         console.print(f"parts     {parts.folder}; if this stops, the same command goes on")
         if kept:
             console.print(f"kept      {len(kept):,} parts that are there already")
-        written = write_scores(rows, parts, kept)
+        written = write_scores(rows, parts, kept, is_lenient=True)
         try:
             _put_together(parts, out, layout.longest or 1)
-        except OSError as error:
-            raise ConfigError(f"{out} cannot be written: {error.strerror or error}") from error
+        except Exception as error:  # of disks and stores of any kind
+            why = getattr(error, "strerror", None) or reason(error)
+            raise ConfigError(f"{out} cannot be written: {why}") from error
         seconds = perf_counter() - began
     _say(written, config, console)
     speed = written.n_rows / seconds
     console.print(f"written   {out} in {seconds:.1f} s, {speed:,.0f} rows/s")
 
 
+def _folders(config: ScoreConfig) -> tuple[Folder, Folder]:
+    """Where the scores go, and their parts until all are there; ConfigError where nobody can."""
+    try:
+        out, parts = (
+            Folder(url, **(config.storage_options if "://" in url else {}))
+            for url in (config.out, f"{config.out}.parts")
+        )
+    except ImportError as error:
+        scheme = config.out.partition("://")[0]
+        raise ConfigError(f"{config.out}: {needs(f'{scheme}://', EXTRAS.get(scheme))}") from error
+    except ValueError as error:
+        raise ConfigError(f"{config.out} cannot be written to: {reason(error)}") from error
+    return out, parts
+
+
 def _opened(config: ScoreConfig, model: Trained) -> DaskDataset:
     """The rows, by the columns that are named, or that the model was fitted to; else by all."""
+    told = config.storage_options
+    how: dict[str, Any] = {
+        "missing": config.missing or model.missing,
+        "on_bad_chunk": config.on_bad_chunk,
+        "storage_options": told,
+    }
     if model.recipe:
         if config.columns is not None:
             raise ConfigError(
                 f"--columns: {config.model} has transforms or a filter, which name its columns: "
                 "leave it out, and give the columns of the source those names"
             )
-        missing = config.missing or model.missing
-        return open_dataset(config.source, missing=missing, **model.recipe)
-    names, columns = names_in(config.source), config.columns
+        return open_dataset(config.source, **how, **model.recipe)
+    names, columns = names_in(config.source, told), config.columns
     if columns is None and model.columns and isinstance(model.columns[0], str) == bool(names):
         columns = model.columns
     if columns is None and config.id is not None:
-        width = open_dataset(config.source).n_features if names is None else 0
+        width = open_dataset(config.source, storage_options=told).n_features if names is None else 0
         columns = [each for each in names or range(width) if each != config.id]
-    missing = config.missing or model.missing
-    dataset = open_dataset(config.source, columns=columns, missing=missing)
+    dataset = open_dataset(config.source, columns=columns, **how)
     if dataset.n_features != model.mixture.n_features:
         raise ConfigError(
-            f"--columns: {config.source} is taken by {dataset.n_features} columns, and "
+            f"--columns: {', '.join(config.source)} is taken by {dataset.n_features} columns, and "
             f"{config.model} is of {model.mixture.n_features}: name them"
         )
     mine, theirs = list(dataset.columns or ()), list(model.columns or ())
@@ -126,43 +152,71 @@ def _fingerprint(config: ScoreConfig, dataset: DaskDataset) -> str:
         "daskgmm": __version__,
         "model": sha256(config.model.read_bytes()).hexdigest(),
         "rows": dataset.collection.name,
-        "options": [config.id, dataset.missing, config.top, config.outliers],
+        "options": [
+            config.id,
+            dataset.missing,
+            config.top,
+            config.outliers,
+            *(["skip"] if config.on_bad_chunk == "skip" else []),
+        ],
     }
     return sha256(json.dumps(made_of).encode()).hexdigest()
 
 
-def _check(out: Path, parts: Parts) -> None:
+def _check(out: Folder, parts: Parts, config: ScoreConfig) -> None:
     """Raise ConfigError or DataError where what is asked for can't be written."""
     if parts.ids and parts.ids.name in parts.scoring.dtypes:
         raise ConfigError(f"--id: {parts.ids.name!r} is the name of a column of the scores")
-    if parts.ids and out.suffix == ZARR:
+    if parts.ids and config.on_bad_chunk == "skip":
+        raise ConfigError("--id: rows of a chunk that is left out have none: drop --on-bad-chunk")
+    if parts.ids and _is_zarr(out):
         check_kind(*parts.ids)
+    if out.path is None:
+        return
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+        out.path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"cannot make the folder {out.parent}: {error.strerror}") from error
+        raise ConfigError(f"cannot make the folder {out.path.parent}: {error.strerror}") from error
 
 
-def _is_made_of(out: Path, parts: Parts, dataset: DaskDataset) -> bool:
-    """Whether what is at a path is what the parts would become."""
-    if out.suffix == ZARR:
+def _is_zarr(out: Folder) -> bool:
+    return out.url.endswith(ZARR)
+
+
+def _is_made_of(out: Folder, parts: Parts, dataset: DaskDataset) -> bool:
+    """Whether what is at a place is what the parts would become."""
+    if _is_zarr(out):
         return made_of(out) == parts.made_of
     return len(replace(parts, folder=out).kept()) == dataset.layout.n_chunks
 
 
-def _put_together(parts: Parts, out: Path, chunk_rows: int) -> None:
+def _is_begun(out: Folder, parts: Parts) -> bool:
+    """Whether it is a part of that: a store shows what a killed run has put there."""
+    if _is_zarr(out):
+        return made_of(out, BEGUN) == parts.made_of
+    return 0 < len(replace(parts, folder=out).kept()) == len(out.names())
+
+
+def _put_together(parts: Parts, out: Folder, chunk_rows: int) -> None:
     """The parts, which are all there, under the name of what they were written for."""
-    if out.suffix != ZARR:
-        put(parts.folder, out)
-        return
-    with draft_of(out) as draft:
-        gather(parts.folder, draft, chunk_rows, parts.made_of)
-    remove(parts.folder)
+    if not _is_zarr(out):
+        parts.folder.move_to(out)
+    elif out.path is None:
+        gather(parts.folder, out, chunk_rows, parts.made_of)
+        parts.folder.clear()
+    else:
+        with draft_of(out.path) as draft:
+            gather(parts.folder, Folder(draft), chunk_rows, parts.made_of)
+        parts.folder.clear()
 
 
 def _say(written: Written, config: ScoreConfig, console: Console) -> None:
     """What there was to see."""
     n_scored = written.n_rows - written.n_left_out
+    for why in written.reasons[:MOST_REASONS]:
+        console.print(f"skipped   {' '.join(why.split())}")
+    if len(written.reasons) > MOST_REASONS:
+        console.print(f"skipped   and {len(written.reasons) - MOST_REASONS:,} chunks more")
     if written.n_left_out:
         console.print(f"left out  {written.n_left_out:,} rows (label -1)")
     if n_scored:

@@ -161,6 +161,20 @@ def _parsed(text: bytes, place: str) -> dict[str, Any]:
     return found
 
 
+def yaml_of(text: Any) -> Any:
+    """What an option says in YAML, with what the environment has for ``${NAME}``; or a value."""
+    if not isinstance(text, str):
+        return text
+    try:
+        found = yaml.load(text, _Loader)  # noqa: S506  a safe loader
+    except yaml.YAMLError as error:
+        raise ValueError(f"{' '.join(str(error).split())}: write it as {{key: value}}") from error
+    for keys, written in list(_texts(found)):
+        if VARIABLE.search(written):
+            _put(found, keys, _filled(keys, written))
+    return found
+
+
 def _line(text: bytes, keys: Keys) -> str:
     """Where in the file a value stands, or what would hold it, as ", line 7"."""
     node, line = yaml.compose(text.decode("utf-8"), _Loader), 0

@@ -58,3 +58,41 @@ def test_a_folder_is_left_where_it_is_empty(tmp_path):
     folder.remove("file")
     folder.leave()
     assert not (tmp_path / "one").exists()
+
+
+def test_a_file_that_is_written_bit_by_bit_is_there_when_it_is_whole(folder):
+    with folder.writing("one") as file:
+        file.write(b"1")
+        file.write(b"2")
+        assert "one" not in folder.names()
+    assert (folder.names(), folder.read("one")) == (["one"], b"12")
+
+    def fail():
+        with folder.writing("one") as file:
+            file.write(b"3")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert (folder.names(), folder.read("one")) == (["one"], b"12")
+
+
+def test_a_folder_takes_anothers_place(folder):
+    other = Folder(f"{folder.url}.other", **folder.options)
+    other.write("theirs", b"0")
+    for name in ("one", "two"):
+        folder.write(name, name.encode())
+    folder.move_to(other)
+    assert not folder.exists()
+    assert other.names() == ["one", "two"]
+    with other.open("two") as file:
+        assert file.read() == b"two"
+    other.clear()
+    other.clear()
+    assert not other.exists()
+
+
+def test_a_store_that_refuses_is_an_error_of_the_system(s3):
+    folder = Folder("s3://absent/folder", **s3)
+    with pytest.raises(OSError, match="bucket"), folder.writing("one"):
+        pass

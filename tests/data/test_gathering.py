@@ -4,6 +4,7 @@ import pyarrow.parquet as pq
 import pytest
 import zarr
 
+from daskgmm.data.folder import Folder
 from daskgmm.data.gathering import check_kind, gather, made_of
 from daskgmm.errors import DataError
 
@@ -26,7 +27,7 @@ def test_parts_of_any_lengths_become_arrays_of_chunks_of_one(tmp_path, lengths, 
     parts = [columns(n) for n in lengths]
     for number, part in enumerate(parts):
         pq.write_table(part, tmp_path / f"part-{number:08d}.parquet")
-    gather(tmp_path, tmp_path / "out.zarr", chunk_rows, "of this")
+    gather(Folder(tmp_path), Folder(tmp_path / "out.zarr"), chunk_rows, "of this")
     group, whole = zarr.open_group(tmp_path / "out.zarr", mode="r"), pa.concat_tables(parts)
     assert sorted(group.array_keys()) == whole.schema.names
     for name in whole.schema.names:
@@ -34,15 +35,15 @@ def test_parts_of_any_lengths_become_arrays_of_chunks_of_one(tmp_path, lengths, 
         assert group[name].chunks == (max(min(chunk_rows, sum(lengths)), 1),)
     assert group["a"].dtype == np.int8
     assert group["d"].dtype == np.float32
-    assert made_of(tmp_path / "out.zarr") == "of this"
+    assert made_of(Folder(tmp_path / "out.zarr")) == "of this"
 
 
 def test_what_is_no_group_of_ours_is_made_of_nothing(tmp_path):
-    assert made_of(tmp_path / "absent.zarr") is None
+    assert made_of(Folder(tmp_path / "absent.zarr")) is None
     (tmp_path / "file.zarr").touch()
-    assert made_of(tmp_path / "file.zarr") is None
+    assert made_of(Folder(tmp_path / "file.zarr")) is None
     zarr.open_group(tmp_path / "theirs.zarr", mode="w").attrs["made_of"] = 7
-    assert made_of(tmp_path / "theirs.zarr") is None
+    assert made_of(Folder(tmp_path / "theirs.zarr")) is None
 
 
 @pytest.mark.parametrize("kind", [pa.timestamp("us", "UTC"), pa.decimal128(9, 2), pa.binary()])

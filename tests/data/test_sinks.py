@@ -12,6 +12,7 @@ from strategies import clusters, mixture
 
 from daskgmm.chunk import BadChunk
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
+from daskgmm.data.folder import Folder
 from daskgmm.data.sinks import Ids, Parts, write_scores
 from daskgmm.errors import DataError
 from daskgmm.model.likelihood import densities
@@ -36,7 +37,7 @@ def in_chunks(rows, chunk_rows=70):
 
 
 def write_labels(dataset, folder):
-    return write_scores(dataset, Parts(folder, SCORING), kept={})
+    return write_scores(dataset, Parts(Folder(folder), SCORING), kept={})
 
 
 def names(folder):
@@ -127,7 +128,7 @@ def test_the_rows_of_a_chunk_that_is_left_out_are_written_without_a_label(rows, 
 
 
 def parts(folder, made_of="this", **more):
-    return Parts(folder, SCORING, made_of=made_of, **more)
+    return Parts(Folder(folder), SCORING, made_of=made_of, **more)
 
 
 class Reads:

@@ -253,10 +253,10 @@ def test_force_goes_on_where_that_makes_sense(tmp_path):
 
 
 def test_a_newer_format_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr("daskgmm.fit.snapshot.FORMAT_VERSION", 2)
+    monkeypatch.setattr("daskgmm.fit.snapshot.FORMAT_VERSION", 3)
     stopped(tmp_path, InMemoryDataset(X), 4)
     monkeypatch.undo()
-    with pytest.raises(CheckpointError, match="has format 2: go on with the newer daskgmm"):
+    with pytest.raises(CheckpointError, match="has format 3: go on with the newer daskgmm"):
         checkpoints(tmp_path).found()
 
 

@@ -7,7 +7,9 @@ import pytest
 from strategies import clusters
 
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
-from daskgmm.errors import DataError, DegenerateCovarianceError
+from daskgmm.data.folder import Folder
+from daskgmm.errors import CheckpointError, DataError, DegenerateCovarianceError
+from daskgmm.fit.checkpoints import NOWHERE, FolderCheckpoints
 from daskgmm.fit.comparison import MOST, compare, worth_mentioning
 from daskgmm.fit.convergence import ExpectedGain
 from daskgmm.fit.criteria import CRITERIA
@@ -15,6 +17,7 @@ from daskgmm.fit.driver import fit_mixture
 from daskgmm.fit.given import Given
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.settings import Settings
+from daskgmm.fit.snapshot import from_bytes
 from daskgmm.fit.state import Outcome
 from daskgmm.model.covariance import FAMILIES
 
@@ -49,7 +52,7 @@ class Counted(InMemoryDataset):
         return super().reduce(fn)
 
 
-def compared(dataset, several, criterion="bic", n_finalists=2, seed=0):
+def compared(dataset, several, criterion="bic", n_finalists=2, seed=0, *, checkpoints=NOWHERE):
     random = np.random.RandomState(seed)
     return compare(
         dataset,
@@ -58,6 +61,7 @@ def compared(dataset, several, criterion="bic", n_finalists=2, seed=0):
         n_finalists=n_finalists,
         random=random,
         observer=NullObserver(),
+        checkpoints=checkpoints,
     )
 
 
@@ -255,3 +259,71 @@ def test_without_iterations_models_are_scored_where_the_sample_has_taken_them():
 def test_no_fit_is_carried_on_for_what_is_below_the_digits_of_bounds(tol, total_weight, expected):
     rule = worth_mentioning(ExpectedGain(tol, 100), total_weight)
     assert (rule.tol, rule.max_iter) == (expected, 100)
+
+
+class OneVisit(InMemoryDataset):
+    """Rows of a process that dies when it comes to see them a second time."""
+
+    def reduce(self, fn):
+        if self.__dict__.setdefault("visits", 0):
+            raise KeyboardInterrupt
+        self.__dict__["visits"] = 1
+        return super().reduce(fn)
+
+
+def kept(folder, told=2, **options):
+    return FolderCheckpoints(Folder(folder), {"selection": {"models": told}}, every=0, **options)
+
+
+def bits(found):
+    models = [
+        (
+            each.outcome,
+            each.state and each.state.parameters.covariances.tobytes(),
+            each.scores and (each.scores.icl, each.scores.effective_counts.tobytes()),
+        )
+        for each in found.candidates
+    ]
+    passes = [(each.purpose, each.lower_bound) for each in found.passes]
+    return models, found.best.settings, passes
+
+
+@pytest.mark.parametrize("rule", [ExpectedGain(1e-9, 8), ExpectedGain(1e-3, 0)], ids=["8", "0"])
+def test_a_comparison_that_dies_in_each_pass_ends_with_the_same_bits(rule, tmp_path):
+    rows = np.vstack([X, np.repeat(X[:1], 30, axis=0)])
+    several = [settings(k, name, rule=rule) for name in ("full", "diag") for k in (1, 3, 4, 500)]
+    whole = compared(InMemoryDataset(rows), several, n_finalists=3)
+    assert whole.candidates[3].is_too_large
+    n_died = 0
+    while True:
+        try:
+            found = compared(OneVisit(rows), several, n_finalists=3, checkpoints=kept(tmp_path))
+        except KeyboardInterrupt:
+            n_died += 1
+        else:
+            break
+    assert n_died == len(whole.passes) - 1 > 0
+    assert bits(found) == bits(whole)
+
+
+def test_forced_to_go_on_with_other_rows_it_compares_anew(tmp_path):
+    several = [settings(k, rule=ExpectedGain(1e-9, 100)) for k in (1, 2, 3)]
+    for n in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            compared(OneVisit(X), several, checkpoints=kept(tmp_path))
+        newest = max(tmp_path.iterdir()).read_bytes()
+        assert len(from_bytes(newest).seen) == (3 if n else 0)
+    told = {"selection": {"models": 2}, "data": {"n_rows": 1000}}
+    forced = FolderCheckpoints(Folder(tmp_path), told, force=True)
+    found = compared(InMemoryDataset(X[:1000]), several, checkpoints=forced)
+    assert [each.purpose for each in found.passes].count("comparison") == 2
+    assert {each.scores.total_weight for each in found.candidates} == {1000.0}
+
+
+def test_a_checkpoint_of_another_selection_or_of_a_fit_is_refused(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        compared(OneVisit(X), [settings(1), settings(2)], checkpoints=kept(tmp_path))
+    with pytest.raises(CheckpointError, match="its selection had models = 2, this one has 3"):
+        kept(tmp_path, 3, force=True).found()
+    with pytest.raises(CheckpointError, match="its selection had models = 2, this one has None"):
+        FolderCheckpoints(Folder(tmp_path), {}, force=True).found()

@@ -9,6 +9,7 @@ from rich.console import Console
 from strategies import clusters
 
 from daskgmm.pipeline import run
+from daskgmm.pipeline.choices import SelectConfig
 from daskgmm.pipeline.config import FitConfig, Threads
 
 THREADS = Threads(kind="threads", n_threads=2)
@@ -73,3 +74,21 @@ def fit(folder):
         return run.fit(config, cluster, Console(file=io.StringIO()))
 
     return fitted
+
+
+@pytest.fixture
+def select(folder):
+    """Choose a model of what is at a path, as `daskgmm select` does, into `folder`."""
+
+    def selected(path, *, cluster=THREADS, missing="raise", model=None, **choices):
+        config = SelectConfig.model_validate(
+            {
+                "source": {"url": str(path), "missing": missing},
+                "model": {"init_params": "kmeans", **(model or {})},
+                "select": {"n_components": "1-4", **choices},
+                "output": {"dir": folder},
+            }
+        )
+        return run.fit(config, cluster, Console(file=io.StringIO()))
+
+    return selected

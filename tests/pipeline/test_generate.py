@@ -8,8 +8,8 @@ from daskgmm import GaussianMixture, open_dataset
 from daskgmm.data.stores import STORES
 from daskgmm.data.synthetic import random_mixture
 from daskgmm.model import model_file
-from daskgmm.pipeline import config
 from daskgmm.pipeline.cli import main
+from daskgmm.pipeline.options import GenerateConfig
 from daskgmm.pipeline.strict import from_options
 
 ENDINGS = [".zarr", ".npy", ".parquet"]
@@ -197,7 +197,7 @@ def test_a_place_that_cannot_be_written_is_said_in_one_sentence(out, part, tmp_p
 def test_a_count_can_be_written_as_people_do(text):
     options = {"out": "rows.npy", "rows": text, "features": "2", "components": "2"}
     rest = {"separation": "4", "dtype": "float32", "chunk_bytes": "1 MiB", "random_state": "0"}
-    settings = from_options({**options, **rest, "force": False}, config.GenerateConfig)
+    settings = from_options({**options, **rest, "force": False}, GenerateConfig)
     assert settings.rows == 2_000_000
     assert settings.chunk_bytes == 1 << 20
 

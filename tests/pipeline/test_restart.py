@@ -163,6 +163,46 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_bytes(whole, n_times, see
     FATES["a run killed at any moment"]["survived"] += n_times
 
 
+# Every component of noise is worth something: each of its passes takes some milliseconds.
+SELECTION = {
+    "source": {"url": "rows.npy"},
+    "model": {"random_state": 0, "init_params": "kmeans", "refine": False},
+    "select": {"n_components": "2-5", "covariance_types": ["full", "diag"]},
+    "output": {"dir": "results"},
+    "checkpoint": {"every": 0},
+}
+SELECT = ("select", "select.yaml", "--cluster", "threads.yaml")
+
+
+@pytest.mark.parametrize("line", ["sample", "pass 1 ", "pass 3 "])
+def test_a_selection_goes_on_where_it_was_killed(place, line):
+    Path("select.yaml").write_text(yaml.safe_dump(SELECTION))
+    done(*SELECT, "--set", "output.dir=whole")
+    process = begun(*SELECT)
+    until(process, f"^{line}")
+    process.kill()
+    process.communicate()
+    result = CliRunner().invoke(main, FIT)
+    assert "its selection had models = full 2, full 3" in result.stderr
+    os.chdir("/")
+    assert "resumed   after" in done("resume", str(place / "results/checkpoint"))
+    os.chdir(place)
+    assert model_of("results") == model_of("whole")
+    assert Path("results/selection.csv").read_bytes() == Path("whole/selection.csv").read_bytes()
+    assert not Path("results/checkpoint").exists()
+
+
+def test_an_interrupted_selection_says_what_resumes_it(place):
+    Path("select.yaml").write_text(yaml.safe_dump({**SELECTION, "checkpoint": {"every": 60}}))
+    process = begun(*SELECT)
+    until(process, r"^pass 1 ")
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate()
+    assert process.returncode == 143
+    command = "daskgmm resume results/checkpoint"
+    assert said == f"daskgmm: terminated (to go on from the last checkpoint: {command})\n"
+
+
 def test_nothing_is_removed_that_a_run_has_not_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     mine = Path("mine")
@@ -230,6 +270,7 @@ def test_a_failure_leaves_the_run_only_beside_a_checkpoint(tmp_path, monkeypatch
         ("fit: {", "is not YAML"),
         ("fit: {source: 1}", "run.yaml, line 1: fit.source"),
         ("[1]", "keys and values"),
+        ("'on': {cluster: {kind: threads}}", "one run is needed, under the key 'fit' or 'select'"),
     ],
 )
 def test_a_damaged_description_is_said(text, sentence, tmp_path):

@@ -3,15 +3,17 @@ import io
 
 import fsspec
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import yaml
 from rich.console import Console
 
-from daskgmm import GaussianMixture, open_dataset
+from daskgmm import GaussianMixture, open_dataset, select_components
 from daskgmm.errors import DataError, DegenerateCovarianceError
 from daskgmm.model import model_file
 from daskgmm.pipeline import run
+from daskgmm.pipeline.choices import SelectConfig
 from daskgmm.pipeline.config import ELSEWHERE, FitConfig, LocalCluster, Threads
 from daskgmm.pipeline.run import VERSIONED
 from daskgmm.pipeline.strict import load
@@ -101,6 +103,51 @@ def test_chunks_of_no_use_are_skipped_said_and_labelled_with_nothing(save, rows,
     kept = GaussianMixture(2, random_state=0).fit(np.delete(rows, gone, axis=0))
     np.testing.assert_allclose(result.mixture.means, kept.means_, rtol=1e-6)
     assert resolved(folder)["source"]["on_bad_chunk"] == "skip"
+
+
+def test_a_selection_leaves_the_best_model_and_the_table_of_all(select, save, rows, folder):
+    path = save(rows, ".parquet")
+    result = select(path, covariance_types=["full", "spherical"], model={"random_state": 0})
+    assert {path.name for path in folder.iterdir()} == set(result.files)
+    assert "selection.csv" in result.files
+    best = result.selection.best
+    assert_same(model_file.load(folder / "model.npz"), best.mixture_)
+    assert len(pd.read_csv(folder / "selection.csv")) == 8
+    dataset = open_dataset(path)
+    alone = select_components(
+        dataset,
+        range(1, 5),
+        ("full", "spherical"),
+        estimator=GaussianMixture(random_state=0, init_params="kmeans", degenerate="reinitialize"),
+    )
+    pd.testing.assert_frame_equal(alone.to_frame(), result.selection.to_frame(), rtol=0, atol=0)
+    np.testing.assert_array_equal(labels(folder)["label"], best.predict(dataset).compute())
+    page = (folder / "report.html").read_text()
+    assert 'id="choice"' in page
+    assert "chosen by bic of 8 models" in page
+    purposes = [each.purpose for each in result.passes]
+    assert purposes[:2] == ["survey", "comparison"]
+    assert purposes.count("labels") == 1
+
+
+def test_workers_choose_the_same_and_gaps_are_left_out(select, save, rows, folder):
+    rows[3, 1] = np.nan
+    path = save(rows, ".parquet")
+    here = select(path, missing="omit", model={"random_state": 0}, criterion="held-out")
+    cluster = LocalCluster(n_workers=2, memory_limit="1 GiB")
+    there = select(
+        path, missing="omit", model={"random_state": 0}, criterion="held-out", cluster=cluster
+    )
+    assert_same(here.mixture, there.mixture)
+    assert labels(folder)["label"][3] == -1
+
+
+def test_the_configuration_that_a_selection_wrote_runs_again(select, save, rows, folder):
+    first = select(save(rows), n_components=[2, 3], n_init=2)
+    config = load(folder / "config.yaml", SelectConfig)
+    assert config.select.n_components == [2, 3]
+    again = run.fit(config, Threads(), Console(file=io.StringIO()))
+    assert_same(again.mixture, first.mixture)
 
 
 class Spoiling(io.StringIO):

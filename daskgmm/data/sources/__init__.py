@@ -136,19 +136,25 @@ def open_dataset(
     )
 
 
-def names_in(url: str | Path) -> list[str] | None:
+def names_in(
+    url: str | Path | Sequence[str | Path], storage_options: Mapping[str, Any] | None = None
+) -> list[str] | None:
     """The names of a source's columns; None where they have numbers."""
-    files, ending = _found(url)
+    files, ending = _found(url, storage_options)
     return NAMES[ending](files[0]) if ending in NAMES else None
 
 
-def open_ids(url: str | Path, column: str | int) -> tuple[da.Array, pa.DataType]:
+def open_ids(
+    url: str | Path | Sequence[str | Path],
+    column: str | int,
+    storage_options: Mapping[str, Any] | None = None,
+) -> tuple[da.Array, pa.DataType]:
     """One column beside the rows that `open_dataset` opens, in their chunks, and its Arrow type.
 
     What it holds is left as it is; a null of Parquet is a DataError when it is read. Raises
     DataError where there is no such column, where files disagree about its type, and for CSV.
     """
-    files, ending = _found(url)
+    files, ending = _found(url, storage_options)
     if ending == ".csv":
         raise DataError(
             f"{url}: an id can't be taken from CSV, whose numbers are all read as floats; "

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -44,7 +45,11 @@ def selection_plot(points: Sequence[Point], chosen: Point, label: str) -> Figure
             some = [(x, y) for x, y, estimate in line if estimate is is_estimate]
             x, y = zip(*some, strict=True) if some else ((), ())
             axes.plot(x, y, "o", color=colour, markerfacecolor=face, markersize=5)
-    ring: dict[str, Any] = {"markersize": 13, "markerfacecolor": "none", "color": "black"}
+    ring: dict[str, Any] = {
+        "markersize": 13,
+        "markerfacecolor": "none",
+        "color": mpl.rcParams["text.color"],
+    }
     plural = "" if chosen.n_components == 1 else "s"
     name = f"chosen: {chosen.line}, {chosen.n_components} component{plural}"
     axes.plot(chosen.n_components, chosen.value, "o", linestyle="none", label=name, **ring)

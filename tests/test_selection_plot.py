@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from daskgmm.pipeline.selection_plot import Point, selection_plot
+from daskgmm.selection_plot import Point, selection_plot
 
 POINTS = [
     Point("full", 3, 4.0, is_estimate=True),
