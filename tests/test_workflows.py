@@ -7,7 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from daskgmm.pipeline.cli import main
-from daskgmm.pipeline.config import ClusterConfig, FitConfig
+from daskgmm.pipeline.clusters import ClusterConfig
+from daskgmm.pipeline.config import FitConfig
 from daskgmm.pipeline.strict import VARIABLE, load
 
 ROOT = Path(__file__).parents[1]

@@ -14,7 +14,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from daskgmm.errors import DaskgmmError
-from daskgmm.pipeline import config, generate, restart, run, score, strict
+from daskgmm.pipeline import clusters, config, defaults, generate, restart, run, score, strict
 from daskgmm.pipeline.result import FitResult
 from daskgmm.version import __version__
 
@@ -23,7 +23,10 @@ INTERRUPTED, TERMINATED = 130, 143
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _CLUSTER = click.option(
-    "--cluster", "cluster_file", type=_FILE, help="YAML that says on which machines."
+    "--cluster",
+    "cluster_file",
+    type=_FILE,
+    help="YAML that says on which machines; default worker processes here.",
 )
 
 _CHANGES = click.option(
@@ -76,11 +79,10 @@ def _say(sentence: str, runs: Sequence[config.FitConfig]) -> None:
     click.echo(f"daskgmm: {sentence}{more}", err=True)
 
 
-def _cluster(file: Path | None) -> config.Cluster:
-    """The cluster that a file describes; without a file, worker processes."""
-    if file is None:
-        return config.LocalCluster()
-    return strict.load(file, config.ClusterConfig).cluster
+def _cluster(file: Path | None) -> clusters.Cluster:
+    """The cluster that a file describes; without a file, that of Dask's configuration."""
+    usual = defaults.default_cluster()  # looks at the rest of it, too
+    return strict.load(file, clusters.ClusterConfig).cluster if file else usual
 
 
 def _console() -> Console:
@@ -151,7 +153,7 @@ def schema(kind: str) -> None:
     """Print the JSON schema of a file that `fit` or `--cluster` reads, for editors."""
     kinds: dict[str, type[strict.Strict]] = {
         "fit": config.FitConfig,
-        "cluster": config.ClusterConfig,
+        "cluster": clusters.ClusterConfig,
     }
     click.echo(json.dumps(kinds[kind].model_json_schema(), indent=2))
 

@@ -15,7 +15,6 @@ from pydantic import (
     PlainSerializer,
     WithJsonSchema,
     create_model,
-    field_validator,
     model_validator,
 )
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -174,74 +173,6 @@ class FitConfig(Strict):
     def checkpoint_dir(self) -> str:
         """Where checkpoints go."""
         return self.checkpoint.dir or str(self.output.dir / "checkpoint")
-
-
-class LocalCluster(Strict):
-    """Worker processes on this machine.
-
-    Attributes
-    ----------
-    n_workers : int
-        Default one per core.
-    threads_per_worker : int
-    memory_limit : str
-        Per worker, as Dask writes it: "4 GiB", or "auto" for an equal share.
-    """
-
-    kind: Literal["local"] = "local"
-    n_workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
-    threads_per_worker: int = Field(default=1, ge=1)
-    memory_limit: str = "auto"
-
-    @field_validator("memory_limit")
-    @classmethod
-    def _is_a_size(cls, limit: str) -> str:
-        if limit != "auto":
-            parse_bytes(limit)
-        return limit
-
-
-class Threads(Strict):
-    """Threads of this process; default one per core."""
-
-    kind: Literal["threads"] = "threads"
-    n_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
-
-
-class Tls(Strict):
-    """Files that encrypt the way to a scheduler, as `distributed.Security` takes them."""
-
-    ca_file: Path
-    cert: Path
-    key: Path
-
-
-class Address(Strict):
-    """A scheduler that runs already.
-
-    Attributes
-    ----------
-    address : str
-        Such as "tls://10.0.0.7:8786".
-    tls : Tls
-        Default what `distributed.comm.tls` of Dask's configuration says.
-    timeout : float
-        Seconds to wait for its answer.
-    """
-
-    kind: Literal["address"] = "address"
-    address: str
-    tls: Tls | None = None
-    timeout: float = Field(default=30.0, gt=0.0)
-
-
-Cluster = LocalCluster | Threads | Address
-
-
-class ClusterConfig(Strict):
-    """On which machines."""
-
-    cluster: Annotated[Cluster, Field(discriminator="kind")]
 
 
 def _whole_number(text: str) -> int:

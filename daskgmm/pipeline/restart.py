@@ -11,7 +11,8 @@ import yaml
 from daskgmm.data.folder import Folder
 from daskgmm.errors import CheckpointError
 from daskgmm.fit.checkpoints import checkpoints_in, remove_checkpoints
-from daskgmm.pipeline.config import Cluster, ClusterConfig, FitConfig
+from daskgmm.pipeline.clusters import Cluster, ClusterConfig
+from daskgmm.pipeline.config import FitConfig
 from daskgmm.pipeline.strict import Strict, read
 
 # The run as it was told, seed and all, beside the checkpoints.

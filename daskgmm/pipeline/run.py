@@ -28,8 +28,8 @@ from daskgmm.model.likelihood import densities
 from daskgmm.model.quantiles import Quantiles
 from daskgmm.model.scores import Scoring
 from daskgmm.pipeline import report, restart
-from daskgmm.pipeline.cluster import connect, machines_of
-from daskgmm.pipeline.config import ELSEWHERE, Cluster, FitConfig
+from daskgmm.pipeline.clusters import Cluster
+from daskgmm.pipeline.config import ELSEWHERE, FitConfig
 from daskgmm.pipeline.progress import PassLines
 from daskgmm.pipeline.result import FitResult
 from daskgmm.pipeline.trained import Trained
@@ -40,7 +40,7 @@ VERSIONED = ("daskgmm", "dask", "distributed", "numpy", "scipy", "scikit-learn",
 def plan(config: FitConfig, cluster: Cluster) -> Plan:
     """What `fit` would read and hold; reads no row and starts no worker."""
     dataset = open_source(config)
-    made = GaussianMixture(**config.model).plan(dataset, where=machines_of(cluster))
+    made = GaussianMixture(**config.model).plan(dataset, where=cluster.machines())
     least, most = made.n_passes
     return replace(made, n_passes=(least + 1, most + 1))  # the labels'
 
@@ -80,7 +80,7 @@ def fit(config: FitConfig, cluster: Cluster, console: Console, *, force: bool = 
         folder.mkdir(parents=True, exist_ok=True)
     every = config.checkpoint.every
     checkpoint = Checkpoint(config.checkpoint_dir, every=every, force=force, stays=True)
-    with restart.kept(config, cluster), connect(cluster) as place:
+    with restart.kept(config, cluster), cluster.connected(console.print) as place:
         console.print(f"cluster   {place.description}", highlight=False)
         began = perf_counter()
         progress = PassLines(console)

@@ -17,8 +17,8 @@ from daskgmm.data.stores import draft_of, put, remove
 from daskgmm.errors import ConfigError, ParameterError
 from daskgmm.model.likelihood import densities
 from daskgmm.model.scores import Scoring
-from daskgmm.pipeline.cluster import connect
-from daskgmm.pipeline.config import Cluster, ScoreConfig
+from daskgmm.pipeline.clusters import Cluster
+from daskgmm.pipeline.config import ScoreConfig
 from daskgmm.pipeline.trained import Trained
 from daskgmm.version import __version__
 
@@ -47,7 +47,7 @@ def score(config: ScoreConfig, cluster: Cluster, console: Console) -> None:
         remove(parts.folder)  # of a run that was killed at its very end
         console.print(f"written   {out} is there, of this model, these rows and options")
         return
-    with connect(cluster) as place:
+    with cluster.connected(console.print) as place:
         console.print(f"cluster   {place.description}")
         began, kept = perf_counter(), parts.kept()
         if rows.layout.n_rows is None:  # CSV: a pass that counts

@@ -11,7 +11,7 @@ import pytest
 from distributed import Security, default_client
 
 from daskgmm.errors import ConfigError
-from daskgmm.pipeline.cluster import _caution, connect, machines_of
+from daskgmm.pipeline.cluster import connect, machines_of
 from daskgmm.pipeline.config import Address, LocalCluster, Threads, Tls
 
 
