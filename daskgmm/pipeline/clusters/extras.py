@@ -1,6 +1,7 @@
 """Libraries of clusters that an extra brings: whether they are there, and what they can be told."""
 
 import inspect
+import signal
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
@@ -25,11 +26,18 @@ def library(name: str, kind: str, extra: str) -> ModuleType:
 
 
 def found(name: str) -> ModuleType | None:
-    """A module, or None where it can't be imported."""
+    """A module, or None where it can't be imported.
+
+    Ctrl-C stays what it was: dask-jobqueue 0.9 makes it a silent exit when it is imported.
+    """
+    before = signal.getsignal(signal.SIGINT)
     try:
         return import_module(name)
     except ImportError:
         return None
+    finally:
+        if signal.getsignal(signal.SIGINT) is not before:
+            signal.signal(signal.SIGINT, before)
 
 
 def keywords(kind: type) -> set[str]:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from dask.utils import parse_bytes
-from distributed import Client
+from distributed import Client, Status
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from daskgmm.data.machines import Machines
@@ -68,6 +68,19 @@ def _known(kind: str) -> set[str] | None:
         return None
     cluster = getattr(jobqueue, SYSTEMS[kind].cluster)
     return keywords(cluster) | keywords(cluster.job_cls)
+
+
+async def _submit(cluster: Any, n_jobs: int) -> None:
+    """What ``cluster.scale`` does, which would leave a refusal to the log and wait for ever."""
+    while len(cluster.worker_spec) < n_jobs:
+        cluster.worker_spec.update(cluster.new_worker_spec())
+    try:
+        await cluster._correct_state()  # noqa: SLF001
+    except Exception:
+        for job in cluster.workers.values():
+            if job.job_id is None:  # the cluster could not close itself over it
+                job.status = Status.failed
+        raise
 
 
 class Jobs(Scaled):
@@ -156,12 +169,12 @@ class Jobs(Scaled):
         return Machines.of_workers(self.most * n, self.cores // n, parse_bytes(self.memory) // n)
 
     def scale(self, cluster: Any, client: Client) -> None:
-        """Submit them."""
+        """Submit them; ConfigError with what the batch system says against it."""
+        with starting(SYSTEMS[self.kind].cluster):
+            cluster.sync(_submit, cluster, self.first)
         if self.adapt:
             least, most = self.adapt.minimum, self.adapt.maximum
             cluster.adapt(minimum_jobs=least, maximum_jobs=most)
-        else:
-            cluster.scale(jobs=self.most)
 
     def _told(self) -> dict[str, Any]:
         """What dask-jobqueue is told, but for the options."""
