@@ -82,9 +82,7 @@ def one_machine_slurm(folder):
             ["slurmd", "-D"],
         ):
             output = (folder / f"{command[0]}.out").open("wb")
-            daemons.append(
-                subprocess.Popen(command, env=environment, stdout=output, stderr=output)
-            )
+            daemons.append(subprocess.Popen(command, env=environment, stdout=output, stderr=output))
             while command[0] == "munged" and not (folder / "munge.socket").exists():
                 assert daemons[0].poll() is None, (folder / "munged.out").read_text()
                 time.sleep(0.05)
@@ -99,7 +97,11 @@ def one_machine_slurm(folder):
 def _wait_until_idle(environment, folder):
     for _ in range(300):
         done = subprocess.run(
-            ["sinfo", "-h", "-o", "%T"], env=environment, capture_output=True, text=True, check=False
+            ["sinfo", "-h", "-o", "%T"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.stdout.strip() == "idle":
             return

@@ -25,7 +25,7 @@ def worker_timeout() -> float:
     told = dask.config.get(TIMEOUT, "300 s")
     try:
         return float(parse_timedelta(told))
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"Dask's configuration, {TIMEOUT}: a time is needed, such as '10 minutes', not {told!r}"
         ) from error

@@ -1,7 +1,7 @@
 """Clusters that a dask-gateway server makes for whom it knows."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -66,21 +66,29 @@ class Gateway(Scaled):
     @contextmanager
     def connected(self, say: Say) -> Iterator[Place]:
         """Make it the place where Dask computes, for the length of the context."""
-        library_ = library(LIBRARY, self.kind, EXTRA)
-        auth = self.auth and getattr(library_, AUTHS[self.auth])(**self.auth_options)
+        gateway = library(LIBRARY, self.kind, EXTRA)
         of = f"{self.counted('worker', 'workers')} of a gateway"
-        with starting("the gateway's cluster"):
-            server = library_.Gateway(
-                address=self.address, proxy_address=self.proxy_address, auth=auth
-            )
-        with server:
+        with ExitStack() as stack:
             with starting("the gateway's cluster"):
+                auth = self.auth and getattr(gateway, AUTHS[self.auth])(**self.auth_options)
+                server = gateway.Gateway(
+                    address=self.address, proxy_address=self.proxy_address, auth=auth
+                )
+                stack.callback(_forget, server)
+                stack.callback(server.close)
                 known = set(server.cluster_options())
-                try:
-                    check_options(self.cluster_options, known, (), "the gateway")
-                except ValueError as error:
-                    raise ConfigError(f"cluster.cluster_options: {error}") from error
+            try:
+                check_options(self.cluster_options, known, (), "the gateway")
+            except ValueError as error:
+                raise ConfigError(f"cluster.cluster_options: {error}") from error
+            with starting("the gateway's cluster"):
                 cluster = server.new_cluster(shutdown_on_close=True, **self.cluster_options)
+            stack.callback(_forget, cluster.gateway)
             look_at = "the gateway's administrator sees why"
             with self.place_on(cluster, of, look_at, "", say) as place:
                 yield place
+
+
+def _forget(closed: Any) -> None:
+    """dask-gateway 2026.3 closes what is closed once more when it is collected, and fails at it."""
+    vars(closed).pop("_loop_runner", None)

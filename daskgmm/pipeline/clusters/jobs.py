@@ -155,7 +155,9 @@ class Jobs(Scaled):
         known = _known(self.kind)
         for key in self._told():
             if known is not None and key not in known:
-                raise ValueError(f"unknown option {key!r} of {SYSTEMS[self.kind].cluster}: leave it out")
+                raise ValueError(
+                    f"unknown option {key!r} of {SYSTEMS[self.kind].cluster}: leave it out"
+                )
         return self
 
     @property

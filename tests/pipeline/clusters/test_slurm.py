@@ -13,9 +13,6 @@ import zarr
 from one_machine_slurm import lacking, one_machine_slurm
 from strategies import clusters
 
-from daskgmm.pipeline.clusters import ClusterConfig
-from daskgmm.pipeline.strict import load
-
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(bool(lacking()), reason=lacking() or "it is here"),
