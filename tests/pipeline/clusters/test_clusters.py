@@ -35,8 +35,10 @@ def kinds():
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_loads_and_tells_plan_what_it_will_be(path):
+def test_an_example_loads_twice_and_tells_plan_what_it_will_be(path):
     cluster = load(path, ClusterConfig).cluster
+    again = ClusterConfig.model_validate({"cluster": cluster.as_written()}).cluster
+    assert again == cluster  # which `daskgmm resume` relies on
     if path.stem != "address":  # whose scheduler would be asked
         assert cluster.machines().n_threads >= 1
 
