@@ -1,7 +1,8 @@
 """The pages of docs/: their programs run, what they show is what is printed, links lead somewhere.
 
 A page is one program: its ```python blocks in order, in a directory of their own. A ```text block
-is, to the letter, what the ```python block before it prints; without one nothing is printed.
+is, to the letter, what the ```python block before it prints; without one nothing is printed. A
+```yaml block describes a cluster.
 """
 
 import io
@@ -11,8 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import yaml
 
 from daskgmm.pipeline.cli import main
+from daskgmm.pipeline.clusters import ClusterConfig
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -63,7 +66,7 @@ def test_a_page_runs_and_prints_what_it_shows(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names, output = {"__name__": "__main__"}, ""
     for block in blocks(page):
-        assert block.language in ("python", "text", "sh")
+        assert block.language in ("python", "text", "sh", "yaml")
         assert output == (block.text if block.language == "text" else ""), f"above {block.line}"
         output = printed(block, page, names) if block.language == "python" else ""
     assert not output
@@ -79,6 +82,15 @@ def test_its_links_lead_somewhere(page):
         target = page.parent / name if name else page
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_its_yaml_describes_a_cluster(page):
+    for block in blocks(page):
+        if block.language == "yaml":
+            found = yaml.safe_load(block.text)
+            told = found.get("daskgmm", found)  # in a file of Dask's
+            ClusterConfig.model_validate({"cluster": told["cluster"]})
 
 
 def test_all_pages_are_in_the_index_and_the_readme():
@@ -102,5 +114,5 @@ def test_commands_that_pages_name_are_there():
         for program, known in (("daskgmm", main.commands), ("make", targets)):
             named = re.findall(rf"^{program}\s(\S+)", commands, flags=re.MULTILINE)
             assert set(named) <= set(known)
-        for file in re.findall(r"config/[\w/]+\.yaml", commands):
+        for file in re.findall(r"(?<!\.)config/[\w/]+\.yaml", commands):
             assert (ROOT / file).exists(), file

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from daskgmm import GaussianMixture, open_dataset
-from daskgmm.pipeline.cluster import connect
-from daskgmm.pipeline.config import LocalCluster
+from daskgmm.pipeline.clusters.local import LocalCluster
 
 
 @pytest.mark.slow
@@ -21,7 +20,7 @@ def test_rows_of_five_times_a_workers_memory_are_fitted_within_it(tmp_path):
         rows[start : start + 100_000] = some
     del rows
     cluster = LocalCluster(n_workers=2, memory_limit=f"{limit} B")
-    with connect(cluster) as place:
+    with cluster.connected(print) as place:
         before, _ = place.peak_memory()
         model = GaussianMixture(2, max_iter=3, init_params="k-means++", random_state=0)
         model.fit(open_dataset(path))

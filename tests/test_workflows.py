@@ -9,7 +9,8 @@ from click.testing import CliRunner
 
 from daskgmm.pipeline.choices import SelectConfig
 from daskgmm.pipeline.cli import main
-from daskgmm.pipeline.config import ClusterConfig, FitConfig
+from daskgmm.pipeline.clusters import ClusterConfig
+from daskgmm.pipeline.config import FitConfig
 from daskgmm.pipeline.strict import VARIABLE, load
 
 ROOT = Path(__file__).parents[1]

@@ -20,6 +20,17 @@ COLLECT_SECONDS, WATCH_SECONDS = 0.25, 2.0
 TIMEOUT = "daskgmm.worker-timeout"
 
 
+def worker_timeout() -> float:
+    """Seconds that a cluster may be without any worker; DataError where Dask is told no time."""
+    told = dask.config.get(TIMEOUT, "300 s")
+    try:
+        return float(parse_timedelta(told))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"Dask's configuration, {TIMEOUT}: a time is needed, such as '10 minutes', not {told!r}"
+        ) from error
+
+
 class Liveness:
     """Looks now and then who is there, and ends a wait that would have no end.
 
@@ -31,7 +42,7 @@ class Liveness:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._timeout = parse_timedelta(dask.config.get(TIMEOUT, "300 s"))
+        self._timeout = worker_timeout()
         self._looked = monotonic()
         self._stuck_since: float | None = None
         self._patience = WATCH_SECONDS

@@ -16,6 +16,7 @@ from dask.system import CPU_COUNT
 
 from daskgmm.chunk import Chunk
 from daskgmm.data.graphs import Key
+from daskgmm.data.machines import Machines
 from daskgmm.data.shards import Partials, Shard, cut_into_shards, visit, weights_of
 from daskgmm.data.source import GraphSource
 from daskgmm.data.tree import Addable, TreeSum
@@ -27,6 +28,12 @@ Value = TypeVar("Value", bound=Addable)
 def n_threads(get: Callable[..., Any]) -> int:
     """Threads, or processes, that a local scheduler uses."""
     return 1 if get is get_sync else int(dask.config.get("num_workers", None) or CPU_COUNT)
+
+
+def machines_of(get: Callable[..., Any]) -> Machines:
+    """What they are, in numbers."""
+    made = Machines.of_processes if get is get_on_processes else Machines.of_threads
+    return made(n_threads(get))
 
 
 def on_this_machine(

@@ -51,6 +51,12 @@ class Machines:
         return cls(n_threads, n_threads, MEMORY_LIMIT, None, _own_memory(), keeps_freed=True)
 
     @classmethod
+    def of_processes(cls, n_processes: int) -> "Machines":
+        """Processes of a thread each, which share what this machine has and have no nanny."""
+        share = MEMORY_LIMIT // n_processes
+        return cls(n_processes, 1, share, None, _own_memory(), keeps_freed=True)
+
+    @classmethod
     def of_workers(
         cls, n_workers: int, threads_per_worker: int, memory_limit: str | float
     ) -> "Machines":

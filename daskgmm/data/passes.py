@@ -11,7 +11,7 @@ from distributed import Client
 
 from daskgmm.chunk import Chunk
 from daskgmm.data.cluster_pass import computed_on_cluster, on_cluster
-from daskgmm.data.local_pass import computed, n_threads, on_this_machine
+from daskgmm.data.local_pass import computed, machines_of, on_this_machine
 from daskgmm.data.losses import in_one_sentence
 from daskgmm.data.machines import Machines
 from daskgmm.data.source import GraphSource
@@ -32,7 +32,7 @@ def machines() -> Machines:
     """Where a pass would run now."""
     get, client = scheduler()
     if client is None:
-        return Machines.of_threads(n_threads(get))
+        return machines_of(get)
     with in_one_sentence(client, {}):
         return Machines.of_client(client)
 

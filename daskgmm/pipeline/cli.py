@@ -17,7 +17,9 @@ from rich.table import Table
 from daskgmm.errors import DaskgmmError
 from daskgmm.pipeline import (
     choices,
+    clusters,
     config,
+    defaults,
     generate,
     options,
     restart,
@@ -34,7 +36,10 @@ INTERRUPTED, TERMINATED = 130, 143
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _CLUSTER = click.option(
-    "--cluster", "cluster_file", type=_FILE, help="YAML that says on which machines."
+    "--cluster",
+    "cluster_file",
+    type=_FILE,
+    help="YAML that says on which machines; default worker processes here.",
 )
 
 _CHANGES = click.option(
@@ -87,11 +92,10 @@ def _say(sentence: str, runs: Sequence[config.Run]) -> None:
     click.echo(f"daskgmm: {sentence}{more}", err=True)
 
 
-def _cluster(file: Path | None) -> config.Cluster:
-    """The cluster that a file describes; without a file, worker processes."""
-    if file is None:
-        return config.LocalCluster()
-    return strict.load(file, config.ClusterConfig).cluster
+def _cluster(file: Path | None) -> clusters.Cluster:
+    """The cluster that a file describes; without a file, that of Dask's configuration."""
+    usual = defaults.default_cluster()  # looks at the rest of it, too
+    return strict.load(file, clusters.ClusterConfig).cluster if file else usual
 
 
 def _console() -> Console:
@@ -189,7 +193,7 @@ def schema(kind: str) -> None:
     kinds: dict[str, type[strict.Strict]] = {
         "fit": config.FitConfig,
         "select": choices.SelectConfig,
-        "cluster": config.ClusterConfig,
+        "cluster": clusters.ClusterConfig,
     }
     click.echo(json.dumps(kinds[kind].model_json_schema(), indent=2))
 

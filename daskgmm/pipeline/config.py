@@ -7,7 +7,6 @@ from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from dask.utils import parse_bytes
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -15,7 +14,6 @@ from pydantic import (
     PlainSerializer,
     WithJsonSchema,
     create_model,
-    field_validator,
     model_validator,
 )
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -204,71 +202,3 @@ class FitConfig(Run):
 
     command = "fit"
     elsewhere = ELSEWHERE
-
-
-class LocalCluster(Strict):
-    """Worker processes on this machine.
-
-    Attributes
-    ----------
-    n_workers : int
-        Default one per core.
-    threads_per_worker : int
-    memory_limit : str
-        Per worker, as Dask writes it: "4 GiB", or "auto" for an equal share.
-    """
-
-    kind: Literal["local"] = "local"
-    n_workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
-    threads_per_worker: int = Field(default=1, ge=1)
-    memory_limit: str = "auto"
-
-    @field_validator("memory_limit")
-    @classmethod
-    def _is_a_size(cls, limit: str) -> str:
-        if limit != "auto":
-            parse_bytes(limit)
-        return limit
-
-
-class Threads(Strict):
-    """Threads of this process; default one per core."""
-
-    kind: Literal["threads"] = "threads"
-    n_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
-
-
-class Tls(Strict):
-    """Files that encrypt the way to a scheduler, as `distributed.Security` takes them."""
-
-    ca_file: Path
-    cert: Path
-    key: Path
-
-
-class Address(Strict):
-    """A scheduler that runs already.
-
-    Attributes
-    ----------
-    address : str
-        Such as "tls://10.0.0.7:8786".
-    tls : Tls
-        Default what `distributed.comm.tls` of Dask's configuration says.
-    timeout : float
-        Seconds to wait for its answer.
-    """
-
-    kind: Literal["address"] = "address"
-    address: str
-    tls: Tls | None = None
-    timeout: float = Field(default=30.0, gt=0.0)
-
-
-Cluster = LocalCluster | Threads | Address
-
-
-class ClusterConfig(Strict):
-    """On which machines."""
-
-    cluster: Annotated[Cluster, Field(discriminator="kind")]

@@ -12,8 +12,7 @@ from daskgmm.data.stores import check_ending, draft_of, write_rows
 from daskgmm.data.synthetic import random_mixture, synthetic_rows
 from daskgmm.errors import ConfigError
 from daskgmm.model import model_file
-from daskgmm.pipeline.cluster import connect
-from daskgmm.pipeline.config import Cluster
+from daskgmm.pipeline.clusters import Cluster
 from daskgmm.pipeline.options import GenerateConfig
 
 # Every worker has all covariances in memory.
@@ -44,7 +43,7 @@ def generate(config: GenerateConfig, cluster: Cluster, console: Console) -> None
         seed=config.random_state,
         dtype=config.dtype,
     )
-    with draft_of(path) as draft, connect(cluster) as place:
+    with draft_of(path) as draft, cluster.connected(console.print) as place:
         console.print(f"cluster   {place.description}")
         console.print(
             f"rows      {config.rows:,} x {config.features:,} {config.dtype}, "

@@ -13,7 +13,8 @@ from daskgmm.data.folder import Folder
 from daskgmm.errors import CheckpointError
 from daskgmm.fit.checkpoints import checkpoints_in, remove_checkpoints
 from daskgmm.pipeline.choices import SelectConfig
-from daskgmm.pipeline.config import Cluster, ClusterConfig, FitConfig, Run
+from daskgmm.pipeline.clusters import Cluster, ClusterConfig
+from daskgmm.pipeline.config import FitConfig, Run
 from daskgmm.pipeline.strict import Strict, read
 
 # The run as it was told, seed and all, beside the checkpoints.

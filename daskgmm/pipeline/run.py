@@ -31,8 +31,8 @@ from daskgmm.model.quantiles import Quantiles
 from daskgmm.model.scores import Scoring
 from daskgmm.pipeline import report, restart, selection_table
 from daskgmm.pipeline.choices import SelectConfig
-from daskgmm.pipeline.cluster import connect, machines_of
-from daskgmm.pipeline.config import Cluster, FitConfig, Run
+from daskgmm.pipeline.clusters import Cluster
+from daskgmm.pipeline.config import FitConfig, Run
 from daskgmm.pipeline.progress import PassLines
 from daskgmm.pipeline.result import FitResult
 from daskgmm.pipeline.trained import Trained
@@ -44,7 +44,7 @@ VERSIONED = ("daskgmm", "dask", "distributed", "numpy", "scipy", "scikit-learn",
 def plan(config: FitConfig, cluster: Cluster) -> Plan:
     """What `fit` would read and hold; reads no row and starts no worker."""
     dataset = open_source(config)
-    made = GaussianMixture(**config.model).plan(dataset, where=machines_of(cluster))
+    made = GaussianMixture(**config.model).plan(dataset, where=cluster.machines())
     least, most = made.n_passes
     return replace(made, n_passes=(least + 1, most + 1))  # the labels'
 
@@ -87,7 +87,7 @@ def fit(config: Run, cluster: Cluster, console: Console, *, force: bool = False)
         folder.mkdir(parents=True, exist_ok=True)
     every = config.checkpoint.every
     checkpoint = Checkpoint(config.checkpoint_dir, every=every, force=force, stays=True)
-    with restart.kept(config, cluster), connect(cluster) as place:
+    with restart.kept(config, cluster), cluster.connected(console.print) as place:
         console.print(f"cluster   {place.description}", highlight=False)
         began = perf_counter()
         progress = PassLines(console)

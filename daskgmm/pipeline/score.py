@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from hashlib import sha256
 from time import perf_counter
+from typing import Any
 
 from rich.console import Console
 
@@ -17,8 +18,7 @@ from daskgmm.data.stores import draft_of
 from daskgmm.errors import ConfigError, ParameterError
 from daskgmm.model.likelihood import densities
 from daskgmm.model.scores import Scoring
-from daskgmm.pipeline.cluster import connect
-from daskgmm.pipeline.config import Cluster
+from daskgmm.pipeline.clusters import Cluster
 from daskgmm.pipeline.options import ScoreConfig
 from daskgmm.pipeline.trained import Trained
 from daskgmm.version import __version__
@@ -53,7 +53,7 @@ def score(config: ScoreConfig, cluster: Cluster, console: Console) -> None:
             return
         if not _is_begun(out, parts):
             raise ConfigError(f"{out} is there already: choose another name, or add --force")
-    with connect(cluster) as place:
+    with cluster.connected(console.print) as place:
         console.print(f"cluster   {place.description}")
         began, kept = perf_counter(), parts.kept()
         if rows.layout.n_rows is None:  # CSV: a pass that counts

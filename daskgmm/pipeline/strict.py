@@ -4,7 +4,8 @@ import difflib
 import inspect
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -70,16 +71,30 @@ def read(text: bytes, place: str, kind: type[Config], changes: Sequence[str] = (
     content = _parsed(text, place)
     for change in changes:
         _apply(content, change)
+
+    def line(keys: Keys) -> str:
+        changed = [tuple(change.partition("=")[0].split(".")) for change in changes]
+        is_changed = any(keys[: len(each)] == each for each in changed)
+        return "" if is_changed else _line(text, keys)
+
+    return _filled_and_checked(content, place, kind, line)
+
+
+def from_values(content: dict[str, Any], place: str, kind: type[Config]) -> Config:
+    """The same of values that stand in no file."""
+    return _filled_and_checked(deepcopy(content), place, kind, lambda _: "")
+
+
+def _filled_and_checked(
+    content: dict[str, Any], place: str, kind: type[Config], line: Callable[[Keys], str]
+) -> Config:
     references = {keys: text for keys, text in _texts(content) if VARIABLE.search(text)}
     try:
         for keys, written in references.items():
             _put(content, keys, _filled(keys, written))
         config = _checked(content, kind)
     except _MistakeError as mistake:
-        changed = [tuple(change.partition("=")[0].split(".")) for change in changes]
-        is_changed = any(mistake.keys[: len(keys)] == keys for keys in changed)
-        line = "" if is_changed else _line(text, mistake.keys)
-        raise ConfigError(f"{place}{line}: {mistake}") from mistake.__cause__
+        raise ConfigError(f"{place}{line(mistake.keys)}: {mistake}") from mistake.__cause__
     config.remember(references)
     return config
 
@@ -241,7 +256,11 @@ def _walk(
         choices = [each for each in (annotation, *get_args(annotation)) if _is_model(each)]
         if len(choices) == 1:
             fields = choices[0].model_fields
-        variants = {each.model_fields["kind"].default: each for each in choices[1:] and choices}
+        variants = {
+            kind: each
+            for each in choices[1:] and choices
+            for kind in get_args(each.model_fields["kind"].annotation)
+        }
     return keys, fields
 
 

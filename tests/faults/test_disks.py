@@ -20,7 +20,8 @@ from daskgmm.errors import DaskgmmError
 from daskgmm.fit.checkpoints import CheckpointWarning
 from daskgmm.pipeline import restart, run
 from daskgmm.pipeline.cli import main
-from daskgmm.pipeline.config import FitConfig, Threads
+from daskgmm.pipeline.clusters.here import Threads
+from daskgmm.pipeline.config import FitConfig
 
 THREADS = Threads(kind="threads", n_threads=2)
 FULL = r"no checkpoint could be written to .* \(\[Errno 28\] No space left on device"

@@ -10,7 +10,8 @@ from strategies import clusters
 
 from daskgmm.pipeline import run
 from daskgmm.pipeline.choices import SelectConfig
-from daskgmm.pipeline.config import FitConfig, Threads
+from daskgmm.pipeline.clusters.here import Threads
+from daskgmm.pipeline.config import FitConfig
 
 THREADS = Threads(kind="threads", n_threads=2)
 

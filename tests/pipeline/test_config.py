@@ -1,19 +1,10 @@
-import os
-
 import dask
 import pytest
 import yaml
 from pydantic import ValidationError
 
 from daskgmm.errors import ConfigError
-from daskgmm.pipeline.config import (
-    DEFAULTS,
-    ELSEWHERE,
-    ClusterConfig,
-    FitConfig,
-    LocalCluster,
-    Threads,
-)
+from daskgmm.pipeline.config import DEFAULTS, ELSEWHERE, FitConfig
 from daskgmm.pipeline.strict import load
 
 FIT = {"source": {"url": "rows.npy"}, "model": {"n_components": 3}, "output": {"dir": "results"}}
@@ -176,31 +167,6 @@ def test_a_file_that_is_not_text_is_refused(tmp_path):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"absent\.yaml: No such file"):
         load(tmp_path / "absent.yaml", FitConfig)
-
-
-def test_a_cluster_is_of_the_kind_its_file_says_and_uses_every_core(write):
-    local = load(write("cluster: {kind: local}"), ClusterConfig).cluster
-    assert local == LocalCluster(n_workers=os.cpu_count(), threads_per_worker=1)
-    threads = load(write("cluster: {kind: threads}"), ClusterConfig).cluster
-    assert threads == Threads(kind="threads", n_threads=os.cpu_count())
-
-
-@pytest.mark.parametrize(
-    ("content", "parts"),
-    [
-        ("kind: thread", ["'thread'", "'local', 'threads'"]),
-        ("n_workers: 2", ["cluster", "kind"]),
-        ("{kind: threads, n_threads: 0}", ["cluster.n_threads: "]),
-        ("{kind: threads, n_thread: 2}", ["'cluster.n_thread': did you mean 'n_threads'?"]),
-        ("{kind: threads, n_workers: 2}", ["'cluster.n_workers'", "n_threads"]),
-        ("{kind: local, n_worker: 2}", ["'cluster.n_worker': did you mean 'n_workers'?"]),
-        ("{kind: local, memory_limit: lots}", ["cluster.memory_limit: "]),
-    ],
-)
-def test_a_cluster_that_cannot_be_is_refused_with_its_place(refusal, content, parts):
-    sentence = refusal({"cluster": yaml.safe_load(content)}, kind=ClusterConfig)
-    for part in parts:
-        assert part in sentence
 
 
 @pytest.mark.parametrize("key", ELSEWHERE)

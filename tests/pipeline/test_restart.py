@@ -20,7 +20,8 @@ from daskgmm.data.folder import Folder
 from daskgmm.errors import CheckpointError
 from daskgmm.pipeline import restart
 from daskgmm.pipeline.cli import main
-from daskgmm.pipeline.config import FitConfig, Threads
+from daskgmm.pipeline.clusters.here import Threads
+from daskgmm.pipeline.config import FitConfig
 
 THREADS = Threads(kind="threads", n_threads=2)
 

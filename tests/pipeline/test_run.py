@@ -14,7 +14,9 @@ from daskgmm.errors import DataError, DegenerateCovarianceError
 from daskgmm.model import model_file
 from daskgmm.pipeline import run
 from daskgmm.pipeline.choices import SelectConfig
-from daskgmm.pipeline.config import ELSEWHERE, FitConfig, LocalCluster, Threads
+from daskgmm.pipeline.clusters.here import Threads
+from daskgmm.pipeline.clusters.local import LocalCluster
+from daskgmm.pipeline.config import ELSEWHERE, FitConfig
 from daskgmm.pipeline.run import VERSIONED
 from daskgmm.pipeline.strict import load
 

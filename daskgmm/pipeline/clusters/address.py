@@ -1,0 +1,95 @@
+"""A scheduler that runs already, behind TLS or not."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import dask
+import distributed
+from pydantic import Field
+
+from daskgmm.data.machines import Machines
+from daskgmm.errors import ConfigError
+from daskgmm.pipeline.clusters.place import Place, Say, caution
+from daskgmm.pipeline.clusters.workers import Awaited
+from daskgmm.pipeline.strict import Strict
+
+
+class Tls(Strict):
+    """Files that encrypt the way to a scheduler, as `distributed.Security` takes them."""
+
+    ca_file: Path
+    cert: Path
+    key: Path
+
+
+class Address(Awaited):
+    """A scheduler that runs already.
+
+    Attributes
+    ----------
+    address : str
+        Such as "tls://10.0.0.7:8786".
+    tls : Tls
+        Default what `distributed.comm.tls` of Dask's configuration says.
+    timeout : float
+        Seconds to wait for its answer.
+    """
+
+    kind: Literal["address"] = "address"
+    address: str
+    tls: Tls | None = None
+    timeout: float = Field(default=30.0, gt=0.0)
+
+    def machines(self) -> Machines:
+        """Its workers, which are asked."""
+        with self._client() as client:
+            return Machines.of_client(client)
+
+    @contextmanager
+    def connected(self, say: Say) -> Iterator[Place]:
+        """Make it the place where Dask computes, for the length of the context."""
+        with self._client() as client:
+            at = client.scheduler.address
+            look_at = f"start some, with `dask worker {at}`"
+            with self.met(client, f"the scheduler at {at}", look_at, say):
+                n = len(client.nthreads())
+                size = f"{at}, {n} worker{'s' * (n != 1)}"
+                yield Place(size + caution(at, "use tls:// with cluster.tls"), client)
+
+    def _client(self) -> distributed.Client:
+        """ConfigError where nobody answers."""
+        security = self.tls and distributed.Security(
+            tls_ca_file=str(self.tls.ca_file),
+            tls_client_cert=str(self.tls.cert),
+            tls_client_key=str(self.tls.key),
+            require_encryption=True,
+        )
+        before = dask.config.get("scheduler", None)
+        try:
+            return _Client(  # type: ignore[no-untyped-call]
+                self.address, security=security, timeout=self.timeout
+            )
+        except (OSError, TypeError, ValueError) as error:  # of networks, certificates, addresses
+            # One that has met nobody leaves its name in Dask's configuration.
+            dask.config.set(scheduler=before)
+            reason = " ".join(str(error).split())
+            raise ConfigError(
+                f"cluster.address: no scheduler answers at {self.address} ({reason})"
+            ) from error
+
+
+class _Client(distributed.Client):
+    """One that has met nobody closes itself.
+
+    Left to the garbage collector it may be closed while the next one starts: for good, since
+    both want one lock.
+    """
+
+    def start(self, **kwargs: float) -> None:
+        try:
+            super().start(**kwargs)  # type: ignore[no-untyped-call]
+        except BaseException:
+            self.close()  # type: ignore[no-untyped-call]
+            raise

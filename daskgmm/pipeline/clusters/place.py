@@ -1,0 +1,72 @@
+"""Where passes run, and what is said of it."""
+
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import distributed
+
+# ru_maxrss is in bytes on macOS, in KiB elsewhere.
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+
+
+# Schemes of addresses; a gateway's is TLS inside.
+ENCRYPTED = ("tls", "wss", "gateway", "inproc")
+
+Say = Callable[[str], None]
+"""What a line of the run's log goes to."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where passes run.
+
+    Attributes
+    ----------
+    description : str
+    client : distributed.Client, or None for threads of this process
+    """
+
+    description: str
+    client: distributed.Client | None = None
+
+    def peak_memory(self) -> tuple[int, int | None]:
+        """Peak resident bytes of this process, and of the largest worker."""
+        # Who does not answer is not worth a result.
+        answers = self.client.run(_peak_memory, on_error="ignore") if self.client else {}
+        workers = answers.values()
+        return _peak_memory(), max(workers, default=None)
+
+
+def caution(address: str, mend: str) -> str:
+    """What to say of a way that anybody between can listen to, and use; `mend` is what helps."""
+    scheme, _, host = address.partition("://")
+    name = host.rpartition(":")[0].strip("[]")
+    is_here = name == "localhost" or (name.replace(".", "").isdigit() and name[:4] == "127.")
+    if scheme in ENCRYPTED or is_here or name == "::1":
+        return ""
+    return (
+        "; CAUTION: the way there is plain text: whoever listens reads the rows, and whoever "
+        f"reaches it runs code; {mend}"
+    )
+
+
+class DeafToInterrupts(distributed.WorkerPlugin):
+    """Ctrl-C reaches every process of a terminal; the driver closes its workers in order."""
+
+    name = "daskgmm-deaf-to-interrupts"
+
+    def setup(self, worker: distributed.Worker) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _peak_memory() -> int:
+    """Peak resident bytes of this process."""
+    status = Path("/proc/self/status")
+    if status.exists():  # elsewhere on Linux a process inherits its parent's peak
+        (line,) = (x for x in status.read_text().splitlines() if x.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT

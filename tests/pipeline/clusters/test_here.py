@@ -1,0 +1,40 @@
+import dask
+
+from daskgmm.pipeline.clusters.here import Processes, Threads
+
+
+def scheduler():
+    return dask.config.get("scheduler", None), dask.config.get("num_workers", None)
+
+
+def test_threads_are_where_dask_computes_until_the_end():
+    before = scheduler()
+    with Threads(n_threads=3).connected(print) as place:
+        assert scheduler() == ("threads", 3)
+        assert place.client is None
+        assert place.description == "3 threads"
+        driver, worker = place.peak_memory()
+        assert driver > 1 << 20
+        assert worker is None
+    assert scheduler() == before
+
+
+def test_processes_give_the_bits_of_threads(fit, save, rows):
+    before, path = scheduler(), save(rows, ".zarr")
+    with Processes(n_processes=2).connected(print) as place:
+        assert scheduler() == ("processes", 2)
+        assert place.description == "2 processes"
+    assert scheduler() == before
+    mixtures = [
+        fit(path, cluster=cluster, random_state=0).mixture
+        for cluster in (Threads(n_threads=2), Processes(n_processes=2))
+    ]
+    for name in ("weights", "means", "covariances"):
+        mine, theirs = (getattr(each, name).tobytes() for each in mixtures)
+        assert mine == theirs, name
+
+
+def test_processes_share_the_memory_of_their_machine():
+    alone, both = Threads(n_threads=2).machines(), Processes(n_processes=2).machines()
+    assert (both.n_threads, both.threads_per_process) == (2, 1)
+    assert both.memory_limit == alone.memory_limit // 2

@@ -1,0 +1,77 @@
+import os
+
+import dask
+import numpy as np
+import pytest
+from distributed import default_client
+
+from daskgmm.pipeline.clusters.local import LocalCluster
+
+
+def test_it_has_the_workers_asked_for_and_is_closed_at_the_end():
+    cluster = LocalCluster(n_workers=2, threads_per_worker=2, memory_limit="1 GiB")
+    with cluster.connected(print) as place:
+        assert default_client() is place.client
+        workers = place.client.scheduler_info()["workers"].values()
+        assert [worker["nthreads"] for worker in workers] == [2, 2]
+        assert {worker["memory_limit"] for worker in workers} == {1 << 30}
+        assert place.description.startswith("2 processes x 2 threads")
+        driver, worker = place.peak_memory()
+        assert driver > 1 << 20
+        assert worker > 1 << 20
+    assert place.client.status == "closed"
+    with pytest.raises(ValueError, match="No client"):
+        default_client()
+
+
+def test_the_peak_of_a_worker_is_its_own():
+    held = np.ones(60 << 20)  # 480 MB that the workers never had
+    with LocalCluster(n_workers=1).connected(print) as place:
+        driver, worker = place.peak_memory()
+    assert driver > held.nbytes > worker
+
+
+def seen(dask_worker):
+    manager = dask_worker.memory_manager
+    shares = manager.memory_target_fraction, manager.memory_spill_fraction
+    return shares, manager.memory_pause_fraction, dask_worker.local_directory, os.environ["WHO"]
+
+
+def test_workers_spill_pause_and_live_as_they_are_told(tmp_path):
+    cluster = LocalCluster.model_validate(
+        {
+            "n_workers": 1,
+            "memory_limit": "1 GiB",
+            "memory": {"target": False, "spill": 0.5, "pause": 0.6, "terminate": 0.9},
+            "local_directory": str(tmp_path),
+            "nanny": {"env": {"WHO": "me"}, "death_timeout": "20 s"},
+        }
+    )
+    before = dask.config.get("distributed.worker.memory")
+    with cluster.connected(print) as place:
+        ((shares, pause, folder, who),) = place.client.run(seen).values()
+    assert (shares, pause, who) == ((False, 0.5), 0.6, "me")
+    assert folder.startswith(str(tmp_path))
+    assert dask.config.get("distributed.worker.memory") == before
+    machines = cluster.machines()
+    assert machines.memory_limit == int(0.9 * 2**30)
+    assert machines.memory_pause == int(0.6 * 2**30)
+
+
+def test_workers_come_where_there_is_work_and_go_where_there_is_none(fit, save, rows):
+    cluster = LocalCluster.model_validate({"adapt": {"minimum": 1, "maximum": 2}})
+    assert cluster.machines().n_threads == 2
+    with cluster.connected(print) as place:
+        assert place.description.startswith("1 to 2 processes x 1 thread")
+        futures = place.client.map(pause, range(40))
+        place.client.wait_for_workers(2, timeout=60)
+        place.client.cancel(futures)
+    path = save(rows, ".zarr")
+    result, on_threads = fit(path, cluster=cluster, random_state=0), fit(path, random_state=0)
+    assert result.mixture.means.tobytes() == on_threads.mixture.means.tobytes()
+
+
+def pause(_):
+    import time  # noqa: PLC0415
+
+    time.sleep(1)
