@@ -16,7 +16,7 @@ from daskgmm.chunk import BadChunk, Chunk
 from daskgmm.data.layout import Layout
 from daskgmm.data.passes import ready, run_pass
 from daskgmm.data.recipe import Recipe, RowFunction
-from daskgmm.data.shards import cut_into_shards, weights_of
+from daskgmm.data.shards import Came, cut_into_shards, unheard, weights_of
 from daskgmm.data.source import Collection, GraphSource, source_of, whole_rows
 from daskgmm.data.tree import Addable, Partial, TreeSum
 from daskgmm.errors import DataError
@@ -90,6 +90,10 @@ class Dataset(ABC):
         """The same rows, counted and ready for passes."""
         return self
 
+    def telling(self, came: Came) -> "Dataset":
+        """The same rows; `came` hears, in this process, of chunks that a pass has visited."""
+        return self
+
     def counted(self, lengths: tuple[int, ...]) -> "Dataset":
         """The same rows, which an earlier process has counted: so many in each chunk."""
         return self
@@ -135,6 +139,9 @@ class CompleteRows(Dataset):
     def reduce(self, fn: Callable[[Chunk], Value]) -> Value:
         return self._dataset.reduce(partial(_of_complete, fn))
 
+    def telling(self, came: Came) -> Dataset:
+        return CompleteRows(self._dataset.telling(came))
+
     def beside(self, array: Columns) -> Dataset:
         return CompleteRows(self._dataset.beside(array))
 
@@ -154,6 +161,7 @@ class InMemoryDataset(Dataset):
     others: NDArray[Any] | None = None
     """What stands beside the rows."""
     missing: str = "raise"
+    came: Came = unheard
 
     @property
     def n_features(self) -> int:  # type: ignore[override]
@@ -178,7 +186,11 @@ class InMemoryDataset(Dataset):
                 others = None if self.others is None else self.others[some]
                 chunk = Chunk(self.rows[some], weights, number, start, beside=others)
                 tree.add(Partial(number, 1, fn(chunk)))
+                self.came([number])
         return tree.total()
+
+    def telling(self, came: Came) -> "InMemoryDataset":
+        return replace(self, came=came)
 
     def beside(self, array: Columns) -> "InMemoryDataset":
         return replace(self, others=np.asarray(array))
@@ -203,6 +215,7 @@ class DaskDataset(Dataset):
     missing: str = "raise"
     weights: da.Array | None = None
     on_bad_chunk: str = "raise"
+    came: Came = unheard
     may_change = True
 
     @classmethod
@@ -262,7 +275,7 @@ class DaskDataset(Dataset):
         return sum(self.source.lengths)
 
     def reduce(self, fn: Callable[[Chunk], Value]) -> Value:
-        return run_pass(fn, self.source)
+        return run_pass(fn, self.source, self.came)
 
     def of_stored(self, fn: RowFunction) -> RowFunction:
         """A row-wise function of the features, as one of the collection's own rows."""
@@ -281,11 +294,14 @@ class DaskDataset(Dataset):
         source = ready(self.source)
         if source.lengths is None:
             lenient = replace(source, is_lenient=self.on_bad_chunk == "skip")
-            counts = run_pass(partial(_listed, _counted), lenient)
+            counts = run_pass(partial(_listed, _counted), lenient, self.came)
             lengths = tuple(n_rows for n_rows, _ in counts)
             skipped = {bad.number: bad for _, bad in counts if bad}
             source = replace(source, lengths=lengths, skipped=skipped)
         return replace(self, source=source)
+
+    def telling(self, came: Came) -> "DaskDataset":
+        return replace(self, came=came)
 
     def counted(self, lengths: tuple[int, ...]) -> "DaskDataset":
         return replace(self, source=replace(self.source, lengths=lengths))

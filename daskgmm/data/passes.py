@@ -14,6 +14,7 @@ from daskgmm.data.cluster_pass import computed_on_cluster, on_cluster
 from daskgmm.data.local_pass import computed, machines_of, on_this_machine
 from daskgmm.data.losses import in_one_sentence
 from daskgmm.data.machines import Machines
+from daskgmm.data.shards import Came, unheard
 from daskgmm.data.source import GraphSource
 from daskgmm.data.tree import Addable, TreeSum
 from daskgmm.errors import DataError
@@ -44,8 +45,10 @@ def ready(source: GraphSource) -> GraphSource:
     return source if source.is_ready else source.with_common(compute)
 
 
-def run_pass(fn: Callable[[Chunk], Value], source: GraphSource) -> Value:
-    """Visit every chunk once and add up what `fn` makes of them.
+def run_pass(
+    fn: Callable[[Chunk], Value], source: GraphSource, came: Came = unheard
+) -> Value:
+    """Visit every chunk once and add up what `fn` makes of them; `came` hears how far it is.
 
     The sum is the fixed tree over chunk numbers: it has the same bits wherever it ran, and
     nothing of a pass is left when it ends.
@@ -53,7 +56,10 @@ def run_pass(fn: Callable[[Chunk], Value], source: GraphSource) -> Value:
     get, client = scheduler()
     source = ready(source)
     tree: TreeSum[Value] = TreeSum()
-    visits = on_cluster(client, fn, source) if client else on_this_machine(get, fn, source)
+    if client:
+        visits = on_cluster(client, fn, source, came)
+    else:
+        visits = on_this_machine(get, fn, source, came)
     with closing(visits):
         for partials in visits:
             if isinstance(partials, DataError):

@@ -72,7 +72,7 @@ def fit_mixture(
     now = Snapshot(drawn, rows.layout.lengths, survey, tuple(rows.passes)).going_on(before)
     if before:
         observer.on_resume(survey, now.states)
-    with checkpoints.at_hand():
+    with checkpoints.at_hand(observer.on_checkpoint):
         journal = Journal(observer, rows, now, checkpoints)
         rule, acceleration = _way(found, settings)
         run = partial(
@@ -93,6 +93,7 @@ def fit_mixture(
             rule = after_the_sample(rule)
             run(journal.now.states, rows.serving("refinement"), rule=rule)
         state, lower_bound = _known(journal.now.states, rows.serving("bound"), model)
+    observer.on_end(state, lower_bound)
     return Fit(state, lower_bound, survey, tuple(rows.passes))
 
 

@@ -13,7 +13,7 @@ from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit.acceleration import Acceleration, Memory, Visit, fallen_back
 from daskgmm.fit.convergence import Rule
 from daskgmm.fit.degenerate import Draft, Remedy, collapses, refuse
-from daskgmm.fit.observers import Observer
+from daskgmm.fit.observers import PassObserver
 from daskgmm.fit.selection import without_losers
 from daskgmm.fit.state import FitState, Outcome
 from daskgmm.model.expectation import Densities, e_steps, e_steps_and_tails
@@ -108,7 +108,7 @@ def run(
     dataset: Dataset,
     model: MaximumLikelihood,
     rule: Rule,
-    observer: Observer,
+    observer: PassObserver,
     *,
     remedy: Remedy = refuse,
     acceleration: Acceleration | None = None,
