@@ -45,9 +45,7 @@ def ready(source: GraphSource) -> GraphSource:
     return source if source.is_ready else source.with_common(compute)
 
 
-def run_pass(
-    fn: Callable[[Chunk], Value], source: GraphSource, came: Came = unheard
-) -> Value:
+def run_pass(fn: Callable[[Chunk], Value], source: GraphSource, came: Came = unheard) -> Value:
     """Visit every chunk once and add up what `fn` makes of them; `came` hears how far it is.
 
     The sum is the fixed tree over chunk numbers: it has the same bits wherever it ran, and
