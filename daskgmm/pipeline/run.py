@@ -117,7 +117,8 @@ def fit(
             except DegenerateCovarianceError as error:
                 if error.mixture is not None:
                     kept = folder / "before_collapse.npz"
-                    about = {"history": {"recipe_": estimator.recipe_}}
+                    recipe = dataset.recipe.as_written() if dataset.recipe else {}
+                    about = {"history": {"recipe_": recipe}}
                     model_file.save(error.mixture, kept, dataset.columns, about)
                     console.print(f"kept      {kept}, the model from before", highlight=False)
                 raise
