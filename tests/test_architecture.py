@@ -87,6 +87,7 @@ ORDER = {
         "cluster_pass",
         "passes",
         "layout",
+        "beside",
         "dataset",
         "metered",
         "sources",

@@ -10,9 +10,10 @@ import dask.array as da
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from daskgmm.chunk import BadChunk, Chunk
+from daskgmm.data.beside import Columns
 from daskgmm.data.layout import Layout
 from daskgmm.data.passes import ready, run_pass
 from daskgmm.data.recipe import Recipe, RowFunction
@@ -28,9 +29,6 @@ Result = TypeVar("Result")
 
 MISSING = ("raise", "omit", "marginal")
 ON_BAD_CHUNK = ("raise", "skip")
-
-Columns = NDArray[Any] | da.Array
-"""What may stand beside the rows, one row each."""
 
 
 class Dataset(ABC):
@@ -347,15 +345,3 @@ class DaskDataset(Dataset):
 
 def _counted(chunk: Chunk) -> tuple[int, BadChunk | None]:
     return len(chunk.rows), chunk.bad
-
-
-def columns_of(array: ArrayLike | da.Array) -> Columns:
-    """What may stand beside rows as a Dask array of known length, or an array in memory."""
-    if not isinstance(array, da.Array):
-        return np.asarray(array)
-    if np.isnan(array.shape).any():
-        raise DataError(
-            "a Dask array that stands beside the rows does not know its length: call "
-            ".compute_chunk_sizes() on it first"
-        )
-    return array

@@ -7,8 +7,9 @@ from time import perf_counter
 from typing import NamedTuple, Protocol, TypeVar
 
 from daskgmm.chunk import BadChunk, Chunk
+from daskgmm.data.beside import Columns
 from daskgmm.data.checksums import Checksums, checked, compare
-from daskgmm.data.dataset import Columns, Dataset
+from daskgmm.data.dataset import Dataset
 from daskgmm.data.layout import Layout
 from daskgmm.data.recipe import Recipe
 from daskgmm.data.shards import unheard
@@ -76,6 +77,9 @@ class Unwatched:
     def on_read(self, ended: Pass) -> None: ...
 
 
+UNWATCHED = Unwatched()
+
+
 @dataclass(frozen=True)
 class Metered(Dataset):
     """Another dataset, whose passes are written down, and watched while they run.
@@ -97,7 +101,7 @@ class Metered(Dataset):
     purpose: str = ""
     passes: list[Pass] = field(default_factory=list)
     checksums: Checksums | None = None
-    watch: Watch = Unwatched()
+    watch: Watch = UNWATCHED
 
     @property
     def n_features(self) -> int:  # type: ignore[override]

@@ -81,6 +81,9 @@ def remove_checkpoints(folder: Folder) -> None:
         folder.remove(name)
 
 
+def _unheard(name: str) -> None: ...
+
+
 class FolderCheckpoints:
     """Snapshots in a folder, as ``pass-000012.npz``: after twelve passes.
 
@@ -113,7 +116,7 @@ class FolderCheckpoints:
         self._stays = stays
         self._written = monotonic()
         self._waiting: Snapshot | None = None
-        self._wrote: Callable[[str], None] = str
+        self._wrote: Callable[[str], None] = _unheard
 
     def found(self) -> Snapshot | None:
         with self._reachable():

@@ -81,8 +81,8 @@ def fit(
     Of a selection, the model is the best of several, and ``selection.csv`` is their table.
 
     Goes on where a run like this one was stopped; with `force` also where it was told something
-    else. What happens is told to `console` and to `log`. Raises DaskgmmError for anything that a person can mend. Where it is a collapse, the
-    model from before goes to ``before_collapse.npz``.
+    else. What happens is told to `console` and to `log`. Raises DaskgmmError for anything that a
+    person can mend. Where it is a collapse, the model from before goes to ``before_collapse.npz``.
     """
     dataset = open_source(config)
     if (missing := config.model.get("missing", "raise")) != "raise":
@@ -109,19 +109,8 @@ def fit(
         progress = PassLines(console)
         shown = outlives.enter_context(displayed(console, place, _outlook(config)))
         observer = Together(progress, shown, Events(log))
-        with warnings.catch_warnings():
-            for said in (ConvergenceWarning, DataWarning):  # by the summary, by a line
-                warnings.simplefilter("ignore", said)
-            try:
-                estimator, selection = _found(config, dataset, observer, checkpoint)
-            except DegenerateCovarianceError as error:
-                if error.mixture is not None:
-                    kept = folder / "before_collapse.npz"
-                    recipe = dataset.recipe.as_written() if dataset.recipe else {}
-                    about = {"history": {"recipe_": recipe}}
-                    model_file.save(error.mixture, kept, dataset.columns, about)
-                    console.print(f"kept      {kept}, the model from before", highlight=False)
-                raise
+        with _quietly(folder, dataset, console):
+            estimator, selection = _found(config, dataset, observer, checkpoint)
         mixture = estimator.mixture_
         survey = progress.survey
         rows = Metered(
@@ -191,6 +180,24 @@ def _found(
         checkpoint=checkpoint,
     )
     return found.best, found
+
+
+@contextmanager
+def _quietly(folder: Path, dataset: DaskDataset, console: Console) -> Iterator[None]:
+    """A fit whose warnings lines say, and whose last sound model stays if it collapses."""
+    with warnings.catch_warnings():
+        for said in (ConvergenceWarning, DataWarning):  # by the summary, by a line
+            warnings.simplefilter("ignore", said)
+        try:
+            yield
+        except DegenerateCovarianceError as error:
+            if error.mixture is not None:
+                kept = folder / "before_collapse.npz"
+                recipe = dataset.recipe.as_written() if dataset.recipe else {}
+                about = {"history": {"recipe_": recipe}}
+                model_file.save(error.mixture, kept, dataset.columns, about)
+                console.print(f"kept      {kept}, the model from before", highlight=False)
+            raise
 
 
 @contextmanager
