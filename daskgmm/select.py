@@ -27,6 +27,7 @@ from daskgmm.fit.candidates import Candidate
 from daskgmm.fit.comparison import compare
 from daskgmm.fit.criteria import criterion_of
 from daskgmm.fit.driver import Fit
+from daskgmm.fit.events import told_to_cluster
 from daskgmm.fit.observers import Observer, observer_of
 from daskgmm.fit.plan import plan_fit
 from daskgmm.fit.settings import Settings
@@ -244,6 +245,7 @@ def select_components(
     check_shared(prototype)
     if n_finalists < 1:
         raise ParameterError(f"n_finalists must be at least 1, not {n_finalists}")
+    watching = observer or observer_of(prototype.verbose, prototype.verbose_interval)
     with client.as_current() if client else nullcontext():
         dataset = prototype._dataset(X, reset=True, sample_weight=sample_weight)
         models = _models(prototype, n_components, covariance_types)
@@ -262,7 +264,7 @@ def select_components(
             measure,
             n_finalists=n_finalists,
             random=check_random_state(prototype.random_state),
-            observer=observer or observer_of(prototype.verbose, prototype.verbose_interval),
+            observer=told_to_cluster(watching, dataset),
             checkpoints=checkpoints,
         )
     fitted = {}

@@ -68,11 +68,13 @@ def on_this_machine(
     graph: dict[Any, Any] = {}
     numbers: dict[Key, range] = {}
     for i, run in enumerate(runs):
-        visited, merged = (f"gmm-pass-{pass_id}", i), (f"gmm-sum-{pass_id}", i)
+        merged = (f"gmm-sum-{pass_id}", i)
+        visited = (f"gmm-pass-{pass_id}", i) if i else merged
         numbers[visited] = run
         graph[visited] = (partial(_visit, fn, Shard(source, run), wanted),)
         # A chain, so that the sums of a few shards are held at a time.
-        graph[merged] = (_merged, (f"gmm-sum-{pass_id}", i - 1), visited) if i else visited
+        if i:
+            graph[merged] = (_merged, (f"gmm-sum-{pass_id}", i - 1), visited)
 
     def after(key: Key, *_: Any) -> None:
         if key in numbers:

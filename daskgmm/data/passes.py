@@ -1,7 +1,7 @@
 """A pass: visit every chunk once, where Dask would compute, and add up what it gives."""
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -21,6 +21,9 @@ from daskgmm.errors import DataError
 
 Value = TypeVar("Value", bound=Addable)
 
+# Of a cluster's events: `Client.get_events(TOPIC)`, `Client.subscribe_topic(TOPIC, ...)`.
+TOPIC = "daskgmm"
+
 
 def scheduler() -> tuple[Callable[..., Any], Client | None]:
     """Dask's own choice: the configured scheduler, the current client, else threads."""
@@ -36,6 +39,14 @@ def machines() -> Machines:
         return machines_of(get)
     with in_one_sentence(client, {}):
         return Machines.of_client(client)
+
+
+def log_event(event: str, values: dict[str, Any]) -> None:
+    """Tell an event to whoever listens to the cluster where passes run; nobody where on none."""
+    _, client = scheduler()
+    if client is not None:
+        with suppress(Exception):  # a cluster that can't be told is found out by a pass
+            client.log_event(TOPIC, {"event": event, **values})
 
 
 def ready(source: GraphSource) -> GraphSource:

@@ -5,9 +5,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from daskgmm.chunk import BadChunk
+from daskgmm.data.dataset import Dataset, InMemoryDataset
 from daskgmm.data.metered import Pass, Reading
+from daskgmm.data.passes import log_event
 from daskgmm.data.survey import Survey
-from daskgmm.fit.observers import NullObserver
+from daskgmm.fit.observers import NullObserver, Observer, Together
 from daskgmm.fit.selection import leader
 from daskgmm.fit.state import FitState
 
@@ -117,6 +119,13 @@ class Events(NullObserver):
 
     def _tell(self, event: str, **values: Any) -> None:
         self._hear(event, {name: _finite(value) for name, value in values.items()})
+
+
+def told_to_cluster(observer: Observer, dataset: Dataset) -> Observer:
+    """An observer, beside one that tells events to the cluster that visits a dataset, if any."""
+    return (
+        observer if isinstance(dataset, InMemoryDataset) else Together(observer, Events(log_event))
+    )
 
 
 def _skipped(chunk: BadChunk) -> dict[str, Any]:

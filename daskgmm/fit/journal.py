@@ -33,10 +33,10 @@ class Journal:
         """Passes of a purpose come next, with these candidates and what else was found."""
         self._keep(replace(self.now, purpose=purpose, states=tuple(states), **found))
 
-    def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
+    def on_pass(self, states: Sequence[FitState], seconds: float) -> bool | None:
         self._rows.note(leader(states).lower_bound)
         self._keep(replace(self.now, states=tuple(states)))
-        self._observer.on_pass(states, seconds)
+        return self._observer.on_pass(states, seconds)
 
     def _keep(self, now: Snapshot) -> None:
         self.now = replace(now, passes=tuple(self._rows.passes))

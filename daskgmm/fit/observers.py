@@ -1,4 +1,4 @@
-"""Who may watch a fit. Observers see values; nothing they do changes a fit."""
+"""Who may watch a fit. Observers see values; all that they can change is that it ends."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -11,8 +11,8 @@ from daskgmm.fit.state import FitState
 class PassObserver(Protocol):
     """Called when a pass has advanced candidates."""
 
-    def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
-        """One pass has advanced the candidates that were live."""
+    def on_pass(self, states: Sequence[FitState], seconds: float) -> bool | None:
+        """One pass has advanced the candidates that were live; True is an end to it."""
 
 
 class Observer(PassObserver, Watch, Protocol):
@@ -48,7 +48,7 @@ class NullObserver(Unwatched):
 
     def on_sample(self, states: Sequence[FitState], seconds: float) -> None: ...
 
-    def on_pass(self, states: Sequence[FitState], seconds: float) -> None: ...
+    def on_pass(self, states: Sequence[FitState], seconds: float) -> bool | None: ...
 
     def on_checkpoint(self, name: str) -> None: ...
 
@@ -85,9 +85,9 @@ class Together:
         for each in self._observers:
             each.on_sample(states, seconds)
 
-    def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
-        for each in self._observers:
-            each.on_pass(states, seconds)
+    def on_pass(self, states: Sequence[FitState], seconds: float) -> bool:
+        answers = [each.on_pass(states, seconds) for each in self._observers]  # all are told
+        return any(answers)
 
     def on_checkpoint(self, name: str) -> None:
         for each in self._observers:

@@ -25,6 +25,9 @@ LOOK_SECONDS = 2.0
 
 BETWEEN = "   "
 
+# What is done where no pass is under way.
+BETWEEN_PASSES, AFTERWARDS = "between passes", {"labels": "report", "scores": "putting together"}
+
 
 @contextmanager
 def displayed(console: Console, place: Place, outlook: Outlook | None) -> Iterator[Observer]:
@@ -56,7 +59,7 @@ class Display(NullObserver):
         self._console = console
         self._place = place
         self._outlook = outlook
-        self._began = self._since = monotonic()
+        self._began = self._since = self._came = monotonic()
         self._looked = -LOOK_SECONDS
         self._doing = "waiting"
         self._reading: Reading | None = None
@@ -65,18 +68,19 @@ class Display(NullObserver):
         self._workers: list[str] = []
 
     def on_reading(self, reading: Reading) -> None:
+        self._came = monotonic()
         if self._reading is None or not reading.chunks_done:
-            self._since = monotonic()
+            self._since = self._came
             advances = reading.purpose in ADVANCING
             self._doing = f"pass {self._n_iter + 1}" if advances else reading.purpose
         self._reading = reading
-        if monotonic() >= self._looked + LOOK_SECONDS:
+        if self._came >= self._looked + LOOK_SECONDS:
             with suppress(Exception):  # nobody who does not answer is worth a fit
                 self._workers = self._place.now()
-            self._looked = monotonic()
+            self._looked = self._came
 
     def on_read(self, ended: Pass) -> None:
-        self._between("between passes")
+        self._between(AFTERWARDS.get(ended.purpose, BETWEEN_PASSES))
 
     def on_survey(self, survey: Survey, seconds: float) -> None:
         self._between("starts")
@@ -89,7 +93,7 @@ class Display(NullObserver):
         self._between("sample")
 
     def on_sample(self, states: Sequence[FitState], seconds: float) -> None:
-        self._between("between passes")
+        self._between(BETWEEN_PASSES)
 
     def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
         self._know(states)
@@ -109,7 +113,7 @@ class Display(NullObserver):
         """The lines of this moment, in the terminal's width."""
         now, width = monotonic(), self._console.width
         groups = [
-            self._pace(now),
+            self._pace(),
             self._fit(),
             [*self._workers, f"{clock(now - self._began)} so far"],
         ]
@@ -124,19 +128,21 @@ class Display(NullObserver):
         total = float(reading.n_chunks) if reading else None
         done = reading.chunks_done if reading else 0
         share = f"{done / total:4.0%}" if total else ""
-        left = (now - self._since) * (total / done - 1) if total and done else None
-        time = f"{clock(left)} left" if left is not None else clock(now - self._since)
+        time = clock(now - self._since)
+        if total and done:  # as fast as until the last of them came
+            left = (self._came - self._since) * (total / done - 1) - (now - self._came)
+            time = f"{clock(max(left, 0.0))} left"
         bar = ProgressBar(total, done, pulse=not done, animation_time=now)
         grid.add_row(Text(self._doing, style="bold"), bar, share, time)
         return grid
 
-    def _pace(self, now: float) -> list[str]:
+    def _pace(self) -> list[str]:
         """How far the pass is, and how fast."""
         reading = self._reading
         if reading is None:
             return []
         facts = [f"{reading.chunks_done:,} of {reading.n_chunks:,} chunks"]
-        seconds = max(now - self._since, 1e-3)
+        seconds = max(self._came - self._since, 1e-3)
         if reading.rows_done:
             facts.append(f"{reading.rows_done / seconds:,.0f} rows/s")
         if reading.rows_done and reading.n_rows and reading.n_bytes:
@@ -146,14 +152,15 @@ class Display(NullObserver):
 
     def _fit(self) -> list[str]:
         """Where the fit is, and how far it may be to its end."""
-        outlook = self._outlook
-        if outlook is None or not self._bound:
-            return [self._bound]
-        facts, likely, most = [self._bound], outlook.likely, outlook.most
-        for words, n_passes in (("about", likely), ("at most", most)):
-            seconds = None if n_passes is None else outlook.seconds(n_passes)
-            if n_passes is not None and seconds is not None:
-                facts.append(f"{words} {n_passes:,} passes, {clock(seconds)}")
+        outlook, facts = self._outlook, [self._bound]
+        if outlook is None or self._doing in ("labels", *AFTERWARDS.values()):
+            return facts
+        ways = {"at most": outlook.most}
+        if outlook.likely is not None and outlook.likely < outlook.most:
+            ways = {"about": outlook.likely, **ways}
+        for words, n_passes in ways.items():
+            if (seconds := outlook.seconds(n_passes)) is not None:
+                facts.append(f"{words} {n_passes:,} more ({clock(seconds)})")
         return facts
 
 

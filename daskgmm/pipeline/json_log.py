@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 from daskgmm.errors import ConfigError
 from daskgmm.fit.events import Hearer
 from daskgmm.version import __version__
 
 OPTION = "--log-json"
+
+# Of every line.
+BEGINNING = b'{"time": "'
 
 
 def unheard(event: str, values: dict[str, Any]) -> None:
@@ -44,7 +47,7 @@ def json_log(path: Path | None, command: str) -> Iterator[Hearer]:
 class _Lines:
     """Writes each event in a line of its own, at once."""
 
-    def __init__(self, file: TextIO, path: Path) -> None:
+    def __init__(self, file: BinaryIO, path: Path) -> None:
         self._file = file
         self._path = path
         self._works = True
@@ -55,20 +58,19 @@ class _Lines:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = json.dumps({"time": now, "event": event, **values}, ensure_ascii=False)
         try:
-            self._file.write(f"{line}\n")
-            self._file.flush()
+            self._file.write(f"{line}\n".encode())
         except OSError as error:  # a log is not worth a fit
             self._works = False
             why = error.strerror or error
             warnings.warn(f"{self._path}: the log ends here ({why})", stacklevel=3)
 
 
-def _opened(path: Path) -> TextIO:
+def _opened(path: Path) -> BinaryIO:
     try:
         is_whole = _is_whole(path)
-        file = path.open("a", encoding="utf-8")
+        file = path.open("ab", buffering=0)
         if not is_whole:  # of a run that was killed while it wrote
-            file.write("\n")
+            file.write(b"\n")
     except OSError as error:
         raise ConfigError(f"{OPTION}: cannot write to {path}: {error.strerror or error}") from error
     return file
@@ -76,12 +78,10 @@ def _opened(path: Path) -> TextIO:
 
 def _is_whole(path: Path) -> bool:
     """Whether a log ends with a whole line; ConfigError where a file is no log."""
-    if not path.exists() or (path.is_file() and not path.stat().st_size):
+    if not path.is_file() or not path.stat().st_size:  # a pipe or a device holds nothing
         return True
     with path.open("rb") as file:
-        if file.seekable():
-            if not file.readline().startswith(b'{"time": "'):
-                raise ConfigError(f"{OPTION}: {path} holds something else: choose another file")
-            file.seek(-1, 2)
-            return file.read(1) == b"\n"
-    return True
+        if file.read(len(BEGINNING)) != BEGINNING:
+            raise ConfigError(f"{OPTION}: {path} holds something else: choose another file")
+        file.seek(-1, 2)
+        return file.read(1) == b"\n"

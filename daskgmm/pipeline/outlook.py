@@ -2,17 +2,21 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from statistics import median
 
 from daskgmm.fit.selection import leader
 from daskgmm.fit.state import FitState
 
-# Of the readings that follow the iterations: the last bound's, and the labels'.
-AFTER = 2
+# Of the readings that may follow the iterations: that of the last bound.
+AFTER = 1
+
+# Gains that say how they shrink.
+OF_LATE = 4
 
 
 class Outlook:
-    """Passes to go, as far as those before tell.
+    """Passes to go before the fit has ended, as far as those before tell.
 
     Parameters
     ----------
@@ -24,7 +28,7 @@ class Outlook:
     def __init__(self, tol: float, max_iter: int) -> None:
         self._tol = tol
         self._max_iter = max_iter
-        self._gains: list[tuple[int, float]] = []
+        self._gains: list[float] = []
         self._seconds: list[float] = []
         self._n_iter = 0
         self._is_over = False
@@ -36,7 +40,7 @@ class Outlook:
         self._is_over = all(state.outcome is not None for state in states)
         gain = abs(best.change) if best.memory is None else best.memory.gain
         if math.isfinite(gain) and gain > 0.0:
-            self._gains.append((self._n_iter, gain))
+            self._gains.append(gain)
         self._seconds.append(seconds)
 
     @property
@@ -46,21 +50,19 @@ class Outlook:
 
     @property
     def likely(self) -> int | None:
-        """Passes to go if the gain goes on shrinking as it has of late; None where it does not.
+        """Passes to go if the gain shrinks in each as in the worst of late; None where it grows.
 
         A guess: a fit may meet a plateau, or a better place to go.
         """
-        if self._is_over:
-            return AFTER
-        if len(self._gains) < 2 or not self._tol:
+        if self._is_over or len(self._gains) < 2 or not self._tol:
             return None
-        (first, before), (last, now) = self._gains[-min(len(self._gains), 4)], self._gains[-1]
+        now = self._gains[-1]
         if now < self._tol:
-            return min(1 + AFTER, self.most)
-        if now >= before:
+            return min(1, self.most)
+        ratio = max(after / before for before, after in pairwise(self._gains[-OF_LATE:]))
+        if ratio >= 1.0:
             return None
-        rate = math.log(before / now) / (last - first)
-        return min(math.ceil(math.log(now / self._tol) / rate) + AFTER, self.most)
+        return min(math.ceil(math.log(self._tol / now) / math.log(ratio)), self.most)
 
     def seconds(self, n_passes: int) -> float | None:
         """What so many passes take, if they are as long as most were; None before the first."""
