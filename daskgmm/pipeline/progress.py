@@ -1,6 +1,7 @@
 """What a person reads while a fit runs: a line per pass."""
 
 from collections.abc import Sequence
+from textwrap import wrap
 
 from rich.console import Console
 
@@ -111,7 +112,9 @@ class PassLines(NullObserver):
         line = f"{head:<{INDENT}}{'  '.join(facts)}"
         width = self._console.width
         if self._console.is_terminal and len(line) > width:
-            words = [" ".join(fact.split()) for fact in facts]
+            words = [
+                line for fact in facts for line in wrap(" ".join(fact.split()), width - INDENT)
+            ]
             line = f"\n{'':{INDENT}}".join(packed(words, width - INDENT))
             line = f"{head:<{INDENT}}{line}"
         self._console.print(line, soft_wrap=True, highlight=False)
