@@ -1,6 +1,5 @@
 """The mixtures as scikit-learn estimators, on NumPy arrays and on Dask collections."""
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -16,7 +15,7 @@ from daskgmm.checkpointing import Checkpoint, checkpoints_of
 from daskgmm.conditional import Conditional
 from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.machines import Machines
-from daskgmm.data.passes import machines
+from daskgmm.data.passes import in_one_place, machines
 from daskgmm.fit.driver import fit_mixture
 from daskgmm.fit.events import told_to_cluster
 from daskgmm.fit.initialization import Initial
@@ -288,12 +287,13 @@ class GaussianMixture(CallbackSupportMixin, Kept, Portable, Streaming, Condition
         self.check_parameters()
         observer = observer or observer_of(self.verbose, self.verbose_interval)
         called = Callbacks(self, self.max_iter, X, y, sample_weight)
-        with client.as_current() if client else nullcontext():
+        with in_one_place(client):
             dataset = self._dataset(X, reset=True, sample_weight=sample_weight)
             settings = self._settings(dataset)
             if not dataset.layout.is_resident:
                 plan_fit(dataset, settings, machines()).raise_for_memory()
-            checkpoints = checkpoints_of(checkpoint, self, dataset)
+            before = settings.resumed.parameters if settings.resumed else None
+            checkpoints = checkpoints_of(checkpoint, self, dataset, before)
             random = check_random_state(self.random_state)
             watching = Together(told_to_cluster(observer, dataset), called)
             fit = fit_mixture(dataset, settings, random, watching, checkpoints)

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ import dask.array as da
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
+from dask.base import tokenize
 from numpy.typing import NDArray
 
 from daskgmm.chunk import BadChunk, Chunk
@@ -54,6 +56,13 @@ class Dataset(ABC):
     """Passes that `prepared` takes."""
     recipe: Recipe | None = None
     """What its rows are made by, of those that are stored."""
+    came: Came = staticmethod(unheard)
+    weights: Any = None
+
+    @property
+    def content(self) -> str | None:
+        """A token of rows and weights that no pass watches; None of others."""
+        return None
 
     @property
     @abstractmethod
@@ -89,8 +98,10 @@ class Dataset(ABC):
         return self
 
     def telling(self, came: Came) -> "Dataset":
-        """The same rows; `came` hears, in this process, of chunks that a pass has visited."""
-        return self
+        """The same rows; `came` hears, in this process, of chunks that the next pass has visited."""
+        told = copy(self)
+        object.__setattr__(told, "came", came)  # some are frozen
+        return told
 
     def counted(self, lengths: tuple[int, ...]) -> "Dataset":
         """The same rows, which an earlier process has counted: so many in each chunk."""
@@ -135,10 +146,7 @@ class CompleteRows(Dataset):
         return self._dataset.layout
 
     def reduce(self, fn: Callable[[Chunk], Value]) -> Value:
-        return self._dataset.reduce(partial(_of_complete, fn))
-
-    def telling(self, came: Came) -> Dataset:
-        return CompleteRows(self._dataset.telling(came))
+        return self._dataset.telling(self.came).reduce(partial(_of_complete, fn))
 
     def beside(self, array: Columns) -> Dataset:
         return CompleteRows(self._dataset.beside(array))
@@ -159,7 +167,6 @@ class InMemoryDataset(Dataset):
     others: NDArray[Any] | None = None
     """What stands beside the rows."""
     missing: str = "raise"
-    came: Came = unheard
 
     @property
     def n_features(self) -> int:  # type: ignore[override]
@@ -168,6 +175,11 @@ class InMemoryDataset(Dataset):
     @property
     def n_rows(self) -> int:
         return len(self.rows)
+
+    @property
+    def content(self) -> str:
+        token: str = tokenize(self.rows, self.weights)
+        return token
 
     @property
     def layout(self) -> Layout:
@@ -186,9 +198,6 @@ class InMemoryDataset(Dataset):
                 tree.add(Partial(number, 1, fn(chunk)))
                 self.came([number])
         return tree.total()
-
-    def telling(self, came: Came) -> "InMemoryDataset":
-        return replace(self, came=came)
 
     def beside(self, array: Columns) -> "InMemoryDataset":
         return replace(self, others=np.asarray(array))
@@ -213,7 +222,6 @@ class DaskDataset(Dataset):
     missing: str = "raise"
     weights: da.Array | None = None
     on_bad_chunk: str = "raise"
-    came: Came = unheard
     may_change = True
 
     @classmethod
@@ -297,9 +305,6 @@ class DaskDataset(Dataset):
             skipped = {bad.number: bad for _, bad in counts if bad}
             source = replace(source, lengths=lengths, skipped=skipped)
         return replace(self, source=source)
-
-    def telling(self, came: Came) -> "DaskDataset":
-        return replace(self, came=came)
 
     def counted(self, lengths: tuple[int, ...]) -> "DaskDataset":
         return replace(self, source=replace(self.source, lengths=lengths))

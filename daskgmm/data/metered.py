@@ -12,7 +12,6 @@ from daskgmm.data.checksums import Checksums, checked, compare
 from daskgmm.data.dataset import Dataset
 from daskgmm.data.layout import Layout
 from daskgmm.data.recipe import Recipe
-from daskgmm.data.shards import unheard
 from daskgmm.data.tree import Addable
 
 Value = TypeVar("Value", bound=Addable)
@@ -167,7 +166,7 @@ class Metered(Dataset):
         each = Pass("prepare", (perf_counter() - began) / n_passes, _bytes_of(ready))
         for _ in range(n_passes):
             self._has_read(each)
-        return replace(self, dataset=ready.telling(unheard))
+        return replace(self, dataset=ready)
 
     def lenient(self) -> "Metered":
         return replace(self, dataset=self.dataset.lenient())

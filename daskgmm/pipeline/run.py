@@ -109,7 +109,9 @@ def fit(
         progress = PassLines(console)
         shown = outlives.enter_context(displayed(console, place, _outlook(config)))
         observer = Together(progress, shown, Events(log))
-        with _quietly(folder, dataset, console):
+        with warnings.catch_warnings(), _keeping_what_collapses(dataset, folder, console):
+            for said in (ConvergenceWarning, DataWarning):  # by the summary, by a line
+                warnings.simplefilter("ignore", said)
             estimator, selection = _found(config, dataset, observer, checkpoint)
         mixture = estimator.mixture_
         survey = progress.survey
@@ -183,21 +185,17 @@ def _found(
 
 
 @contextmanager
-def _quietly(folder: Path, dataset: DaskDataset, console: Console) -> Iterator[None]:
-    """A fit whose warnings lines say, and whose last sound model stays if it collapses."""
-    with warnings.catch_warnings():
-        for said in (ConvergenceWarning, DataWarning):  # by the summary, by a line
-            warnings.simplefilter("ignore", said)
-        try:
-            yield
-        except DegenerateCovarianceError as error:
-            if error.mixture is not None:
-                kept = folder / "before_collapse.npz"
-                recipe = dataset.recipe.as_written() if dataset.recipe else {}
-                about = {"history": {"recipe_": recipe}}
-                model_file.save(error.mixture, kept, dataset.columns, about)
-                console.print(f"kept      {kept}, the model from before", highlight=False)
-            raise
+def _keeping_what_collapses(dataset: DaskDataset, folder: Path, console: Console) -> Iterator[None]:
+    """Write the model from before a collapse."""
+    try:
+        yield
+    except DegenerateCovarianceError as error:
+        if error.mixture is not None:
+            kept = folder / "before_collapse.npz"
+            recipe = dataset.recipe.as_written() if dataset.recipe else {}
+            model_file.save(error.mixture, kept, dataset.columns, {"history": {"recipe_": recipe}})
+            console.print(f"kept      {kept}, the model from before", highlight=False)
+        raise
 
 
 @contextmanager
