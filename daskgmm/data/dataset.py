@@ -28,7 +28,6 @@ from daskgmm.kernels.blas_threads import one_blas_thread
 Value = TypeVar("Value", bound=Addable)
 Result = TypeVar("Result")
 
-
 MISSING = ("raise", "omit", "marginal")
 ON_BAD_CHUNK = ("raise", "skip")
 
@@ -41,8 +40,7 @@ class Dataset(ABC):
     n_features : int
     columns : names of the features, or None
     missing : a name in `MISSING`
-        What a fit does about rows with a missing value (NaN): refuse them, leave them out, or
-        take them by what is observed of them.
+        Whether a fit refuses rows with a gap (NaN), leaves them out, or takes what is there.
     """
 
     n_features: int
@@ -98,7 +96,7 @@ class Dataset(ABC):
         return self
 
     def telling(self, came: Came) -> "Dataset":
-        """The same rows; `came` hears, in this process, of chunks that the next pass has visited."""
+        """The same rows; `came` hears, in this process, of chunks that a pass has visited."""
         told = copy(self)
         object.__setattr__(told, "came", came)  # some are frozen
         return told
