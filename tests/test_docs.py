@@ -120,7 +120,7 @@ def test_commands_that_pages_name_are_there():
         in_shell = [block.text for block in blocks(page) if block.language == "sh"]
         commands = "\n".join([*in_shell, *re.findall(r"`([^`]+)`", prose(page))])
         for program, known in (("daskgmm", main.commands), ("make", targets)):
-            named = re.findall(rf"^{program}\s(\S+)", commands, flags=re.MULTILINE)
+            named = re.findall(rf"^{program} (\S+)", commands, flags=re.MULTILINE)
             assert set(named) <= set(known)
         for file in re.findall(r"(?<!\.)config/[\w/]+\.yaml", commands):
             assert (ROOT / file).exists(), file
