@@ -27,7 +27,7 @@ check: .venv/installed
 
 ## the pages of docs/ as a site, in results/site; a warning is an error
 docs: .venv/installed
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict  # with --quiet it counts no warnings
 
 ## ratios against peers measured in the same run; memory against its plan; digits; passes of fits
 benchmarks: .venv/installed
