@@ -12,7 +12,9 @@ from sklearn.base import BaseEstimator
 
 from daskgmm.data.dataset import Dataset
 from daskgmm.data.folder import Folder
+from daskgmm.errors import CheckpointError, ParameterError
 from daskgmm.fit.checkpoints import NOWHERE, Checkpoints, FolderCheckpoints
+from daskgmm.model.mixture import Mixture
 
 # Bits depend on them.
 VERSIONED = ("daskgmm", "numpy", "scipy", "scikit-learn")
@@ -52,9 +54,21 @@ class Checkpoint:
     stays: bool = False
     storage_options: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Raise ParameterError for what no folder or time can be."""
+        if not isinstance(self.folder, str | Path) or not str(self.folder):
+            raise ParameterError(f"checkpoint: a folder's name is needed, not {self.folder!r}")
+        if not isinstance(self.every, int | float) or not self.every >= 0:
+            raise ParameterError(
+                f"checkpoint: every must be a number of seconds of at least 0, not {self.every!r}"
+            )
+
     def open(self, told: dict[str, dict[str, Any]]) -> FolderCheckpoints:
-        """The checkpoints of the fit that is told so."""
-        folder = Folder(self.folder, **self.storage_options)
+        """The checkpoints of the fit that is told so; CheckpointError if they have no place."""
+        try:
+            folder = Folder(self.folder, **self.storage_options)
+        except Exception as error:  # fsspec and its libraries raise what they like
+            raise CheckpointError(f"checkpoint: {self.folder} is no place ({error})") from error
         return FolderCheckpoints(folder, told, every=self.every, force=self.force, stays=self.stays)
 
 
@@ -62,21 +76,30 @@ def checkpoints_of(
     where: str | Path | Checkpoint | None,
     estimator: BaseEstimator,
     dataset: Dataset,
+    begins_at: Mixture | None = None,
     **more: dict[str, Any],
 ) -> Checkpoints:
-    """The checkpoints of an estimator's fit to a dataset, which may be told more."""
+    """The checkpoints of an estimator's fit to a dataset, which may be told more.
+
+    A fit may begin at a mixture: what an earlier one has found.
+    """
     if where is None:
         return NOWHERE
     checkpoint = where if isinstance(where, Checkpoint) else Checkpoint(where)
-    return checkpoint.open({**told(estimator, dataset), **more})
+    return checkpoint.open({**told(estimator, dataset, begins_at), **more})
 
 
-def told(estimator: BaseEstimator, dataset: Dataset) -> dict[str, dict[str, Any]]:
+def told(
+    estimator: BaseEstimator, dataset: Dataset, begins_at: Mixture | None = None
+) -> dict[str, dict[str, Any]]:
     """What a fit is told, by group and name, in JSON's types."""
     layout = dataset.layout
     parameters = estimator.get_params(deep=False)
     return {
-        "model": {name: _plain(each) for name, each in parameters.items() if name not in UNTOLD},
+        "model": {
+            **{name: _plain(each) for name, each in parameters.items() if name not in UNTOLD},
+            "begins_at": begins_at and begins_at.fingerprint,
+        },
         "data": {
             "n_features": layout.n_features,
             "columns": dataset.columns and list(dataset.columns),
@@ -86,6 +109,8 @@ def told(estimator: BaseEstimator, dataset: Dataset) -> dict[str, dict[str, Any]
             "n_rows": layout.n_rows,
             "n_chunks": layout.n_chunks,
             "chunks": tokenize(layout.lengths),
+            "weighted": dataset.weights is not None,
+            "content": dataset.content,
         },
         "versions": {name: importlib.metadata.version(name) for name in VERSIONED},
     }

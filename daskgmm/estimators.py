@@ -1,6 +1,5 @@
 """The mixtures as scikit-learn estimators, on NumPy arrays and on Dask collections."""
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -15,7 +14,7 @@ from daskgmm.checkpointing import Checkpoint, checkpoints_of
 from daskgmm.conditional import Conditional
 from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.machines import Machines
-from daskgmm.data.passes import machines
+from daskgmm.data.passes import in_one_place, machines
 from daskgmm.fit.driver import fit_mixture
 from daskgmm.fit.initialization import Initial
 from daskgmm.fit.observers import Observer, observer_of
@@ -279,12 +278,13 @@ class GaussianMixture(Kept, Portable, Streaming, Conditional):
         """
         self.check_parameters()
         observer = observer or observer_of(self.verbose, self.verbose_interval)
-        with client.as_current() if client else nullcontext():
+        with in_one_place(client):
             dataset = self._dataset(X, reset=True, sample_weight=sample_weight)
             settings = self._settings(dataset)
             if not dataset.layout.is_resident:
                 plan_fit(dataset, settings, machines()).raise_for_memory()
-            checkpoints = checkpoints_of(checkpoint, self, dataset)
+            before = settings.resumed.parameters if settings.resumed else None
+            checkpoints = checkpoints_of(checkpoint, self, dataset, before)
             random = check_random_state(self.random_state)
             fit = fit_mixture(dataset, settings, random, observer, checkpoints)
         self._keep(fit, settings)

@@ -3,7 +3,6 @@
 import math
 import warnings
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass, replace
 from itertools import product
@@ -20,7 +19,7 @@ from sklearn.utils import check_random_state
 
 from daskgmm.checkpointing import Checkpoint, checkpoints_of
 from daskgmm.data.metered import Pass
-from daskgmm.data.passes import machines
+from daskgmm.data.passes import in_one_place, machines
 from daskgmm.errors import ParameterError
 from daskgmm.estimators import GaussianMixture
 from daskgmm.fit.candidates import Candidate
@@ -244,7 +243,7 @@ def select_components(
     check_shared(prototype)
     if n_finalists < 1:
         raise ParameterError(f"n_finalists must be at least 1, not {n_finalists}")
-    with client.as_current() if client else nullcontext():
+    with in_one_place(client):
         dataset = prototype._dataset(X, reset=True, sample_weight=sample_weight)
         models = _models(prototype, n_components, covariance_types)
         settings = [settings_of(model, dataset, None) for model in models]

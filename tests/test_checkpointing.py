@@ -11,7 +11,7 @@ from strategies import clusters
 from daskgmm import Checkpoint, GaussianMixture
 from daskgmm.checkpointing import told
 from daskgmm.data.dataset import InMemoryDataset
-from daskgmm.errors import CheckpointError
+from daskgmm.errors import CheckpointError, ParameterError
 from daskgmm.fit.observers import NullObserver
 
 X = clusters(600, spread=1.0)
@@ -128,6 +128,44 @@ def test_force_goes_on_with_other_chunks(tmp_path):
     force = Checkpoint(tmp_path, force=True)
     found = clone(MODEL).fit(da.from_array(X, chunks=(150, 3)), checkpoint=force)
     np.testing.assert_allclose(found.means_, clone(MODEL).fit(rows()).means_, atol=1e-2)
+
+
+@pytest.mark.parametrize("weights", [None, np.linspace(0.0, 5.0, 600)], ids=["rows", "weights"])
+def test_other_rows_or_weights_in_memory_are_another_fit(weights, tmp_path):
+    stopped(tmp_path, data=X)
+    with pytest.raises(CheckpointError, match=r"had (content|weighted) = "):
+        clone(MODEL).fit(X if weights is not None else X + 1.0, None, weights, checkpoint=tmp_path)
+    found = clone(MODEL).fit(X.copy(), checkpoint=tmp_path)
+    assert bits(found) == bits(clone(MODEL).fit(X))
+
+
+def test_weights_beside_rows_that_are_read_are_another_fit(tmp_path):
+    stopped(tmp_path)
+    weights = da.ones(600, chunks=100)
+    with pytest.raises(CheckpointError, match="had weighted = False, this one has True"):
+        clone(MODEL).fit(rows(), None, weights, checkpoint=tmp_path)
+
+
+def test_a_warm_start_is_another_fit_than_the_first(tmp_path):
+    model = clone(MODEL).set_params(warm_start=True).fit(rows())
+    with pytest.raises(KeyboardInterrupt):
+        model.set_params(tol=1e-9).fit(rows(), observer=Dies(2), checkpoint=tmp_path)
+    first = clone(model)
+    with pytest.raises(CheckpointError, match=r"had begins_at = [0-9a-f]+, this one has None"):
+        first.fit(rows(), checkpoint=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "told", [{"folder": ""}, {"folder": 5}, {"every": -1}, {"every": np.nan}, {"every": "x"}]
+)
+def test_what_no_checkpoint_can_be_is_said(told):
+    with pytest.raises(ParameterError, match="checkpoint: "):
+        Checkpoint(**{"folder": "kept", **told})
+
+
+def test_a_place_that_nobody_knows_is_said():
+    with pytest.raises(CheckpointError, match="checkpoint: foo://x is no place"):
+        clone(MODEL).fit(rows(), checkpoint="foo://x")
 
 
 def test_what_a_fit_is_told_is_the_same_in_each_process():

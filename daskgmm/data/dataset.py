@@ -10,6 +10,7 @@ import dask.array as da
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
+from dask.base import tokenize
 from numpy.typing import ArrayLike, NDArray
 
 from daskgmm.chunk import BadChunk, Chunk
@@ -56,6 +57,12 @@ class Dataset(ABC):
     """Passes that `prepared` takes."""
     recipe: Recipe | None = None
     """What its rows are made by, of those that are stored."""
+    weights: Any = None
+
+    @property
+    def content(self) -> str | None:
+        """A token of rows and weights that no pass watches; None of others."""
+        return None
 
     @property
     @abstractmethod
@@ -162,6 +169,11 @@ class InMemoryDataset(Dataset):
     @property
     def n_rows(self) -> int:
         return len(self.rows)
+
+    @property
+    def content(self) -> str:
+        token: str = tokenize(self.rows, self.weights)
+        return token
 
     @property
     def layout(self) -> Layout:

@@ -1,7 +1,8 @@
 """A pass: visit every chunk once, where Dask would compute, and add up what it gives."""
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, TypeVar
 
@@ -21,8 +22,30 @@ from daskgmm.errors import DataError
 Value = TypeVar("Value", bound=Addable)
 
 
-def scheduler() -> tuple[Callable[..., Any], Client | None]:
+Scheduler = tuple[Callable[..., Any], Client | None]
+"""What computes, and the client if that is a cluster."""
+
+_chosen: ContextVar[Scheduler | None] = ContextVar("_chosen", default=None)
+
+
+@contextmanager
+def in_one_place(client: Client | None = None) -> Iterator[None]:
+    """All passes of the context are where the first would be; on the client's cluster, if given.
+
+    A cluster that goes away takes no pass to the threads of this process.
+    """
+    with client.as_current() if client else nullcontext():
+        token = _chosen.set(scheduler())
+        try:
+            yield
+        finally:
+            _chosen.reset(token)
+
+
+def scheduler() -> Scheduler:
     """Dask's own choice: the configured scheduler, the current client, else threads."""
+    if chosen := _chosen.get():
+        return chosen
     get = get_scheduler(collections=None) or dask.threaded.get
     bound = getattr(get, "__self__", None)
     return get, bound if isinstance(bound, Client) else None

@@ -12,8 +12,11 @@ from daskgmm.data.folder import Folder
 from daskgmm.errors import CheckpointError
 from daskgmm.fit.snapshot import NewerFormatError, Snapshot, from_bytes
 from daskgmm.fit.state import FitState, Outcome
+from daskgmm.model.whole_file import meant
 
 KEPT = 2
+
+CHECKPOINT = re.compile(r"pass-\d+\.npz")
 
 # Where one of these differs, no force goes on: the parameters mean something else.
 VITAL = (
@@ -69,13 +72,14 @@ NOWHERE = NoCheckpoints()
 
 def checkpoints_in(folder: Folder) -> list[str]:
     """Names of the checkpoints among a folder's files, the newest last."""
-    return [name for name in folder.names() if re.fullmatch(r"pass-\d+\.npz", name)]
+    return [name for name in folder.names() if CHECKPOINT.fullmatch(name)]
 
 
 def remove_checkpoints(folder: Folder) -> None:
     """Remove the checkpoints, and nothing else."""
-    for name in checkpoints_in(folder):
-        folder.remove(name)
+    for name in folder.names():
+        if CHECKPOINT.fullmatch(meant(name)):
+            folder.remove(name)
 
 
 class FolderCheckpoints:
@@ -202,10 +206,12 @@ class FolderCheckpoints:
                 f"{self._folder} holds a checkpoint of another fit: its {place[0]} had "
                 f"{place[1]} = {there}, this one has {here}{more}; {what_to_do}"
             )
-        snapshot = replace(snapshot, states=tuple(_reopened(state) for state in snapshot.states))
         if not any(group == "data" for group, _ in differences):
-            return snapshot
-        snapshot = replace(snapshot, lengths=None, survey=None)
+            states = tuple(_reopened(state) for state in snapshot.states)
+            return replace(snapshot, states=states)
+        # What is known of other rows is known of none here: no bound, no memory.
+        states = tuple(_begun_anew(state) for state in snapshot.states)
+        snapshot = replace(snapshot, states=states, lengths=None, survey=None)
         if snapshot.ended:  # other rows have other criteria
             snapshot = replace(snapshot, purpose="comparison", states=(), seen=())
         return snapshot
@@ -213,6 +219,13 @@ class FolderCheckpoints:
 
 def _flat(told: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, str], Any]:
     return {(group, name): each for group, values in told.items() for name, each in values.items()}
+
+
+def _begun_anew(state: FitState) -> FitState:
+    """The state's parameters as a start."""
+    if state.outcome is Outcome.DEGENERATE:
+        return state
+    return FitState(state.parameters, events=state.events, ridge=state.ridge)
 
 
 def _reopened(state: FitState) -> FitState:

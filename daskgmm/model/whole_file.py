@@ -2,11 +2,18 @@
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
+
+
+def meant(name: str) -> str:
+    """The name that a file was to have: of a draft that a kill has left, it is another."""
+    draft = re.fullmatch(r"\.(.+)\.[0-9a-f]{32}", name)
+    return draft[1] if draft else name
 
 
 def write_whole(path: Path, content: bytes) -> None:

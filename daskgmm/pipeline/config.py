@@ -189,6 +189,8 @@ class Run(Strict):
         for name in RESULTS:
             for url in self.source.urls:
                 check_spared(url, self.output.dir / name, "output.dir")
+            if "://" not in self.checkpoint_dir:
+                check_spared(url, Path(self.checkpoint_dir) / "run.yaml", "checkpoint.dir")
         return self
 
     @property

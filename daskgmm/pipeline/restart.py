@@ -1,8 +1,9 @@
 """A run that was stopped: what it leaves beside its checkpoints, and how it is taken up."""
 
 import shlex
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,7 +12,8 @@ from pydantic import model_validator
 
 from daskgmm.data.folder import Folder
 from daskgmm.errors import CheckpointError
-from daskgmm.fit.checkpoints import checkpoints_in, remove_checkpoints
+from daskgmm.fit.checkpoints import CheckpointWarning, checkpoints_in, remove_checkpoints
+from daskgmm.model.whole_file import meant
 from daskgmm.pipeline.choices import SelectConfig
 from daskgmm.pipeline.clusters import Cluster, ClusterConfig
 from daskgmm.pipeline.config import FitConfig, Run
@@ -28,21 +30,21 @@ def kept(config: Run, cluster: Cluster) -> Iterator[None]:
     Where a checkpoint is there to go on from, that is. Raises CheckpointError where the folder
     can't be written to.
     """
-    files = Folder(config.checkpoint_dir)
-    try:
+    with _reached("write to", config.checkpoint_dir):
+        files = Folder(config.checkpoint_dir)
         if not checkpoints_in(files):
             files.write(RUN, _described(config, cluster))
-    except Exception as error:  # of disks and stores of any kind
-        raise CheckpointError(
-            f"checkpoint.dir: cannot write to {config.checkpoint_dir} ({error})"
-        ) from error
     try:
         yield
     except BaseException:
-        if not checkpoints_in(files):
-            forget(config)
+        with suppress(Exception):  # it is another error that matters
+            if not checkpoints_in(files):
+                forget(config)
         raise
-    forget(config)
+    try:
+        forget(config)
+    except CheckpointError as error:
+        warnings.warn(f"{error}: the results are none the worse", CheckpointWarning, stacklevel=3)
 
 
 def _described(config: Run, cluster: Cluster) -> bytes:
@@ -58,7 +60,10 @@ def left(folder: str) -> tuple[Run, Cluster]:
     """The run that was stopped with its checkpoints in a folder; CheckpointError if none was."""
     if (told := _told(folder)) is None:
         raise CheckpointError(f"{folder} holds no run that was stopped: there is no {RUN} in it")
-    return told.run, told.on.cluster
+    # Where they are now, which may be elsewhere.
+    here = told.run.checkpoint.model_copy(update={"dir": _absolute(folder)})
+    here.remember({})
+    return told.run.model_copy(update={"checkpoint": here}), told.on.cluster
 
 
 def seed_of(config: Run) -> Any:
@@ -69,18 +74,22 @@ def seed_of(config: Run) -> Any:
 
 def forget(config: Run) -> None:
     """Remove all that a run has left, and nothing else."""
-    files = Folder(config.checkpoint_dir)
-    remove_checkpoints(files)
-    if RUN in files.names():
-        files.remove(RUN)
-    files.leave()
+    with _reached("remove what a run has left in", config.checkpoint_dir):
+        files = Folder(config.checkpoint_dir)
+        remove_checkpoints(files)
+        for name in files.names():
+            if meant(name) == RUN:
+                files.remove(name)
+        files.leave()
 
 
 def command(config: Run) -> str:
     """What goes on with a run, for a shell; empty where there is no checkpoint."""
-    if not checkpoints_in(Folder(config.checkpoint_dir)):
-        return ""
-    return f"daskgmm resume {shlex.quote(config.checkpoint_dir)}"
+    folder = config.checkpoint_dir
+    with suppress(Exception):  # there is something else to say already
+        if checkpoints_in(Folder(folder)):
+            return f"daskgmm resume {'-- ' * folder.startswith('-')}{shlex.quote(folder)}"
+    return ""
 
 
 class _Told(Strict):
@@ -105,10 +114,21 @@ class _Told(Strict):
 
 
 def _told(folder: str) -> _Told | None:
-    files = Folder(folder)
-    if RUN not in files.names():
-        return None
-    return read(files.read(RUN), f"{folder}/{RUN}", _Told)
+    with _reached("look into", folder):
+        files = Folder(folder)
+        if RUN not in files.names():
+            return None
+        text = files.read(RUN)
+    return read(text, f"{folder}/{RUN}", _Told)
+
+
+@contextmanager
+def _reached(to_do: str, folder: str) -> Iterator[None]:
+    """Say as a CheckpointError what disks and stores of any kind have against it."""
+    try:
+        yield
+    except Exception as error:
+        raise CheckpointError(f"checkpoint.dir: cannot {to_do} {folder} ({error})") from error
 
 
 def _absolute(place: Any) -> Any:

@@ -91,18 +91,10 @@ def fit(config: Run, cluster: Cluster, console: Console, *, force: bool = False)
         console.print(f"cluster   {place.description}", highlight=False)
         began = perf_counter()
         progress = PassLines(console)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _keeping_what_collapses(dataset, folder, console):
             for said in (ConvergenceWarning, DataWarning):  # by the summary, by a line
                 warnings.simplefilter("ignore", said)
-            try:
-                estimator, selection = _found(config, dataset, progress, checkpoint)
-            except DegenerateCovarianceError as error:
-                if error.mixture is not None:
-                    kept = folder / "before_collapse.npz"
-                    about = {"history": {"recipe_": estimator.recipe_}}
-                    model_file.save(error.mixture, kept, dataset.columns, about)
-                    console.print(f"kept      {kept}, the model from before", highlight=False)
-                raise
+            estimator, selection = _found(config, dataset, progress, checkpoint)
         mixture = estimator.mixture_
         survey = progress.survey
         console.print(f"labels    {folder / 'labels.parquet'}", highlight=False)
@@ -164,6 +156,20 @@ def _found(
         checkpoint=checkpoint,
     )
     return found.best, found
+
+
+@contextmanager
+def _keeping_what_collapses(dataset: DaskDataset, folder: Path, console: Console) -> Iterator[None]:
+    """Write the model from before a collapse."""
+    try:
+        yield
+    except DegenerateCovarianceError as error:
+        if error.mixture is not None:
+            kept = folder / "before_collapse.npz"
+            recipe = dataset.recipe.as_written() if dataset.recipe else {}
+            model_file.save(error.mixture, kept, dataset.columns, {"history": {"recipe_": recipe}})
+            console.print(f"kept      {kept}, the model from before", highlight=False)
+        raise
 
 
 @contextmanager

@@ -18,6 +18,8 @@ from daskgmm.errors import ConfigError
 Keys = tuple[str | int, ...]
 """Where a value stands: the keys that lead to it, numbers in lists."""
 
+MOST_VALUES = 100_000
+
 VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -173,7 +175,20 @@ def _parsed(text: bytes, place: str) -> dict[str, Any]:
         raise ConfigError(f"{place} is not YAML: {reason}") from error
     if not isinstance(found, dict):
         raise ConfigError(f"{place} must hold keys and values, such as 'source: ...'")
+    if not _is_small(found):
+        raise ConfigError(f"{place} holds more than {MOST_VALUES:,} values, or itself (*)")
     return found
+
+
+def _is_small(content: Any) -> bool:
+    """Whether there are no more values than a person means: references may make any number."""
+    n_values, waiting = 0, [content]
+    while waiting and n_values <= MOST_VALUES:
+        each = waiting.pop()
+        n_values += 1
+        if isinstance(each, dict | list):
+            waiting.extend(each.values() if isinstance(each, dict) else each)
+    return n_values <= MOST_VALUES
 
 
 def yaml_of(text: Any) -> Any:
@@ -184,6 +199,8 @@ def yaml_of(text: Any) -> Any:
         found = yaml.load(text, _Loader)  # noqa: S506  a safe loader
     except yaml.YAMLError as error:
         raise ValueError(f"{' '.join(str(error).split())}: write it as {{key: value}}") from error
+    if not _is_small(found):
+        raise ValueError(f"it holds more than {MOST_VALUES:,} values, or itself (*)")
     for keys, written in list(_texts(found)):
         if VARIABLE.search(written):
             _put(found, keys, _filled(keys, written))
@@ -215,9 +232,12 @@ def _apply(content: dict[str, Any], change: str) -> None:
         if not isinstance(content, dict):
             raise ConfigError(f"--set {change}: {parent!r} is a value and has no keys")
     try:
-        content[last] = yaml.load(value, _Loader)  # noqa: S506  a safe loader
+        said = yaml.load(value, _Loader)  # noqa: S506  a safe loader
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {change}: the value is not YAML") from error
+    if not _is_small(said):
+        raise ConfigError(f"--set: it holds more than {MOST_VALUES:,} values, or itself (*)")
+    content[last] = said
 
 
 def _mistake(error: ValidationError, kind: type[BaseModel]) -> tuple[Keys, str]:

@@ -17,6 +17,7 @@ from strategies import local_cluster
 
 from daskgmm.data.cluster_pass import computed_on_cluster
 from daskgmm.data.dataset import DaskDataset
+from daskgmm.data.passes import in_one_place
 from daskgmm.data.shards import cut_into_shards, weights_of
 from daskgmm.errors import DataError
 
@@ -340,3 +341,15 @@ def test_what_failed_takes_nothing_from_others_that_want_the_same(client):
         computed_on_cluster(client, graph, ["theirs", "ours"])
     assert theirs.result() == 7
     assert computed_on_cluster(client, graph, ["theirs"]) == [7]
+
+
+def test_a_cluster_that_goes_away_takes_no_pass_to_this_process():
+    dataset = DaskDataset.of(da.ones((100, 2), chunks=(10, 2)))
+    with local_cluster(1) as local:
+        client = Client(local, set_as_default=False)
+        with in_one_place(client):
+            assert dataset.reduce(_rows) == 100
+            client.close()
+            with pytest.raises(DataError, match="the cluster's scheduler does not answer any more"):
+                dataset.reduce(_rows)
+    assert dataset.reduce(_rows) == 100

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import dask
 import pytest
 import yaml
@@ -155,6 +157,18 @@ def test_a_file_that_is_not_yaml_is_refused_with_the_line(refusal):
     sentence = refusal("source:\n  url: [rows.npy\n")
     assert "is not YAML" in sentence
     assert "line 3" in sentence
+
+
+BOMB = "\n".join(f"  {b}: &{b} [{', '.join([f'*{a}'] * 10)}]" for a, b in pairwise("abcdefghi"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["source: &a {url: rows.npy, storage_options: {x: *a}}", f"source:\n  a: &a [x]\n{BOMB}"],
+    ids=["itself", "a hundred million"],
+)
+def test_a_file_that_holds_itself_or_far_too_much_is_refused(refusal, content):
+    assert "holds more than 100,000 values, or itself" in refusal(content)
 
 
 def test_a_file_that_is_not_text_is_refused(tmp_path):

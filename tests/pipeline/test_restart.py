@@ -7,6 +7,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
 import fsspec
 import numpy as np
@@ -14,10 +15,12 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from disturbed import FATES
+from pydantic import ValidationError
 from strategies import clusters
 
 from daskgmm.data.folder import Folder
 from daskgmm.errors import CheckpointError
+from daskgmm.fit.checkpoints import CheckpointWarning
 from daskgmm.pipeline import restart
 from daskgmm.pipeline.cli import main
 from daskgmm.pipeline.clusters.here import Threads
@@ -80,10 +83,6 @@ def until(process, pattern):
     raise AssertionError(process.stderr.read())
 
 
-@pytest.mark.parametrize(
-    ("sent", "code", "word"),
-    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
-)
 def done(*arguments):
     """What the command line prints, in this process."""
     result = CliRunner().invoke(main, arguments)
@@ -210,6 +209,8 @@ def test_nothing_is_removed_that_a_run_has_not_written(tmp_path, monkeypatch):
     mine.mkdir()
     (mine / "pass-a.npz").touch()
     (mine / "notes.txt").write_text("dear diary")
+    for name in ("pass-000002.npz", "run.yaml"):  # drafts that a kill has left
+        (mine / f".{name}.{uuid4().hex}").touch()
     settings = config(checkpoint={"dir": "mine"})
     with restart.kept(settings, THREADS):
         (mine / "pass-000003.npz").touch()
@@ -288,3 +289,43 @@ def test_a_folder_that_cannot_be_written_to_is_said(tmp_path):
     )
     with refused, restart.kept(settings, THREADS):
         pass
+
+
+def test_checkpoints_that_were_moved_go_on_where_they_are(place, whole):
+    process = begun(*FIT)
+    until(process, r"^pass 7 ")
+    process.terminate()
+    process.communicate()
+    Path("results/checkpoint").rename("moved")
+    assert "resumed   after pass" in done("resume", "moved")
+    assert model_of("results") == whole
+    assert not Path("moved").exists()
+
+
+@pytest.mark.parametrize("where", ["foo://x", "http://127.0.0.1:1/x"])
+def test_a_place_that_nobody_knows_or_serves_is_one_sentence(place, where):
+    for command in ((*FIT, "--set", f"checkpoint.dir={where}"), ("resume", where)):
+        result = CliRunner().invoke(main, command)
+        assert result.exit_code == 2
+        (line,) = result.stderr.splitlines()
+        assert line.startswith("daskgmm: checkpoint.dir: cannot ")
+
+
+def test_what_cannot_be_removed_costs_no_result(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    warned = pytest.warns(CheckpointWarning, match="cannot remove .* none the worse")
+    with warned, restart.kept(config(), THREADS):
+        Path("results/checkpoint/pass-000003.npz").mkdir()
+
+
+def test_checkpoints_do_not_lie_among_the_rows():
+    with pytest.raises(ValidationError, match=r"checkpoint\.dir: .* lies among the rows"):
+        config(source={"url": "rows.zarr"}, checkpoint={"dir": "rows.zarr"})
+
+
+def test_a_folder_that_looks_like_an_option_is_told_apart(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = config(checkpoint={"dir": "--help"})
+    with restart.kept(settings, THREADS):
+        Path("--help/pass-000001.npz").touch()
+        assert restart.command(settings) == "daskgmm resume -- --help"
