@@ -10,7 +10,6 @@ import dask.array as da
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
-from dask.base import tokenize
 from numpy.typing import ArrayLike, NDArray
 
 from daskgmm.chunk import BadChunk, Chunk
@@ -58,11 +57,6 @@ class Dataset(ABC):
     recipe: Recipe | None = None
     """What its rows are made by, of those that are stored."""
     weights: Any = None
-
-    @property
-    def content(self) -> str | None:
-        """A token of rows and weights that no pass watches; None of others."""
-        return None
 
     @property
     @abstractmethod
@@ -169,11 +163,6 @@ class InMemoryDataset(Dataset):
     @property
     def n_rows(self) -> int:
         return len(self.rows)
-
-    @property
-    def content(self) -> str:
-        token: str = tokenize(self.rows, self.weights)
-        return token
 
     @property
     def layout(self) -> Layout:
