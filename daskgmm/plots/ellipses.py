@@ -142,7 +142,9 @@ class EllipsesDisplay:
         values = self.values[known].astype(np.float64)
         weights = None if self.row_weights is None else self.row_weights[known]
         view = [view_of(column) if len(column) else (0.0, 1.0) for column in values.T]
-        counts, x, y = np.histogram2d(*values.T, bins=bins, range=view, weights=weights)
+        counts, x, y = np.histogram2d(
+            values[:, 0], values[:, 1], bins=bins, range=np.array(view), weights=weights
+        )
         seen = np.ma.masked_equal(np.log1p(counts.T), 0.0)
         self.mesh_ = ax.pcolormesh(x, y, seen, cmap=_SHADES, rasterized=True)
         ax.set(xlim=view[0], ylim=view[1])
