@@ -10,6 +10,7 @@ from strategies import clusters
 
 from daskgmm import GaussianMixture, select_components
 from daskgmm.errors import DegenerateCovarianceError
+from daskgmm.plots import SelectionDisplay
 
 X = clusters(1500, 2, seed=1, spread=6.0)
 NUMBERS = ["n_parameters", "log_likelihood", "aic", "bic", "icl", "held_out"]
@@ -153,7 +154,7 @@ def test_estimates_are_marked(monkeypatch):
 def test_the_picture_is_a_display(of_five):
     display = of_five.plot(Figure().subplots())
     assert isinstance(display, SelectionDisplay)
-    assert figure.axes[0].get_ylabel() == "BIC"
+    assert display.ax_.get_ylabel() == "BIC"
 
 
 @pytest.mark.parametrize(

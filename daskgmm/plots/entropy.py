@@ -14,6 +14,9 @@ from daskgmm.plots.sampled import Sampled
 from daskgmm.plots.styles import axes_for, component_colour, ink
 from daskgmm.weighting import Weights
 
+# Lines stand at the entropies of so many equally likely components.
+ALIKE = (2, 3, 5, 10, 20, 50, 100)
+
 
 class EntropyDisplay:
     """A histogram of the entropy of rows' responsibilities.
@@ -87,17 +90,17 @@ class EntropyDisplay:
         heights, edges = np.histogram(self.entropies, bins, (0.0, top), weights=weights)
         shares = heights / max(heights.sum(), np.finfo(float).tiny)
         self.bars_ = ax.stairs(shares, edges, fill=True, color=component_colour(0), alpha=0.8)
-        for n in range(2, int(np.exp(top) + 1e-9) + 1):
-            if n in (2, 3, 5, 10, 20, 50, 100):
-                ax.axvline(float(np.log(n)), color=ink(), linewidth=0.6, linestyle=(0, (2, 3)))
-                ax.annotate(
-                    f"{n} alike ",
-                    (float(np.log(n)), 0.98),
-                    xycoords=("data", "axes fraction"),
-                    ha="right",
-                    va="top",
-                    rotation=90,
-                )
+        for n in (each for each in ALIKE if np.log(each) <= top + 1e-9):
+            x = float(np.log(n))
+            ax.axvline(x, color=ink(), linewidth=0.6, linestyle=(0, (2, 3)))
+            ax.annotate(
+                f"{n} alike ",
+                (x, 0.98),
+                xycoords=("data", "axes fraction"),
+                ha="right",
+                va="top",
+                rotation=90,
+            )
         ax.set_yscale("log")
         seen = shares[shares > 0.0]
         ax.set_ylim(0.5 * seen.min() if len(seen) else 0.1, 2.0)
