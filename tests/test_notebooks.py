@@ -1,4 +1,4 @@
-"""The notebooks of docs/ run, cell by cell, in a kernel of their own; none is kept with its output."""
+"""The notebooks of docs/ run in a kernel of their own; they are kept without outputs."""
 
 import os
 import sys

@@ -12,6 +12,9 @@ from daskgmm.errors import ParameterError
 from daskgmm.fitted import FittedMixture
 from daskgmm.plots.styles import axes_for, component_colour
 
+# Bounds that differ by a smaller share of themselves are drawn as a flat line.
+FLAT = 1e-7
+
 
 class ConvergenceDisplay:
     """The lower bound that each reading of the data has found.
@@ -82,6 +85,10 @@ class ConvergenceDisplay:
         (self.line_,) = ax.plot(
             self.readings, self.lower_bounds, marker="o", markersize=4, color=component_colour(0)
         )
+        lowest, highest = min(self.lower_bounds), max(self.lower_bounds)
+        seen = FLAT * max(1.0, abs(highest))
+        if highest - lowest < seen:
+            ax.set_ylim(lowest - 100.0 * seen, highest + 100.0 * seen)
         ax.set_xlabel("reading of the data")
         ax.set_ylabel("lower bound (nats per row)")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))

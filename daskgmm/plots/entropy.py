@@ -5,6 +5,7 @@ from typing import Any, Self
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from daskgmm.fitted import FittedMixture, Rows
 from daskgmm.kernels.moments import Array
@@ -103,8 +104,9 @@ class EntropyDisplay:
             )
         ax.set_yscale("log")
         seen = shares[shares > 0.0]
-        ax.set_ylim(0.5 * seen.min() if len(seen) else 0.1, 2.0)
+        ax.set_ylim(min(0.5 * seen.min(initial=1.0), 1e-3), 2.0)
         ax.yaxis.set_major_formatter(lambda share, _: f"{100.0 * share:g} %")
+        ax.yaxis.set_minor_formatter(NullFormatter())
         ax.set_xlim(0.0, 1.02 * top)
         ax.set_xlabel("entropy of the responsibilities (nats)")
         ax.set_ylabel("share of the rows")

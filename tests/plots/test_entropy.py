@@ -35,3 +35,13 @@ def test_a_single_component_is_always_sure(rows):
     model = GaussianMixture(1, random_state=0).fit(rows)
     shares, *_ = EntropyDisplay.from_estimator(model, rows).bars_.get_data()
     assert shares[0] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("entropies", [[0.0], [0.0, 1e-9], [0.0, 5.0]])
+def test_labels_of_the_axis_are_per_cent(axes, entropies):
+    EntropyDisplay(np.array(entropies)).plot(axes)
+    axes.figure.canvas.draw()
+    shown = axes.get_yticklabels() + axes.get_yticklabels(minor=True)
+    labels = {label.get_text() for label in shown} - {""}
+    assert {"100 %", "1 %"} <= labels
+    assert all(label.endswith(" %") for label in labels)
