@@ -30,7 +30,7 @@ FLOORS = [
         "checkpointing",
         "portable",
         "estimators",
-        "selection_plot",
+        "plots",
         "select",
     ],
     ["pipeline"],
@@ -68,6 +68,7 @@ ORDER = {
         "quantiles",
         "likelihood",
         "conditioning",
+        "separation",
     ],
     "data": [
         "tree",
@@ -134,6 +135,16 @@ ORDER = {
         "comparison",
         "plan",
     ],
+    "plots": [
+        "styles",
+        "sampled",
+        "convergence",
+        "marginal",
+        "ellipses",
+        "entropy",
+        "selection",
+        "__init__",
+    ],
     "pipeline": [
         "strict",
         "clusters",
@@ -145,7 +156,7 @@ ORDER = {
         "progress",
         "selection_table",
         "result",
-        "plots",
+        "pictures",
         "report",
         "trained",
         "run",
@@ -234,7 +245,7 @@ ROOMS = {
         "pipeline/cli.py",
     },
     "click": {"pipeline/cli.py"},
-    "matplotlib": {"pipeline/plots.py", "selection_plot.py"},
+    "matplotlib": {"plots", "pipeline/pictures.py"},
     "jinja2": {"pipeline/report.py"},
 }
 
