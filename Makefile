@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PIP_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: quickstart test test-slow check benchmarks clean
+.PHONY: quickstart test test-slow check docs benchmarks clean
 
 ## fit a mixture to 336,776 flights, label them, write a report
 quickstart: .venv/installed
@@ -25,6 +25,10 @@ check: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+## the pages of docs/ as a site, in results/site; a warning is an error
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict  # with --quiet it counts no warnings
+
 ## ratios against peers measured in the same run; memory against its plan; digits; passes of fits
 benchmarks: .venv/installed
 	$(BIN)/python workflows/benchmarks/kernels.py
@@ -36,7 +40,7 @@ benchmarks: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "daskgmm needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,docs]'
 	touch $@
 
 clean:

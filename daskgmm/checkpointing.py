@@ -10,7 +10,7 @@ import numpy as np
 from dask.base import tokenize
 from sklearn.base import BaseEstimator
 
-from daskgmm.data.dataset import Dataset
+from daskgmm.data.dataset import Dataset, InMemoryDataset
 from daskgmm.data.folder import Folder
 from daskgmm.errors import CheckpointError, ParameterError
 from daskgmm.fit.checkpoints import NOWHERE, Checkpoints, FolderCheckpoints
@@ -110,10 +110,17 @@ def told(
             "n_chunks": layout.n_chunks,
             "chunks": tokenize(layout.lengths),
             "weighted": dataset.weights is not None,
-            "content": dataset.content,
+            "content": _content(dataset),
         },
         "versions": {name: importlib.metadata.version(name) for name in VERSIONED},
     }
+
+
+def _content(dataset: Dataset) -> str | None:
+    """A token of rows and weights in memory, which no pass watches; None of others."""
+    if not isinstance(dataset, InMemoryDataset):
+        return None
+    return str(tokenize(dataset.rows, dataset.weights))
 
 
 def _plain(value: Any) -> Any:

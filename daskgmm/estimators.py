@@ -32,9 +32,9 @@ from daskgmm.weighting import Weights, apart
 class GaussianMixture(CallbackSupportMixin, Kept, Portable, Streaming, Conditional):  # type: ignore[misc]
     """Gaussian mixture fitted by expectation-maximization, on data of any size.
 
-    A drop-in for :class:`sklearn.mixture.GaussianMixture`. NumPy arrays and pandas
+    A drop-in for `sklearn.mixture.GaussianMixture`. NumPy arrays and pandas
     dataframes give results at once; Dask arrays, Dask dataframes and what
-    :func:`daskgmm.open_dataset` returns are read chunk by chunk, on the default Dask client
+    `daskgmm.open_dataset` returns are read chunk by chunk, on the default Dask client
     or scheduler, and `predict`, `predict_proba` and `score_samples` return lazy collections;
     of an xarray DataArray they return DataArrays.
 
@@ -62,19 +62,15 @@ class GaussianMixture(CallbackSupportMixin, Kept, Portable, Streaming, Condition
         How a start is found, on a uniform sample: 50,000 rows or 100 per component and
         feature, in 256 MiB at the most; all rows where there are no more.
 
-        'short-em'
-            The best of thirty-two short runs of EM on part of the sample, from k-means,
-            k-means++ and rows drawn at random.
-        'kmeans', 'k-means++', 'random', 'random_from_data'
-            scikit-learn's.
-        'k-means||'
-            Centers drawn from all rows, not from the sample, by six passes.
-        callable
-            Called with rows of the sample (n, n_features), `n_components` and a `RandomState`
-            for each start. Returns labels (n,), -1 for a row of no component, or
-            responsibilities (n, n_components).
-        array-like or dask array
-            Such labels or responsibilities of all rows, read once beside them.
+        - 'short-em': the best of thirty-two short runs of EM on part of the sample, from k-means,
+          k-means++ and rows drawn at random.
+        - 'kmeans', 'k-means++', 'random', 'random_from_data': scikit-learn's.
+        - 'k-means||': centers drawn from all rows, not from the sample, by six passes.
+        - callable: called with rows of the sample (n, n_features), `n_components` and a
+          `RandomState` for each start. Returns labels (n,), -1 for a row of no component, or
+          responsibilities (n, n_components).
+        - array-like or dask array: such labels or responsibilities of all rows, read once beside
+          them.
     init_distance : {'scaled', 'whitened', 'euclidean'}, default='scaled'
         What is near for a start. 'scaled' counts in standard deviations of each feature,
         'whitened' by the data's covariance (Mahalanobis): units of features do not matter.

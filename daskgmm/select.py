@@ -141,13 +141,23 @@ class ComponentSelection:
             "smallest: rows of the smallest component"
         )
 
-    def plot(self) -> Any:
-        """The criterion against the number of components: a matplotlib Figure.
+    def plot(self, ax: Any = None) -> Any:
+        """The criterion against the number of components, as a `daskgmm.plots.SelectionDisplay`.
 
         One line per covariance type; what is estimated is hollow, the choice is ringed.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Default: those of a new figure.
+
+        Returns
+        -------
+        SelectionDisplay
+            With `ax_` and `figure_`.
         """
         # Workers need no pictures: matplotlib takes 30 MB.
-        from daskgmm.selection_plot import Point, selection_plot  # noqa: PLC0415
+        from daskgmm.plots.selection import Point, SelectionDisplay  # noqa: PLC0415
 
         criterion = criterion_of(self.criterion)
         points = {
@@ -161,7 +171,7 @@ class ComponentSelection:
             if each.scores
         }
         chosen = next(key for key, model in self.models.items() if model is self.best)
-        return selection_plot(list(points.values()), points[chosen], criterion.label)
+        return SelectionDisplay(list(points.values()), points[chosen], criterion.label).plot(ax)
 
 
 def select_components(

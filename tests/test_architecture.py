@@ -31,7 +31,7 @@ FLOORS = [
         "portable",
         "callbacks",
         "estimators",
-        "selection_plot",
+        "plots",
         "select",
     ],
     ["pipeline"],
@@ -69,6 +69,7 @@ ORDER = {
         "quantiles",
         "likelihood",
         "conditioning",
+        "separation",
     ],
     "data": [
         "tree",
@@ -137,6 +138,16 @@ ORDER = {
         "comparison",
         "plan",
     ],
+    "plots": [
+        "styles",
+        "sampled",
+        "convergence",
+        "marginal",
+        "ellipses",
+        "entropy",
+        "selection",
+        "__init__",
+    ],
     "pipeline": [
         "strict",
         "clusters",
@@ -151,7 +162,7 @@ ORDER = {
         "display",
         "selection_table",
         "result",
-        "plots",
+        "pictures",
         "report",
         "trained",
         "run",
@@ -242,7 +253,7 @@ ROOMS = {
         "pipeline/cli.py",
     },
     "click": {"pipeline/cli.py"},
-    "matplotlib": {"pipeline/plots.py", "selection_plot.py"},
+    "matplotlib": {"plots", "pipeline/pictures.py"},
     "jinja2": {"pipeline/report.py"},
 }
 

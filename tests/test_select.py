@@ -1,15 +1,16 @@
 import dask.array as da
 import dask.dataframe as dd
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture as ScikitLearn
 from strategies import clusters
 
 from daskgmm import GaussianMixture, select_components
 from daskgmm.errors import DegenerateCovarianceError
+from daskgmm.plots import SelectionDisplay
 
 X = clusters(1500, 2, seed=1, spread=6.0)
 NUMBERS = ["n_parameters", "log_likelihood", "aic", "bic", "icl", "held_out"]
@@ -100,7 +101,7 @@ def test_a_model_that_collapses_is_a_row_of_the_table():
     assert collapsed.outcome == "a component's covariance collapsed"
     assert np.isnan(collapsed.bic)
     assert "collapsed" in str(found)
-    assert found.plot().axes
+    assert found.plot(Figure().subplots()).ax_.has_data()
 
 
 def test_where_all_models_collapse_it_is_said():
@@ -150,10 +151,10 @@ def test_estimates_are_marked(monkeypatch):
     assert list(found.models) == [(3, "full")]
 
 
-def test_the_picture_is_a_figure(of_five):
-    figure = of_five.plot()
-    assert isinstance(figure, mpl.figure.Figure)
-    assert figure.axes[0].get_ylabel() == "BIC"
+def test_the_picture_is_a_display(of_five):
+    display = of_five.plot(Figure().subplots())
+    assert isinstance(display, SelectionDisplay)
+    assert display.ax_.get_ylabel() == "BIC"
 
 
 @pytest.mark.parametrize(

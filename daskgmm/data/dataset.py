@@ -11,7 +11,6 @@ import dask.array as da
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
-from dask.base import tokenize
 from numpy.typing import NDArray
 
 from daskgmm.chunk import BadChunk, Chunk
@@ -56,11 +55,6 @@ class Dataset(ABC):
     """What its rows are made by, of those that are stored."""
     came: Came = staticmethod(unheard)
     weights: Any = None
-
-    @property
-    def content(self) -> str | None:
-        """A token of rows and weights that no pass watches; None of others."""
-        return None
 
     @property
     @abstractmethod
@@ -173,11 +167,6 @@ class InMemoryDataset(Dataset):
     @property
     def n_rows(self) -> int:
         return len(self.rows)
-
-    @property
-    def content(self) -> str:
-        token: str = tokenize(self.rows, self.weights)
-        return token
 
     @property
     def layout(self) -> Layout:

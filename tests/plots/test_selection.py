@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from daskgmm.selection_plot import Point, selection_plot
+from daskgmm.plots.selection import Point, SelectionDisplay
 
 POINTS = [
     Point("full", 3, 4.0, is_estimate=True),
@@ -13,8 +14,7 @@ POINTS = [
 
 @pytest.fixture
 def axes():
-    (found,) = selection_plot(POINTS, POINTS[2], "BIC").axes
-    return found
+    return SelectionDisplay(POINTS, POINTS[2], "BIC").plot(Figure().subplots()).ax_
 
 
 def test_each_covariance_type_has_a_line_from_few_components_to_many(axes):

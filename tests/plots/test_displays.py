@@ -1,0 +1,126 @@
+"""What all displays have in common: scikit-learn's convention."""
+
+import subprocess
+import sys
+
+import dask.array as da
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+from sklearn.exceptions import NotFittedError
+
+import daskgmm
+from daskgmm import GaussianMixture, plots
+
+OF_ROWS = [plots.EllipsesDisplay, plots.MarginalDisplay, plots.EntropyDisplay]
+
+
+def drawn(display, model, rows, **options):
+    of_rows = () if display is plots.ConvergenceDisplay else (rows,)
+    return display.from_estimator(model, *of_rows, **options)
+
+
+@pytest.fixture(params=[plots.ConvergenceDisplay, *OF_ROWS], ids=lambda each: each.__name__)
+def display(request):
+    return request.param
+
+
+def test_it_draws_in_the_axes_that_it_is_given(display, model, rows, axes):
+    found = drawn(display, model, rows, ax=axes)
+    assert type(found) is display
+    assert found.ax_ is axes
+    assert found.figure_ is axes.figure
+    assert axes.has_data()
+    assert not plt.get_fignums()
+
+
+def test_it_draws_in_a_figure_of_its_own_where_it_is_given_none(display, model, rows):
+    found = drawn(display, model, rows)
+    assert [plt.figure(number) for number in plt.get_fignums()] == [found.figure_]
+
+
+def test_what_is_drawn_can_be_drawn_again(display, model, rows, axes):
+    found = drawn(display, model, rows)
+    first = found.ax_
+    assert found.plot(axes) is found
+    assert found.ax_ is axes
+    assert axes.get_xlim() == first.get_xlim()
+    assert axes.get_xlabel() == first.get_xlabel() != ""
+
+
+def test_an_estimator_that_is_not_fitted_is_refused(display, rows):
+    with pytest.raises(NotFittedError):
+        drawn(display, GaussianMixture(), rows)
+    assert not plt.get_fignums()
+
+
+def test_text_takes_the_colour_of_the_style(display, model, rows):
+    with mpl.rc_context({"text.color": "#123456"}):
+        found = drawn(display, model, rows)
+    assert all(text.get_color() == "#123456" for text in found.ax_.texts)
+
+
+@pytest.mark.parametrize("display", OF_ROWS)
+def test_rows_are_what_a_fit_takes(display, model, rows):
+    whole = display.from_estimator(model, rows).ax_
+    for same in (da.from_array(rows, chunks=(100, 3)), rows.astype(np.float32)):
+        other = display.from_estimator(model, same).ax_
+        np.testing.assert_allclose(other.get_xlim(), whole.get_xlim(), rtol=1e-5)
+        np.testing.assert_allclose(other.get_ylim(), whole.get_ylim(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("display", OF_ROWS)
+def test_rows_that_the_model_cannot_take_are_refused(display, model, rows):
+    for bad, said in ((rows[:, :2], "features"), (np.full((5, 3), np.nan), "NaN")):
+        with pytest.raises(ValueError, match=said):
+            display.from_estimator(model, bad)
+    model = GaussianMixture(2, random_state=0, missing="omit").fit(rows)
+    with pytest.raises(ValueError, match="no rows to draw"):
+        display.from_estimator(model, np.full((5, 3), np.nan))
+
+
+@pytest.mark.parametrize("display", OF_ROWS)
+def test_a_row_of_weight_two_is_two_rows(display, model, rows):
+    weights = np.where(np.arange(len(rows)) < 100, 2.0, 1.0)
+    weighted = display.from_estimator(model, rows, sample_weight=weights)
+    twice = np.vstack([rows, rows[:100]])
+    repeated = display.from_estimator(model, twice)
+    view = repeated.ax_.get_xlim()
+    if display is plots.EntropyDisplay:  # the others' view is that of the rows
+        np.testing.assert_allclose(weighted.ax_.get_xlim(), view)
+        np.testing.assert_allclose(weighted.bars_.get_data()[0], repeated.bars_.get_data()[0])
+    assert weighted.row_weights.sum() == len(twice)
+
+
+@pytest.mark.parametrize("missing", ["omit", "marginal"])
+@pytest.mark.parametrize("display", OF_ROWS)
+def test_rows_with_gaps_are_drawn_where_the_model_takes_them(display, missing, rows):
+    gaps = rows.copy()
+    gaps[::3, 0] = np.nan
+    model = GaussianMixture(2, random_state=0, missing=missing, tol=0.1).fit(gaps)
+    assert display.from_estimator(model, gaps).ax_.has_data()
+
+
+@pytest.mark.parametrize("display", OF_ROWS)
+def test_a_single_row_is_drawn(display, model, rows):
+    assert display.from_estimator(model, rows[:1]).ax_.has_data()
+
+
+def test_features_have_their_names_however_they_look(rows):
+    names = ["cost $ and price $", "<b>", "$x_{$"]
+    frame = pd.DataFrame(rows, columns=names)
+    model = GaussianMixture(2, random_state=0, tol=0.1).fit(frame)
+    found = plots.EllipsesDisplay.from_estimator(model, frame, ("$x_{$", 0))
+    assert (found.ax_.get_xlabel(), found.ax_.get_ylabel()) == (names[2], names[0])
+    found.figure_.canvas.draw()
+    for feature in ("nothing", 3, -4):
+        with pytest.raises(ValueError, match=f"no feature {feature!r}: the model has cost"):
+            plots.MarginalDisplay.from_estimator(model, frame, feature)
+
+
+def test_the_package_needs_no_pictures():
+    program = "import sys, daskgmm.pipeline.config; assert 'matplotlib' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True)
+    assert "plots" not in daskgmm.__all__
