@@ -10,14 +10,16 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import UNUSED
 
+from daskgmm.callbacks import Callbacks, CallbackSupportMixin, with_callbacks
 from daskgmm.checkpointing import Checkpoint, checkpoints_of
 from daskgmm.conditional import Conditional
 from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.machines import Machines
 from daskgmm.data.passes import in_one_place, machines
 from daskgmm.fit.driver import fit_mixture
+from daskgmm.fit.events import told_to_cluster
 from daskgmm.fit.initialization import Initial
-from daskgmm.fit.observers import Observer, observer_of
+from daskgmm.fit.observers import Observer, Together, observer_of
 from daskgmm.fit.plan import Plan, plan_fit
 from daskgmm.fitted import Rows
 from daskgmm.kept import Kept
@@ -27,7 +29,7 @@ from daskgmm.streaming import Streaming
 from daskgmm.weighting import Weights, apart
 
 
-class GaussianMixture(Kept, Portable, Streaming, Conditional):
+class GaussianMixture(CallbackSupportMixin, Kept, Portable, Streaming, Conditional):  # type: ignore[misc]
     """Gaussian mixture fitted by expectation-maximization, on data of any size.
 
     A drop-in for `sklearn.mixture.GaussianMixture`. NumPy arrays and pandas
@@ -234,6 +236,7 @@ class GaussianMixture(Kept, Portable, Streaming, Conditional):
         self.degenerate = degenerate
         self.missing = missing
 
+    @with_callbacks  # type: ignore[untyped-decorator]
     def fit(
         self,
         X: Rows,
@@ -254,7 +257,8 @@ class GaussianMixture(Kept, Portable, Streaming, Conditional):
             Weights of the rows, at least zero: a row of weight 2 is two rows. For a dataframe, or
             a file with names, the name of the column that holds them, which then is no feature.
         observer : Observer, optional
-            Told of the survey and of each pass, in this process.
+            Told of the survey and of each pass, in this process; its `on_pass` ends the fit by
+            returning True.
         client : distributed.Client, optional
             Of the cluster that visits Dask collections; default where Dask would compute.
         checkpoint : str, Path or Checkpoint, optional
@@ -278,6 +282,7 @@ class GaussianMixture(Kept, Portable, Streaming, Conditional):
         """
         self.check_parameters()
         observer = observer or observer_of(self.verbose, self.verbose_interval)
+        called = Callbacks(self, self.max_iter, X, y, sample_weight)
         with in_one_place(client):
             dataset = self._dataset(X, reset=True, sample_weight=sample_weight)
             settings = self._settings(dataset)
@@ -286,8 +291,10 @@ class GaussianMixture(Kept, Portable, Streaming, Conditional):
             before = settings.resumed.parameters if settings.resumed else None
             checkpoints = checkpoints_of(checkpoint, self, dataset, before)
             random = check_random_state(self.random_state)
-            fit = fit_mixture(dataset, settings, random, observer, checkpoints)
+            watching = Together(told_to_cluster(observer, dataset), called)
+            fit = fit_mixture(dataset, settings, random, watching, checkpoints)
         self._keep(fit, settings)
+        called.done()
         checkpoints.close()
         if self.max_iter > 0:
             self._warn_unless_converged()

@@ -26,6 +26,7 @@ from daskgmm.fit.candidates import Candidate
 from daskgmm.fit.comparison import compare
 from daskgmm.fit.criteria import criterion_of
 from daskgmm.fit.driver import Fit
+from daskgmm.fit.events import told_to_cluster
 from daskgmm.fit.observers import Observer, observer_of
 from daskgmm.fit.plan import plan_fit
 from daskgmm.fit.settings import Settings
@@ -253,6 +254,7 @@ def select_components(
     check_shared(prototype)
     if n_finalists < 1:
         raise ParameterError(f"n_finalists must be at least 1, not {n_finalists}")
+    watching = observer or observer_of(prototype.verbose, prototype.verbose_interval)
     with in_one_place(client):
         dataset = prototype._dataset(X, reset=True, sample_weight=sample_weight)
         models = _models(prototype, n_components, covariance_types)
@@ -271,7 +273,7 @@ def select_components(
             measure,
             n_finalists=n_finalists,
             random=check_random_state(prototype.random_state),
-            observer=observer or observer_of(prototype.verbose, prototype.verbose_interval),
+            observer=told_to_cluster(watching, dataset),
             checkpoints=checkpoints,
         )
     fitted = {}

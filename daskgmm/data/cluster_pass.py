@@ -21,7 +21,16 @@ from daskgmm.data.graphs import Key
 from daskgmm.data.handshake import handshake, versions
 from daskgmm.data.liveness import Address, Liveness
 from daskgmm.data.losses import in_one_sentence, nothing_left
-from daskgmm.data.shards import CHUNK_COST, Partials, Shard, cut_into_shards, visit, weights_of
+from daskgmm.data.shards import (
+    CHUNK_COST,
+    Came,
+    Partials,
+    Shard,
+    cut_into_shards,
+    unheard,
+    visit,
+    weights_of,
+)
 from daskgmm.data.source import GraphSource
 from daskgmm.data.tree import Addable
 from daskgmm.errors import DataError
@@ -37,7 +46,7 @@ _setting = Lock()
 
 
 def on_cluster(
-    client: Client, fn: Callable[[Chunk], Value], source: GraphSource
+    client: Client, fn: Callable[[Chunk], Value], source: GraphSource, came: Came = unheard
 ) -> Generator[Partials[Value] | DataError]:
     """Visit every chunk once on a cluster; yields sums of aligned ranges as they come.
 
@@ -71,12 +80,12 @@ def on_cluster(
                 waiting |= zip(futures, shards, strict=True)
                 homes |= dict.fromkeys(futures, home)
             todo = ()
-            came = liveness.collected(waiting)
-            for future, found in came.items():
+            done = liveness.collected(waiting)
+            for future, found in done.items():
                 yield DataError(found) if isinstance(found, str) else found
-                del waiting[future]
+                came(waiting.pop(future).numbers)
                 future.release()  # now, whoever else may still refer to it
-            alive = liveness.look((homes[future] for future in waiting), came=bool(came))
+            alive = liveness.look((homes[future] for future in waiting), came=bool(done))
             if source.futures and alive is not None:
                 stranded = [f for f in waiting if homes[f] and homes[f] not in alive]
                 client.cancel(stranded, force=True)

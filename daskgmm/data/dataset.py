@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -10,13 +11,14 @@ import dask.array as da
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from daskgmm.chunk import BadChunk, Chunk
+from daskgmm.data.beside import Columns
 from daskgmm.data.layout import Layout
 from daskgmm.data.passes import ready, run_pass
 from daskgmm.data.recipe import Recipe, RowFunction
-from daskgmm.data.shards import cut_into_shards, weights_of
+from daskgmm.data.shards import Came, cut_into_shards, unheard, weights_of
 from daskgmm.data.source import Collection, GraphSource, source_of, whole_rows
 from daskgmm.data.tree import Addable, Partial, TreeSum
 from daskgmm.errors import DataError
@@ -25,12 +27,8 @@ from daskgmm.kernels.blas_threads import one_blas_thread
 Value = TypeVar("Value", bound=Addable)
 Result = TypeVar("Result")
 
-
 MISSING = ("raise", "omit", "marginal")
 ON_BAD_CHUNK = ("raise", "skip")
-
-Columns = NDArray[Any] | da.Array
-"""What may stand beside the rows, one row each."""
 
 
 class Dataset(ABC):
@@ -41,8 +39,7 @@ class Dataset(ABC):
     n_features : int
     columns : names of the features, or None
     missing : a name in `MISSING`
-        What a fit does about rows with a missing value (NaN): refuse them, leave them out, or
-        take them by what is observed of them.
+        Whether a fit refuses rows with a gap (NaN), leaves them out, or takes what is there.
     """
 
     n_features: int
@@ -56,6 +53,7 @@ class Dataset(ABC):
     """Passes that `prepared` takes."""
     recipe: Recipe | None = None
     """What its rows are made by, of those that are stored."""
+    came: Came = staticmethod(unheard)
     weights: Any = None
 
     @property
@@ -90,6 +88,12 @@ class Dataset(ABC):
     def prepared(self) -> "Dataset":
         """The same rows, counted and ready for passes."""
         return self
+
+    def telling(self, came: Came) -> "Dataset":
+        """The same rows; `came` hears, in this process, of chunks that a pass has visited."""
+        told = copy(self)
+        object.__setattr__(told, "came", came)  # some are frozen
+        return told
 
     def counted(self, lengths: tuple[int, ...]) -> "Dataset":
         """The same rows, which an earlier process has counted: so many in each chunk."""
@@ -134,7 +138,7 @@ class CompleteRows(Dataset):
         return self._dataset.layout
 
     def reduce(self, fn: Callable[[Chunk], Value]) -> Value:
-        return self._dataset.reduce(partial(_of_complete, fn))
+        return self._dataset.telling(self.came).reduce(partial(_of_complete, fn))
 
     def beside(self, array: Columns) -> Dataset:
         return CompleteRows(self._dataset.beside(array))
@@ -179,6 +183,7 @@ class InMemoryDataset(Dataset):
                 others = None if self.others is None else self.others[some]
                 chunk = Chunk(self.rows[some], weights, number, start, beside=others)
                 tree.add(Partial(number, 1, fn(chunk)))
+                self.came([number])
         return tree.total()
 
     def beside(self, array: Columns) -> "InMemoryDataset":
@@ -263,7 +268,7 @@ class DaskDataset(Dataset):
         return sum(self.source.lengths)
 
     def reduce(self, fn: Callable[[Chunk], Value]) -> Value:
-        return run_pass(fn, self.source)
+        return run_pass(fn, self.source, self.came)
 
     def of_stored(self, fn: RowFunction) -> RowFunction:
         """A row-wise function of the features, as one of the collection's own rows."""
@@ -282,7 +287,7 @@ class DaskDataset(Dataset):
         source = ready(self.source)
         if source.lengths is None:
             lenient = replace(source, is_lenient=self.on_bad_chunk == "skip")
-            counts = run_pass(partial(_listed, _counted), lenient)
+            counts = run_pass(partial(_listed, _counted), lenient, self.came)
             lengths = tuple(n_rows for n_rows, _ in counts)
             skipped = {bad.number: bad for _, bad in counts if bad}
             source = replace(source, lengths=lengths, skipped=skipped)
@@ -332,15 +337,3 @@ class DaskDataset(Dataset):
 
 def _counted(chunk: Chunk) -> tuple[int, BadChunk | None]:
     return len(chunk.rows), chunk.bad
-
-
-def columns_of(array: ArrayLike | da.Array) -> Columns:
-    """What may stand beside rows as a Dask array of known length, or an array in memory."""
-    if not isinstance(array, da.Array):
-        return np.asarray(array)
-    if np.isnan(array.shape).any():
-        raise DataError(
-            "a Dask array that stands beside the rows does not know its length: call "
-            ".compute_chunk_sizes() on it first"
-        )
-    return array

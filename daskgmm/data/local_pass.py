@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 import dask
+import dask.threaded
+from dask.callbacks import Callback
 from dask.local import get_sync
 from dask.multiprocessing import get as get_on_processes
 from dask.multiprocessing import get_context, initialize_worker_process
@@ -17,12 +19,23 @@ from dask.system import CPU_COUNT
 from daskgmm.chunk import Chunk
 from daskgmm.data.graphs import Key
 from daskgmm.data.machines import Machines
-from daskgmm.data.shards import Partials, Shard, cut_into_shards, visit, weights_of
+from daskgmm.data.shards import (
+    Came,
+    Partials,
+    Shard,
+    cut_into_shards,
+    unheard,
+    visit,
+    weights_of,
+)
 from daskgmm.data.source import GraphSource
 from daskgmm.data.tree import Addable, TreeSum
 from daskgmm.errors import DataError
 
 Value = TypeVar("Value", bound=Addable)
+
+# Those that say when a task is done; another one need not know the word.
+TELLING = (get_sync, dask.threaded.get, get_on_processes)
 
 
 def n_threads(get: Callable[..., Any]) -> int:
@@ -37,7 +50,10 @@ def machines_of(get: Callable[..., Any]) -> Machines:
 
 
 def on_this_machine(
-    get: Callable[..., Any], fn: Callable[[Chunk], Value], source: GraphSource
+    get: Callable[..., Any],
+    fn: Callable[[Chunk], Value],
+    source: GraphSource,
+    came: Came = unheard,
 ) -> Generator[Partials[Value] | DataError]:
     """Visit every chunk once with a local scheduler's `get`; yields sums of aligned ranges."""
     if source.futures:
@@ -50,22 +66,44 @@ def on_this_machine(
     wanted = None if get is get_on_processes else stop
     runs = cut_into_shards(weights_of(source), n_threads(get))
     graph: dict[Any, Any] = {}
+    numbers: dict[Key, range] = {}
     for i, run in enumerate(runs):
-        visited, merged = (f"gmm-pass-{pass_id}", i), (f"gmm-sum-{pass_id}", i)
+        merged = (f"gmm-sum-{pass_id}", i)
+        visited = (f"gmm-pass-{pass_id}", i) if i else merged
+        numbers[visited] = run
         graph[visited] = (partial(_visit, fn, Shard(source, run), wanted),)
         # A chain, so that the sums of a few shards are held at a time.
-        graph[merged] = (_merged, (f"gmm-sum-{pass_id}", i - 1), visited) if i else visited
+        if i:
+            graph[merged] = (_merged, (f"gmm-sum-{pass_id}", i - 1), visited)
+
+    def after(key: Key, *_: Any) -> None:
+        if key in numbers:
+            came(numbers[key])
+
     try:
-        yield computed(get, graph, (f"gmm-sum-{pass_id}", len(runs) - 1))
+        yield computed(get, graph, (f"gmm-sum-{pass_id}", len(runs) - 1), after=after)
     finally:
         stop.set()
 
 
-def computed(get: Callable[..., Any], graph: Mapping[Key, Any], keys: Any) -> Any:
-    """The values of some keys of a graph, by a local scheduler's `get`."""
+def computed(
+    get: Callable[..., Any],
+    graph: Mapping[Key, Any],
+    keys: Any,
+    *,
+    after: Callable[..., None] | None = None,
+) -> Any:
+    """The values of some keys of a graph, by a local scheduler's `get`.
+
+    `after` is told the key of each task that is done, here, where the scheduler tells it.
+    """
     options: dict[str, Any] = {}
+    if after is not None and get in TELLING:
+        # By name, and not among those that are active: that set is all threads' together.
+        # (start, start_state, pretask, posttask, finish)
+        options["callbacks"] = [*Callback.active, (None, None, None, after, None)]
     if get is get_on_processes and not dask.config.get("pool", None):
-        options = {"pool": _processes(n_threads(get)), "chunksize": 1}
+        options |= {"pool": _processes(n_threads(get)), "chunksize": 1}
     try:
         return get(graph, keys, **options)
     except BrokenProcessPool as error:

@@ -48,13 +48,13 @@ class Machines:
     @classmethod
     def of_threads(cls, n_threads: int) -> "Machines":
         """Threads of this process."""
-        return cls(n_threads, n_threads, MEMORY_LIMIT, None, _own_memory(), keeps_freed=True)
+        return cls(n_threads, n_threads, MEMORY_LIMIT, None, own_memory(), keeps_freed=True)
 
     @classmethod
     def of_processes(cls, n_processes: int) -> "Machines":
         """Processes of a thread each, which share what this machine has and have no nanny."""
         share = MEMORY_LIMIT // n_processes
-        return cls(n_processes, 1, share, None, _own_memory(), keeps_freed=True)
+        return cls(n_processes, 1, share, None, own_memory(), keeps_freed=True)
 
     @classmethod
     def of_workers(
@@ -66,7 +66,7 @@ class Machines:
             limit = int(MEMORY_LIMIT * min(1.0, threads_per_worker / dask.system.CPU_COUNT))
         else:
             limit = parse_bytes(memory_limit)
-        return cls(n_threads, threads_per_worker, *_thresholds(limit), _own_memory())
+        return cls(n_threads, threads_per_worker, *_thresholds(limit), own_memory())
 
     @classmethod
     def of_client(cls, client: Client) -> "Machines":
@@ -79,7 +79,8 @@ class Machines:
         return cls(n_threads, most, *_thresholds(min(limits, default=0)), used)
 
 
-def _own_memory() -> int:
+def own_memory() -> int:
+    """Resident bytes of this process."""
     return int(psutil.Process().memory_info().rss)
 
 

@@ -1,7 +1,7 @@
 """A pass: visit every chunk once, where Dask would compute, and add up what it gives."""
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, TypeVar
@@ -15,11 +15,15 @@ from daskgmm.data.cluster_pass import computed_on_cluster, on_cluster
 from daskgmm.data.local_pass import computed, machines_of, on_this_machine
 from daskgmm.data.losses import in_one_sentence
 from daskgmm.data.machines import Machines
+from daskgmm.data.shards import Came, unheard
 from daskgmm.data.source import GraphSource
 from daskgmm.data.tree import Addable, TreeSum
 from daskgmm.errors import DataError
 
 Value = TypeVar("Value", bound=Addable)
+
+# Of a cluster's events: `Client.get_events(TOPIC)`, `Client.subscribe_topic(TOPIC, ...)`.
+TOPIC = "daskgmm"
 
 
 Scheduler = tuple[Callable[..., Any], Client | None]
@@ -60,6 +64,14 @@ def machines() -> Machines:
         return Machines.of_client(client)
 
 
+def log_event(event: str, values: dict[str, Any]) -> None:
+    """Tell an event to whoever listens to the cluster where passes run; nobody where on none."""
+    _, client = scheduler()
+    if client is not None:
+        with suppress(Exception):  # a cluster that can't be told is found out by a pass
+            client.log_event(TOPIC, {"event": event, **values})
+
+
 def ready(source: GraphSource) -> GraphSource:
     """The source with the values computed that all its chunks need: a pass, where there are."""
     get, client = scheduler()
@@ -67,8 +79,8 @@ def ready(source: GraphSource) -> GraphSource:
     return source if source.is_ready else source.with_common(compute)
 
 
-def run_pass(fn: Callable[[Chunk], Value], source: GraphSource) -> Value:
-    """Visit every chunk once and add up what `fn` makes of them.
+def run_pass(fn: Callable[[Chunk], Value], source: GraphSource, came: Came = unheard) -> Value:
+    """Visit every chunk once and add up what `fn` makes of them; `came` hears how far it is.
 
     The sum is the fixed tree over chunk numbers: it has the same bits wherever it ran, and
     nothing of a pass is left when it ends.
@@ -76,7 +88,10 @@ def run_pass(fn: Callable[[Chunk], Value], source: GraphSource) -> Value:
     get, client = scheduler()
     source = ready(source)
     tree: TreeSum[Value] = TreeSum()
-    visits = on_cluster(client, fn, source) if client else on_this_machine(get, fn, source)
+    if client:
+        visits = on_cluster(client, fn, source, came)
+    else:
+        visits = on_this_machine(get, fn, source, came)
     with closing(visits):
         for partials in visits:
             if isinstance(partials, DataError):

@@ -18,6 +18,14 @@ from daskgmm.kernels.blas_threads import one_blas_thread
 Value = TypeVar("Value", bound=Addable)
 Partials = list[Partial[Value]]
 
+Came = Callable[[Sequence[int]], None]
+"""Who hears, in the driver, of the numbers of chunks that have been visited."""
+
+
+def unheard(numbers: Sequence[int]) -> None:
+    """Nobody hears."""
+
+
 # Shares of what one thread has to do in a pass: of what is left, that a shard may be, and of
 # the whole, that it need not fall below. Large shards first and small ones last keep the tasks
 # few and let all threads end together (guided self-scheduling, Polychronopoulos & Kuck 1987).

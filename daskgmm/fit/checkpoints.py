@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from time import monotonic
@@ -45,8 +45,11 @@ class Checkpoints(Protocol):
     def keep(self, snapshot: Snapshot) -> None:
         """The fit is here now."""
 
-    def at_hand(self) -> AbstractContextManager[None]:
-        """Whatever ends the context but success, what was to be kept is written."""
+    def at_hand(self, wrote: Callable[[str], None]) -> AbstractContextManager[None]:
+        """Whatever ends the context but success, what was to be kept is written.
+
+        From then on `wrote` hears the name of each file that is written.
+        """
 
     def close(self) -> None:
         """The fit is over, and its result is in hand."""
@@ -61,7 +64,7 @@ class NoCheckpoints:
     def keep(self, snapshot: Snapshot) -> None: ...
 
     @contextmanager
-    def at_hand(self) -> Iterator[None]:
+    def at_hand(self, wrote: Callable[[str], None]) -> Iterator[None]:
         yield
 
     def close(self) -> None: ...
@@ -80,6 +83,9 @@ def remove_checkpoints(folder: Folder) -> None:
     for name in folder.names():
         if CHECKPOINT.fullmatch(meant(name)):
             folder.remove(name)
+
+
+def _unheard(name: str) -> None: ...
 
 
 class FolderCheckpoints:
@@ -114,6 +120,7 @@ class FolderCheckpoints:
         self._stays = stays
         self._written = monotonic()
         self._waiting: Snapshot | None = None
+        self._wrote: Callable[[str], None] = _unheard
 
     def found(self) -> Snapshot | None:
         with self._reachable():
@@ -151,7 +158,8 @@ class FolderCheckpoints:
             self._write()
 
     @contextmanager
-    def at_hand(self) -> Iterator[None]:
+    def at_hand(self, wrote: Callable[[str], None]) -> Iterator[None]:
+        self._wrote = wrote
         try:
             yield
         except BaseException:
@@ -178,6 +186,8 @@ class FolderCheckpoints:
                 self._folder.remove(old)
         except Exception as error:  # noqa: BLE001  of disks and stores of any kind
             self._warn(f"no checkpoint could be written to {self._folder} ({error})")
+        else:
+            self._wrote(name)
         # A disk that is full is not asked again at once.
         self._written, self._waiting = monotonic(), None
 

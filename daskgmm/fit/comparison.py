@@ -106,7 +106,7 @@ def compare(
     # Few rows cost little, and no iterations nothing: then nothing need be an estimate.
     is_small = n_sample == int(MOST * survey.n_usable)
     n_finalists = n_finalists if smallest.rule.max_iter and not is_small else len(settings)
-    with checkpoints.at_hand():
+    with checkpoints.at_hand(observer.on_checkpoint):
         journal = Journal(observer, rows, now, checkpoints)
         if journal.now.purpose == "start":
             ended = _on_the_sample(found, settings, random, observer)
@@ -143,6 +143,8 @@ def compare(
         (each for each in candidates if each.carried and each.outcome is not Outcome.DEGENERATE),
         key=lambda each: criterion.loss(each.scores) if each.scores else math.inf,
     )
+    assert chosen.state is not None
+    observer.on_end(chosen.state, chosen.state.lower_bound)
     return Comparison(tuple(candidates), chosen, survey, tuple(rows.passes))
 
 

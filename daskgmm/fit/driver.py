@@ -72,7 +72,7 @@ def fit_mixture(
     now = Snapshot(drawn, rows.layout.lengths, survey, tuple(rows.passes)).going_on(before)
     if before:
         observer.on_resume(survey, now.states)
-    with checkpoints.at_hand():
+    with checkpoints.at_hand(observer.on_checkpoint):
         journal = Journal(observer, rows, now, checkpoints)
         rule, acceleration = _way(found, settings)
         run = partial(
@@ -81,18 +81,20 @@ def fit_mixture(
         if journal.now.purpose == "start":
             starts = _started(found, settings, random, observer)
             journal.begin("iteration", em.judged(starts, rule))
+        states = list(journal.now.states)
         if journal.now.purpose == "iteration":
             relocate = _relocation(found, settings) if journal.now.is_first else None
-            run(journal.now.states, rows.serving("iteration"), rule=rule, relocate=relocate)
-            ended = best(journal.now.states)
+            states = run(states, rows.serving("iteration"), rule=rule, relocate=relocate)
+            ended = best(states)
             if better := _moved(ended, found, settings):
                 # Beside where it came from, which stays if the move leads nowhere.
                 judged = em.judged([better], after_the_sample(rule))
                 journal.begin("refinement", [*judged, ended])
         if journal.now.purpose == "refinement":
             rule = after_the_sample(rule)
-            run(journal.now.states, rows.serving("refinement"), rule=rule)
-        state, lower_bound = _known(journal.now.states, rows.serving("bound"), model)
+            states = run(journal.now.states, rows.serving("refinement"), rule=rule)
+        state, lower_bound = _known(states, rows.serving("bound"), model)
+    observer.on_end(state, lower_bound)
     return Fit(state, lower_bound, survey, tuple(rows.passes))
 
 

@@ -13,7 +13,7 @@ from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit.acceleration import Acceleration, Memory, Visit, fallen_back
 from daskgmm.fit.convergence import Rule
 from daskgmm.fit.degenerate import Draft, Remedy, collapses, refuse
-from daskgmm.fit.observers import Observer
+from daskgmm.fit.observers import PassObserver
 from daskgmm.fit.selection import without_losers
 from daskgmm.fit.state import FitState, Outcome
 from daskgmm.model.expectation import Densities, e_steps, e_steps_and_tails
@@ -108,7 +108,7 @@ def run(
     dataset: Dataset,
     model: MaximumLikelihood,
     rule: Rule,
-    observer: Observer,
+    observer: PassObserver,
     *,
     remedy: Remedy = refuse,
     acceleration: Acceleration | None = None,
@@ -116,7 +116,8 @@ def run(
 ) -> list[FitState]:
     """Advance the candidates until each has an outcome; each pass serves all that have none.
 
-    Accelerated candidates that can no longer win are left behind. The first pass finds tails as
+    Accelerated candidates that can no longer win are left behind, and all where the observer says
+    so. The first pass finds tails as
     well, if there is something that makes candidates of them: those share the passes to come.
     """
     while live := [state for state in states if state.outcome is None]:
@@ -135,7 +136,8 @@ def run(
             relocate = None
         if acceleration is not None:
             states = without_losers(states)
-        observer.on_pass(states, perf_counter() - began)
+        if observer.on_pass(states, perf_counter() - began):
+            states = [replace(each, outcome=each.outcome or Outcome.STOPPED) for each in states]
     return list(states)
 
 

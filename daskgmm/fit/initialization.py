@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from daskgmm.data.dataset import Columns, columns_of
+from daskgmm.data.beside import Columns, columns_of
 from daskgmm.data.survey import Survey
 from daskgmm.fit.distance import Distance
 from daskgmm.fit.ground import Ground, as_given

@@ -6,13 +6,14 @@ from typing import Any
 
 from daskgmm.data.metered import Metered
 from daskgmm.fit.checkpoints import Checkpoints
-from daskgmm.fit.observers import Noting, Observer
+from daskgmm.fit.observers import PassObserver
+from daskgmm.fit.selection import leader
 from daskgmm.fit.snapshot import Snapshot
 from daskgmm.fit.state import FitState
 
 
-class Journal(Noting):
-    """Keeps a snapshot after each pass, for another observer's eyes, too.
+class Journal:
+    """Keeps a snapshot after each pass, and the bound beside it; tells another observer.
 
     Attributes
     ----------
@@ -20,10 +21,11 @@ class Journal(Noting):
     """
 
     def __init__(
-        self, observer: Observer, rows: Metered, now: Snapshot, checkpoints: Checkpoints
+        self, observer: PassObserver, rows: Metered, now: Snapshot, checkpoints: Checkpoints
     ) -> None:
-        super().__init__(observer, rows)
         self.now = now
+        self._observer = observer
+        self._rows = rows
         self._checkpoints = checkpoints
         self._keep(now)
 
@@ -31,10 +33,10 @@ class Journal(Noting):
         """Passes of a purpose come next, with these candidates and what else was found."""
         self._keep(replace(self.now, purpose=purpose, states=tuple(states), **found))
 
-    def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
-        self._note(states)
+    def on_pass(self, states: Sequence[FitState], seconds: float) -> bool | None:
+        self._rows.note(leader(states).lower_bound)
         self._keep(replace(self.now, states=tuple(states)))
-        self._observer.on_pass(states, seconds)
+        return self._observer.on_pass(states, seconds)
 
     def _keep(self, now: Snapshot) -> None:
         self.now = replace(now, passes=tuple(self._rows.passes))

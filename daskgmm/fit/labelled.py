@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from daskgmm.chunk import Chunk
-from daskgmm.data.dataset import Columns
+from daskgmm.data.beside import Columns
 from daskgmm.errors import DataError, ParameterError
 from daskgmm.fit.ground import BLOCK_ROWS, Ground, statistics_of
 from daskgmm.fit.state import FitState

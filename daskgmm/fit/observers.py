@@ -1,16 +1,22 @@
-"""Who may watch a fit. Observers see values; nothing they do changes a fit."""
+"""Who may watch a fit. Observers see values; all that they can change is that it ends."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
-from daskgmm.data.metered import Metered
+from daskgmm.data.metered import Pass, Reading, Unwatched, Watch
 from daskgmm.data.survey import Survey
-from daskgmm.fit.selection import leader
 from daskgmm.fit.state import FitState
 
 
-class Observer(Protocol):
-    """Called between passes, in the driver."""
+class PassObserver(Protocol):
+    """Called when a pass has advanced candidates."""
+
+    def on_pass(self, states: Sequence[FitState], seconds: float) -> bool | None:
+        """One pass has advanced the candidates that were live; True is an end to it."""
+
+
+class Observer(PassObserver, Watch, Protocol):
+    """Called in the driver: between passes, and as chunks of one come."""
 
     def on_survey(self, survey: Survey, seconds: float) -> None:
         """The survey is done."""
@@ -24,38 +30,14 @@ class Observer(Protocol):
     def on_sample(self, states: Sequence[FitState], seconds: float) -> None:
         """Candidates have converged on the sample; these go on to all rows."""
 
-    def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
-        """One pass has advanced the candidates that were live."""
+    def on_checkpoint(self, name: str) -> None:
+        """A checkpoint has been written to a file of that name."""
+
+    def on_end(self, state: FitState, lower_bound: float) -> None:
+        """The fit has come to this, of that bound."""
 
 
-class Noting:
-    """Notes the best sound candidate's bound beside each pass, for another observer's eyes, too."""
-
-    def __init__(self, observer: Observer, rows: Metered) -> None:
-        self._observer = observer
-        self._rows = rows
-
-    def on_survey(self, survey: Survey, seconds: float) -> None:
-        self._observer.on_survey(survey, seconds)
-
-    def on_resume(self, survey: Survey, states: Sequence[FitState]) -> None:
-        self._observer.on_resume(survey, states)
-
-    def on_start(self, states: Sequence[FitState]) -> None:
-        self._observer.on_start(states)
-
-    def on_sample(self, states: Sequence[FitState], seconds: float) -> None:
-        self._observer.on_sample(states, seconds)
-
-    def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
-        self._note(states)
-        self._observer.on_pass(states, seconds)
-
-    def _note(self, states: Sequence[FitState]) -> None:
-        self._rows.note(leader(states).lower_bound)
-
-
-class NullObserver:
+class NullObserver(Unwatched):
     """Sees nothing."""
 
     def on_survey(self, survey: Survey, seconds: float) -> None: ...
@@ -66,7 +48,54 @@ class NullObserver:
 
     def on_sample(self, states: Sequence[FitState], seconds: float) -> None: ...
 
-    def on_pass(self, states: Sequence[FitState], seconds: float) -> None: ...
+    def on_pass(self, states: Sequence[FitState], seconds: float) -> bool | None: ...
+
+    def on_checkpoint(self, name: str) -> None: ...
+
+    def on_end(self, state: FitState, lower_bound: float) -> None: ...
+
+
+class Together:
+    """Several observers, told one after the other."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def on_reading(self, reading: Reading) -> None:
+        for each in self._observers:
+            each.on_reading(reading)
+
+    def on_read(self, ended: Pass) -> None:
+        for each in self._observers:
+            each.on_read(ended)
+
+    def on_survey(self, survey: Survey, seconds: float) -> None:
+        for each in self._observers:
+            each.on_survey(survey, seconds)
+
+    def on_resume(self, survey: Survey, states: Sequence[FitState]) -> None:
+        for each in self._observers:
+            each.on_resume(survey, states)
+
+    def on_start(self, states: Sequence[FitState]) -> None:
+        for each in self._observers:
+            each.on_start(states)
+
+    def on_sample(self, states: Sequence[FitState], seconds: float) -> None:
+        for each in self._observers:
+            each.on_sample(states, seconds)
+
+    def on_pass(self, states: Sequence[FitState], seconds: float) -> bool:
+        answers = [each.on_pass(states, seconds) for each in self._observers]  # all are told
+        return any(answers)
+
+    def on_checkpoint(self, name: str) -> None:
+        for each in self._observers:
+            each.on_checkpoint(name)
+
+    def on_end(self, state: FitState, lower_bound: float) -> None:
+        for each in self._observers:
+            each.on_end(state, lower_bound)
 
 
 def observer_of(verbose: int, interval: int) -> Observer:
@@ -74,7 +103,7 @@ def observer_of(verbose: int, interval: int) -> Observer:
     return PrintingObserver(verbose, interval) if verbose else NullObserver()
 
 
-class PrintingObserver:
+class PrintingObserver(NullObserver):
     """scikit-learn's verbose output, for candidates that advance together.
 
     Parameters

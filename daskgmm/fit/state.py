@@ -15,6 +15,7 @@ class Outcome(Enum):
     SETTLED = "settled: the last iteration changed the lower bound by less than tol"
     OUTRUN = "left behind: the best candidate is ahead by more than could still be gained"
     REACHED_MAX_ITER = "reached max_iter before the lower bound settled"
+    STOPPED = "stopped by who watched the fit"
     TOO_FEW_ROWS = "too few rows for its components: the sample holds fewer"
     DEGENERATE = "a component's covariance collapsed"
 

@@ -89,12 +89,12 @@ def surveyed(
     Unless an earlier process has: then that is `known`. Raises DataError for rows that cannot be
     used; warns of chunks that are left out.
     """
-    began = perf_counter()
     seed = _seed_beside(random)
     passes = list(known.passes) if known else []
     if known and known.lengths:
         dataset = dataset.counted(known.lengths)
-    rows = Metered(dataset, passes=passes).prepared()
+    rows = Metered(dataset, passes=passes, watch=observer).prepared()
+    began = perf_counter()
     if known and known.survey:
         survey = known.survey
     else:

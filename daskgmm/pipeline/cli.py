@@ -21,6 +21,7 @@ from daskgmm.pipeline import (
     config,
     defaults,
     generate,
+    json_log,
     options,
     restart,
     run,
@@ -48,6 +49,15 @@ _CHANGES = click.option(
     multiple=True,
     metavar="KEY=VALUE",
     help="Change a key of FILE, such as model.n_components=12; may be repeated.",
+)
+
+_QUIET = click.option("--quiet", is_flag=True, help="Say nothing but errors.")
+_LOG = click.option(
+    "--log-json",
+    "log_file",
+    type=_FILE,
+    metavar="FILE",
+    help="Write what happens to FILE, a JSON object per line.",
 )
 
 
@@ -98,8 +108,8 @@ def _cluster(file: Path | None) -> clusters.Cluster:
     return strict.load(file, clusters.ClusterConfig).cluster if file else usual
 
 
-def _console() -> Console:
-    return Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+def _console(*, quiet: bool = False) -> Console:
+    return Console(highlight=False, soft_wrap=True, markup=False, emoji=False, quiet=quiet)
 
 
 @main.command()
@@ -124,12 +134,14 @@ def plan(file: Path, cluster_file: Path | None, changes: tuple[str, ...]) -> Non
 @_CLUSTER
 @_CHANGES
 @click.option("--anew", is_flag=True, help="Forget what a run that was stopped has left.")
-def fit(file: Path, cluster_file: Path | None, changes: tuple[str, ...], *, anew: bool) -> None:
+@_LOG
+@_QUIET
+def fit(file: Path, **told: Any) -> None:
     """Fit the mixture that FILE describes; label its rows; write a report.
 
     Goes on where the same run was stopped.
     """
-    _begin(file, config.FitConfig, cluster_file, changes, anew=anew)
+    _begin(file, config.FitConfig, **told)
 
 
 @main.command()
@@ -137,13 +149,15 @@ def fit(file: Path, cluster_file: Path | None, changes: tuple[str, ...], *, anew
 @_CLUSTER
 @_CHANGES
 @click.option("--anew", is_flag=True, help="Forget what a run that was stopped has left.")
-def select(file: Path, cluster_file: Path | None, changes: tuple[str, ...], *, anew: bool) -> None:
+@_LOG
+@_QUIET
+def select(file: Path, **told: Any) -> None:
     """Fit the mixtures that FILE names together; keep the best; write their table.
 
     All share the readings of the data, and those that fall behind are dropped. What is written of
     the best is what `fit` writes. Goes on where the same run was stopped.
     """
-    _begin(file, choices.SelectConfig, cluster_file, changes, anew=anew)
+    _begin(file, choices.SelectConfig, **told)
 
 
 def _begin(
@@ -151,18 +165,21 @@ def _begin(
     kind: type[config.Run],
     cluster_file: Path | None,
     changes: Sequence[str],
+    log_file: Path | None,
     *,
     anew: bool,
+    quiet: bool,
 ) -> None:
     """A run from a file, and what it found."""
-    console = _console()
+    console = _console(quiet=quiet)
     with _one_sentence() as runs:
         settings = strict.load(file, kind, changes)
         cluster = _cluster(cluster_file)
         if anew:
             restart.forget(settings)
         runs.append(settings)
-        result = run.fit(settings, cluster, console)
+        with json_log.json_log(log_file, settings.command) as log:
+            result = run.fit(settings, cluster, console, log=log)
     _summary(result, settings.output.dir, console)
 
 
@@ -172,17 +189,22 @@ def _begin(
 @click.option(
     "--force", is_flag=True, help="Go on though data, parameters or versions are others now."
 )
-def resume(folder: str, cluster_file: Path | None, *, force: bool) -> None:
+@_LOG
+@_QUIET
+def resume(
+    folder: str, cluster_file: Path | None, log_file: Path | None, *, force: bool, quiet: bool
+) -> None:
     """Go on with a run that was stopped, from the checkpoints in FOLDER, to the same bits.
 
     On the machines that it ran on, or on those of --cluster.
     """
-    console = _console()
+    console = _console(quiet=quiet)
     with _one_sentence() as runs:
         settings, cluster = restart.left(folder)
         runs.append(settings)
         cluster = _cluster(cluster_file) if cluster_file else cluster
-        result = run.fit(settings, cluster, console, force=force)
+        with json_log.json_log(log_file, "resume") as log:
+            result = run.fit(settings, cluster, console, force=force, log=log)
     _summary(result, settings.output.dir, console)
 
 
@@ -219,8 +241,12 @@ def schema(kind: str) -> None:
     help="For the stores of SOURCE and OUT, such as '{key: \"${S3_KEY}\", anon: false}'.",
 )
 @click.option("--force", is_flag=True, help="Replace what is at OUT.")
+@_LOG
+@_QUIET
 @_CLUSTER
-def score_rows(cluster_file: Path | None, **told: Any) -> None:
+def score_rows(
+    cluster_file: Path | None, log_file: Path | None, *, quiet: bool, **told: Any
+) -> None:
     """Say of each row of SOURCE how the mixture in the file MODEL sees it, in OUT.
 
     SOURCE may be several. OUT, on a disk or in a store (s3://...), ends in .parquet or .zarr. It
@@ -229,7 +255,9 @@ def score_rows(cluster_file: Path | None, **told: Any) -> None:
     """
     with _one_sentence():
         settings = strict.from_options(told, options.ScoreConfig)
-        score.score(settings, _cluster(cluster_file), _console())
+        cluster, console = _cluster(cluster_file), _console(quiet=quiet)
+        with json_log.json_log(log_file, "score") as log:
+            score.score(settings, cluster, console, log=log)
 
 
 @main.command("generate", context_settings={"show_default": True})

@@ -1,16 +1,34 @@
-"""What a person watches while a fit runs: a line per pass."""
+"""What a person reads while a fit runs: a line per pass."""
 
 from collections.abc import Sequence
+from textwrap import wrap
 
 from rich.console import Console
 
 from daskgmm.chunk import why_left_out
+from daskgmm.data.metered import Pass, Reading
 from daskgmm.data.survey import Survey
+from daskgmm.fit.events import ADVANCING
+from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.selection import leader
 from daskgmm.fit.state import FitState
 
+# Where what a line says begins.
+INDENT = 10
 
-class PassLines:
+
+def packed(facts: Sequence[str], width: int, between: str = "  ") -> list[str]:
+    """Facts one after the other, in as many lines of a width as they need; none is broken."""
+    lines: list[str] = []
+    for fact in filter(None, facts):
+        if lines and len(lines[-1]) + len(between) + len(fact) <= width:
+            lines[-1] += between + fact
+        else:
+            lines.append(fact)
+    return lines
+
+
+class PassLines(NullObserver):
     """Writes a line for the survey and for each pass.
 
     Attributes
@@ -22,47 +40,63 @@ class PassLines:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._reading: Reading | None = None
+
+    def on_reading(self, reading: Reading) -> None:
+        self._reading = reading
+
+    def on_read(self, ended: Pass) -> None:
+        if ended.purpose in ("survey", *ADVANCING):  # told of with what they have found
+            return
+        n_rows = self._reading.n_rows if self._reading else None
+        read = "" if n_rows is None else f"{n_rows / max(ended.seconds, 1e-9):>12,.0f} rows/s"
+        what = "rows are counted" if n_rows is None else f"{n_rows:,} rows are read"
+        self._say(ended.purpose, f"{what:<36}", read, f"{ended.seconds:.2f} s")
 
     def on_survey(self, survey: Survey, seconds: float) -> None:
         self.survey = survey
         left_out = f", {survey.n_incomplete:,} with missing values"
         left_out += "" if survey.marginal else " left out"
         filtered = f", {survey.n_zero_weight:,} that don't meet the filter"
-        self._console.print(
-            f"survey    {survey.n_rows:,} rows{left_out if survey.n_incomplete else ''}"
-            f"{filtered if survey.n_zero_weight else ''}  {seconds:.2f} s",
-            soft_wrap=True,
+        self._say(
+            "survey",
+            f"{survey.n_rows:,} rows{left_out if survey.n_incomplete else ''}"
+            f"{filtered if survey.n_zero_weight else ''}",
+            f"{seconds:.2f} s",
         )
         if survey.skipped:
-            self._console.print(f"skipped   {why_left_out(survey.skipped)}", highlight=False)
+            self._say("skipped", why_left_out(survey.skipped))
 
     def on_resume(self, survey: Survey, states: Sequence[FitState]) -> None:
         self.survey = survey
         after = max((state.n_iter for state in states), default=0)
-        self._console.print(f"resumed   after {f'pass {after}' if after else 'the survey'}")
+        self._say("resumed", f"after {f'pass {after}' if after else 'the survey'}")
 
     def on_start(self, states: Sequence[FitState]) -> None:
         sizes = sorted({state.parameters.n_components for state in states})
         size = f"{sizes[0]}{f' to {sizes[-1]}' if len(sizes) > 1 else ''}"
-        self._console.print(
-            f"start     {size} components x {states[0].parameters.n_features} features"
-            f"{f', {len(states)} starts share each pass' if len(states) > 1 else ''}"
+        self._say(
+            "start",
+            f"{size} components x {states[0].parameters.n_features} features"
+            f"{f', {len(states)} starts share each pass' if len(states) > 1 else ''}",
         )
         self._events(states)
 
     def on_sample(self, states: Sequence[FitState], seconds: float) -> None:
         rows = len(self.survey.sample.keys)
         going = f", {len(states)} candidates go on" if len(states) > 1 else ""
-        self._console.print(f"sample    converged on {rows:,} rows{going}  {seconds:.2f} s")
+        self._say("sample", f"converged on {rows:,} rows{going}", f"{seconds:.2f} s")
 
     def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
         best = leader(states)
         number = max(state.n_iter for state in states)
         change = f"{best.change:+.6f}" if best.n_iter > 1 else ""
-        self._console.print(
-            f"pass {number:<4} lower bound {best.lower_bound:>12.6f}  {change:>10}"
-            f"  {self.survey.n_complete / seconds:>12,.0f} rows/s  {seconds:.2f} s",
-            highlight=False,
+        self._say(
+            f"pass {number}",
+            f"lower bound {best.lower_bound:>12.6f}",
+            f"{change:>10}",
+            f"{self.survey.n_complete / max(seconds, 1e-9):>12,.0f} rows/s",
+            f"{seconds:.2f} s",
         )
         self._events([state for state in states if state.n_iter == number])
 
@@ -71,4 +105,16 @@ class PassLines:
         events = [event for state in states for event in state.new_events]
         if events:
             more = f" (and {len(events) - 1} more)" if len(events) > 1 else ""
-            self._console.print(f"{'':10}{events[0].sentence}{more}", highlight=False)
+            self._say("", f"{events[0].sentence}{more}")
+
+    def _say(self, head: str, *facts: str) -> None:
+        """One line; on a terminal too narrow for it, as few as it takes."""
+        line = f"{head:<{INDENT}}{'  '.join(facts)}"
+        width = self._console.width
+        if self._console.is_terminal and len(line) > width:
+            words = [
+                line for fact in facts for line in wrap(" ".join(fact.split()), width - INDENT)
+            ]
+            line = f"\n{'':{INDENT}}".join(packed(words, width - INDENT))
+            line = f"{head:<{INDENT}}{line}"
+        self._console.print(line, soft_wrap=True, highlight=False)

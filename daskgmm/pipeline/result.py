@@ -1,6 +1,7 @@
 """What a run found."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -50,6 +51,24 @@ class FitResult:
         """What was written."""
         chosen = ("selection.csv",) if self.selection else ()
         return ("model.npz", *chosen, "labels.parquet", "report.html", "config.yaml")
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What it came to, in JSON's types."""
+        return {
+            "files": list(self.files),
+            "seconds": self.seconds,
+            "n_passes": len(self.passes),
+            "n_components": self.mixture.n_components,
+            "converged": self.converged,
+            "outcome": self.outcome,
+            "log_likelihood": float(self.written.log_likelihood),
+            "bic": self.bic,
+            "n_rows": self.survey.n_rows,
+            "n_left_out": self.written.n_left_out,
+            "peak_driver": self.peak_driver,
+            "peak_worker": self.peak_worker,
+        }
 
     @property
     def bic(self) -> float:

@@ -5,7 +5,7 @@ import platform
 import secrets
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -22,7 +22,8 @@ from daskgmm.data.sinks import Parts, write_scores
 from daskgmm.data.sources import open_dataset
 from daskgmm.errors import ConfigError, DataWarning, DegenerateCovarianceError
 from daskgmm.estimators import GaussianMixture
-from daskgmm.fit.observers import Observer
+from daskgmm.fit.events import Events, Hearer
+from daskgmm.fit.observers import Observer, Together
 from daskgmm.fit.plan import Plan
 from daskgmm.model import model_file
 from daskgmm.model.expectation import log_prob_norm
@@ -33,6 +34,9 @@ from daskgmm.pipeline import report, restart, selection_table
 from daskgmm.pipeline.choices import SelectConfig
 from daskgmm.pipeline.clusters import Cluster
 from daskgmm.pipeline.config import FitConfig, Run
+from daskgmm.pipeline.display import displayed
+from daskgmm.pipeline.json_log import unheard
+from daskgmm.pipeline.outlook import Outlook
 from daskgmm.pipeline.progress import PassLines
 from daskgmm.pipeline.result import FitResult
 from daskgmm.pipeline.trained import Trained
@@ -64,14 +68,21 @@ def open_source(config: Run) -> DaskDataset:
     )
 
 
-def fit(config: Run, cluster: Cluster, console: Console, *, force: bool = False) -> FitResult:
+def fit(
+    config: Run,
+    cluster: Cluster,
+    console: Console,
+    *,
+    force: bool = False,
+    log: Hearer = unheard,
+) -> FitResult:
     """Fit, label, and write ``model.npz``, ``labels.parquet``, ``config.yaml``, ``report.html``.
 
     Of a selection, the model is the best of several, and ``selection.csv`` is their table.
 
     Goes on where a run like this one was stopped; with `force` also where it was told something
-    else. Raises DaskgmmError for anything that a person can mend. Where it is a collapse, the
-    model from before goes to ``before_collapse.npz``.
+    else. What happens is told to `console` and to `log`. Raises DaskgmmError for anything that a
+    person can mend. Where it is a collapse, the model from before goes to ``before_collapse.npz``.
     """
     dataset = open_source(config)
     if (missing := config.model.get("missing", "raise")) != "raise":
@@ -87,18 +98,26 @@ def fit(config: Run, cluster: Cluster, console: Console, *, force: bool = False)
         folder.mkdir(parents=True, exist_ok=True)
     every = config.checkpoint.every
     checkpoint = Checkpoint(config.checkpoint_dir, every=every, force=force, stays=True)
-    with restart.kept(config, cluster), cluster.connected(console.print) as place:
+    with (
+        restart.kept(config, cluster),
+        cluster.connected(console.print) as place,
+        ExitStack() as outlives,
+    ):
         console.print(f"cluster   {place.description}", highlight=False)
+        log("cluster", {"description": place.description, "output": str(folder)})
         began = perf_counter()
         progress = PassLines(console)
+        shown = outlives.enter_context(displayed(console, place, _outlook(config)))
+        observer = Together(progress, shown, Events(log))
         with warnings.catch_warnings(), _keeping_what_collapses(dataset, folder, console):
             for said in (ConvergenceWarning, DataWarning):  # by the summary, by a line
                 warnings.simplefilter("ignore", said)
-            estimator, selection = _found(config, dataset, progress, checkpoint)
+            estimator, selection = _found(config, dataset, observer, checkpoint)
         mixture = estimator.mixture_
         survey = progress.survey
-        console.print(f"labels    {folder / 'labels.parquet'}", highlight=False)
-        rows = Metered(dataset.skipping(survey.skipped), "labels", checksums=survey.checksums)
+        rows = Metered(
+            dataset.skipping(survey.skipped), "labels", checksums=survey.checksums, watch=observer
+        )
         marginal = dataset.missing == "marginal"
         sent = densities(mixture, survey.mean, marginal=marginal)
         found = Quantiles.of(log_prob_norm(survey.sample.rows, sent))
@@ -134,7 +153,14 @@ def fit(config: Run, cluster: Cluster, console: Console, *, force: bool = False)
         with _writing_to(folder):
             (folder / "config.yaml").write_text(result.resolved, encoding="utf-8")
             (folder / "report.html").write_text(page, encoding="utf-8")
+        log("done", result.summary)
     return result
+
+
+def _outlook(config: Run) -> Outlook:
+    """What is known of the passes to come; of a selection not when it will have converged."""
+    told = GaussianMixture(**config.model)
+    return Outlook(0.0 if isinstance(config, SelectConfig) else told.tol, told.max_iter)
 
 
 def _found(

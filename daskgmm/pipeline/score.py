@@ -1,6 +1,7 @@
 """New rows seen by a model: labels, probabilities, log-densities, distances, outliers, to disk."""
 
 import json
+from contextlib import ExitStack
 from dataclasses import replace
 from hashlib import sha256
 from time import perf_counter
@@ -11,14 +12,19 @@ from rich.console import Console
 from daskgmm.data.dataset import DaskDataset
 from daskgmm.data.folder import Folder
 from daskgmm.data.gathering import BEGUN, check_kind, gather, made_of
+from daskgmm.data.metered import Metered
 from daskgmm.data.sinks import Ids, Parts, Written, write_scores
 from daskgmm.data.sources import names_in, open_dataset, open_ids
 from daskgmm.data.sources.place import EXTRAS, needs, reason, refusals
 from daskgmm.data.stores import draft_of
 from daskgmm.errors import ConfigError, ParameterError
+from daskgmm.fit.events import Events, Hearer
+from daskgmm.fit.observers import Together
 from daskgmm.model.likelihood import densities
 from daskgmm.model.scores import Scoring
 from daskgmm.pipeline.clusters import Cluster
+from daskgmm.pipeline.display import displayed
+from daskgmm.pipeline.json_log import unheard
 from daskgmm.pipeline.options import ScoreConfig
 from daskgmm.pipeline.trained import Trained
 from daskgmm.version import __version__
@@ -29,7 +35,9 @@ ZARR = ".zarr"
 MOST_REASONS = 3
 
 
-def score(config: ScoreConfig, cluster: Cluster, console: Console) -> None:
+def score(
+    config: ScoreConfig, cluster: Cluster, console: Console, *, log: Hearer = unheard
+) -> None:
     """Score the rows of a source; ``config.out`` is there when the last of them is written.
 
     Until then parts of it are in a folder beside it, and the same call goes on from them. Raises
@@ -50,20 +58,24 @@ def score(config: ScoreConfig, cluster: Cluster, console: Console) -> None:
         if _is_made_of(out, parts, dataset):
             parts.folder.clear()  # of a run that was killed at its very end
             console.print(f"written   {out} is there, of this model, these rows and options")
+            log("done", {"files": [out.url]})
             return
         if not _is_begun(out, parts):
             raise ConfigError(f"{out} is there already: choose another name, or add --force")
-    with cluster.connected(console.print) as place:
+    with cluster.connected(console.print) as place, ExitStack() as outlives:
         console.print(f"cluster   {place.description}")
+        log("cluster", {"description": place.description, "output": out.url})
         began, kept = perf_counter(), parts.kept()
+        shown = outlives.enter_context(displayed(console, place, None))
+        watched = Metered(rows, "scores", watch=Together(shown, Events(log)))
         if rows.layout.n_rows is None:  # CSV: a pass that counts
-            rows = rows.prepared()
-        layout = rows.layout
+            watched = watched.prepared()
+        layout = watched.layout
         console.print(f"rows      {layout.n_rows:,} in {layout.n_chunks:,} chunks")
         console.print(f"parts     {parts.folder}; if this stops, the same command goes on")
         if kept:
             console.print(f"kept      {len(kept):,} parts that are there already")
-        written = write_scores(rows, parts, kept, is_lenient=True)
+        written = write_scores(watched, parts, kept, is_lenient=True)
         try:
             _put_together(parts, out, layout.longest or 1)
         except Exception as error:  # of disks and stores of any kind
@@ -73,6 +85,17 @@ def score(config: ScoreConfig, cluster: Cluster, console: Console) -> None:
     _say(written, config, console)
     speed = written.n_rows / seconds
     console.print(f"written   {out} in {seconds:.1f} s, {speed:,.0f} rows/s")
+    log(
+        "done",
+        {
+            "files": [out.url],
+            "seconds": seconds,
+            "n_rows": written.n_rows,
+            "n_left_out": written.n_left_out,
+            "n_outliers": written.n_outliers,
+            "log_likelihood": float(written.log_likelihood),
+        },
+    )
 
 
 def _folders(config: ScoreConfig) -> tuple[Folder, Folder]:

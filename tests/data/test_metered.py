@@ -1,5 +1,6 @@
 from functools import partial
 
+import dask
 import dask.array as da
 import dask.dataframe as dd
 import numpy as np
@@ -70,3 +71,64 @@ def test_a_pass_that_finds_other_rows_than_the_survey_is_an_error():
 
 def test_rows_in_memory_cannot_change():
     assert not Metered(InMemoryDataset(X)).may_change
+
+
+class Watching:
+    """Keeps what it sees."""
+
+    def __init__(self):
+        self.readings, self.ended = [], []
+
+    def on_reading(self, reading):
+        self.readings.append(reading)
+
+    def on_read(self, ended):
+        self.ended.append(ended)
+
+
+def watched(dataset):
+    watch = Watching()
+    Metered(dataset, "iteration", watch=watch).reduce(n_rows)
+    return watch
+
+
+@pytest.mark.parametrize("scheduler", ["sync", "threads", "processes", None])
+def test_chunks_are_heard_of_as_they_come(scheduler, request):
+    if scheduler is None:
+        request.getfixturevalue("client")
+    lengths = (30, 0, 30, 40, *[1] * 60)
+    rows = da.from_array(clusters(sum(lengths)), chunks=(lengths, 3))
+    with dask.config.set({} if scheduler is None else {"scheduler": scheduler}):
+        watch = watched(DaskDataset.of(rows))
+    first, *others = watch.readings
+    assert first[:3] == ("iteration", 64, 160)
+    assert (first.chunks_done, first.rows_done) == (0, 0)
+    done = [each.chunks_done for each in others]
+    assert done == sorted(done)
+    assert len(done) > 2
+    assert (others[-1].chunks_done, others[-1].rows_done) == (64, 160)
+    assert [each.purpose for each in watch.ended] == ["iteration"]
+
+
+def test_chunks_in_memory_are_heard_of_as_well():
+    done = [each.rows_done for each in watched(InMemoryDataset(X, chunk_rows=40)).readings]
+    assert done == [0, 40, 80, 100]
+
+
+def test_counting_is_watched_before_there_is_a_number_of_rows():
+    frame = dd.from_pandas(pd.DataFrame(X), npartitions=3)
+    watch = Watching()
+    Metered(DaskDataset.of(frame), watch=watch).prepared()
+    assert {each.n_rows for each in watch.readings} == {None}
+    assert watch.readings[-1].chunks_done == 3
+    assert [each.purpose for each in watch.ended] == ["prepare"]
+
+
+def test_a_scheduler_that_tells_nothing_is_good_enough():
+    def get(graph, keys, **options):
+        assert not options
+        return dask.get(graph, keys)
+
+    with dask.config.set(scheduler=get):
+        watch = watched(DaskDataset.of(da.from_array(X, chunks=(30, 3))))
+    assert len(watch.readings) == len(watch.ended) == 1

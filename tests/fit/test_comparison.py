@@ -47,6 +47,9 @@ def settings(n_components, name="full", kind=Small, **changes):
 class Counted(InMemoryDataset):
     """Rows in memory that are visited in the sight of a test."""
 
+    def telling(self, came):  # a view would count for itself
+        return self
+
     def reduce(self, fn):
         self.__dict__["visits"] = self.__dict__.get("visits", 0) + 1
         return super().reduce(fn)
@@ -263,6 +266,9 @@ def test_no_fit_is_carried_on_for_what_is_below_the_digits_of_bounds(tol, total_
 
 class OneVisit(InMemoryDataset):
     """Rows of a process that dies when it comes to see them a second time."""
+
+    def telling(self, came):  # a view would count for itself
+        return self
 
     def reduce(self, fn):
         if self.__dict__.setdefault("visits", 0):

@@ -1,5 +1,7 @@
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -155,3 +157,53 @@ def test_it_is_a_command_of_dasks(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "cannot read the configuration absent.yaml" in done.stderr
+
+
+def logged(path="log of a run.jsonl"):
+    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_log_for_programs_tells_the_run_from_its_begin_to_its_end(arguments):
+    result = fitted([*arguments, "--log-json", "log of a run.jsonl"], "checkpoint.every=0")
+    assert result.exit_code == 0, result.stderr
+    events = logged()
+    names = [each["event"] for each in events]
+    assert names[:4] == ["begin", "cluster", "pass", "survey"]
+    assert names[-3:] == ["fitted", "pass", "done"]
+    assert {"start", "checkpoint"} < set(names)
+    purposes = [each["purpose"] for each in events if each["event"] == "pass"]
+    assert purposes == ["survey", "iteration", "iteration", "bound", "labels"]
+    assert (events[0]["command"], events[-1]["n_passes"]) == ("fit", 5)
+    assert "model.npz" in events[-1]["files"]
+
+
+def test_scores_and_selections_are_logged_as_well(arguments):
+    assert fitted(arguments).exit_code == 0
+    log = ["--log-json", "log of a run.jsonl"]
+    scored = [*arguments[2:], "results/model.npz", "rows.npy", "scores.parquet"]
+    assert CliRunner().invoke(main, ["score", *log, *scored]).exit_code == 0
+    assert [each["event"] for each in logged()] == ["begin", "cluster", "pass", "done"]
+    assert logged()[-1]["n_rows"] == 600
+    choices = {"source": {"url": "rows.npy"}, "select": {"n_components": "1-2"}}
+    Path("select.yaml").write_text(yaml.safe_dump({**choices, "output": {"dir": "chosen"}}))
+    selected = CliRunner().invoke(main, ["select", "select.yaml", *log, *arguments[2:]])
+    assert selected.exit_code == 0, selected.stderr
+    events = logged()[4:]
+    assert (events[0]["command"], events[-1]["event"]) == ("select", "done")
+    assert "selection.csv" in events[-1]["files"]
+
+
+def test_a_refusal_is_the_last_line_of_the_log(arguments):
+    logging = [*arguments, "--log-json", "log of a run.jsonl"]
+    said = refusal(logging, "source.columns=[7]")
+    assert logged()[-1]["event"] == "stopped"
+    assert said == f"daskgmm: {logged()[-1]['sentence']}"
+
+
+def test_quiet_says_nothing_but_what_is_wrong(arguments):
+    result = fitted([*arguments, "--quiet"])
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+    refusal([*arguments, "--quiet"], "source.columns=[7]")
+    scored = [*arguments[2:], "results/model.npz", "rows.npy", "scores.parquet"]
+    result = CliRunner().invoke(main, ["score", "--quiet", *scored])
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")

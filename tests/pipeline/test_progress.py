@@ -1,9 +1,12 @@
 import io
 import re
 
+import dask.dataframe as dd
 import numpy as np
+import pandas as pd
 import pytest
 from rich.console import Console
+from strategies import clusters
 
 from daskgmm import GaussianMixture, open_dataset
 from daskgmm.pipeline.progress import PassLines
@@ -64,3 +67,29 @@ def test_what_became_of_a_degenerate_component_stands_below_its_pass(watch, rows
     estimator, _, printed = watch(np.repeat(rows[:1], 30, axis=0), **one)
     first, *others = [event for event in estimator.events_ if event.n_pass == 0]
     assert printed[2] == f"          {first.sentence} (and {len(others)} more)"
+
+
+@pytest.mark.filterwarnings("ignore:Best performing initialization did not converge")
+def test_readings_that_advance_no_candidate_have_lines_too(watch, rows):
+    estimator, _, printed = watch(rows, init_params="k-means||", max_iter=2, acceleration=None)
+    words = [line.split()[0] for line in printed]
+    assert words.count("start") == 1 + [each.purpose for each in estimator.passes_].count("start")
+    assert words[-3:] == ["pass", "pass", "bound"]
+    assert re.fullmatch(r"bound     600 rows are read +[\d,]+ rows/s  \d+\.\d\d s", printed[-1])
+
+
+def test_counting_rows_has_a_line():
+    file = io.StringIO()
+    frame = dd.from_pandas(pd.DataFrame(clusters(100)), npartitions=3)
+    GaussianMixture(2, random_state=0).fit(frame, observer=PassLines(Console(file=file, width=200)))
+    assert file.getvalue().startswith("prepare   rows are counted")
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_no_line_is_wider_than_a_terminal(rows, width):
+    file = io.StringIO()
+    lines = PassLines(Console(file=file, width=width, force_terminal=True, color_system=None))
+    GaussianMixture(3, random_state=0).fit(rows, observer=lines)
+    printed = file.getvalue().splitlines()
+    assert max(map(len, printed)) <= width
+    assert all(line[:10].strip() or len(line) > 10 for line in printed)

@@ -153,14 +153,14 @@ def test_the_configuration_that_a_selection_wrote_runs_again(select, save, rows,
 
 
 class Spoiling(io.StringIO):
-    """Writes another data set when it hears that the rows are about to be labelled."""
+    """Writes another data set when it hears that only labels are left to read the rows for."""
 
     def __init__(self, path, rows):
         super().__init__()
         self.path, self.rows = path, rows
 
     def write(self, text):
-        if text.startswith("labels"):
+        if text.startswith("bound"):
             np.save(self.path, self.rows)
         return super().write(text)
 

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import distributed
 
+from daskgmm.data.machines import own_memory
+from daskgmm.fit.plan import mebibytes
+
 # ru_maxrss is in bytes on macOS, in KiB elsewhere.
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
@@ -32,6 +35,17 @@ class Place:
 
     description: str
     client: distributed.Client | None = None
+
+    def now(self) -> list[str]:
+        """How many are at work at this moment, and the memory that they take, in words."""
+        facts, client = [self.description], self.client
+        if client is not None:
+            workers = client.scheduler_info()["workers"].values()
+            used = [worker["metrics"].get("memory", 0) for worker in workers]
+            facts = [f"{len(used)} worker{'s' * (len(used) != 1)}"]
+            if used:
+                facts += [f"{mebibytes(sum(used))} in all", f"largest {mebibytes(max(used))}"]
+        return [*facts, f"driver {mebibytes(own_memory())}"]
 
     def peak_memory(self) -> tuple[int, int | None]:
         """Peak resident bytes of this process, and of the largest worker."""
