@@ -1,6 +1,8 @@
+import numpy as np
 import pytest
 
 from daskgmm import GaussianMixture
+from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.errors import ParameterError
 from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
 from daskgmm.model.covariance import FAMILIES
@@ -8,7 +10,7 @@ from daskgmm.parameters import CONSTRAINTS, SCALE, settings_of
 
 
 def settings(**parameters):
-    return settings_of(GaussianMixture(3, **parameters), 2, None)
+    return settings_of(GaussianMixture(3, **parameters), InMemoryDataset(np.zeros((5, 2))), None)
 
 
 def test_each_parameter_is_constrained():

@@ -24,6 +24,7 @@ REPEATED = np.repeat(X, WEIGHTS, axis=0)
 NAMED = pd.DataFrame(X, columns=list("abc")).assign(w=WEIGHTS)
 
 START = {"means_init": X[[0, 150, 300]], "weights_init": [0.3, 0.3, 0.4], "tol": 1e-9}
+START["max_iter"] = 500
 FORMS = {
     "numpy": (X, WEIGHTS),
     "list": (X, WEIGHTS.tolist()),
