@@ -3,7 +3,7 @@
 import json
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +16,7 @@ from sklearn.utils._param_validation import (
 )
 from sklearn.utils.validation import check_is_fitted
 
+from daskgmm.data import models
 from daskgmm.data.metered import Pass
 from daskgmm.data.recipe import as_told
 from daskgmm.errors import DataWarning, ModelFileError, ParameterError
@@ -71,8 +72,10 @@ class Portable(FittedMixture):
     def _resumed(self) -> FitState:
         """Where a warm start begins."""
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, storage_options: Mapping[str, Any] | None = None) -> None:
         """Write the fitted model as ``.npz``, without pickle; it replaces what is at `path`.
+
+        A path may be a URL that fsspec knows, with `storage_options` for it.
 
         All fitted attributes are kept to the last bit, and so are the estimator's parameters but
         for arrays, functions and generators, which have their default in what `load` returns.
@@ -97,10 +100,11 @@ class Portable(FittedMixture):
             "ridge": start.ridge,
         }
         columns = getattr(self, "feature_names_in_", None)
-        model_file.save(mixture, path, None if columns is None else columns.tolist(), about)
+        names = None if columns is None else columns.tolist()
+        models.write(path, model_file.to_bytes(mixture, names, about), **(storage_options or {}))
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | Path, *, storage_options: Mapping[str, Any] | None = None) -> Self:
         """Read what `save` wrote, or a run's or generator's mixture.
 
         Nothing in the file is executed. What a fit has learnt of the likelihood's curvature is
@@ -110,8 +114,10 @@ class Portable(FittedMixture):
         ------
         ModelFileError
             A ValueError, where there is no such file, or it is damaged, or of a newer daskgmm.
+        DataError
+            A ValueError, where a store does not answer.
         """
-        mixture, columns, about = model_file.read(path)
+        mixture, columns, about = models.read(path, **(storage_options or {}))
         alone = {"covariance_type": mixture.family.name, "n_components": mixture.n_components}
         with model_file.reading(path):
             parameters = about.get("parameters", alone)

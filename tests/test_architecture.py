@@ -94,6 +94,7 @@ ORDER = {
         "metered",
         "sources",
         "folder",
+        "models",
         "sample",
         "moments",
         "survey",

@@ -17,6 +17,9 @@ from daskgmm.model.whole_file import write_whole, written_whole
 # Objects that a store copies at a time: each takes it a request.
 AT_ONCE = 16
 
+# Written to see whether that is possible.
+PROBE = ".daskgmm"
+
 
 class Folder:
     """Files that are written whole or not at all.
@@ -51,6 +54,14 @@ class Folder:
         """Whether anything is there, be it a file."""
         found: bool = self._files.exists(self._path)
         return found
+
+    def make(self) -> None:
+        """Make it, on a disk; of a store, find out whether it takes files at all."""
+        if self.path is not None:
+            self.path.mkdir(parents=True, exist_ok=True)
+        else:
+            self._files.pipe_file(self._at(PROBE), b"")
+            self.remove(PROBE)
 
     def names(self) -> list[str]:
         """Of the files, sorted; none where there is no folder."""

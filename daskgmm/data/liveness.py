@@ -37,7 +37,7 @@ class Liveness:
     That is one for a cluster that has had no worker for longer than Dask's setting
     ``daskgmm.worker-timeout`` (300 s): an adaptive cluster may have none for a while. Or for
     workers that take on nothing, as their memory is full of something else than tasks. It
-    ends in a DataError.
+    ends in a DataError. Or for a scheduler that says nothing for as long: a TimeoutError.
     """
 
     def __init__(self, client: Client) -> None:
@@ -94,7 +94,11 @@ class Liveness:
         if now < self._looked + min(WATCH_SECONDS, self._timeout):
             return None
         self._looked = now
-        workers = self._client.nthreads()
+        workers: dict[Address, int] = self._client.sync(
+            self._client.scheduler.ncores,  # type: ignore[union-attr]
+            workers=None,
+            callback_timeout=self._timeout,
+        )
         if came:
             return workers
         stuck = {

@@ -210,8 +210,11 @@ class FolderCheckpoints:
             place = min(differences, key=lambda each: (each not in vital, each[0] != "selection"))
             here, there = differences[place]
             more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
-            force = "" if vital else "to go on all the same, force it, or "
-            what_to_do = f"{force}choose another folder, or remove the checkpoint to begin anew"
+            force = "force it (`Checkpoint(force=True)`, `daskgmm resume --force`), or "
+            what_to_do = (
+                f"{'' if vital else f'to go on all the same, {force}'}choose another folder, or "
+                "remove the checkpoint to begin anew"
+            )
             raise CheckpointError(
                 f"{self._folder} holds a checkpoint of another fit: its {place[0]} had "
                 f"{place[1]} = {there}, this one has {here}{more}; {what_to_do}"

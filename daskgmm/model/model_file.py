@@ -7,7 +7,7 @@ A file holds ``weights``, ``means``, ``covariances``, ``precisions_cholesky`` (f
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -45,7 +45,14 @@ def save(
     columns: Sequence[str] | None = None,
     about: dict[str, Any] | None = None,
 ) -> None:
-    """Write a mixture; what was at `path` is replaced at once or not at all.
+    """Write what `to_bytes` makes; what was at `path` is replaced at once or not at all."""
+    write_whole(Path(path), to_bytes(mixture, columns, about))
+
+
+def to_bytes(
+    mixture: Mixture, columns: Sequence[str] | None = None, about: dict[str, Any] | None = None
+) -> bytes:
+    """A mixture as the content of a file.
 
     Parameters
     ----------
@@ -72,7 +79,7 @@ def save(
     arrays = {
         name: np.asarray(value, np.float64) for name, value in zip(ARRAYS, values, strict=True)
     }
-    write_whole(Path(path), packed(header, arrays))
+    return packed(header, arrays)
 
 
 def load(path: str | Path) -> Mixture:
@@ -82,17 +89,28 @@ def load(path: str | Path) -> Mixture:
 
 def read(path: str | Path) -> Saved:
     """All that `save` wrote; ModelFileError where it is not there, whole and sound."""
-    path = Path(path)
+    with opened(Path(path)) as file:
+        return read_from(file, str(path))
+
+
+def opened(path: Path) -> BinaryIO:
+    """A file that may hold a model; ModelFileError where none can be read."""
     # Neither a folder nor a pipe, whose other end may never come.
     if not path.is_file():
         raise ModelFileError(f"there is no model file at {path}")
-    with reading(path), unpacked(path) as archive:
+    with reading(path):
+        return path.open("rb")
+
+
+def read_from(file: BinaryIO, place: str) -> Saved:
+    """The same of an open file, found at a place."""
+    with reading(place), unpacked(file) as archive:
         header = archive.header()
         if header["format"] != FORMAT:
-            raise ModelFileError(f"{path} is not a model written by daskgmm")
+            raise ModelFileError(f"{place} is not a model written by daskgmm")
         if header["version"] > FORMAT_VERSION:
             raise ModelFileError(
-                f"{path} has model format {header['version']}, this daskgmm reads up "
+                f"{place} has model format {header['version']}, this daskgmm reads up "
                 f"to {FORMAT_VERSION}: read it with a newer daskgmm"
             )
         mixture = Mixture(
@@ -100,12 +118,12 @@ def read(path: str | Path) -> Saved:
             *(archive.array(name, "f8").astype(np.float64) for name in ARRAYS),
         )
         if fault := mixture.fault:
-            raise ModelFileError(f"{path} is damaged: {fault}")
+            raise ModelFileError(f"{place} is damaged: {fault}")
         columns = header["columns"]
         if columns is not None:
+            if not isinstance(columns, list) or len(columns) != mixture.n_features:
+                raise ModelFileError(f"{place} is damaged: it does not name its features")
             columns = tuple(str(column) for column in columns)
-            if len(columns) != mixture.n_features:
-                raise ModelFileError(f"{path} is damaged: it names {len(columns)} features")
         return Saved(mixture, columns, dict(header.get("about", {})))
 
 

@@ -238,7 +238,7 @@ def schema(kind: str) -> None:
     "--storage-options",
     default="{}",
     metavar="YAML",
-    help="For the stores of SOURCE and OUT, such as '{key: \"${S3_KEY}\", anon: false}'.",
+    help="For the stores of all three, such as '{key: \"${S3_KEY}\", anon: false}'.",
 )
 @click.option("--force", is_flag=True, help="Replace what is at OUT.")
 @_LOG
@@ -249,9 +249,9 @@ def score_rows(
 ) -> None:
     """Say of each row of SOURCE how the mixture in the file MODEL sees it, in OUT.
 
-    SOURCE may be several. OUT, on a disk or in a store (s3://...), ends in .parquet or .zarr. It
-    holds label, probability, log_density and mahalanobis (the distance to the label's component),
-    row by row in SOURCE's order. The same command goes on where one was stopped.
+    SOURCE may be several. All may be on a disk or in a store (s3://...). OUT ends in .parquet or
+    .zarr. It holds label, probability, log_density and mahalanobis (the distance to the label's
+    component), row by row in SOURCE's order. The same command goes on where one was stopped.
     """
     with _one_sentence():
         settings = strict.from_options(told, options.ScoreConfig)
@@ -281,7 +281,7 @@ def generate_rows(cluster_file: Path | None, **told: str | bool) -> None:
         generate.generate(settings, _cluster(cluster_file), _console())
 
 
-def _summary(result: FitResult, folder: Path, console: Console) -> None:
+def _summary(result: FitResult, folder: str, console: Console) -> None:
     """Weights and means, then what the fit cost."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("label", "weight", *result.columns):

@@ -4,7 +4,7 @@ import inspect
 import os
 from collections.abc import Mapping
 from numbers import Integral
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
@@ -80,9 +80,13 @@ class Source(Strict):
 
 
 class Output(Strict):
-    """Where the results go."""
+    """Where the results go: a folder, or what fsspec knows."""
 
-    dir: Annotated[Path, AfterValidator(Path.expanduser)]
+    dir: Annotated[str, AfterValidator(os.path.expanduser)]
+
+    def at(self, name: str) -> str:
+        """Where a result of this name goes."""
+        return f"{self.dir.rstrip('/')}/{name}"
 
 
 class Checkpoints(Strict):
@@ -153,16 +157,22 @@ else:
     Parameters = parameters(ELSEWHERE)
 
 
-def check_spared(source: str, result: Path, key: str) -> None:
+def check_spared(source: str, result: str, key: str) -> None:
     """Raise ValueError where a result would replace the rows, or stand among them."""
-    rows, result = Path(source.partition("::")[0]).resolve(), result.resolve()
-    if rows in result.parents:
+    rows, place = _at(source.partition("::")[0]), _at(result)
+    if rows in place.parents:
         raise ValueError(f"{key}: {result} lies among the rows themselves: choose another folder")
-    if result in (rows, *rows.parents) or result.match(str(rows)):  # a pattern, it may be
+    if place in (rows, *rows.parents) or place.match(str(rows)):  # a pattern, it may be
         raise ValueError(
             f"{key}: {result} holds the rows themselves, and the run would replace "
             "it: choose another folder"
         )
+
+
+def _at(place: str) -> PurePath:
+    """What has parents: a path from the root, or a URL."""
+    url = place.removeprefix("file://")
+    return PurePath(url) if "://" in url else Path(url).resolve()
 
 
 class Run(Strict):
@@ -188,15 +198,14 @@ class Run(Strict):
     def _spares_its_rows(self) -> Self:
         for name in RESULTS:
             for url in self.source.urls:
-                check_spared(url, self.output.dir / name, "output.dir")
-            if "://" not in self.checkpoint_dir:
-                check_spared(url, Path(self.checkpoint_dir) / "run.yaml", "checkpoint.dir")
+                check_spared(url, self.output.at(name), "output.dir")
+            check_spared(url, f"{self.checkpoint_dir}/run.yaml", "checkpoint.dir")
         return self
 
     @property
     def checkpoint_dir(self) -> str:
         """Where checkpoints go."""
-        return self.checkpoint.dir or str(self.output.dir / "checkpoint")
+        return self.checkpoint.dir or self.output.at("checkpoint")
 
 
 class FitConfig(Run):

@@ -70,11 +70,11 @@ class ScoreConfig(Strict):
     outliers : quantile of the fit's log-densities below which a row is an outlier
     missing : default what the fit has done
     on_bad_chunk : whether rows of a chunk that can't be used have no label, or end the run
-    storage_options : for the stores of `source` and `out`, where ``${NAME}`` is the environment's
+    storage_options : for the stores of all three, where ``${NAME}`` is the environment's
     force : whether what is at `out` is replaced
     """
 
-    model: Annotated[Path, AfterValidator(Path.expanduser)]
+    model: Annotated[str, AfterValidator(os.path.expanduser)]
     source: Annotated[list[str], BeforeValidator(_each_expanded)]
     out: Annotated[str, AfterValidator(os.path.expanduser)]
     columns: Annotated[list[str | int] | None, BeforeValidator(_listed)] = None
@@ -94,5 +94,9 @@ class ScoreConfig(Strict):
             formats = " or ".join(SCORES)
             raise ValueError(f"OUT: the format to write is the ending, {formats}, not {self.out}")
         for url in self.source:
-            check_spared(url, Path(self.out), "OUT")
+            check_spared(url, self.out, "OUT")
         return self
+
+    def options_of(self, url: str) -> dict[str, Any]:
+        """Those of a store, where it is one."""
+        return self.storage_options if "://" in url else {}

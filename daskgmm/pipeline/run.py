@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from pathlib import Path
 from time import perf_counter
 
 import yaml
@@ -20,6 +19,7 @@ from daskgmm.data.folder import Folder
 from daskgmm.data.metered import Metered
 from daskgmm.data.sinks import Parts, write_scores
 from daskgmm.data.sources import open_dataset
+from daskgmm.data.sources.place import EXTRAS, needs, reason
 from daskgmm.errors import ConfigError, DataWarning, DegenerateCovarianceError
 from daskgmm.estimators import GaussianMixture
 from daskgmm.fit.events import Events, Hearer
@@ -89,13 +89,13 @@ def fit(
         dataset = replace(dataset, missing=missing)
     numbers = config.source.columns or range(dataset.n_features)
     columns = dataset.columns or tuple(f"x{number}" for number in numbers)
+    with _writing_to(config.output.dir):
+        folder = Folder(config.output.dir)
+        folder.make()
     # A seed that nobody chose is chosen here, and written down.
     seeds = (config.model.get("random_state"), restart.seed_of(config), secrets.randbelow(2**31))
     seed = next(each for each in seeds if each is not None)
     config = config.model_copy(update={"model": {**config.model, "random_state": seed}})
-    folder = config.output.dir
-    with _writing_to(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     every = config.checkpoint.every
     checkpoint = Checkpoint(config.checkpoint_dir, every=every, force=force, stays=True)
     with (
@@ -104,7 +104,7 @@ def fit(
         ExitStack() as outlives,
     ):
         console.print(f"cluster   {place.description}", highlight=False)
-        log("cluster", {"description": place.description, "output": str(folder)})
+        log("cluster", {"description": place.description, "output": config.output.dir})
         began = perf_counter()
         progress = PassLines(console)
         shown = outlives.enter_context(displayed(console, place, _outlook(config)))
@@ -121,15 +121,14 @@ def fit(
         marginal = dataset.missing == "marginal"
         sent = densities(mixture, survey.mean, marginal=marginal)
         found = Quantiles.of(log_prob_norm(survey.sample.rows, sent))
-        with _writing_to(folder):
-            estimator.save(folder / "model.npz")
+        with _writing_to(config.output.dir):
+            estimator.save(config.output.at("model.npz"))
             trained = Trained(mixture, config.source.columns, dataset.missing, found)
-            trained.note(folder / "model.npz")
+            trained.note(config.output.at("model.npz"))
             if selection:
-                selection_table.write(selection, folder / "selection.csv")
-        written = write_scores(
-            rows, Parts(Folder(folder / "labels.parquet"), Scoring(sent)), kept={}
-        )
+                folder.write("selection.csv", selection_table.csv(selection).encode())
+        labels = Folder(config.output.at("labels.parquet"))
+        written = write_scores(rows, Parts(labels, Scoring(sent)), kept={})
         seconds = perf_counter() - began
         peak_driver, peak_worker = place.peak_memory()
         result = FitResult(
@@ -150,9 +149,9 @@ def fit(
             selection=selection,
         )
         page = report.page(result)
-        with _writing_to(folder):
-            (folder / "config.yaml").write_text(result.resolved, encoding="utf-8")
-            (folder / "report.html").write_text(page, encoding="utf-8")
+        with _writing_to(config.output.dir):
+            folder.write("config.yaml", result.resolved.encode())
+            folder.write("report.html", page.encode())
         log("done", result.summary)
     return result
 
@@ -185,28 +184,34 @@ def _found(
 
 
 @contextmanager
-def _keeping_what_collapses(dataset: DaskDataset, folder: Path, console: Console) -> Iterator[None]:
+def _keeping_what_collapses(
+    dataset: DaskDataset, folder: Folder, console: Console
+) -> Iterator[None]:
     """Write the model from before a collapse."""
     try:
         yield
     except DegenerateCovarianceError as error:
         if error.mixture is not None:
-            kept = folder / "before_collapse.npz"
-            recipe = dataset.recipe.as_written() if dataset.recipe else {}
-            model_file.save(error.mixture, kept, dataset.columns, {"history": {"recipe_": recipe}})
-            console.print(f"kept      {kept}, the model from before", highlight=False)
+            name, recipe = "before_collapse.npz", dataset.recipe and dataset.recipe.as_written()
+            about = {"history": {"recipe_": recipe or {}}}
+            with _writing_to(folder.url):
+                folder.write(name, model_file.to_bytes(error.mixture, dataset.columns, about))
+            console.print(f"kept      {folder}/{name}, the model from before", highlight=False)
         raise
 
 
 @contextmanager
-def _writing_to(folder: Path) -> Iterator[None]:
-    """Say as a ConfigError what a disk refuses."""
+def _writing_to(folder: str) -> Iterator[None]:
+    """Say as a ConfigError what a disk or a store refuses."""
     try:
         yield
-    except OSError as error:
-        raise ConfigError(
-            f"output.dir: cannot write to {folder}: {error.strerror or error}"
-        ) from error
+    except ImportError as error:
+        scheme = folder.partition("://")[0]
+        what = needs(f"{scheme}://", EXTRAS.get(scheme))
+        raise ConfigError(f"output.dir: {folder}: {what}") from error
+    except Exception as error:  # libraries of stores raise what they like
+        why = getattr(error, "strerror", None) or reason(error)
+        raise ConfigError(f"output.dir: cannot write to {folder}: {why}") from error
 
 
 def _resolved(config: Run, cluster: Cluster, estimator: GaussianMixture) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from daskgmm.data import models
 from daskgmm.data.dataset import DaskDataset
 from daskgmm.data.folder import Folder
 from daskgmm.data.gathering import BEGUN, check_kind, gather, made_of
@@ -43,7 +44,7 @@ def score(
     Until then parts of it are in a folder beside it, and the same call goes on from them. Raises
     DaskgmmError for anything that a person can mend.
     """
-    model = Trained.read(config.model)
+    model = Trained.read(config.model, **config.options_of(config.model))
     dataset = _opened(config, model)
     scoring, ids, rows = _scoring(config, model, dataset), None, dataset
     if config.id is not None:
@@ -102,8 +103,7 @@ def _folders(config: ScoreConfig) -> tuple[Folder, Folder]:
     """Where the scores go, and their parts until all are there; ConfigError where nobody can."""
     try:
         out, parts = (
-            Folder(url, **(config.storage_options if "://" in url else {}))
-            for url in (config.out, f"{config.out}.parts")
+            Folder(url, **config.options_of(url)) for url in (config.out, f"{config.out}.parts")
         )
     except ImportError as error:
         scheme = config.out.partition("://")[0]
@@ -173,7 +173,7 @@ def _fingerprint(config: ScoreConfig, dataset: DaskDataset) -> str:
     """
     made_of = {
         "daskgmm": __version__,
-        "model": sha256(config.model.read_bytes()).hexdigest(),
+        "model": models.digest(config.model, **config.options_of(config.model)),
         "rows": dataset.collection.name,
         "options": [
             config.id,

@@ -1,6 +1,5 @@
 """The models that were compared, as a file and on the terminal."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,9 +22,10 @@ SHOWN = {
 ESTIMATED = ("log_likelihood", "aic", "bic", "icl")
 
 
-def write(found: ComponentSelection, path: Path) -> None:
-    """A line of CSV for each model, with its smallest component's rows in place of all counts."""
-    _frame(found).to_csv(path, index=False)
+def csv(found: ComponentSelection) -> str:
+    """A line for each model, with its smallest component's rows in place of all counts."""
+    text: str = _frame(found).to_csv(index=False)
+    return text
 
 
 def table(found: ComponentSelection) -> Table:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from daskgmm.data import models
 from daskgmm.data.recipe import as_told
 from daskgmm.model import model_file
 from daskgmm.model.mixture import Mixture
@@ -34,9 +35,9 @@ class Trained:
     recipe: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, path: Path) -> "Trained":
-        """From any model file; ModelFileError where it isn't one."""
-        mixture, names, about = model_file.read(path)
+    def read(cls, path: str | Path, **storage_options: Any) -> "Trained":
+        """From any model file, on a disk or in a store; ModelFileError where it isn't one."""
+        mixture, names, about = models.read(path, **storage_options)
         with model_file.reading(path):
             rows = about.get(KEY, {})
             recipe = as_told(about.get("history", {}).get("recipe_", {}))
@@ -50,12 +51,13 @@ class Trained:
                 recipe,
             )
 
-    def note(self, path: Path) -> None:
+    def note(self, path: str | Path) -> None:
         """Write into the mixture's own file, which is there, what is known of its rows."""
-        saved = model_file.read(path)
+        saved = models.read(path)
         rows = {
             "columns": self.columns,
             "missing": self.missing,
             "log_density": self.log_density and self.log_density.as_written(),
         }
-        model_file.save(saved.mixture, path, saved.columns, {**saved.about, KEY: rows})
+        about = {**saved.about, KEY: rows}
+        models.write(path, model_file.to_bytes(saved.mixture, saved.columns, about))

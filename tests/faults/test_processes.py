@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import dask
 import numpy as np
@@ -41,6 +42,20 @@ def test_the_scheduler_stopped_for_ten_seconds(tmp_path, seed):
             kill(pid, signal.SIGCONT)
 
         assert fate("scheduler stopped for 10 s", fault, tmp_path, seed, slowly()) is None
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_scheduler_stopped_for_good(tmp_path, seed):
+    with (
+        Processes() as processes,
+        Client(processes.address) as client,
+        dask.config.set({"daskgmm.worker-timeout": "5 s"}),
+    ):
+        processes.worker()
+        client.wait_for_workers(1)
+        fault = partial(kill, [processes.scheduler.pid], signal.SIGSTOP)
+        said = fate("scheduler stopped for good", fault, tmp_path, seed, slowly())
+        assert said.startswith("the cluster's scheduler does not answer any more (")
 
 
 @pytest.mark.parametrize("seed", SEEDS)

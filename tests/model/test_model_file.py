@@ -223,10 +223,13 @@ def test_what_no_mixture_can_be_is_said(path, changes, sentence):
         model_file.load(path)
 
 
-def test_names_that_are_not_as_many_as_features_are_said(path):
-    model_file.save(mixture("full"), path)
-    rewritten(path, header=header(path, columns=["a"]))
-    with pytest.raises(ModelFileError, match="it names 1 features"):
+@pytest.mark.parametrize("columns", [["a"], {"a": 1, "b": 2, "c": 3}, "abc"])
+def test_names_that_are_not_a_list_of_one_for_each_feature_are_said(path, columns):
+    saved = mixture("full")
+    assert saved.n_features == 3
+    model_file.save(saved, path)
+    rewritten(path, header=header(path, columns=columns))
+    with pytest.raises(ModelFileError, match="it does not name its features"):
         model_file.load(path)
 
 

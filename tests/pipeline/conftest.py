@@ -59,7 +59,9 @@ def folder(tmp_path):
 def fit(folder):
     """Fit what is at a path and leave the results in `folder`, as `daskgmm fit` does."""
 
-    def fitted(path, *, cluster=THREADS, columns=None, missing="raise", source=None, **model):
+    def fitted(
+        path, *, cluster=THREADS, columns=None, missing="raise", source=None, output=folder, **model
+    ):
         config = FitConfig.model_validate(
             {
                 "source": {
@@ -69,7 +71,7 @@ def fit(folder):
                     **(source or {}),
                 },
                 "model": {"n_components": 3, "max_iter": 2, **model},
-                "output": {"dir": folder},
+                "output": {"dir": str(output)},
             }
         )
         return run.fit(config, cluster, Console(file=io.StringIO()))
@@ -87,7 +89,7 @@ def select(folder):
                 "source": {"url": str(path), "missing": missing},
                 "model": {"init_params": "kmeans", **(model or {})},
                 "select": {"n_components": "1-4", **choices},
-                "output": {"dir": folder},
+                "output": {"dir": str(folder)},
             }
         )
         return run.fit(config, cluster, Console(file=io.StringIO()))

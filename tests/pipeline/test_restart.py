@@ -118,18 +118,25 @@ def test_an_interrupted_run_says_what_resumes_it_and_that_ends_with_the_same_byt
 
 
 @pytest.mark.slow
-def test_checkpoints_may_lie_in_an_object_store(place, whole, s3, monkeypatch):
+def test_all_of_a_run_may_lie_in_an_object_store(place, whole, s3, monkeypatch):
     # How a store is reached is the environment's business; fsspec reads it when it is imported.
     monkeypatch.setenv("FSSPEC_S3", json.dumps(s3))
     monkeypatch.setitem(fsspec.config.conf, "s3", s3)
-    process = begun(*FIT, "--set", "checkpoint.dir=s3://bucket/kept")
+    process = begun(*FIT, "--set", "output.dir=s3://bucket/run")
     until(process, r"^pass 7 ")
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate()
-    assert "daskgmm resume s3://bucket/kept" in said
-    assert "resumed   after pass" in done("resume", "s3://bucket/kept")
+    assert "daskgmm resume s3://bucket/run/checkpoint" in said
+    assert "resumed   after pass" in done("resume", "s3://bucket/run/checkpoint")
+    assert not Folder("s3://bucket/run/checkpoint").names()
+    run = Folder("s3://bucket/run")
+    results = ["config.yaml", "labels.parquet", "model.npz", "report.html"]
+    assert run.names() == results
+    Path("results").mkdir()
+    Path("results/model.npz").write_bytes(run.read("model.npz"))
     assert model_of("results") == whole
-    assert not Folder("s3://bucket/kept").names()
+    done("score", "s3://bucket/run/model.npz", "rows.npy", "s3://bucket/scores.parquet")
+    assert Folder("s3://bucket/scores.parquet").names()
 
 
 def test_a_run_that_was_told_something_else_is_refused_until_it_begins_anew(place):

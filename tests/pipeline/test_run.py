@@ -10,7 +10,8 @@ import yaml
 from rich.console import Console
 
 from daskgmm import GaussianMixture, open_dataset, select_components
-from daskgmm.errors import DataError, DegenerateCovarianceError
+from daskgmm.data.folder import Folder
+from daskgmm.errors import DaskgmmError, DataError, DegenerateCovarianceError
 from daskgmm.model import model_file
 from daskgmm.pipeline import run
 from daskgmm.pipeline.choices import SelectConfig
@@ -84,7 +85,7 @@ def test_chunks_of_no_use_are_skipped_said_and_labelled_with_nothing(save, rows,
         {
             "source": {"url": str(path), "on_bad_chunk": "skip", "retries": 0},
             "model": {"n_components": 2, "random_state": 0},
-            "output": {"dir": folder},
+            "output": {"dir": str(folder)},
         }
     )
     log = io.StringIO()
@@ -171,7 +172,7 @@ def test_rows_that_are_no_longer_those_of_the_fit_are_not_labelled(save, rows, f
         {
             "source": {"url": str(path)},
             "model": {"n_components": 2, "max_iter": 1},
-            "output": {"dir": folder},
+            "output": {"dir": str(folder)},
         }
     )
     with pytest.raises(DataError, match="chunk 0 is no longer what the survey saw"):
@@ -276,3 +277,21 @@ def test_rows_in_a_store_are_fitted_as_those_on_a_disk(rows, save, fit, s3):
     result = fit(f"s3://bucket{path}", source={"storage_options": s3}, random_state=0)
     np.testing.assert_array_equal(result.mixture.means, here.means)
     assert result.written.n_rows == len(rows)
+
+
+def test_results_in_a_store_are_those_on_a_disk(rows, save, fit, folder):
+    path, url = save(rows, ".zarr"), f"memory://{folder}"
+    fit(path, random_state=0)
+    fit(path, output=url, random_state=0)
+    there = Folder(url)
+    assert there.names() == sorted(each.name for each in folder.iterdir())
+    found = GaussianMixture.load(f"{url}/model.npz").mixture_
+    assert_same(found, model_file.load(folder / "model.npz"))
+    assert len(Folder(f"{url}/labels.parquet").names()) == 6
+
+
+@pytest.mark.parametrize("url", ["s3://absent/results", "nowhere://results"])
+def test_a_store_that_takes_no_results_is_said_before_anything_is_read(url, save, rows, fit):
+    path = save(rows)
+    with pytest.raises(DaskgmmError, match=f"cannot write to {url}"):
+        fit(path, output=url, source={"on_bad_chunk": "raise"})

@@ -20,7 +20,7 @@ def found():
 
 def test_the_file_has_a_line_for_each_model(found, tmp_path):
     path = tmp_path / "a file.csv"
-    selection_table.write(found, path)
+    path.write_text(selection_table.csv(found))
     frame, whole = pd.read_csv(path), found.to_frame()
     assert frame["n_components"].tolist() == [1, 3, 2000] * 2
     for name in ("aic", "bic", "icl", "held_out", "log_likelihood", "passes", "outcome", "chosen"):

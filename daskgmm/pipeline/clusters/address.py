@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import dask
 import distributed
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from daskgmm.data.machines import Machines
 from daskgmm.errors import ConfigError
@@ -15,13 +15,16 @@ from daskgmm.pipeline.clusters.place import Place, Say, caution
 from daskgmm.pipeline.clusters.workers import Awaited
 from daskgmm.pipeline.strict import Strict
 
+# From wherever a run is taken up again.
+File = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+
 
 class Tls(Strict):
     """Files that encrypt the way to a scheduler, as `distributed.Security` takes them."""
 
-    ca_file: Path
-    cert: Path
-    key: Path
+    ca_file: File
+    cert: File
+    key: File
 
 
 class Address(Awaited):

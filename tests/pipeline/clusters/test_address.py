@@ -3,6 +3,7 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 
 import dask
 import dask.array as da
@@ -65,6 +66,13 @@ def test_a_scheduler_that_runs_already_is_met_through_tls(certificate):
             assert "CAUTION" not in place.description
         with pytest.raises(ConfigError, match=r"no scheduler answers at tls://"):
             Address(address=address, timeout=2.0).machines()
+
+
+def test_certificates_are_found_wherever_a_run_is_taken_up(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tls = Tls(ca_file="ca.pem", cert="~/cert.pem", key="key.pem")
+    assert tls.ca_file == tmp_path / "ca.pem"
+    assert tls.cert == Path.home() / "cert.pem"
 
 
 def test_nobody_at_an_address_is_said():
