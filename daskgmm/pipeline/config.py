@@ -213,3 +213,10 @@ class FitConfig(Run):
 
     command = "fit"
     elsewhere = ELSEWHERE
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_no_selection(cls, told: Any) -> Any:
+        if isinstance(told, dict) and "select" in told:
+            raise ValueError("it compares models, as its key 'select' says: run `daskgmm select`")
+        return told

@@ -246,9 +246,15 @@ def _mistake(error: ValidationError, kind: type[BaseModel]) -> tuple[Keys, str]:
     first = min(mistakes, key=lambda mistake: mistake["type"] != "extra_forbidden")
     keys, known = _walk(kind, first["loc"])
     place = ".".join(keys)
-    if first["type"] == "extra_forbidden":
+    if first["type"].startswith("union_tag"):
+        keys.append(first["ctx"]["discriminator"].strip("'"))
+        place = ".".join(keys)
+    if first["type"] == "union_tag_invalid":
+        tags = [each.strip("'") for each in first["ctx"]["expected_tags"].split(", ")]
+        text = f"{place}: there is no {first['ctx']['tag']!r}{nearest(first['ctx']['tag'], tags)}"
+    elif first["type"] == "extra_forbidden":
         text = f"unknown key {place!r}{nearest(keys[-1], known)}"
-    elif first["type"] == "missing":
+    elif first["type"] in ("missing", "union_tag_not_found"):
         text = f"the key {place!r} is missing"
     else:
         reason = first["msg"].removeprefix("Value error, ")

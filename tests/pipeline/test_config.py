@@ -123,6 +123,7 @@ def test_a_misspelt_key_that_must_be_there_is_named_with_the_right_one(refusal):
         ("source.retries=-1", "source.retries: "),
         ("source.on_bad_chunk=omit", "source.on_bad_chunk: input should be 'raise' or 'skip'"),
         ("output=null", "output: "),
+        ("select.n_components=1-3", "run `daskgmm select`"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_with_its_place(refusal, change, part):

@@ -86,8 +86,9 @@ def test_plan_counts_what_is_asked_for(described, text, threads, per_process, ro
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("kind: thread", ["'thread'", "'local', 'threads'"]),
-        ("n_workers: 2", ["cluster", "kind"]),
+        ("kind: thread", ["cluster.kind: there is no 'thread': did you mean 'threads'?"]),
+        ("kind: x", ["there is no 'x'; known are address, cloud, "]),
+        ("n_workers: 2", ["the key 'cluster.kind' is missing"]),
         ("{kind: threads, n_threads: 0}", ["cluster.n_threads: "]),
         ("{kind: threads, n_thread: 2}", ["'cluster.n_thread': did you mean 'n_threads'?"]),
         ("{kind: threads, n_workers: 2}", ["'cluster.n_workers'", "n_threads"]),
