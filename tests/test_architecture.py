@@ -109,6 +109,7 @@ ORDER = {
         "state",
         "convergence",
         "selection",
+        "standing",
         "observers",
         "events",
         "degenerate",

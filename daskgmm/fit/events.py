@@ -11,6 +11,7 @@ from daskgmm.data.passes import log_event
 from daskgmm.data.survey import Survey
 from daskgmm.fit.observers import NullObserver, Observer, Together
 from daskgmm.fit.selection import leader
+from daskgmm.fit.standing import Standing
 from daskgmm.fit.state import FitState
 
 Hearer = Callable[[str, dict[str, Any]], None]
@@ -31,6 +32,7 @@ class Events(NullObserver):
         self._hear = hear
         self._reading: Reading | None = None
         self._ended: Pass | None = None
+        self._standing = Standing()
 
     def on_reading(self, reading: Reading) -> None:
         self._reading = reading
@@ -55,6 +57,7 @@ class Events(NullObserver):
         )
 
     def on_resume(self, survey: Survey, states: Sequence[FitState]) -> None:
+        self._standing.resume(states)
         self._tell("resume", n_iter=max((state.n_iter for state in states), default=0))
 
     def on_start(self, states: Sequence[FitState]) -> None:
@@ -70,13 +73,14 @@ class Events(NullObserver):
         self._tell("sample", n_candidates=len(states), seconds=seconds)
 
     def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
+        self._standing.advance(states)
         best, n_iter = leader(states), max(state.n_iter for state in states)
         self._tell(
             "pass",
             **(self._read(self._ended) if self._ended else {}),
             n_iter=n_iter,
             lower_bound=best.lower_bound,
-            change=best.change,
+            change=self._standing.change,
             remaining_gain=None if best.memory is None else best.memory.gain,
             n_candidates=sum(state.outcome is None for state in states),
         )

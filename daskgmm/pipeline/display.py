@@ -1,7 +1,8 @@
 """What a terminal shows below the lines while a pass runs."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from math import isnan
 from time import monotonic
 
 from rich.console import Console, Group
@@ -14,8 +15,9 @@ from daskgmm.data.metered import Pass, Reading
 from daskgmm.data.survey import Survey
 from daskgmm.fit.events import ADVANCING
 from daskgmm.fit.observers import NullObserver, Observer
-from daskgmm.fit.selection import leader
+from daskgmm.fit.standing import Standing
 from daskgmm.fit.state import FitState
+from daskgmm.pipeline.clusters import Cluster
 from daskgmm.pipeline.clusters.place import Place
 from daskgmm.pipeline.outlook import Outlook
 from daskgmm.pipeline.progress import packed
@@ -27,6 +29,16 @@ BETWEEN = "   "
 
 # What is done where no pass is under way.
 BETWEEN_PASSES, AFTERWARDS = "between passes", {"labels": "report", "scores": "putting together"}
+
+
+@contextmanager
+def started(cluster: Cluster, console: Console) -> Iterator[Place]:
+    """The place where Dask computes, and a line that says which; a terminal shows the wait."""
+    with ExitStack() as outlives:
+        with console.status("starting the cluster"):
+            place = outlives.enter_context(cluster.connected(console.print))
+        console.print(f"cluster   {place.description}", highlight=False)
+        yield place
 
 
 @contextmanager
@@ -64,7 +76,7 @@ class Display(NullObserver):
         self._doing = "waiting"
         self._reading: Reading | None = None
         self._bound = ""
-        self._n_iter = 0
+        self._standing = Standing()
         self._workers: list[str] = []
 
     def on_reading(self, reading: Reading) -> None:
@@ -72,7 +84,7 @@ class Display(NullObserver):
         if self._reading is None or not reading.chunks_done:
             self._since = self._came
             advances = reading.purpose in ADVANCING
-            self._doing = f"pass {self._n_iter + 1}" if advances else reading.purpose
+            self._doing = f"pass {self._standing.n_passes + 1}" if advances else reading.purpose
         self._reading = reading
         if self._came >= self._looked + LOOK_SECONDS:
             with suppress(Exception):  # nobody who does not answer is worth a fit
@@ -86,8 +98,9 @@ class Display(NullObserver):
         self._between("starts")
 
     def on_resume(self, survey: Survey, states: Sequence[FitState]) -> None:
+        self._standing.resume(states)
         if states:
-            self._know(states)
+            self._know()
 
     def on_start(self, states: Sequence[FitState]) -> None:
         self._between("sample")
@@ -96,15 +109,15 @@ class Display(NullObserver):
         self._between(BETWEEN_PASSES)
 
     def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
-        self._know(states)
+        self._standing.advance(states)
+        self._know()
         if self._outlook:
             self._outlook.note(states, seconds)
 
-    def _know(self, states: Sequence[FitState]) -> None:
-        best = leader(states)
-        self._n_iter = max(state.n_iter for state in states)
-        change = f" ({best.change:+.6f})" if best.n_iter > 1 else ""
-        self._bound = f"lower bound {best.lower_bound:.6f}{change}" if best.n_iter else ""
+    def _know(self) -> None:
+        now = self._standing
+        change = "" if isnan(now.change) else f" ({now.change:+.6f})"
+        self._bound = f"lower bound {now.lower_bound:.6f}{change}" if now.n_passes else ""
 
     def _between(self, doing: str) -> None:
         self._doing, self._reading, self._since = doing, None, monotonic()

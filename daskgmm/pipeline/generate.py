@@ -13,6 +13,7 @@ from daskgmm.data.synthetic import random_mixture, synthetic_rows
 from daskgmm.errors import ConfigError
 from daskgmm.model import model_file
 from daskgmm.pipeline.clusters import Cluster
+from daskgmm.pipeline.display import started
 from daskgmm.pipeline.options import GenerateConfig
 
 # Every worker has all covariances in memory.
@@ -43,8 +44,7 @@ def generate(config: GenerateConfig, cluster: Cluster, console: Console) -> None
         seed=config.random_state,
         dtype=config.dtype,
     )
-    with draft_of(path) as draft, cluster.connected(console.print) as place:
-        console.print(f"cluster   {place.description}")
+    with draft_of(path) as draft, started(cluster, console):
         console.print(
             f"rows      {config.rows:,} x {config.features:,} {config.dtype}, "
             f"{n_bytes / 1e9:,.3g} GB in {rows.numblocks[0]:,} chunks"

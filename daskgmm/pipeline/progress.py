@@ -10,11 +10,14 @@ from daskgmm.data.metered import Pass, Reading
 from daskgmm.data.survey import Survey
 from daskgmm.fit.events import ADVANCING
 from daskgmm.fit.observers import NullObserver
-from daskgmm.fit.selection import leader
+from daskgmm.fit.standing import Standing
 from daskgmm.fit.state import FitState
 
 # Where what a line says begins.
 INDENT = 10
+
+# Of passes that are not the fit's own iterations.
+HEADS = {"refinement": "refine"}
 
 
 def packed(facts: Sequence[str], width: int, between: str = "  ") -> list[str]:
@@ -41,6 +44,7 @@ class PassLines(NullObserver):
     def __init__(self, console: Console) -> None:
         self._console = console
         self._reading: Reading | None = None
+        self._standing = Standing()
 
     def on_reading(self, reading: Reading) -> None:
         self._reading = reading
@@ -69,7 +73,8 @@ class PassLines(NullObserver):
 
     def on_resume(self, survey: Survey, states: Sequence[FitState]) -> None:
         self.survey = survey
-        after = max((state.n_iter for state in states), default=0)
+        self._standing.resume(states)
+        after = self._standing.n_passes
         self._say("resumed", f"after {f'pass {after}' if after else 'the survey'}")
 
     def on_start(self, states: Sequence[FitState]) -> None:
@@ -88,17 +93,18 @@ class PassLines(NullObserver):
         self._say("sample", f"converged on {rows:,} rows{going}", f"{seconds:.2f} s")
 
     def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
-        best = leader(states)
-        number = max(state.n_iter for state in states)
-        change = f"{best.change:+.6f}" if best.n_iter > 1 else ""
+        self._standing.advance(states)
+        change = f"{self._standing.change:+.6f}".replace("+nan", "")
+        purpose = self._reading.purpose if self._reading else ""
         self._say(
-            f"pass {number}",
-            f"lower bound {best.lower_bound:>12.6f}",
+            f"{HEADS.get(purpose, 'pass')} {self._standing.n_passes}",
+            f"lower bound {self._standing.lower_bound:>12.6f}",
             f"{change:>10}",
             f"{self.survey.n_complete / max(seconds, 1e-9):>12,.0f} rows/s",
             f"{seconds:.2f} s",
         )
-        self._events([state for state in states if state.n_iter == number])
+        newest = max(state.n_iter for state in states)
+        self._events([state for state in states if state.n_iter == newest])
 
     def _events(self, states: Sequence[FitState]) -> None:
         """One line for the newest events of all starts."""

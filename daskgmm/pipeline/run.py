@@ -22,6 +22,7 @@ from daskgmm.data.sources import open_dataset
 from daskgmm.data.sources.place import EXTRAS, needs, reason
 from daskgmm.errors import ConfigError, DataWarning, DegenerateCovarianceError
 from daskgmm.estimators import GaussianMixture
+from daskgmm.fit.convergence import ExpectedGain
 from daskgmm.fit.events import Events, Hearer
 from daskgmm.fit.observers import Observer, Together
 from daskgmm.fit.plan import Plan
@@ -34,7 +35,7 @@ from daskgmm.pipeline import report, restart, selection_table
 from daskgmm.pipeline.choices import SelectConfig
 from daskgmm.pipeline.clusters import Cluster
 from daskgmm.pipeline.config import FitConfig, Run
-from daskgmm.pipeline.display import displayed
+from daskgmm.pipeline.display import displayed, started
 from daskgmm.pipeline.json_log import unheard
 from daskgmm.pipeline.outlook import Outlook
 from daskgmm.pipeline.progress import PassLines
@@ -100,10 +101,9 @@ def fit(
     checkpoint = Checkpoint(config.checkpoint_dir, every=every, force=force, stays=True)
     with (
         restart.kept(config, cluster),
-        cluster.connected(console.print) as place,
+        started(cluster, console) as place,
         ExitStack() as outlives,
     ):
-        console.print(f"cluster   {place.description}", highlight=False)
         log("cluster", {"description": place.description, "output": config.output.dir})
         began = perf_counter()
         progress = PassLines(console)
@@ -159,7 +159,9 @@ def fit(
 def _outlook(config: Run) -> Outlook:
     """What is known of the passes to come; of a selection not when it will have converged."""
     told = GaussianMixture(**config.model)
-    return Outlook(0.0 if isinstance(config, SelectConfig) else told.tol, told.max_iter)
+    window = 1 if told.acceleration is None else ExpectedGain.window
+    tol = 0.0 if isinstance(config, SelectConfig) else told.tol
+    return Outlook(tol, told.max_iter, window)
 
 
 def _found(

@@ -24,7 +24,7 @@ from daskgmm.fit.observers import Together
 from daskgmm.model.likelihood import densities
 from daskgmm.model.scores import Scoring
 from daskgmm.pipeline.clusters import Cluster
-from daskgmm.pipeline.display import displayed
+from daskgmm.pipeline.display import displayed, started
 from daskgmm.pipeline.json_log import unheard
 from daskgmm.pipeline.options import ScoreConfig
 from daskgmm.pipeline.trained import Trained
@@ -63,8 +63,7 @@ def score(
             return
         if not _is_begun(out, parts):
             raise ConfigError(f"{out} is there already: choose another name, or add --force")
-    with cluster.connected(console.print) as place, ExitStack() as outlives:
-        console.print(f"cluster   {place.description}")
+    with started(cluster, console) as place, ExitStack() as outlives:
         log("cluster", {"description": place.description, "output": out.url})
         began, kept = perf_counter(), parts.kept()
         shown = outlives.enter_context(displayed(console, place, None))

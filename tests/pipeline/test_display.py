@@ -120,7 +120,7 @@ def test_quiet_is_quiet_on_a_terminal_too(arguments):
 def shown(width, *, n_workers=None):
     """The display in the middle of the fourth pass, without a terminal."""
     console = Console(file=io.StringIO(), width=width)
-    display = Display(console, Place("2 threads"), Outlook(1e-3, 50))
+    display = Display(console, Place("2 threads"), Outlook(1e-3, 50, 3))
     for n in range(1, 4):
         display.on_reading(Reading("iteration", 1000, 10**9, 10**11))
         display.on_read(Pass("iteration", 60.0, 10**11))
@@ -144,7 +144,7 @@ def test_no_line_is_wider_than_the_terminal_and_none_is_lost(width):
         "rows/s",
         "MB/s",
         "lower bound -2.000000 (+2.000000)",
-        "about 11 more (11:00)",
+        "about 14 more (14:00)",
         "at most 48 more (48:00)",
         "2 threads",
         "so far",
