@@ -61,6 +61,8 @@ class DegenerateCovarianceError(DaskgmmError):
     mixture : Mixture or None
         The last model of the fit whose covariances were sound: nothing that was computed is
         lost. None where the starts themselves have collapsed.
+    kept : str
+        Where that model is, in words.
     """
 
     SENTENCE = (
@@ -77,14 +79,16 @@ class DegenerateCovarianceError(DaskgmmError):
         n_pass: int | None = None,
         # A Mixture, which stands on a floor above.
         mixture: Any = None,
+        kept: str = "this error's `mixture`",
     ) -> None:
+        self.kept = kept
         self.components = tuple(components)
         self.n_pass = n_pass
         self.mixture = mixture
         super().__init__(f"{self.SENTENCE}{self._place()}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        found = {"n_pass": self.n_pass, "mixture": self.mixture}
+        found = {"n_pass": self.n_pass, "mixture": self.mixture, "kept": self.kept}
         return partial(type(self), **found), (self.components,)
 
     def _place(self) -> str:
@@ -92,9 +96,7 @@ class DegenerateCovarianceError(DaskgmmError):
         if self.n_pass is None:
             return ""
         when = f"in pass {self.n_pass}" if self.n_pass else "at the start"
-        last = (
-            " The model from before is this error's `mixture`." if self.mixture is not None else ""
-        )
+        last = f" The model from before is {self.kept}." if self.mixture is not None else ""
         return (
             f" Here {named(self.components)} collapsed {when}.{last} To go on where this happens, "
             "set degenerate='reinitialize' (or 'regularize', or 'drop')."

@@ -159,6 +159,8 @@ ORDER = {
         "defaults",
         "restart",
         "json_log",
+        "standard_output",
+        "lines",
         "progress",
         "outlook",
         "display",
@@ -246,6 +248,7 @@ ROOMS = {
     },
     "yaml": {"pipeline/strict.py", "pipeline/restart.py", "pipeline/run.py"},
     "rich": {
+        "pipeline/lines.py",
         "pipeline/progress.py",
         "pipeline/display.py",
         "pipeline/selection_table.py",

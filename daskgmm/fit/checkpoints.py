@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from time import monotonic
@@ -220,7 +220,10 @@ class FolderCheckpoints:
                 f"{place[1]} = {there}, this one has {here}{more}; {what_to_do}"
             )
         if not any(group == "data" for group, _ in differences):
-            states = tuple(_reopened(state) for state in snapshot.states)
+            final = {Outcome.OUTRUN}
+            if ("model", "degenerate") not in differences:
+                final.add(Outcome.DEGENERATE)  # it would collapse anew
+            states = tuple(_reopened(state, final) for state in snapshot.states)
             return replace(snapshot, states=states)
         # What is known of other rows is known of none here: no bound, no memory.
         states = tuple(_begun_anew(state) for state in snapshot.states)
@@ -241,7 +244,6 @@ def _begun_anew(state: FitState) -> FitState:
     return FitState(state.parameters, events=state.events, ridge=state.ridge)
 
 
-def _reopened(state: FitState) -> FitState:
+def _reopened(state: FitState, final: Collection[Outcome]) -> FitState:
     """The state without an outcome that another rule might not have given it."""
-    final = (Outcome.DEGENERATE, Outcome.OUTRUN)
     return state if state.outcome in final else replace(state, outcome=None)

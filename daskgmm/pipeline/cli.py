@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,10 +12,9 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 
-from daskgmm.errors import DaskgmmError
+from daskgmm.errors import DaskgmmError, DegenerateCovarianceError
 from daskgmm.pipeline import (
     choices,
     clusters,
@@ -29,7 +29,9 @@ from daskgmm.pipeline import (
     selection_table,
     strict,
 )
+from daskgmm.pipeline.lines import WIDE_INDENT, print_table, say
 from daskgmm.pipeline.result import FitResult
+from daskgmm.pipeline.standard_output import standard_output
 from daskgmm.version import __version__
 
 BAD_INPUT = 2
@@ -48,7 +50,7 @@ _CHANGES = click.option(
     "changes",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change a key of FILE, such as model.n_components=12; may be repeated.",
+    help="Change a key of the file, such as model.n_components=12; may be repeated.",
 )
 
 _QUIET = click.option("--quiet", is_flag=True, help="Say nothing but errors.")
@@ -82,24 +84,29 @@ def _one_sentence() -> Iterator[list[config.Run]]:
     Of the runs that are put into the list, the line says how to go on.
     """
     runs: list[config.Run] = []
+    warnings.formatwarning = lambda message, *_, **__: f"daskgmm: {message}\n"
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         yield runs
+    except DegenerateCovarianceError as error:
+        # As it was told to, it would collapse anew.
+        _complain(str(error), runs, "--force", "--set", "model.degenerate=reinitialize")
+        sys.exit(BAD_INPUT)
     except DaskgmmError as error:
-        _say(" ".join(str(error).split()), runs)
+        _complain(str(error), runs)
         sys.exit(BAD_INPUT)
     except KeyboardInterrupt as interrupt:
         is_term = isinstance(interrupt, _Terminated)
-        _say("terminated" if is_term else "interrupted", runs)
+        _complain("terminated" if is_term else "interrupted", runs)
         sys.exit(TERMINATED if is_term else INTERRUPTED)
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def _say(sentence: str, runs: Sequence[config.Run]) -> None:
-    ways = [way for each in runs if (way := restart.command(each))]
+def _complain(sentence: str, runs: Sequence[config.Run], *options: str) -> None:
+    ways = [way for each in runs if (way := restart.command(each, *options))]
     more = f" (to go on from the last checkpoint: {ways[0]})" if ways else ""
-    click.echo(f"daskgmm: {sentence}{more}", err=True)
+    click.echo(f"daskgmm: {' '.join(sentence.split())}{more}", err=True)
 
 
 def _cluster(file: Path | None) -> clusters.Cluster:
@@ -109,7 +116,14 @@ def _cluster(file: Path | None) -> clusters.Cluster:
 
 
 def _console(*, quiet: bool = False) -> Console:
-    return Console(highlight=False, soft_wrap=True, markup=False, emoji=False, quiet=quiet)
+    return Console(
+        file=standard_output(),
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+        emoji=False,
+        quiet=quiet,
+    )
 
 
 @main.command()
@@ -186,13 +200,20 @@ def _begin(
 @main.command()
 @click.argument("folder")
 @_CLUSTER
+@_CHANGES
 @click.option(
     "--force", is_flag=True, help="Go on though data, parameters or versions are others now."
 )
 @_LOG
 @_QUIET
 def resume(
-    folder: str, cluster_file: Path | None, log_file: Path | None, *, force: bool, quiet: bool
+    folder: str,
+    cluster_file: Path | None,
+    changes: tuple[str, ...],
+    log_file: Path | None,
+    *,
+    force: bool,
+    quiet: bool,
 ) -> None:
     """Go on with a run that was stopped, from the checkpoints in FOLDER, to the same bits.
 
@@ -200,7 +221,7 @@ def resume(
     """
     console = _console(quiet=quiet)
     with _one_sentence() as runs:
-        settings, cluster = restart.left(folder)
+        settings, cluster = restart.left(folder, changes)
         runs.append(settings)
         cluster = _cluster(cluster_file) if cluster_file else cluster
         with json_log.json_log(log_file, "resume") as log:
@@ -293,12 +314,12 @@ def _summary(result: FitResult, folder: str, console: Console) -> None:
     survey, total = result.survey, result.written.log_likelihood
     workers = result.peak_worker
     if result.selection:
-        _print(selection_table.table(result.selection), "models", console)
-        console.print(
-            "~ expected, from a fit to the sample; smallest: rows of its smallest component"
-        )
-        console.print(f"\n{selection_table.sentence(result.selection)}")
-    _print(table, "components, heaviest first: weight and means", console)
+        print_table(selection_table.table(result.selection), "models", console)
+        say(console, "~", "expected, from a fit to the sample", indent=2)
+        say(console, "smallest:", "rows of its smallest component")
+        console.print()
+        say(console, "chosen", selection_table.sentence(result.selection))
+    print_table(table, "components, heaviest first: weight and means", console)
     console.print()
     if not result.converged:
         console.print("not converged: raise model.max_iter, or model.tol", style="bold")
@@ -315,13 +336,4 @@ def _summary(result: FitResult, folder: str, console: Console) -> None:
         + (f", largest worker {workers / 2**20:,.0f} MiB" if workers else ""),
         "written": f"{folder}/: {', '.join(result.files)}",
     }.items():
-        console.print(f"{name:<15} {value}")
-
-
-def _print(table: Table, title: str, console: Console) -> None:
-    """A table as wide as it needs: a column that the terminal has no room for is still printed."""
-    console.print()
-    console.print(title, style="bold")
-    unbounded = console.options.update(width=sys.maxsize)
-    console.width = max(console.width, Measurement.get(console, unbounded, table).maximum)
-    console.print(table)
+        say(console, name, value, indent=WIDE_INDENT)

@@ -19,8 +19,8 @@ from daskgmm.fit.standing import Standing
 from daskgmm.fit.state import FitState
 from daskgmm.pipeline.clusters import Cluster
 from daskgmm.pipeline.clusters.place import Place
+from daskgmm.pipeline.lines import packed, say
 from daskgmm.pipeline.outlook import Outlook
-from daskgmm.pipeline.progress import packed
 
 # Seconds between two looks at the workers.
 LOOK_SECONDS = 2.0
@@ -37,7 +37,7 @@ def started(cluster: Cluster, console: Console) -> Iterator[Place]:
     with ExitStack() as outlives:
         with console.status("starting the cluster"):
             place = outlives.enter_context(cluster.connected(console.print))
-        console.print(f"cluster   {place.description}", highlight=False)
+        say(console, "cluster", place.description)
         yield place
 
 

@@ -14,6 +14,7 @@ from daskgmm.errors import ConfigError
 from daskgmm.model import model_file
 from daskgmm.pipeline.clusters import Cluster
 from daskgmm.pipeline.display import started
+from daskgmm.pipeline.lines import say
 from daskgmm.pipeline.options import GenerateConfig
 
 # Every worker has all covariances in memory.
@@ -45,16 +46,19 @@ def generate(config: GenerateConfig, cluster: Cluster, console: Console) -> None
         dtype=config.dtype,
     )
     with draft_of(path) as draft, started(cluster, console):
-        console.print(
-            f"rows      {config.rows:,} x {config.features:,} {config.dtype}, "
-            f"{n_bytes / 1e9:,.3g} GB in {rows.numblocks[0]:,} chunks"
+        n_chunks = rows.numblocks[0]
+        say(
+            console,
+            "rows",
+            f"{config.rows:,} x {config.features:,} {config.dtype}, {n_bytes / 1e9:,.3g} GB in "
+            f"{n_chunks:,} chunk{'s' * (n_chunks != 1)}",
         )
         began = perf_counter()
         write_rows(rows, draft)
         seconds = perf_counter() - began
         model_file.save(mixture, truth)
     speed = n_bytes / seconds / 1e6
-    console.print(f"written   {path}, {truth.name} in {seconds:.1f} s, {speed:,.0f} MB/s")
+    say(console, "written", f"{path}, {truth.name} in {seconds:.1f} s, {speed:,.0f} MB/s")
 
 
 def _check(config: GenerateConfig, path: Path, truth: Path, n_bytes: int) -> None:

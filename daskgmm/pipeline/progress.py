@@ -1,7 +1,6 @@
 """What a person reads while a fit runs: a line per pass."""
 
 from collections.abc import Sequence
-from textwrap import wrap
 
 from rich.console import Console
 
@@ -12,23 +11,10 @@ from daskgmm.fit.events import ADVANCING
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.standing import Standing
 from daskgmm.fit.state import FitState
-
-# Where what a line says begins.
-INDENT = 10
+from daskgmm.pipeline.lines import say
 
 # Of passes that are not the fit's own iterations.
 HEADS = {"refinement": "refine"}
-
-
-def packed(facts: Sequence[str], width: int, between: str = "  ") -> list[str]:
-    """Facts one after the other, in as many lines of a width as they need; none is broken."""
-    lines: list[str] = []
-    for fact in filter(None, facts):
-        if lines and len(lines[-1]) + len(between) + len(fact) <= width:
-            lines[-1] += between + fact
-        else:
-            lines.append(fact)
-    return lines
 
 
 class PassLines(NullObserver):
@@ -114,13 +100,4 @@ class PassLines(NullObserver):
             self._say("", f"{events[0].sentence}{more}")
 
     def _say(self, head: str, *facts: str) -> None:
-        """One line; on a terminal too narrow for it, as few as it takes."""
-        line = f"{head:<{INDENT}}{'  '.join(facts)}"
-        width = self._console.width
-        if self._console.is_terminal and len(line) > width:
-            words = [
-                line for fact in facts for line in wrap(" ".join(fact.split()), width - INDENT)
-            ]
-            line = f"\n{'':{INDENT}}".join(packed(words, width - INDENT))
-            line = f"{head:<{INDENT}}{line}"
-        self._console.print(line, soft_wrap=True, highlight=False)
+        say(self._console, head, *facts)

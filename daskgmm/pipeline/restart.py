@@ -2,7 +2,7 @@
 
 import shlex
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -56,10 +56,16 @@ def _described(config: Run, cluster: Cluster) -> bytes:
     return yaml.safe_dump(told, sort_keys=False, allow_unicode=True).encode()
 
 
-def left(folder: str) -> tuple[Run, Cluster]:
-    """The run that was stopped with its checkpoints in a folder; CheckpointError if none was."""
+def left(folder: str, changes: Sequence[str] = ()) -> tuple[Run, Cluster]:
+    """The run that was stopped with its checkpoints in a folder; CheckpointError if none was.
+
+    `changes` of its keys, as ``key.key=value``, are made.
+    """
     if (told := _told(folder)) is None:
         raise CheckpointError(f"{folder} holds no run that was stopped: there is no {RUN} in it")
+    if changes:
+        told = _told(folder, [f"{told.run.command}.{change}" for change in changes])
+        assert told is not None
     # Where they are now, which may be elsewhere.
     here = told.run.checkpoint.model_copy(update={"dir": _absolute(folder)})
     here.remember({})
@@ -83,12 +89,13 @@ def forget(config: Run) -> None:
         files.leave()
 
 
-def command(config: Run) -> str:
+def command(config: Run, *options: str) -> str:
     """What goes on with a run, for a shell; empty where there is no checkpoint."""
     folder = config.checkpoint_dir
+    place = ("--", folder) if folder.startswith("-") else (folder,)
     with suppress(Exception):  # there is something else to say already
         if checkpoints_in(Folder(folder)):
-            return f"daskgmm resume {'-- ' * folder.startswith('-')}{shlex.quote(folder)}"
+            return shlex.join(["daskgmm", "resume", *options, *place])
     return ""
 
 
@@ -113,13 +120,13 @@ class _Told(Strict):
         return found
 
 
-def _told(folder: str) -> _Told | None:
+def _told(folder: str, changes: Sequence[str] = ()) -> _Told | None:
     with _reached("look into", folder):
         files = Folder(folder)
         if RUN not in files.names():
             return None
         text = files.read(RUN)
-    return read(text, f"{folder}/{RUN}", _Told)
+    return read(text, f"{folder}/{RUN}", _Told, changes)
 
 
 @contextmanager

@@ -109,7 +109,7 @@ def fit(
         progress = PassLines(console)
         shown = outlives.enter_context(displayed(console, place, _outlook(config)))
         observer = Together(progress, shown, Events(log))
-        with warnings.catch_warnings(), _keeping_what_collapses(dataset, folder, console):
+        with warnings.catch_warnings(), _keeping_what_collapses(dataset, folder):
             for said in (ConvergenceWarning, DataWarning):  # by the summary, by a line
                 warnings.simplefilter("ignore", said)
             estimator, selection = _found(config, dataset, observer, checkpoint)
@@ -186,20 +186,23 @@ def _found(
 
 
 @contextmanager
-def _keeping_what_collapses(
-    dataset: DaskDataset, folder: Folder, console: Console
-) -> Iterator[None]:
+def _keeping_what_collapses(dataset: DaskDataset, folder: Folder) -> Iterator[None]:
     """Write the model from before a collapse."""
     try:
         yield
     except DegenerateCovarianceError as error:
-        if error.mixture is not None:
-            name, recipe = "before_collapse.npz", dataset.recipe and dataset.recipe.as_written()
-            about = {"history": {"recipe_": recipe or {}}}
-            with _writing_to(folder.url):
-                folder.write(name, model_file.to_bytes(error.mixture, dataset.columns, about))
-            console.print(f"kept      {folder}/{name}, the model from before", highlight=False)
-        raise
+        if error.mixture is None:
+            raise
+        name, recipe = "before_collapse.npz", dataset.recipe and dataset.recipe.as_written()
+        about = {"history": {"recipe_": recipe or {}}}
+        with _writing_to(folder.url):
+            folder.write(name, model_file.to_bytes(error.mixture, dataset.columns, about))
+        raise DegenerateCovarianceError(
+            error.components,
+            n_pass=error.n_pass,
+            mixture=error.mixture,
+            kept=f"{folder}/{name}",
+        ) from error
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from daskgmm.model.scores import Scoring
 from daskgmm.pipeline.clusters import Cluster
 from daskgmm.pipeline.display import displayed, started
 from daskgmm.pipeline.json_log import unheard
+from daskgmm.pipeline.lines import say
 from daskgmm.pipeline.options import ScoreConfig
 from daskgmm.pipeline.trained import Trained
 from daskgmm.version import __version__
@@ -58,7 +59,7 @@ def score(
     if is_there and not config.force:
         if _is_made_of(out, parts, dataset):
             parts.folder.clear()  # of a run that was killed at its very end
-            console.print(f"written   {out} is there, of this model, these rows and options")
+            say(console, "written", f"{out} is there, of this model, these rows and options")
             log("done", {"files": [out.url]})
             return
         if not _is_begun(out, parts):
@@ -71,10 +72,10 @@ def score(
         if rows.layout.n_rows is None:  # CSV: a pass that counts
             watched = watched.prepared()
         layout = watched.layout
-        console.print(f"rows      {layout.n_rows:,} in {layout.n_chunks:,} chunks")
-        console.print(f"parts     {parts.folder}; if this stops, the same command goes on")
+        say(console, "rows", f"{layout.n_rows:,} in {layout.n_chunks:,} chunks")
+        say(console, "parts", f"{parts.folder}; if this stops, the same command goes on")
         if kept:
-            console.print(f"kept      {len(kept):,} parts that are there already")
+            say(console, "kept", f"{len(kept):,} parts that are there already")
         written = write_scores(watched, parts, kept, is_lenient=True)
         try:
             _put_together(parts, out, layout.longest or 1)
@@ -82,9 +83,9 @@ def score(
             why = getattr(error, "strerror", None) or reason(error)
             raise ConfigError(f"{out} cannot be written: {why}") from error
         seconds = perf_counter() - began
-    _say(written, config, console)
+    _tell(written, config, console)
     speed = written.n_rows / seconds
-    console.print(f"written   {out} in {seconds:.1f} s, {speed:,.0f} rows/s")
+    say(console, "written", f"{out} in {seconds:.1f} s, {speed:,.0f} rows/s")
     log(
         "done",
         {
@@ -232,18 +233,18 @@ def _put_together(parts: Parts, out: Folder, chunk_rows: int) -> None:
         parts.folder.clear()
 
 
-def _say(written: Written, config: ScoreConfig, console: Console) -> None:
+def _tell(written: Written, config: ScoreConfig, console: Console) -> None:
     """What there was to see."""
     n_scored = written.n_rows - written.n_left_out
     for why in written.reasons[:MOST_REASONS]:
-        console.print(f"skipped   {' '.join(why.split())}")
+        say(console, "skipped", " ".join(why.split()))
     if len(written.reasons) > MOST_REASONS:
-        console.print(f"skipped   and {len(written.reasons) - MOST_REASONS:,} chunks more")
+        say(console, "skipped", f"and {len(written.reasons) - MOST_REASONS:,} chunks more")
     if written.n_left_out:
-        console.print(f"left out  {written.n_left_out:,} rows (label -1)")
+        say(console, "left out", f"{written.n_left_out:,} rows (label -1)")
     if n_scored:
         mean = written.log_likelihood / n_scored
-        console.print(f"density   {mean:.6f} nats, the mean of {n_scored:,} rows' logarithms")
+        say(console, "density", f"{mean:.6f} nats, the mean of {n_scored:,} rows' logarithms")
     if config.outliers is not None:
         share = written.n_outliers / n_scored if n_scored else 0.0
-        console.print(f"outliers  {written.n_outliers:,} rows, {share:.3%} of those with a label")
+        say(console, "outliers", f"{written.n_outliers:,} rows, {share:.3%} of those with a label")

@@ -21,7 +21,6 @@ from daskgmm.fit.state import FitState
 from daskgmm.pipeline.clusters.place import Place
 from daskgmm.pipeline.display import Display, clock
 from daskgmm.pipeline.outlook import Outlook
-from daskgmm.pipeline.progress import packed
 
 HIDDEN, SEEN = "\x1b[?25l", "\x1b[?25h"
 
@@ -150,12 +149,6 @@ def test_no_line_is_wider_than_the_terminal_and_none_is_lost(width):
         "so far",
     ):
         assert part in text
-
-
-def test_facts_fill_lines_and_are_not_broken():
-    assert packed(["aaa", "", "bb", "cccc", "d"], 7) == ["aaa  bb", "cccc  d"]
-    assert packed(["longer than it may be", "x"], 5) == ["longer than it may be", "x"]
-    assert packed([], 5) == []
 
 
 def test_times_are_as_people_read_them():

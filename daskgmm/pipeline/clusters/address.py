@@ -58,8 +58,10 @@ class Address(Awaited):
             look_at = f"start some, with `dask worker {at}`"
             with self.met(client, f"the scheduler at {at}", look_at, say):
                 n = len(client.nthreads())
+                link = client.dashboard_link
+                seen = f", dashboard {link}" if link else ""
                 size = f"{at}, {n} worker{'s' * (n != 1)}"
-                yield Place(size + caution(at, "use tls:// with cluster.tls"), client)
+                yield Place(size + seen + caution(at, "use tls:// with cluster.tls"), client)
 
     def _client(self) -> distributed.Client:
         """ConfigError where nobody answers."""

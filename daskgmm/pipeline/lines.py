@@ -1,0 +1,57 @@
+"""Lines and tables as wide as a terminal, where it is one."""
+
+import sys
+from collections.abc import Sequence
+from textwrap import wrap
+
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+
+# Where what a line says begins.
+INDENT = 10
+
+# Where values of the summary begin.
+WIDE_INDENT = 16
+
+
+def packed(facts: Sequence[str], width: int, between: str = "  ") -> list[str]:
+    """Facts one after the other, in as many lines of a width as they need; none is broken."""
+    lines: list[str] = []
+    for fact in filter(None, facts):
+        if lines and len(lines[-1]) + len(between) + len(fact) <= width:
+            lines[-1] += between + fact
+        else:
+            lines.append(fact)
+    return lines
+
+
+def say(console: Console, head: str, *facts: str, indent: int = INDENT) -> None:
+    """One line; on a terminal too narrow for it, as few as it takes."""
+    line = f"{head:<{indent}}{'  '.join(facts)}"
+    width = console.width
+    if console.is_terminal and len(line) > width:
+        words = [
+            line for fact in facts for line in wrap(" ".join(fact.split()), max(width - indent, 1))
+        ]
+        line = f"\n{'':{indent}}".join(packed(words, width - indent))
+        line = f"{head:<{indent}}{line}"
+    console.print(line, soft_wrap=True, highlight=False)
+
+
+def print_table(table: Table, title: str, console: Console) -> None:
+    """A table as wide as it needs; where the terminal has no room for it, row by row."""
+    console.print()
+    console.print(title, style="bold")
+    unbounded = console.options.update(width=sys.maxsize)
+    width = Measurement.get(console, unbounded, table).maximum
+    if not console.is_terminal or width <= console.width:
+        console.width = max(console.width, width)
+        console.print(table)
+        return
+    names = [str(column.header) for column in table.columns]
+    cells = zip(*(column.cells for column in table.columns), strict=True)
+    for row, values in zip(table.rows, cells, strict=True):
+        facts = [f"{name} {value}" for name, value in zip(names, values, strict=True)]
+        first, *more = packed(facts, console.width - 2)
+        console.print("\n  ".join([first, *more]), style=row.style, highlight=False)

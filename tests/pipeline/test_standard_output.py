@@ -1,0 +1,53 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from strategies import clusters
+
+RUN = {
+    "source": {"url": "rows.npy"},
+    "model": {"n_components": 2, "random_state": 0},
+    "output": {"dir": "results"},
+}
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("rows.npy", clusters(600, 2))
+    Path("fit.yaml").write_text(yaml.safe_dump(RUN))
+    Path("threads.yaml").write_text("cluster: {kind: threads}")
+    return [sys.executable, "-m", "daskgmm", "fit", "fit.yaml", "--cluster", "threads.yaml"]
+
+
+def test_a_full_disk_of_the_output_costs_no_fit(command):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stderr == (
+        "daskgmm: nothing more is printed (No space left on device); the run goes on\n"
+    )
+    assert Path("results/report.html").exists()
+
+
+def test_nor_does_a_reader_that_has_had_enough(command):
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        said = process.stderr.read()
+    assert process.returncode == 0
+    assert said == "daskgmm: nothing more is printed (Broken pipe); the run goes on\n"
+    assert Path("results/report.html").exists()
+
+
+def test_nor_one_that_never_was(command):
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *command], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert Path("results/report.html").exists()
