@@ -151,6 +151,7 @@ ORDER = {
         "__init__",
     ],
     "pipeline": [
+        "yaml_text",
         "strict",
         "clusters",
         "config",
@@ -246,7 +247,7 @@ ROOMS = {
         "pipeline/choices.py",
         "pipeline/restart.py",
     },
-    "yaml": {"pipeline/strict.py", "pipeline/restart.py", "pipeline/run.py"},
+    "yaml": {"pipeline/yaml_text.py", "pipeline/restart.py", "pipeline/run.py"},
     "rich": {
         "pipeline/lines.py",
         "pipeline/progress.py",

@@ -23,7 +23,7 @@ from daskgmm.data.retries import retries_of
 from daskgmm.data.transforms import as_written
 from daskgmm.estimators import GaussianMixture
 from daskgmm.parameters import CONSTRAINTS
-from daskgmm.pipeline.strict import Strict
+from daskgmm.pipeline.strict import Strict, yaml_of
 
 # Parameters of the estimator that a run has its own way for.
 ELSEWHERE = {
@@ -137,11 +137,15 @@ def parameters(elsewhere: Mapping[str, str]) -> Any:
     }
 
     def meant(model: Any) -> Any:
-        """The parameters, none of which would be ignored."""
-        for key in model if isinstance(model, dict) else ():
+        """The parameters, none of which would be ignored; a number of the environment is one."""
+        if not isinstance(model, dict):
+            return model
+        for key in model:
             if key in elsewhere:
                 raise ValueError(f"{key} has no meaning here: {elsewhere[key]}")
-        return model
+        return {
+            key: yaml_of(value) if isinstance(value, str) else value for key, value in model.items()
+        }
 
     return Annotated[
         create_model("Model", __base__=Strict, **fields),

@@ -9,18 +9,22 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 from pydantic.fields import FieldInfo
 
 from daskgmm.errors import ConfigError
-
-Keys = tuple[str | int, ...]
-"""Where a value stands: the keys that lead to it, numbers in lists."""
-
-MOST_VALUES = 100_000
+from daskgmm.pipeline import yaml_text
+from daskgmm.pipeline.yaml_text import Keys
 
 VARIABLE = re.compile(r"\$\{(\w+)\}")
+
+# Keys whose texts are secrets, and words of stores' libraries that are none.
+SECRET = re.compile(
+    r"(^|[_-])(secret|password|passwd|passphrase|token|credentials?|sas)([_-]|$)"
+    r"|(account|api)_?key|connection_?string",
+    re.IGNORECASE,
+)
+NO_SECRETS = ("", "anon", "browser", "cache", "cloud", "google_default")
 
 
 class Strict(BaseModel):
@@ -70,14 +74,14 @@ def load(path: Path, kind: type[Config], changes: Sequence[str] = ()) -> Config:
 
 def read(text: bytes, place: str, kind: type[Config], changes: Sequence[str] = ()) -> Config:
     """The same of YAML that was found at a place."""
-    content = _parsed(text, place)
+    content = yaml_text.parsed(text, place)
     for change in changes:
         _apply(content, change)
 
     def line(keys: Keys) -> str:
         changed = [tuple(change.partition("=")[0].split(".")) for change in changes]
         is_changed = any(keys[: len(each)] == each for each in changed)
-        return "" if is_changed else _line(text, keys)
+        return "" if is_changed else yaml_text.line_of(text, keys)
 
     return _filled_and_checked(content, place, kind, line)
 
@@ -90,8 +94,11 @@ def from_values(content: dict[str, Any], place: str, kind: type[Config]) -> Conf
 def _filled_and_checked(
     content: dict[str, Any], place: str, kind: type[Config], line: Callable[[Keys], str]
 ) -> Config:
-    references = {keys: text for keys, text in _texts(content) if VARIABLE.search(text)}
+    texts = dict(_texts(content))
+    references = {keys: text for keys, text in texts.items() if "${" in text}
     try:
+        for keys, written in texts.items():
+            _check_secret(keys, written)
         for keys, written in references.items():
             _put(content, keys, _filled(keys, written))
         config = _checked(content, kind)
@@ -146,49 +153,28 @@ def _put(content: Any, keys: Keys, value: Any) -> None:
 
 def _filled(keys: Keys, text: str) -> str:
     """The text with what the environment says in place of ``${NAME}``."""
+    place = ".".join(map(str, keys))
 
     def value(found: re.Match[str]) -> str:
         if found[1] not in os.environ:
-            place = ".".join(map(str, keys))
             raise _MistakeError(keys, f"{place}: the environment has no variable {found[1]}")
         return os.environ[found[1]]
 
+    if "${" in VARIABLE.sub("", text):
+        raise _MistakeError(keys, f"{place}: {text} names no variable: write ${{NAME}}")
     return VARIABLE.sub(value, text)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML as people write it: 1e-3 is a number, as in YAML 1.2."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
-
-
-def _parsed(text: bytes, place: str) -> dict[str, Any]:
-    try:
-        found = yaml.load(text.decode("utf-8"), _Loader)  # noqa: S506  a safe loader
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{place} is not YAML: {reason}") from error
-    if not isinstance(found, dict):
-        raise ConfigError(f"{place} must hold keys and values, such as 'source: ...'")
-    if not _is_small(found):
-        raise ConfigError(f"{place} holds more than {MOST_VALUES:,} values, or itself (*)")
-    return found
-
-
-def _is_small(content: Any) -> bool:
-    """Whether there are no more values than a person means: references may make any number."""
-    n_values, waiting = 0, [content]
-    while waiting and n_values <= MOST_VALUES:
-        each = waiting.pop()
-        n_values += 1
-        if isinstance(each, dict | list):
-            waiting.extend(each.values() if isinstance(each, dict) else each)
-    return n_values <= MOST_VALUES
+def _check_secret(keys: Keys, text: str) -> None:
+    """Raise _MistakeError for a secret that would stand in all that a run writes."""
+    name = str(keys[-1])
+    if SECRET.search(name) and "${" not in text and text not in NO_SECRETS:
+        place = ".".join(map(str, keys))
+        raise _MistakeError(
+            keys,
+            f"{place}: a run writes down what it was told, so no secret may stand here: name a "
+            f"variable of the environment, such as ${{{name.upper()}}}",
+        )
 
 
 def yaml_of(text: Any) -> Any:
@@ -196,28 +182,13 @@ def yaml_of(text: Any) -> Any:
     if not isinstance(text, str):
         return text
     try:
-        found = yaml.load(text, _Loader)  # noqa: S506  a safe loader
-    except yaml.YAMLError as error:
-        raise ValueError(f"{' '.join(str(error).split())}: write it as {{key: value}}") from error
-    if not _is_small(found):
-        raise ValueError(f"it holds more than {MOST_VALUES:,} values, or itself (*)")
+        found = yaml_text.value_of(text)
+    except yaml_text.NoValueError as error:
+        raise ValueError(f"{error}: write it as {{key: value}}") from error
     for keys, written in list(_texts(found)):
         if VARIABLE.search(written):
             _put(found, keys, _filled(keys, written))
     return found
-
-
-def _line(text: bytes, keys: Keys) -> str:
-    """Where in the file a value stands, or what would hold it, as ", line 7"."""
-    node, line = yaml.compose(text.decode("utf-8"), _Loader), 0
-    for key in keys:
-        pairs = node.value if isinstance(node, yaml.MappingNode) else ()
-        found = [(name, value) for name, value in pairs if name.value == str(key)]
-        if not found:
-            break
-        ((name, node),) = found[-1:]
-        line = name.start_mark.line + 1
-    return f", line {line}" if line else ""
 
 
 def _apply(content: dict[str, Any], change: str) -> None:
@@ -232,12 +203,9 @@ def _apply(content: dict[str, Any], change: str) -> None:
         if not isinstance(content, dict):
             raise ConfigError(f"--set {change}: {parent!r} is a value and has no keys")
     try:
-        said = yaml.load(value, _Loader)  # noqa: S506  a safe loader
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {change}: the value is not YAML") from error
-    if not _is_small(said):
-        raise ConfigError(f"--set: it holds more than {MOST_VALUES:,} values, or itself (*)")
-    content[last] = said
+        content[last] = yaml_text.value_of(value)
+    except yaml_text.NoValueError as error:
+        raise ConfigError(f"--set {change}: {error}") from error
 
 
 def _mistake(error: ValidationError, kind: type[BaseModel]) -> tuple[Keys, str]:
@@ -256,10 +224,13 @@ def _mistake(error: ValidationError, kind: type[BaseModel]) -> tuple[Keys, str]:
         text = f"unknown key {place!r}{nearest(keys[-1], known)}"
     elif first["type"] in ("missing", "union_tag_not_found"):
         text = f"the key {place!r} is missing"
+    elif first["type"] in ("model_type", "dict_type"):
+        text = f"{place}: keys and values are needed, not {first['input']!r}"
     else:
         reason = first["msg"].removeprefix("Value error, ")
         text = f"{place}: {reason[:1].lower()}{reason[1:]}" if place else reason
-    more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
+    n_more = len(mistakes) - 1
+    more = f" (and {n_more} more mistake{'s' * (n_more > 1)})" if n_more else ""
     return tuple(keys), text + more
 
 

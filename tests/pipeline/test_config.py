@@ -119,7 +119,7 @@ def test_a_misspelt_key_that_must_be_there_is_named_with_the_right_one(refusal):
         ("source.columns=delay", "source.columns: "),
         ("source.url=null", "source.url: a URL is needed, or a list of some"),
         ("source.url=[]", "source.url: a URL is needed, or a list of some"),
-        ("source.storage_options=3", "source.storage_options: input should be"),
+        ("source.storage_options=3", "source.storage_options: keys and values are needed, not 3"),
         ("source.retries=-1", "source.retries: "),
         ("source.on_bad_chunk=omit", "source.on_bad_chunk: input should be 'raise' or 'skip'"),
         ("output=null", "output: "),
@@ -132,14 +132,14 @@ def test_a_value_that_cannot_be_is_refused_with_its_place(refusal, change, part)
 
 def test_a_key_that_must_be_there_is_named(refusal):
     assert "the key 'output' is missing" in refusal({"source": {"url": "rows.npy"}})
-    assert "the key 'source' is missing (and 1 more)" in refusal({})
+    assert "the key 'source' is missing (and 1 more mistake)" in refusal({})
 
 
 @pytest.mark.parametrize(
     ("change", "part"),
     [
         ("model.n_components", "write it as key=value"),
-        ("model.tol=[1", "the value is not YAML"),
+        ("model.tol=[1", "while parsing a flow sequence"),
         ("source.url.x=1", "'url' is a value and has no keys"),
     ],
 )

@@ -1,0 +1,76 @@
+import pytest
+
+from daskgmm.errors import ConfigError
+from daskgmm.pipeline.config import FitConfig
+from daskgmm.pipeline.strict import read
+
+FIT = """\
+source:
+  url: x.npy
+output: {dir: results}
+"""
+
+
+def told(more, **changes):
+    return read((FIT + more).encode(), "fit.yaml", FitConfig, **changes)
+
+
+@pytest.mark.parametrize(
+    "more",
+    ["source: {url: y.npy}", "output:\n  dir: elsewhere", "model: {tol: 1, tol: 2}"],
+)
+def test_a_key_that_stands_twice_is_refused(more):
+    key = more.partition(":")[0] if "tol" not in more else "tol"
+    with pytest.raises(ConfigError, match=rf"fit.yaml, line 4: the key '{key}' stands twice"):
+        told(more)
+
+
+def test_what_several_keys_share_may_stand_once():
+    shared = "checkpoint: &kept {every: 5}"
+    assert told(shared).checkpoint.every == 5
+    merged = FIT.replace("output:", "x: &x {n_components: 2}\nmodel: {<<: *x}\noutput:")
+    with pytest.raises(ConfigError, match="unknown key 'x'"):
+        read(merged.encode(), "fit.yaml", FitConfig)
+
+
+def test_a_number_of_the_environment_is_one(monkeypatch):
+    monkeypatch.setenv("K", "7")
+    monkeypatch.setenv("TYPE", "tied")
+    config = told('model: {n_components: "${K}", covariance_type: "${TYPE}"}')
+    assert (config.model["n_components"], config.model["covariance_type"]) == (7, "tied")
+    assert config.as_written()["model"]["n_components"] == "${K}"
+
+
+@pytest.mark.parametrize("text", ["${OD:-xx}", "${}", "a/${A B}/b", "${X"])
+def test_what_names_no_variable_is_refused(text):
+    with pytest.raises(ConfigError, match=r"names no variable: write \$\{NAME\}") as caught:
+        told(f'checkpoint: {{dir: "{text}"}}')
+    assert "fit.yaml, line 4: checkpoint.dir" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "key", ["secret", "AWS_SECRET_ACCESS_KEY", "password", "token", "account_key", "sas_token"]
+)
+def test_a_secret_has_to_be_the_environments(key, monkeypatch):
+    def options(value):
+        return [f"source.storage_options.{key}={value}"]
+
+    with pytest.raises(ConfigError, match="no secret may stand here: name a variable") as caught:
+        told("", changes=options("abc"))
+    assert "abc" not in str(caught.value)
+    monkeypatch.setenv("MINE", "abc")
+    config = told("", changes=options("${MINE}"))
+    assert config.source.storage_options[key] == "abc"
+    assert "abc" not in str(config.as_written())
+
+
+@pytest.mark.parametrize(("key", "value"), [("token", "anon"), ("key", "abc"), ("tokens", "abc")])
+def test_what_is_no_secret_may_stand_there(key, value):
+    config = told("", changes=[f"source.storage_options.{key}={value}"])
+    assert config.source.storage_options[key] == value
+
+
+@pytest.mark.parametrize("value", ["3", "[1]", "abc"])
+def test_a_value_where_keys_are_needed_is_said(value):
+    with pytest.raises(ConfigError, match="output: keys and values are needed, not"):
+        told("", changes=[f"output={value}"])
