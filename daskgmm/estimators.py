@@ -50,7 +50,7 @@ class GaussianMixture(CallbackSupportMixin, Kept, Portable, Streaming, Condition
         (nats per row): by the quadratic model of the accelerated steps, and where the last
         iterations have gained less, too. With ``acceleration=None`` scikit-learn's rule: where an
         iteration changes it by less.
-    reg_covar : float or 'scale', default=1e-6
+    reg_covar : float or the word 'scale', default=1e-6
         Added to the diagonal of the covariances, in squared units of the data. 'scale' adds
         1e-6 of each feature's variance over all rows (of the others' mean variance for a
         constant feature), so that units do not matter.
@@ -58,7 +58,7 @@ class GaussianMixture(CallbackSupportMixin, Kept, Portable, Streaming, Condition
         Iterations at the most. Each reads the data once.
     n_init : int, default=1
         Starts. All of them share each reading; the best is kept.
-    init_params : name, callable or array, default='short-em'
+    init_params : a name, a callable or an array, default='short-em'
         How a start is found, on a uniform sample: 50,000 rows or 100 per component and
         feature, in 256 MiB at the most; all rows where there are no more.
 
@@ -79,7 +79,7 @@ class GaussianMixture(CallbackSupportMixin, Kept, Portable, Streaming, Condition
     acceleration : one of {'quasi-newton', None}, default='quasi-newton'
         Quasi-Newton steps preconditioned by the EM step, never accepted where they would lower
         the bound, less what regularization adds to it; or plain EM, as scikit-learn does it.
-    sample_start : bool or 'auto', default='auto'
+    sample_start : bool or the word 'auto', default='auto'
         Whether candidates converge on the sample before they meet all rows, where there are
         more rows than it holds: then a handful of passes is left. 'auto' is yes, but for
         ``acceleration=None``.
@@ -93,7 +93,7 @@ class GaussianMixture(CallbackSupportMixin, Kept, Portable, Streaming, Condition
         Weights that a fit begins with, probabilities that sum to one; None finds some.
     means_init : array-like of shape (n_components, n_features), default=None
         Means that it begins with.
-    precisions_init : array-like of the shape of `covariances_`, default=None
+    precisions_init : array-like of the shape of covariances_, default=None
         Inverse covariances that it begins with.
     random_state : int, RandomState instance or None, default=None
         Seeds the sample, the starts, and `sample`.
@@ -315,7 +315,7 @@ class GaussianMixture(CallbackSupportMixin, Kept, Portable, Streaming, Condition
 
         Parameters
         ----------
-        X, sample_weight : as for `fit`
+        X, sample_weight : as for fit
             What the fit would be given.
         where : Machines, default those that would run it now
             The client's or scheduler's; for arrays in memory a thread of this process.

@@ -244,7 +244,7 @@ class Portable(FittedMixture):
             Probabilities that sum to one.
         means : array-like of shape (n_components, n_features)
             Of the components.
-        covariances : array-like of the shape of `covariances_`
+        covariances : array-like of the shape of covariances_
             Symmetric and positive definite.
         covariance_type : one of {'full', 'tied', 'diag', 'spherical'}, default='full'
             What shape that is.

@@ -208,7 +208,7 @@ def select_components(
         entropy of the responsibilities added, which asks for components that are apart;
         'held-out', the mean log-density of the rows that the sample does not hold under the model
         that was fitted to the sample.
-    sample_weight : as for `GaussianMixture.fit`, optional
+    sample_weight : as for GaussianMixture.fit, optional
         Weights of the rows.
     estimator : GaussianMixture, default=None
         All other parameters: `n_init`, `reg_covar`, `random_state` and so on. It is not changed.

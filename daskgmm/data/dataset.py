@@ -235,11 +235,11 @@ class DaskDataset(Dataset):
             One per row, in the rows' chunks.
         columns : sequence of str, optional
             Names of the features.
-        missing : as for `daskgmm.open_dataset`, default='raise'
+        missing : as for daskgmm.open_dataset, default='raise'
             What a fit does about rows with a missing value.
-        retries : as for `daskgmm.open_dataset`, optional
+        retries : as for daskgmm.open_dataset, optional
             How often a read that failed is tried anew.
-        on_bad_chunk : as for `daskgmm.open_dataset`, default='raise'
+        on_bad_chunk : as for daskgmm.open_dataset, default='raise'
             What a fit does about a chunk that can't be used.
         recipe : Recipe, optional
             What the features are made by, of the collection's columns.

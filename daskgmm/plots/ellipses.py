@@ -98,7 +98,7 @@ class EllipsesDisplay:
             Of a large one a uniform sample of 50,000 rows is drawn, by one reading.
         features : (int or str, int or str), default=(0, 1)
             Their numbers or names: the horizontal one, the vertical one.
-        sample_weight : as for `GaussianMixture.fit`, optional
+        sample_weight : as for GaussianMixture.fit, optional
             Weights of the rows.
         ax : matplotlib Axes, optional
             Default: those of a new figure.

@@ -67,7 +67,7 @@ class EntropyDisplay:
             A fitted one.
         X : array-like, dask array, dask dataframe or Dataset, (n_samples, n_features)
             Of a large one a uniform sample of 50,000 rows is drawn, by one reading.
-        sample_weight : as for `GaussianMixture.fit`, optional
+        sample_weight : as for GaussianMixture.fit, optional
             Weights of the rows.
         ax : matplotlib Axes, optional
             Default: those of a new figure.

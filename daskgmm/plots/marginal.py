@@ -85,7 +85,7 @@ class MarginalDisplay:
             Of a large one a uniform sample of 50,000 rows is drawn, by one reading.
         feature : int or str, default=0
             Its number, or its name.
-        sample_weight : as for `GaussianMixture.fit`, optional
+        sample_weight : as for GaussianMixture.fit, optional
             Weights of the rows.
         ax : matplotlib Axes, optional
             Default: those of a new figure.
