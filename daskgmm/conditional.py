@@ -45,6 +45,7 @@ class Conditional(FittedMixture):
         Parameters
         ----------
         given : dict of {feature number or name: value}
+            What is known.
 
         Returns
         -------

@@ -42,7 +42,7 @@ class GaussianMixture(CallbackSupportMixin, Kept, Portable, Streaming, Condition
     ----------
     n_components : int, default=1
         Number of components.
-    covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
+    covariance_type : one of {'full', 'tied', 'diag', 'spherical'}, default='full'
         A covariance matrix per component; one for all; a variance per component and
         feature; a variance per component.
     tol : float, default=1e-3
@@ -50,7 +50,7 @@ class GaussianMixture(CallbackSupportMixin, Kept, Portable, Streaming, Condition
         (nats per row): by the quadratic model of the accelerated steps, and where the last
         iterations have gained less, too. With ``acceleration=None`` scikit-learn's rule: where an
         iteration changes it by less.
-    reg_covar : float or 'scale', default=1e-6
+    reg_covar : float or the word 'scale', default=1e-6
         Added to the diagonal of the covariances, in squared units of the data. 'scale' adds
         1e-6 of each feature's variance over all rows (of the others' mean variance for a
         constant feature), so that units do not matter.
@@ -58,7 +58,7 @@ class GaussianMixture(CallbackSupportMixin, Kept, Portable, Streaming, Condition
         Iterations at the most. Each reads the data once.
     n_init : int, default=1
         Starts. All of them share each reading; the best is kept.
-    init_params : name, callable or array, default='short-em'
+    init_params : a name, a callable or an array, default='short-em'
         How a start is found, on a uniform sample: 50,000 rows or 100 per component and
         feature, in 256 MiB at the most; all rows where there are no more.
 
@@ -71,15 +71,15 @@ class GaussianMixture(CallbackSupportMixin, Kept, Portable, Streaming, Condition
           responsibilities (n, n_components).
         - array-like or dask array: such labels or responsibilities of all rows, read once beside
           them.
-    init_distance : {'scaled', 'whitened', 'euclidean'}, default='scaled'
+    init_distance : one of {'scaled', 'whitened', 'euclidean'}, default='scaled'
         What is near for a start. 'scaled' counts in standard deviations of each feature,
         'whitened' by the data's covariance (Mahalanobis): units of features do not matter.
         'euclidean' takes the rows as they stand; with it, scikit-learn's starts are its own,
         draw for draw. Half of the short runs are whitened in any case.
-    acceleration : {'quasi-newton', None}, default='quasi-newton'
+    acceleration : one of {'quasi-newton', None}, default='quasi-newton'
         Quasi-Newton steps preconditioned by the EM step, never accepted where they would lower
         the bound, less what regularization adds to it; or plain EM, as scikit-learn does it.
-    sample_start : bool or 'auto', default='auto'
+    sample_start : bool or the word 'auto', default='auto'
         Whether candidates converge on the sample before they meet all rows, where there are
         more rows than it holds: then a handful of passes is left. 'auto' is yes, but for
         ``acceleration=None``.
@@ -90,9 +90,11 @@ class GaussianMixture(CallbackSupportMixin, Kept, Portable, Streaming, Condition
         `means_init` or `init_params` says where components belong, nor where the sample is not
         all of the data and ``sample_start=False`` keeps candidates from it.
     weights_init : array-like of shape (n_components,), default=None
+        Weights that a fit begins with, probabilities that sum to one; None finds some.
     means_init : array-like of shape (n_components, n_features), default=None
-    precisions_init : array-like, default=None
-        Inverse covariances, of the shape of `covariances_`.
+        Means that it begins with.
+    precisions_init : array-like of the shape of covariances_, default=None
+        Inverse covariances that it begins with.
     random_state : int, RandomState instance or None, default=None
         Seeds the sample, the starts, and `sample`.
     warm_start : bool, default=False
@@ -101,14 +103,15 @@ class GaussianMixture(CallbackSupportMixin, Kept, Portable, Streaming, Condition
         1 prints each start and every `verbose_interval`-th iteration, 2 changes of the
         lower bound and seconds, too.
     verbose_interval : int, default=10
-    degenerate : {'raise', 'regularize', 'reinitialize', 'drop'}, default='raise'
+        Iterations from one that is printed to the next.
+    degenerate : one of {'raise', 'regularize', 'reinitialize', 'drop'}, default='raise'
         What is done where a component's covariance collapses (is not positive definite in
         floating point). 'raise' ends the fit, as scikit-learn does, unless other starts go
         on; the error's `mixture` is the last sound model. The others go on: 'regularize' adds to
         its diagonal, 'reinitialize' moves it to a row that the others explain badly, 'drop'
         leaves it out. A component that no row belongs to any more is moved or left out as well, or
         else kept as it is. See `events_`.
-    missing : {'raise', 'omit', 'marginal'}, default='raise'
+    missing : one of {'raise', 'omit', 'marginal'}, default='raise'
         What is done about rows with a missing value (NaN): refuse them, leave them out (their
         label is -1), or take them by the marginal of what is observed, which is exact where
         values miss at random. Then `predict`, `score_samples` and the others take them, too.
@@ -118,6 +121,7 @@ class GaussianMixture(CallbackSupportMixin, Kept, Portable, Streaming, Condition
     weights_ : array of shape (n_components,)
         As of all that follows, there are fewer components where some were dropped.
     means_ : array of shape (n_components, n_features)
+        Of the components, in the units of the data.
     covariances_ : array
         Of shape (n_components, n_features, n_features) if 'full', (n_features, n_features)
         if 'tied', (n_components, n_features) if 'diag', (n_components,) if 'spherical'.
@@ -162,6 +166,7 @@ class GaussianMixture(CallbackSupportMixin, Kept, Portable, Streaming, Condition
         What `open_dataset` was told of columns, filter and transforms, where it was told some:
         ``open_dataset(url, **model.recipe_)`` are other rows as this fit had them.
     n_features_in_ : int
+        Features that the fit has seen.
     feature_names_in_ : array of str
         Where the data has names for its columns, or transforms give it some: "log1p(delay)".
 
@@ -252,7 +257,9 @@ class GaussianMixture(CallbackSupportMixin, Kept, Portable, Streaming, Condition
         Parameters
         ----------
         X : array-like, dask array, dask dataframe or Dataset, (n_samples, n_features)
-        y : ignored
+            The rows. What is not in memory is read chunk by chunk.
+        y : None
+            Ignored; scikit-learn's pipelines hand it over.
         sample_weight : array-like, dask array, dask series or str, (n_samples,), optional
             Weights of the rows, at least zero: a row of weight 2 is two rows. For a dataframe, or
             a file with names, the name of the column that holds them, which then is no feature.
@@ -268,6 +275,7 @@ class GaussianMixture(CallbackSupportMixin, Kept, Portable, Streaming, Condition
         Returns
         -------
         self
+            The estimator, fitted.
 
         Raises
         ------
@@ -307,7 +315,8 @@ class GaussianMixture(CallbackSupportMixin, Kept, Portable, Streaming, Condition
 
         Parameters
         ----------
-        X, sample_weight : as for `fit`
+        X, sample_weight : as for fit
+            What the fit would be given.
         where : Machines, default those that would run it now
             The client's or scheduler's; for arrays in memory a thread of this process.
         """

@@ -128,6 +128,7 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         n_samples : int, default=1
+            How many rows.
         chunks : int, optional
             Rows per chunk. With it the rows are never all in memory: each chunk is drawn where
             it is used, from the seed and its number, as often as it is used.

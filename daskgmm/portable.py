@@ -83,6 +83,7 @@ class Portable(FittedMixture):
         Raises
         ------
         NotFittedError
+            Before a fit.
         ParameterError
             Where parameters that were set by hand do not fit together.
         """
@@ -157,6 +158,7 @@ class Portable(FittedMixture):
         Raises
         ------
         NotFittedError
+            Before a fit.
         """
         theirs, mixture = sklearn.mixture.GaussianMixture, self._fitted().mixture_
         if any("standardise" not in each for each in self.recipe_.get("transforms", ())):
@@ -198,6 +200,7 @@ class Portable(FittedMixture):
         Raises
         ------
         NotFittedError
+            Before a fit.
         ParameterError
             For another class (the densities of a BayesianGaussianMixture are no such mixture's),
             or where arrays that were set by hand do not fit together.
@@ -238,10 +241,13 @@ class Portable(FittedMixture):
         Parameters
         ----------
         weights : array-like of shape (n_components,)
+            Probabilities that sum to one.
         means : array-like of shape (n_components, n_features)
-        covariances : array-like
-            Of the shape of `covariances_`.
-        covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
+            Of the components.
+        covariances : array-like of the shape of covariances_
+            Symmetric and positive definite.
+        covariance_type : one of {'full', 'tied', 'diag', 'spherical'}, default='full'
+            What shape that is.
 
         Raises
         ------

@@ -65,6 +65,7 @@ class ComponentSelection:
     Attributes
     ----------
     criterion : str
+        The name of what has chosen.
     best : GaussianMixture
         The model chosen, fitted to all rows.
     models : dict of GaussianMixture
@@ -197,14 +198,18 @@ def select_components(
     Parameters
     ----------
     X : array-like, dask array, dask dataframe or Dataset, (n_samples, n_features)
+        The rows.
     n_components : int or iterable of int, default=range(1, 21)
+        The sizes that are compared.
     covariance_types : str or iterable of str, default=("full",)
-    criterion : {'bic', 'aic', 'icl', 'held-out'}, default='bic'
+        The covariance types, each with each size.
+    criterion : one of {'bic', 'aic', 'icl', 'held-out'}, default='bic'
         The Bayesian or Akaike's information criterion; 'icl', the Bayesian one with twice the
         entropy of the responsibilities added, which asks for components that are apart;
         'held-out', the mean log-density of the rows that the sample does not hold under the model
         that was fitted to the sample.
-    sample_weight : as for `GaussianMixture.fit`, optional
+    sample_weight : as for GaussianMixture.fit, optional
+        Weights of the rows.
     estimator : GaussianMixture, default=None
         All other parameters: `n_init`, `reg_covar`, `random_state` and so on. It is not changed.
     n_finalists : int, default=3
@@ -222,6 +227,7 @@ def select_components(
     Returns
     -------
     ComponentSelection
+        The models, how they compare, and the choice.
 
     Raises
     ------

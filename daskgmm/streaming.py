@@ -66,10 +66,12 @@ class Streaming(FittedMixture):
 
         Parameters
         ----------
-        X : as for `fit`
+        X : as for fit
             A Dask collection is one batch, however many chunks it has.
-        y : ignored
-        sample_weight : as for `fit`, optional
+        y : None
+            Ignored.
+        sample_weight : as for fit, optional
+            Weights of the rows.
         forget : float, optional
             Another share, above 0 and at most 1: one that stays follows data that change.
 

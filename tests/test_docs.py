@@ -102,7 +102,7 @@ def test_its_yaml_describes_a_run_or_a_cluster(page):
 
 
 def test_all_pages_are_in_the_index_and_the_readme():
-    names = {page.name for page in PAGES}
+    names = {page.name for page in [*PAGES, *(ROOT / "docs").glob("*.ipynb")]}
     assert names - {"index.md"} <= set(links(ROOT / "docs/index.md"))
     assert {f"docs/{name}" for name in names} <= set(links(README))
 

@@ -199,9 +199,11 @@ class DaskDataset(Dataset):
     collection : dask.array.Array or dask.dataframe.DataFrame
         The rows themselves, for lazy results.
     source : GraphSource
+        The tasks that read the chunks, and what is known of these.
     weights : dask.array.Array or None
         One per row.
-    on_bad_chunk : a name in `ON_BAD_CHUNK`
+    on_bad_chunk : one of {'raise', 'skip'}
+        What a fit does about a chunk that can't be used.
     """
 
     collection: Collection
@@ -228,10 +230,17 @@ class DaskDataset(Dataset):
         Parameters
         ----------
         collection : dask.array.Array or dask.dataframe.DataFrame
+            The rows.
         weights : dask.array.Array, optional
             One per row, in the rows' chunks.
-        columns : names of the features, optional
-        missing, retries, on_bad_chunk : as for `daskgmm.open_dataset`
+        columns : sequence of str, optional
+            Names of the features.
+        missing : as for daskgmm.open_dataset, default='raise'
+            What a fit does about rows with a missing value.
+        retries : as for daskgmm.open_dataset, optional
+            How often a read that failed is tried anew.
+        on_bad_chunk : as for daskgmm.open_dataset, default='raise'
+            What a fit does about a chunk that can't be used.
         recipe : Recipe, optional
             What the features are made by, of the collection's columns.
 

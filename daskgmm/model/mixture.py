@@ -23,9 +23,13 @@ class Mixture:
     Attributes
     ----------
     family : Family
+        The covariance type: its name, and the shape of covariances.
     weights : (n_components,) array
+        Probabilities that sum to one.
     means : (n_components, n_features) array
+        Of the components.
     covariances : array of the family's shape
+        Symmetric and positive definite; variances where the family has only these.
     precision_cholesky : array of the family's shape
         Upper U with precision = U Uᵀ.
     """
@@ -191,12 +195,14 @@ class Mixture:
         Parameters
         ----------
         n_samples : int, default=1
+            How many rows.
         random : int, RandomState or None, default=None
             A seed draws the same rows each time, None others.
 
         Returns
         -------
         rows : (n_samples, n_features) array
+            Those of a component one after another.
         labels : (n_samples,) int64 array
             The component each row comes from.
         """

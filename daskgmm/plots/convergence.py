@@ -29,8 +29,11 @@ class ConvergenceDisplay:
     Attributes
     ----------
     ax_ : matplotlib Axes
+        What it was drawn in.
     figure_ : matplotlib Figure
+        Theirs.
     line_ : matplotlib Line2D
+        Of the bounds.
     """
 
     ax_: Axes
@@ -48,19 +51,22 @@ class ConvergenceDisplay:
         Parameters
         ----------
         estimator : GaussianMixture
-            Fitted by `fit`.
+            Fitted by `fit` or `partial_fit`.
         ax : matplotlib Axes, optional
             Default: those of a new figure.
 
         Returns
         -------
         ConvergenceDisplay
+            Drawn: with `ax_` and `figure_`.
 
         Raises
         ------
         NotFittedError
+            Before a fit.
         ValueError
-            Where no reading has found a bound: ``max_iter=0``, or a fit by `partial_fit`.
+            Where no reading has found a bound: in a model that `from_parameters`, `from_mixture` or
+            `from_sklearn` has made.
         """
         estimator._fitted()
         return cls.from_passes(getattr(estimator, "passes_", ())).plot(ax)

@@ -32,18 +32,26 @@ class EllipsesDisplay:
     values : (n, 2) array
         Of the two features; rows with NaN are left out.
     weights : (n_components,) array
+        Of the components.
     means : (n_components, 2) array
+        In these two features.
     covariances : (n_components, 2, 2) array
+        In these, too.
     names : sequence of two str
+        Of the features.
     row_weights : (n,) array, optional
+        Weights of the rows.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
+        What it was drawn in.
     figure_ : matplotlib Figure
+        Theirs.
     ellipses_ : list of matplotlib Ellipse
         By component.
     mesh_ : matplotlib QuadMesh
+        The histogram.
     """
 
     ax_: Axes
@@ -85,11 +93,13 @@ class EllipsesDisplay:
         Parameters
         ----------
         estimator : GaussianMixture
+            A fitted one.
         X : array-like, dask array, dask dataframe or Dataset, (n_samples, n_features)
             Of a large one a uniform sample of 50,000 rows is drawn, by one reading.
         features : (int or str, int or str), default=(0, 1)
             Their numbers or names: the horizontal one, the vertical one.
-        sample_weight : as for `GaussianMixture.fit`, optional
+        sample_weight : as for GaussianMixture.fit, optional
+            Weights of the rows.
         ax : matplotlib Axes, optional
             Default: those of a new figure.
         deviations : float, default=2.0
@@ -100,10 +110,12 @@ class EllipsesDisplay:
         Returns
         -------
         EllipsesDisplay
+            Drawn: with `ax_` and `figure_`.
 
         Raises
         ------
         NotFittedError
+            Before a fit.
         ValueError
             For rows that the model cannot take, or features that it does not have.
         """

@@ -29,12 +29,16 @@ class EntropyDisplay:
     entropies : (n,) array
         In nats.
     row_weights : (n,) array, optional
+        Weights of the rows.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
+        What it was drawn in.
     figure_ : matplotlib Figure
+        Theirs.
     bars_ : matplotlib StepPatch
+        The histogram.
     """
 
     ax_: Axes
@@ -60,20 +64,25 @@ class EntropyDisplay:
         Parameters
         ----------
         estimator : GaussianMixture
+            A fitted one.
         X : array-like, dask array, dask dataframe or Dataset, (n_samples, n_features)
             Of a large one a uniform sample of 50,000 rows is drawn, by one reading.
-        sample_weight : as for `GaussianMixture.fit`, optional
+        sample_weight : as for GaussianMixture.fit, optional
+            Weights of the rows.
         ax : matplotlib Axes, optional
             Default: those of a new figure.
         bins : int, default=40
+            Of the histogram.
 
         Returns
         -------
         EntropyDisplay
+            Drawn: with `ax_` and `figure_`.
 
         Raises
         ------
         NotFittedError
+            Before a fit.
         ValueError
             For rows that the model cannot take.
         """

@@ -29,12 +29,16 @@ class MarginalDisplay:
     weights, means, deviations : (n_components,) arrays
         Of the components in this feature.
     name : str
+        Of the feature.
     row_weights : (n,) array, optional
+        Weights of the rows.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
+        What it was drawn in.
     figure_ : matplotlib Figure
+        Theirs.
     lines_ : list of matplotlib Line2D
         Of the components that are seen, then of the mixture.
     """
@@ -76,22 +80,27 @@ class MarginalDisplay:
         Parameters
         ----------
         estimator : GaussianMixture
+            A fitted one.
         X : array-like, dask array, dask dataframe or Dataset, (n_samples, n_features)
             Of a large one a uniform sample of 50,000 rows is drawn, by one reading.
         feature : int or str, default=0
             Its number, or its name.
-        sample_weight : as for `GaussianMixture.fit`, optional
+        sample_weight : as for GaussianMixture.fit, optional
+            Weights of the rows.
         ax : matplotlib Axes, optional
             Default: those of a new figure.
         bins : int, default=80
+            Of the histogram.
 
         Returns
         -------
         MarginalDisplay
+            Drawn: with `ax_` and `figure_`.
 
         Raises
         ------
         NotFittedError
+            Before a fit.
         ValueError
             For rows that the model cannot take, or a feature that it does not have.
         """

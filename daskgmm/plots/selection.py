@@ -37,6 +37,7 @@ class SelectionDisplay:
     Parameters
     ----------
     points : sequence of Point
+        The models that were compared.
     chosen : Point
         One of them.
     label : str
@@ -45,7 +46,9 @@ class SelectionDisplay:
     Attributes
     ----------
     ax_ : matplotlib Axes
+        What it was drawn in.
     figure_ : matplotlib Figure
+        Theirs.
     lines_ : list of matplotlib Line2D
         By covariance type.
     """

@@ -69,7 +69,9 @@ def open_dataset(
         (``store.zarr::name``, ``file.nc::name``). Several, be it as a list, as a pattern
         (``rows/*.npy``, in natural order of names) or as a folder of ``.parquet``, ``.npy`` or
         ``.csv`` files, are rows one after another.
-    columns : names, or for arrays numbers, of the columns to use; default all
+    columns : sequence of str or int, optional
+        Which columns to use, in this order: their names, or their numbers in an array. Default:
+        all.
     filter : str, optional
         A condition on columns as they are stored, those that `columns` does not name among them,
         such as ``"distance > 100 and `dep delay` < 600"``; `x2` is column 2 of an array. Rows that
@@ -81,14 +83,14 @@ def open_dataset(
         them. Features have the names of what they are then: "log1p(dep_delay)". Of standardised
         ones only a fit takes notice: `reg_covar` and Euclidean distances are in their
         variances, and the model is in the units that the other transforms leave.
-    missing : {'raise', 'omit', 'marginal'}, default='raise'
+    missing : one of {'raise', 'omit', 'marginal'}, default='raise'
         What a fit does about rows with a missing value (NaN or null): refuse them, naming
         the first, leave them out, or take them by what is observed of them.
     retries : int, optional
         How often a read that failed is tried anew, each time after a longer pause, where the
         failure may pass (an `OSError` but for a file that isn't there or isn't ours, or what
         libraries of stores raise). Default ``dask.config.get("daskgmm.read-retries", 3)``.
-    on_bad_chunk : {'raise', 'skip'}, default='raise'
+    on_bad_chunk : one of {'raise', 'skip'}, default='raise'
         What a fit does about a chunk that can't be read, has another width or text, or holds an
         infinity or, where `missing` refuses it, a NaN: end with one sentence, or go on without
         the whole chunk, and say so. It is found by the first pass. `predict` and the like meet its
