@@ -204,10 +204,9 @@ def select_components(
     covariance_types : str or iterable of str, default=("full",)
         The covariance types, each with each size.
     criterion : one of {'bic', 'aic', 'icl', 'held-out'}, default='bic'
-        The Bayesian or Akaike's information criterion; 'icl', the Bayesian one with twice the
-        entropy of the responsibilities added, which asks for components that are apart;
-        'held-out', the mean log-density of the rows that the sample does not hold under the model
-        that was fitted to the sample.
+        The Bayesian or Akaike's; 'icl', the Bayesian one with twice the responsibilities' entropy
+        added, which asks for components that are apart; 'held-out', the mean log-density of the
+        rows that the sample does not hold under the model that was fitted to the sample.
     sample_weight : as for GaussianMixture.fit, optional
         Weights of the rows.
     estimator : GaussianMixture, default=None

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import file_digest
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,12 +24,6 @@ def read(url: str | Path, **storage_options: Any) -> model_file.Saved:
     """
     with _opened(url, storage_options) as file:
         return model_file.read_from(file, str(url))
-
-
-def digest(url: str | Path, **storage_options: Any) -> str:
-    """SHA-256 of a model file's bytes."""
-    with _opened(url, storage_options) as file:
-        return file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def write(url: str | Path, content: bytes, **storage_options: Any) -> None:

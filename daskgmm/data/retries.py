@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from random import uniform
-from time import sleep
+from time import monotonic, sleep
 from typing import TypeVar
 
 import dask
@@ -16,6 +16,10 @@ KEY, DEFAULT = "daskgmm.read-retries", 3
 
 # Seconds before the second attempt, how many times as long before each further one, and the most.
 FIRST_PAUSE, GROWTH, LONGEST_PAUSE = 0.1, 4.0, 30.0
+
+# Seconds of attempts, after which there is no other: a store's own library has waited by then, and
+# would do so as many times over.
+ENOUGH = 60.0
 
 # OSErrors that say the same a moment later.
 PERMANENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
@@ -50,20 +54,21 @@ def retries_of(wanted: int | None) -> int:
 
 
 def loaded(load: Callable[[], Result], what: str, retries: int) -> Result:
-    """What `load` returns, called so many times more where a read fails.
+    """What `load` returns, called so many times more where a read fails soon enough.
 
     Raises
     ------
     DataError
         That says of `what` how often it was tried and what was raised last, which is its cause.
     """
-    attempts = 0
+    attempts, spent = 0, 0.0
     while True:
-        attempts += 1
+        attempts, began = attempts + 1, monotonic()
         try:
             return load()
         except Exception as error:  # the tasks are the user's, and raise what they like
-            if attempts > retries or not is_transient(error):
+            spent += monotonic() - began
+            if attempts > retries or spent > ENOUGH or not is_transient(error):
                 tried = f" in {attempts} attempts" if attempts > 1 else ""
                 raise DataError(f"{what} could not be loaded{tried}: {_reason(error)}") from error
         pause = min(FIRST_PAUSE * GROWTH ** (attempts - 1), LONGEST_PAUSE)

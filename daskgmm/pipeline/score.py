@@ -9,7 +9,6 @@ from typing import Any
 
 from rich.console import Console
 
-from daskgmm.data import models
 from daskgmm.data.dataset import DaskDataset
 from daskgmm.data.folder import Folder
 from daskgmm.data.gathering import BEGUN, check_kind, gather, made_of
@@ -52,7 +51,7 @@ def score(
         values, kind = open_ids(config.source, config.id, config.storage_options)
         ids, rows = Ids(str(config.id), kind), dataset.beside(values)
     out, folder = _folders(config)
-    parts = Parts(folder, scoring, ids, _fingerprint(config, dataset))
+    parts = Parts(folder, scoring, ids, _fingerprint(config, model, scoring, dataset))
     _check(out, parts, config)
     with refusals(out.url):
         is_there = out.exists()
@@ -64,6 +63,8 @@ def score(
             return
         if not _is_begun(out, parts):
             raise ConfigError(f"{out} is there already: choose another name, or add --force")
+    with refusals(parts.folder.url):  # before anything starts
+        parts.folder.make()
     with started(cluster, console) as place, ExitStack() as outlives:
         log("cluster", {"description": place.description, "output": out.url})
         began, kept = perf_counter(), parts.kept()
@@ -166,14 +167,18 @@ def _scoring(config: ScoreConfig, model: Trained, dataset: DaskDataset) -> Scori
     return Scoring(sent, config.top, model.mixture, threshold)
 
 
-def _fingerprint(config: ScoreConfig, dataset: DaskDataset) -> str:
-    """What the scores are made of: the same bytes of a model, rows and options give the same.
+def _fingerprint(
+    config: ScoreConfig, model: Trained, scoring: Scoring, dataset: DaskDataset
+) -> str:
+    """What the scores are made of: the same model, rows and options give the same.
 
     The name of a source's array tells its files, their times, the columns and the chunks.
     """
     made_of = {
         "daskgmm": __version__,
-        "model": models.digest(config.model, **config.options_of(config.model)),
+        "model": model.mixture.fingerprint,
+        "recipe": model.recipe,
+        "threshold": scoring.outliers_below,
         "rows": dataset.collection.name,
         "options": [
             config.id,

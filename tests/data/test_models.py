@@ -1,5 +1,3 @@
-from hashlib import sha256
-
 import pytest
 
 from daskgmm import GaussianMixture
@@ -27,12 +25,6 @@ def test_a_model_comes_back(place, model):
     found = GaussianMixture.load(url, storage_options=options)
     assert found.mixture_.fingerprint == model.mixture_.fingerprint
     assert found.get_params() == model.get_params()
-
-
-def test_the_digest_is_of_the_bytes(place):
-    url, options = place
-    models.write(url, b"content", **options)
-    assert models.digest(url, **options) == sha256(b"content").hexdigest()
 
 
 def test_what_is_no_model_is_said(place):

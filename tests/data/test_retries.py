@@ -251,6 +251,17 @@ def test_an_error_in_a_chunks_tasks_names_the_chunk_and_where_it_was_raised(wher
             DaskDataset.of(array.map_blocks(peculiar, meta=np.empty((0, 3)))).reduce(total)
 
 
+def test_what_takes_long_to_fail_is_not_waited_for_as_many_times_over(monkeypatch):
+    now = iter(range(0, 10_000, 25))
+    monkeypatch.setattr(retries, "monotonic", lambda: next(now))
+    with pytest.raises(DataError, match=r"x could not be loaded in 3 attempts: OSError"):
+        loaded(_failing, "x", retries=9)
+
+
+def _failing():
+    raise OSError
+
+
 def test_a_file_that_is_gone_is_looked_for_once(tmp_path):
     np.save(tmp_path / "rows.npy", X)
     dataset = open_dataset(tmp_path / "rows.npy")

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 import zarr
 from rich.console import Console
+from scoring import write_all
 from strategies import clusters
 
 from daskgmm.pipeline import run
@@ -95,3 +96,20 @@ def select(folder):
         return run.fit(config, cluster, Console(file=io.StringIO()))
 
     return selected
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """A model that `daskgmm fit` has written, of rows with names, gaps and ids."""
+    place = tmp_path_factory.mktemp("made")
+    write_all(place)
+    return place
+
+
+@pytest.fixture
+def scoring_place(made, tmp_path, monkeypatch):
+    """A folder of this test's own, from which all that is seen."""
+    for each in made.iterdir():
+        (tmp_path / each.name).symlink_to(each)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -1,11 +1,9 @@
-import json
 import random
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import fsspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -14,73 +12,13 @@ import pytest
 import zarr
 from click.testing import CliRunner
 from disturbed import FATES
+from scoring import ON_THREADS, N, refused, scored, table
 from strategies import clusters
 
 from daskgmm import GaussianMixture
 from daskgmm.model import model_file
 from daskgmm.pipeline.cli import main
 from daskgmm.pipeline.trained import Trained
-
-ON_THREADS = ("--cluster", "threads.yaml")
-N = 2_000
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A model that `daskgmm fit` has written, of rows with names, gaps and ids."""
-    place = tmp_path_factory.mktemp("made")
-    rows = clusters(N, 2)
-    rows[[5, 700], 1] = np.nan
-    ids = [f"row {i}" for i in range(N)]
-    columns = {"id": ids, "number": np.arange(N) + 2**60, "a": rows[:, 0], "b": rows[:, 1]}
-    pq.write_table(pa.table(columns), place / "rows.parquet", row_group_size=300)
-    zarr.create_array(place / "rows.zarr", data=rows, chunks=(300, 2))
-    np.save(place / "rows.npy", rows)
-    (place / "threads.yaml").write_text("cluster: {kind: threads, n_threads: 2}")
-    (place / "fit.yaml").write_text(
-        "source: {url: rows.parquet, columns: [a, b], missing: omit}\n"
-        "model: {n_components: 3, random_state: 0}\n"
-        "output: {dir: results}\n"
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        result = CliRunner().invoke(main, ["fit", "fit.yaml", *ON_THREADS])
-    assert result.exit_code == 0, result.output
-    return place
-
-
-@pytest.fixture
-def place(made, tmp_path, monkeypatch):
-    """A folder of this test's own, from which all that is seen."""
-    for each in made.iterdir():
-        (tmp_path / each.name).symlink_to(each)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def score(*arguments):
-    return CliRunner().invoke(main, ["score", "results/model.npz", *arguments, *ON_THREADS])
-
-
-def scored(*arguments):
-    result = score(*arguments)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
-def refused(*arguments):
-    result = score(*arguments)
-    assert result.exit_code == 2
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("daskgmm: ")
-    return line
-
-
-def table(out):
-    if Path(out).suffix == ".parquet":
-        return pq.read_table(out).to_pandas()
-    group = zarr.open_group(out, mode="r")
-    return pd.DataFrame({name: group[name][:] for name in sorted(group.array_keys())})
 
 
 def content(folder):
@@ -91,7 +29,7 @@ def content(folder):
 
 @pytest.mark.parametrize("out", ["scores.parquet", "scores.zarr"])
 @pytest.mark.parametrize("source", ["rows.parquet", "rows.zarr", "rows.npy"])
-def test_scores_are_the_estimators_in_the_order_of_the_rows(place, source, out):
+def test_scores_are_the_estimators_in_the_order_of_the_rows(scoring_place, source, out):
     said = scored(source, out, "--top", "2", "--outliers", "0.01", "--missing", "omit")
     assert "left out  2 rows" in said
     found, rows = table(out), np.load("rows.npy")
@@ -103,18 +41,18 @@ def test_scores_are_the_estimators_in_the_order_of_the_rows(place, source, out):
     np.testing.assert_array_equal(found["label_2"][known], np.argsort(-proba, axis=1)[:, 1])
     np.testing.assert_allclose(found["probability"][known], proba.max(axis=1), rtol=1e-12)
     np.testing.assert_allclose(found["log_density"][known], log_density, rtol=1e-12)
-    below = log_density < Trained.read(place / "results/model.npz").log_density.at(0.01)
+    below = log_density < Trained.read(scoring_place / "results/model.npz").log_density.at(0.01)
     np.testing.assert_array_equal(found["outlier"][known], below)
     assert below.sum() == 20
     assert (found.loc[~known, ["label", "label_2"]] == -1).all(axis=None)
     assert found.loc[~known, ["probability", "log_density", "mahalanobis"]].isna().all(axis=None)
     assert found["label"].dtype == np.int8
-    assert sorted(each.name for each in place.iterdir() if "scores" in each.name) == [out]
+    assert sorted(each.name for each in scoring_place.iterdir() if "scores" in each.name) == [out]
 
 
 @pytest.mark.parametrize("column", ["id", "number"])
 @pytest.mark.parametrize("out", ["scores.parquet", "scores.zarr"])
-def test_the_column_of_ids_stands_beside_the_scores_as_it_is(place, column, out):
+def test_the_column_of_ids_stands_beside_the_scores_as_it_is(scoring_place, column, out):
     scored("rows.parquet", out, "--id", column)
     expected = pq.read_table("rows.parquet")[column].to_pylist()
     assert table(out)[column].tolist() == expected
@@ -122,7 +60,7 @@ def test_the_column_of_ids_stands_beside_the_scores_as_it_is(place, column, out)
         assert pq.read_table(out).schema.names[0] == column
 
 
-def test_a_column_of_an_array_may_be_the_id(place):
+def test_a_column_of_an_array_may_be_the_id(scoring_place):
     rows = np.column_stack([np.load("rows.npy"), np.arange(N)[::-1]])
     np.save("wide.npy", rows)
     pq.write_table(pa.table(list(rows.T), ["a", "b", "c"]), "wide.parquet")
@@ -135,7 +73,7 @@ def test_a_column_of_an_array_may_be_the_id(place):
         np.testing.assert_array_equal(table(f"{source}.zarr")[column], rows[:, 2])
 
 
-def test_rows_may_lie_in_several_files(place):
+def test_rows_may_lie_in_several_files(scoring_place):
     rows = pq.read_table("rows.parquet")
     Path("many.parquet").mkdir()
     pq.write_table(rows.slice(0, 900), "many.parquet/2.parquet")
@@ -150,7 +88,7 @@ def test_rows_may_lie_in_several_files(place):
     )
 
 
-def test_rows_of_csv_are_counted_first(place):
+def test_rows_of_csv_are_counted_first(scoring_place):
     pq.read_table("rows.parquet").select(["a", "b"]).to_pandas().to_csv("rows.csv", index=False)
     assert "rows      2,000 in 1 chunks" in scored("rows.csv", "csv.zarr")
     scored("rows.parquet", "whole.zarr")
@@ -158,7 +96,7 @@ def test_rows_of_csv_are_counted_first(place):
     assert "is there, of this model" in scored("rows.csv", "csv.zarr")
 
 
-def test_what_is_there_of_the_same_model_and_rows_is_left_and_else_refused(place):
+def test_what_is_there_of_the_same_model_and_rows_is_left_and_else_refused(scoring_place):
     for out in ("scores.parquet", "scores.zarr"):
         scored("rows.parquet", out)
         before = content(out)
@@ -172,7 +110,7 @@ def test_what_is_there_of_the_same_model_and_rows_is_left_and_else_refused(place
         assert "label_2" in table(out)
 
 
-def test_workers_write_the_same_bytes(place):
+def test_workers_write_the_same_bytes(scoring_place):
     Path("local.yaml").write_text("cluster: {kind: local, n_workers: 2, memory_limit: 1 GiB}")
     scored("rows.parquet", "here.parquet", "--id", "id")
     scored("rows.parquet", "there.parquet", "--id", "id", "--cluster", "local.yaml")
@@ -186,7 +124,7 @@ KILLS = [
 
 
 @pytest.mark.parametrize(("out", "n_times"), KILLS)
-def test_a_run_killed_at_any_moment_goes_on_to_the_same_bytes(place, out, n_times):
+def test_a_run_killed_at_any_moment_goes_on_to_the_same_bytes(scoring_place, out, n_times):
     rows = clusters(30_000, 2)
     columns = {"id": np.arange(30_000), "a": rows[:, 0], "b": rows[:, 1]}
     pq.write_table(pa.table(columns), "long.parquet", row_group_size=500)
@@ -206,19 +144,21 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_bytes(place, out, n_time
         assert not Path(out).exists()
         assert now == {**now, **written}  # what is there is not written again
         written = now
-    (place / f".{Path(out).stem}.draft{Path(out).suffix}").mkdir()  # killed while it gathered
+    (
+        scoring_place / f".{Path(out).stem}.draft{Path(out).suffix}"
+    ).mkdir()  # killed while it gathered
     assert f"kept      {len(written)} parts" in scored(*arguments, out)
     assert content(out) == content(f"whole-{out}")
     assert table(out)["id"].tolist() == list(range(30_000))
     if out.endswith(".zarr"):
-        assert not list(place.glob(".scores*"))
-    assert not list(place.glob("*.parts"))
+        assert not list(scoring_place.glob(".scores*"))
+    assert not list(scoring_place.glob("*.parts"))
     FATES["scoring killed at any moment"]["survived"] += n_times
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("out", ["scores.parquet", "scores.zarr"])
-def test_memory_does_not_grow_with_the_chunks(place, out):
+def test_memory_does_not_grow_with_the_chunks(scoring_place, out):
     program = (
         "import sys\nfrom daskgmm.pipeline.cli import main\n"
         "main(sys.argv[1:], standalone_mode=False)\n"
@@ -263,11 +203,11 @@ def test_memory_does_not_grow_with_the_chunks(place, out):
         (("rows.npy", "threads.yaml/s.zarr"), "cannot make the folder"),
     ],
 )
-def test_what_a_person_can_mend_is_said_in_one_sentence(place, arguments, part):
+def test_what_a_person_can_mend_is_said_in_one_sentence(scoring_place, arguments, part):
     assert part in refused(*arguments)
 
 
-def test_a_model_that_does_not_know_its_rows_says_so_when_outliers_are_asked_for(place):
+def test_a_model_that_does_not_know_its_rows_says_so_when_outliers_are_asked_for(scoring_place):
     GaussianMixture(2, random_state=0).fit(clusters(100, 2)).save("own.npz")
     arguments = ["score", "own.npz", "rows.npy", "s.zarr", "--outliers", "0.1", *ON_THREADS]
     result = CliRunner().invoke(main, arguments)
@@ -277,101 +217,12 @@ def test_a_model_that_does_not_know_its_rows_says_so_when_outliers_are_asked_for
     assert "there is no model file at absent.npz" in result.stderr
 
 
-@pytest.fixture
-def store(place, s3):
-    """A folder of a bucket, with what reaches it."""
-    files = fsspec.filesystem("s3", use_listings_cache=False, **s3)
-    return files, f"s3://bucket{place}", ("--storage-options", json.dumps(s3))
-
-
-def brought_home(files, url, out):
-    """The scores that are in a store, as a disk has them."""
-    files.get(f"{url}/{out}", f"home-{out}", recursive=True)
-    return table(f"home-{out}")
-
-
 @pytest.mark.parametrize("out", ["scores.parquet", "scores.zarr"])
-def test_rows_from_a_store_are_scored_into_one(store, out):
-    files, url, options = store
-    files.put("rows.parquet", f"{url}/a/rows.parquet")
-    files.put("rows.parquet", f"{url}/b/rows.parquet")
-    sources = (f"{url}/a/rows.parquet", f"{url}/b/rows.parquet")
-    told = ("--id", "id", "--outliers", "0.01")
-    said = scored(*sources, f"{url}/{out}", *told, *options)
-    assert f"written   {url}/{out} in " in said
-    scored("rows.parquet", "rows.parquet", out, *told)
-    pd.testing.assert_frame_equal(brought_home(files, url, out), table(out))
-    assert not files.exists(f"{url}/{out}.parts")
-    assert "is there, of this model" in scored(*sources, f"{url}/{out}", *told, *options)
-    assert "is there already" in refused(sources[0], f"{url}/{out}", *options)
-    scored(sources[0], f"{url}/{out}", "--force", *options)
-    files.rm(f"{url}/a", recursive=True)
-
-
-def test_workers_write_into_a_store_too(store):
-    files, url, options = store
-    Path("local.yaml").write_text("cluster: {kind: local, n_workers: 2, memory_limit: 1 GiB}")
-    scored("rows.parquet", f"{url}/there.parquet", *options, "--cluster", "local.yaml")
-    scored("rows.parquet", "here.parquet")
-    pd.testing.assert_frame_equal(brought_home(files, url, "there.parquet"), table("here.parquet"))
-
-
-def test_parts_that_were_being_put_in_place_are_not_in_the_way(store):
-    files, url, options = store
-    out = f"{url}/scores.parquet"
-    scored("rows.parquet", out, *options)
-    names = sorted(files.ls(out, detail=False))
-    for name in names:
-        files.copy(name, name.replace("scores.parquet/", "scores.parquet.parts/"))
-    files.rm(names[3:])  # a kill among the copies
-    assert f"kept      {len(names)} parts" in scored("rows.parquet", out, *options)
-    assert sorted(files.ls(out, detail=False)) == names
-    assert not files.exists(f"{out}.parts")
-    files.pipe_file(f"{out}/part-00000001.parquet", b"PAR1")
-    assert "is there already" in refused("rows.parquet", out, *options)
-
-
-def test_a_group_that_was_begun_is_not_in_the_way(store, monkeypatch):
-    files, url, options = store
-    out = f"{url}/scores.zarr"
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("daskgmm.data.gathering._Writer.close", full)
-        said = refused("rows.parquet", out, *options)
-    assert f"{out} cannot be written: No space left on device" in said
-    assert "kept      7 parts" in scored("rows.parquet", out, *options)
-    scored("rows.parquet", "here.zarr")
-    pd.testing.assert_frame_equal(brought_home(files, url, "scores.zarr"), table("here.zarr"))
-
-
-def test_a_run_into_a_store_that_is_killed_goes_on(store):
-    files, url, options = store
-    rows = clusters(30_000, 2)
-    np.save("long.npy", rows)
-    zarr.create_array("long.zarr", data=rows, chunks=(500, 2))
-    arguments = ("long.zarr", f"{url}/scores.parquet", "--columns", "0,1", *options)
-    command = [sys.executable, "-m", "daskgmm", "score", "results/model.npz"]
-    with subprocess.Popen([*command, *arguments, *ON_THREADS], stdout=subprocess.PIPE) as process:
-        while process.poll() is None and not files.exists(f"{url}/scores.parquet.parts"):
-            time.sleep(0.001)
-        process.kill()
-    assert not files.exists(f"{url}/scores.parquet")
-    assert "kept      " in scored(*arguments)
-    scored("long.zarr", "whole.parquet", "--columns", "0,1")
-    pd.testing.assert_frame_equal(
-        brought_home(files, url, "scores.parquet"), table("whole.parquet")
-    )
-
-
-@pytest.mark.parametrize("out", ["scores.parquet", "scores.zarr"])
-def test_rows_of_chunks_that_cannot_be_used_have_no_label(place, out):
+def test_rows_of_chunks_that_cannot_be_used_have_no_label(scoring_place, out):
     rows = np.load("rows.npy")
     rows[650, 0] = np.inf
     zarr.create_array("spoilt.zarr", data=rows, chunks=(300, 2))
-    (place / "spoilt.zarr/c/4/0").write_bytes(b"cut short")
+    (scoring_place / "spoilt.zarr/c/4/0").write_bytes(b"cut short")
     arguments = ("spoilt.zarr", out, "--columns", "0,1", "--missing", "omit")
     assert "infinity in row 650" in refused(*arguments)
     said = scored(*arguments, "--on-bad-chunk", "skip")
@@ -384,25 +235,3 @@ def test_rows_of_chunks_that_cannot_be_used_have_no_label(place, out):
     scored("rows.npy", f"whole-{out}", "--missing", "omit")
     kept = np.r_[0:600, 900:1200, 1500:N]
     pd.testing.assert_frame_equal(found.loc[kept], table(f"whole-{out}").loc[kept], rtol=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "part"),
-    [
-        (("s3://absent/s.parquet",), "s3://absent/s.parquet"),
-        (("s3://absent/s.zarr",), "s3://absent/s.zarr"),
-        (("teapot://bucket/s.zarr",), "teapot://bucket/s.zarr cannot be written to: "),
-        (("s.zarr", "--on-bad-chunk", "skip", "--id", "id"), "--id: rows of a chunk that is left"),
-        (("s.zarr", "--on-bad-chunk", "drop"), "--on-bad-chunk: input should be 'raise' or 'skip'"),
-        (("s.zarr", "--storage-options", "{a"), "--storage-options: "),
-        (("s.zarr", "--storage-options", "[a]"), "--storage-options: input should be a valid dict"),
-        (
-            ("s.zarr", "--storage-options", "{key: '${NOBODY}'}"),
-            "--storage-options: key: the environment has no variable NOBODY",
-        ),
-    ],
-)
-def test_what_a_person_can_mend_of_a_store_is_said_in_one_sentence(store, arguments, part):
-    _, _, options = store
-    more = () if "--storage-options" in arguments else options
-    assert part in refused("rows.parquet", *arguments, *more)

@@ -207,7 +207,13 @@ def _ending(place: Place) -> str:
         ending = f"{each.suffix}::" if place.inside else each.suffix
         if ending in OPENERS:
             return ending
-    raise DataError(f"{place}: the format of a source is its ending, one of {', '.join(OPENERS)}")
+    inside = () if place.inside else {file.path.suffix for file in place.inside_folder() or ()}
+    if len(kinds := [ending for ending in IN_FOLDERS if ending in inside]) == 1:
+        return kinds[0]
+    raise DataError(
+        f"{place}: the format of a source is its ending, one of {', '.join(OPENERS)}; or, of a "
+        f"folder, that of its files, one of {', '.join(IN_FOLDERS)}"
+    )
 
 
 def _of_each(files: Sequence[Place], fn: Callable[[Place], Result]) -> list[Result]:

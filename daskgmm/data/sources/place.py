@@ -75,6 +75,10 @@ class Place:
     def __str__(self) -> str:
         return f"{self.url}::{self.inside}" if self.inside else self.url
 
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        # What is there has a version; options are the way there, whose secrets come and go.
+        return self.url, self.inside
+
     def __truediv__(self, name: str) -> "Place":
         return replace(self, url=f"{self.url.rstrip('/')}/{name}")
 
@@ -166,13 +170,18 @@ class Place:
     def _scheme(self) -> str:
         return urlsplit(self.url).scheme
 
-    def _in_folder(self, ending: str) -> list["Place"]:
+    def inside_folder(self) -> list["Place"] | None:
+        """The files in it, in natural order; None where it is no folder."""
         known = self.found()
         if known is None or known["type"] != "directory":
-            return [self]  # whoever opens it says that it isn't there
+            return None
         with refusals(self.url):
             files, path = self._files()
-            inside = self._at(files, files.find(path))
+            return self._at(files, files.find(path))
+
+    def _in_folder(self, ending: str) -> list["Place"]:
+        if (inside := self.inside_folder()) is None:
+            return [self]  # whoever opens it says that it isn't there
         places = [place for place in inside if place.path.suffix == ending]
         if not places:
             raise DataError(f"there is no {ending} file in the directory {self.url}")

@@ -26,6 +26,18 @@ class Tls(Strict):
     cert: File
     key: File
 
+    def security(self) -> distributed.Security:
+        """In Dask's words; ConfigError where a file isn't there."""
+        for name in type(self).model_fields:
+            if not (path := getattr(self, name)).is_file():
+                raise ConfigError(f"cluster.tls.{name}: there is no file at {path}")
+        return distributed.Security(
+            tls_ca_file=str(self.ca_file),
+            tls_client_cert=str(self.cert),
+            tls_client_key=str(self.key),
+            require_encryption=True,
+        )
+
 
 class Address(Awaited):
     """A scheduler that runs already.
@@ -65,12 +77,7 @@ class Address(Awaited):
 
     def _client(self) -> distributed.Client:
         """ConfigError where nobody answers."""
-        security = self.tls and distributed.Security(
-            tls_ca_file=str(self.tls.ca_file),
-            tls_client_cert=str(self.tls.cert),
-            tls_client_key=str(self.tls.key),
-            require_encryption=True,
-        )
+        security = self.tls and self.tls.security()
         before = dask.config.get("scheduler", None)
         try:
             return _Client(  # type: ignore[no-untyped-call]

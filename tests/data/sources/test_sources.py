@@ -83,6 +83,21 @@ def test_an_ending_that_is_not_known_is_refused_with_those_that_are(name, refusa
     assert ".parquet, .zarr, .npy, .csv, .h5, " in sentence
 
 
+@pytest.mark.parametrize("ending", [".parquet", ".npy", ".csv"])
+def test_a_folder_of_any_name_has_the_format_of_its_files(tmp_path, ending, refusal):
+    folder = tmp_path / "rows of 2026"
+    folder.mkdir()
+    rows = np.arange(20.0).reshape(10, 2)
+    for n in (1, 2, 10):
+        WRITERS[ending](folder / f"part.{n}{ending}", rows * n)
+    (folder / "README").touch()
+    found = open_dataset(folder).collection.compute()
+    np.testing.assert_allclose(found, np.concatenate([rows, rows * 2, rows * 10]))
+    (folder / "other.npy").touch()
+    (folder / "other.csv").touch()
+    assert "of a folder, that of its files, one of .parquet, .npy, .csv" in refusal(folder)
+
+
 def test_missing_values_are_refused_unless_they_are_to_be_left_out(path):
     assert open_dataset(path).missing == "raise"
     assert open_dataset(path, missing="omit").missing == "omit"

@@ -62,7 +62,7 @@ def test_a_scheduler_that_runs_already_is_met_through_tls(certificate):
         with Address(address=address, tls=certificate).connected(print) as place:
             assert da.ones(10, chunks=5).sum().compute() == 10
             assert Address(address=address, tls=certificate).machines().n_threads == 1
-            assert place.description.startswith(f"{address}, ")
+            assert place.description.startswith(f"{address}, 1 worker, dashboard http")
             assert "CAUTION" not in place.description
         with pytest.raises(ConfigError, match=r"no scheduler answers at tls://"):
             Address(address=address, timeout=2.0).machines()
@@ -70,9 +70,16 @@ def test_a_scheduler_that_runs_already_is_met_through_tls(certificate):
 
 def test_certificates_are_found_wherever_a_run_is_taken_up(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    for name in ("ca.pem", "home/cert.pem"):
+        Path(name).touch()
     tls = Tls(ca_file="ca.pem", cert="~/cert.pem", key="key.pem")
     assert tls.ca_file == tmp_path / "ca.pem"
-    assert tls.cert == Path.home() / "cert.pem"
+    assert tls.cert == tmp_path / "home/cert.pem"
+    sentence = f"cluster.tls.key: there is no file at {tmp_path}/key.pem"
+    with pytest.raises(ConfigError, match=sentence):
+        Address(address="tls://127.0.0.1:1", tls=tls).machines()
 
 
 def test_nobody_at_an_address_is_said():
