@@ -1,6 +1,7 @@
 """The command line: ``daskgmm plan | fit CONFIG``, ``score MODEL SOURCE OUT`` and others."""
 
 import json
+import logging
 import signal
 import sys
 import warnings
@@ -85,6 +86,9 @@ def _one_sentence() -> Iterator[list[config.Run]]:
     """
     runs: list[config.Run] = []
     warnings.formatwarning = lambda message, *_, **__: f"daskgmm: {message}\n"
+    # Their tracebacks of a connection that ends: the sentence says what that means.
+    for name in ("distributed.batched", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         yield runs

@@ -81,8 +81,9 @@ def model_in(folder):
         return {name: file[name].tobytes() for name in file.files if name != "header"}
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_the_driver_of_a_cluster(tmp_path, seed):
+@pytest.fixture
+def begun(tmp_path):
+    """What begins a run on the cluster of a file."""
     np.save(tmp_path / "rows.npy", clusters(60_000, 4, spread=1.0))
     told = {
         "source": {"url": "rows.npy"},
@@ -92,15 +93,20 @@ def test_the_driver_of_a_cluster(tmp_path, seed):
     }
     told["model"] |= {"max_iter": 30, "init_params": "kmeans"}
     (tmp_path / "fit.yaml").write_text(yaml.safe_dump(told))
-    (tmp_path / "cluster.yaml").write_text("cluster: {kind: local, n_workers: 2}")
-    (tmp_path / "threads.yaml").write_text("cluster: {kind: threads, n_threads: 2}")
 
-    def begun(cluster, *more):
+    def run(cluster, *more):
         command = [sys.executable, "-m", "daskgmm", "fit", "fit.yaml", "--cluster", cluster, *more]
         return subprocess.Popen(
-            command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
 
+    return run
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_driver_of_a_cluster(tmp_path, seed, begun):
+    (tmp_path / "cluster.yaml").write_text("cluster: {kind: local, n_workers: 2}")
+    (tmp_path / "threads.yaml").write_text("cluster: {kind: threads, n_threads: 2}")
     process = begun("cluster.yaml")
     for line in process.stdout:
         if line.startswith("pass"):
@@ -115,3 +121,22 @@ def test_the_driver_of_a_cluster(tmp_path, seed):
     _, alive = psutil.wait_procs(workers, timeout=60)
     assert not alive
     FATES["driver of a cluster killed"]["refused"] += 1
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_run_whose_scheduler_is_killed_says_one_sentence(tmp_path, seed, begun):
+    with Processes() as processes:
+        processes.worker()
+        told = {"kind": "address", "address": processes.address}
+        (tmp_path / "cluster.yaml").write_text(yaml.safe_dump({"cluster": told}))
+        process = begun("cluster.yaml")
+        for line in process.stdout:
+            if line.startswith("pass"):
+                break
+        time.sleep(random.Random(seed).uniform(0.0, 1.0))
+        processes.scheduler.kill()
+        _, said = process.communicate()
+    (line,) = said.splitlines()
+    assert line.startswith("daskgmm: the cluster's scheduler does not answer any more (")
+    assert "daskgmm resume results/checkpoint" in line
+    FATES["scheduler of a run killed"]["refused"] += 1

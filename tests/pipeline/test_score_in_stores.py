@@ -129,7 +129,10 @@ def test_other_credentials_are_no_other_rows(store, monkeypatch):
         (("s.zarr", "--on-bad-chunk", "skip", "--id", "id"), "--id: rows of a chunk that is left"),
         (("s.zarr", "--on-bad-chunk", "drop"), "--on-bad-chunk: input should be 'raise' or 'skip'"),
         (("s.zarr", "--storage-options", "{a"), "--storage-options: "),
-        (("s.zarr", "--storage-options", "[a]"), "--storage-options: keys and values are needed, not"),
+        (
+            ("s.zarr", "--storage-options", "[a]"),
+            "--storage-options: keys and values are needed, not",
+        ),
         (
             ("s.zarr", "--storage-options", "{key: '${NOBODY}'}"),
             "--storage-options: key: the environment has no variable NOBODY",
