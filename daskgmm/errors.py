@@ -1,6 +1,8 @@
 """Exceptions, each with the sentence its reader sees: ``ValueError``s, as in scikit-learn."""
 
+import inspect
 import pickle
+import warnings
 from collections.abc import Iterable, Sequence
 from functools import partial
 from traceback import format_exception
@@ -101,6 +103,14 @@ class DegenerateCovarianceError(DaskgmmError):
             f" Here {named(self.components)} collapsed {when}.{last} To go on where this happens, "
             "set degenerate='reinitialize' (or 'regularize', or 'drop')."
         )
+
+
+def warn_caller(sentence: str, category: type[Warning]) -> None:
+    """Warn at the line that has called this package, be it through scikit-learn's decorators."""
+    n_ours, frame = 0, inspect.currentframe()
+    while frame and frame.f_globals["__name__"].partition(".")[0] in ("daskgmm", "sklearn"):
+        n_ours, frame = n_ours + 1, frame.f_back
+    warnings.warn(sentence, category, stacklevel=n_ours + 1)
 
 
 def _can_travel(error: BaseException | None) -> bool:

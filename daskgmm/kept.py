@@ -1,13 +1,12 @@
 """What a fit leaves in its estimator, and what the next one takes up from there."""
 
 import math
-import warnings
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from daskgmm.data.dataset import Dataset
-from daskgmm.errors import ParameterError
+from daskgmm.errors import ParameterError, warn_caller
 from daskgmm.fit.driver import Fit
 from daskgmm.fit.settings import Settings
 from daskgmm.fit.state import FitState
@@ -80,10 +79,9 @@ class Kept(FittedMixture):
         if self.converged_:
             return
         left = f" Still expected to be gained: {self.remaining_gain_:.1e} nats per row."
-        warnings.warn(
+        warn_caller(
             "Best performing initialization did not converge. Try different init "
             "parameters, or increase max_iter, tol, or check for degenerate data."
             + ("" if math.isnan(self.remaining_gain_) else left),
             ConvergenceWarning,
-            stacklevel=3,
         )

@@ -1,7 +1,6 @@
 """How many components, and of which covariance type: many fits for the passes of one."""
 
 import math
-import warnings
 from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from sklearn.utils import check_random_state
 from daskgmm.checkpointing import Checkpoint, checkpoints_of
 from daskgmm.data.metered import Pass
 from daskgmm.data.passes import in_one_place, machines
-from daskgmm.errors import ParameterError
+from daskgmm.errors import ParameterError, warn_caller
 from daskgmm.estimators import GaussianMixture
 from daskgmm.fit.candidates import Candidate
 from daskgmm.fit.comparison import compare
@@ -292,11 +291,10 @@ def select_components(
     checkpoints.close()
     best = fitted[_key(found.best)]
     if not best.converged_ and best.max_iter > 0:
-        warnings.warn(
+        warn_caller(
             f"The model chosen did not converge: it {best.outcome_}. Increase max_iter or tol of "
             f"the estimator. Still expected to be gained: {best.remaining_gain_:.1e} nats per row.",
             ConvergenceWarning,
-            stacklevel=2,
         )
     return ComponentSelection(criterion, best, fitted, found.candidates, list(found.passes))
 

@@ -164,8 +164,11 @@ def test_no_iterations_give_the_start():
 
 
 def test_it_warns_where_it_did_not_converge():
-    with pytest.warns(ConvergenceWarning, match="Best performing initialization did not converge"):
-        GaussianMixture(3, max_iter=1, random_state=0).fit(X)
+    sentence = "Best performing initialization did not converge"
+    for fit in (GaussianMixture.fit, GaussianMixture.fit_predict):
+        with pytest.warns(ConvergenceWarning, match=sentence) as caught:
+            fit(GaussianMixture(3, max_iter=1, random_state=0), X)
+        assert caught[0].filename == __file__
 
 
 def test_passes_are_counted():

@@ -35,6 +35,16 @@ def test_the_yaml_of_the_readme_is_the_quickstarts():
     assert config == FitConfig.model_validate(quickstart)
 
 
+def test_every_configuration_is_one_that_the_readme_names():
+    named = {
+        f"{folder}/{name}"
+        for folder, names in re.findall(r"`(\w+)/` \(([^)]+)\)", README)
+        for name in re.findall(r"`(\w+)`", names)
+    }
+    files = {path.relative_to(ROOT / "config") for path in (ROOT / "config").rglob("*.yaml")}
+    assert named == {str(file.with_suffix("")) for file in files}
+
+
 def test_the_readmes_commands_name_files_that_are_there():
     for file in re.findall(r"config/[\w/]+\.yaml", README):
         assert (ROOT / file).exists(), file

@@ -1,7 +1,5 @@
 """What a fit stands on after the first pass, and the ways to go on from there."""
 
-import inspect
-import warnings
 from dataclasses import replace
 from time import perf_counter
 from typing import NamedTuple
@@ -12,7 +10,7 @@ from daskgmm.chunk import why_left_out
 from daskgmm.data.dataset import Dataset
 from daskgmm.data.metered import Metered
 from daskgmm.data.survey import Survey, take_survey
-from daskgmm.errors import DataWarning
+from daskgmm.errors import DataWarning, warn_caller
 from daskgmm.fit.degenerate import POLICIES, Data, Remedy
 from daskgmm.fit.distance import Distance
 from daskgmm.fit.ground import Ground
@@ -117,20 +115,12 @@ def surveyed(
 def _survey(rows: Dataset, settings: Settings, sample_size: int, seed: int, most: float) -> Survey:
     survey = take_survey(rows, seed=seed, sample_size=sample_size)
     if survey.skipped:  # now, and not when the fit has ended; at whoever has called for it
-        warnings.warn(why_left_out(survey.skipped), DataWarning, stacklevel=_frames_between())
+        warn_caller(why_left_out(survey.skipped), DataWarning)
     survey.raise_for_bad_cells(missing=rows.missing, columns=rows.columns)
     survey.raise_for_too_few(settings.n_components)
     kept = replace(survey.sample, size=min(sample_size, int(most * survey.n_usable))).kept()
     survey = replace(survey, sample=kept)
     return survey.of_cells(rows.columns) if survey.marginal and survey.n_incomplete else survey
-
-
-def _frames_between() -> int:
-    """How many stand between whoever has called for a fit and who asks: ours and scikit-learn's."""
-    n_frames, frame = 0, inspect.currentframe()
-    while frame and frame.f_globals["__name__"].partition(".")[0] in ("daskgmm", "sklearn"):
-        n_frames, frame = n_frames + 1, frame.f_back
-    return n_frames
 
 
 def _seed_beside(random: np.random.RandomState) -> int:

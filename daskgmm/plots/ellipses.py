@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from numpy.typing import NDArray
 
+from daskgmm.errors import ParameterError
 from daskgmm.fitted import FittedMixture, Rows
 from daskgmm.kernels.moments import Array
 from daskgmm.model.mixture import Mixture
@@ -120,6 +121,8 @@ class EllipsesDisplay:
             For rows that the model cannot take, or features that it does not have.
         """
         sampled = Sampled.of(estimator, X, sample_weight)
+        if isinstance(features, str) or len(features) != 2:
+            raise ParameterError(f"features: two are needed, not {features!r}")
         first, second = (number_of(each, sampled.names) for each in features)
         made = cls.from_mixture(
             estimator.mixture_, sampled.rows, (first, second), sampled.names, sampled.weights

@@ -42,6 +42,11 @@ class Sampled(NamedTuple):
         ValueError
             For rows that the model cannot take, and where there are none.
         """
+        if not isinstance(model, FittedMixture):
+            raise ParameterError(
+                f"estimator: a GaussianMixture of daskgmm's is needed, not {type(model)}; "
+                "GaussianMixture.from_sklearn makes one of scikit-learn's"
+            )
         dataset = model._fitted()._dataset(X, reset=False, sample_weight=sample_weight)
         survey = take_survey(dataset.prepared(), seed=0, sample_size=MOST_ROWS)
         survey.raise_for_bad_cells(missing=dataset.missing, columns=dataset.columns)

@@ -5,6 +5,8 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 
+from daskgmm.errors import ParameterError
+
 # Each stands out from white and from black by 3 : 1 (WCAG 1.4.11), and from the others for those
 # who see no red or no green (Machado, Oliveira & Fernandes 2009).
 COLOURS = ("#3a7bff", "#e07d15", "#247563", "#d264c8", "#b04a2e", "#8f9078")
@@ -39,11 +41,16 @@ def paper() -> Any:
 
 
 def axes_for(ax: Axes | None) -> Axes:
-    """Axes to draw in: the caller's, or those of a new figure."""
+    """Axes to draw in: the caller's, or those of a new figure. Raises ParameterError."""
     if ax is None:
         # With pyplot a notebook shows the figure by itself, as it does scikit-learn's.
         import matplotlib.pyplot as plt  # noqa: PLC0415
 
         _, ax = plt.subplots(layout="constrained")
+    if not isinstance(ax, Axes):
+        raise ParameterError(
+            f"ax: one of matplotlib's Axes is needed, not {type(ax).__name__}: choose one of "
+            "several, such as axes[0, 0]"
+        )
     ax.spines[["top", "right"]].set_visible(False)
     return ax

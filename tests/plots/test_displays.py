@@ -108,6 +108,15 @@ def test_a_single_row_is_drawn(display, model, rows):
     assert display.from_estimator(model, rows[:1]).ax_.has_data()
 
 
+def test_what_is_no_pair_no_axes_and_no_model_of_ours_is_said(model, rows):
+    with pytest.raises(ValueError, match=r"features: two are needed, not \(0,\)"):
+        plots.EllipsesDisplay.from_estimator(model, rows, (0,))
+    with pytest.raises(ValueError, match=r"ax: one of matplotlib's Axes is needed, not ndarray"):
+        plots.EntropyDisplay.from_estimator(model, rows, ax=np.array([None]))
+    with pytest.raises(ValueError, match=r"GaussianMixture.from_sklearn makes one"):
+        plots.EntropyDisplay.from_estimator(model.to_sklearn(), rows)
+
+
 def test_features_have_their_names_however_they_look(rows):
     names = ["cost $ and price $", "<b>", "$x_{$"]
     frame = pd.DataFrame(rows, columns=names)
