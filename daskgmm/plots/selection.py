@@ -78,7 +78,6 @@ class SelectionDisplay:
                 x, y = zip(*some, strict=True) if some else ((), ())
                 ax.plot(x, y, "o", color=colour, markerfacecolor=face, markersize=5)
         chosen = self.chosen
-        plural = "" if chosen.n_components == 1 else "s"
         ax.plot(
             chosen.n_components,
             chosen.value,
@@ -87,12 +86,13 @@ class SelectionDisplay:
             markersize=13,
             markerfacecolor="none",
             color=ink(),
-            label=f"chosen: {chosen.line}, {chosen.n_components} component{plural}",
+            label="chosen",
         )
         if any(point.is_estimate for point in self.points):
             ax.plot([], [], "o", color="0.5", markerfacecolor=paper(), label="estimate")
         ax.set_xlabel("components")
         ax.set_ylabel(self.label)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.legend(frameon=False)
+        # Above: curves may be anywhere inside.
+        ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
         return self
