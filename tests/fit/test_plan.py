@@ -207,7 +207,7 @@ ENVIRONMENT = {
         pytest.param(THREADS, 2, marks=pytest.mark.slow),
         (THREADS, 20),
         pytest.param(THREADS, 200, marks=pytest.mark.slow),
-        (WORKERS, 60),
+        pytest.param(WORKERS, 60, marks=pytest.mark.slow),
         pytest.param(WORKERS, 200, marks=pytest.mark.slow),
     ],
 )

@@ -110,6 +110,7 @@ def test_an_interrupt_leaves_the_terminal_as_it_was(arguments):
     assert "to go on from the last checkpoint" in "".join(terminal.lines[-4:])
 
 
+@pytest.mark.slow
 def test_quiet_is_quiet_on_a_terminal_too(arguments):
     terminal = Terminal([*arguments, "--quiet"], 80)
     assert terminal.read() == ""

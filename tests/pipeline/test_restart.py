@@ -181,7 +181,10 @@ SELECTION = {
 SELECT = ("select", "select.yaml", "--cluster", "threads.yaml")
 
 
-@pytest.mark.parametrize("line", ["sample", "pass 1 ", "pass 3 "])
+@pytest.mark.parametrize(
+    "line",
+    ["pass 1 ", *(pytest.param(line, marks=pytest.mark.slow) for line in ("sample", "pass 3 "))],
+)
 def test_a_selection_goes_on_where_it_was_killed(place, line):
     Path("select.yaml").write_text(yaml.safe_dump(SELECTION))
     done(*SELECT, "--set", "output.dir=whole")

@@ -45,6 +45,7 @@ def test_nor_does_a_reader_that_has_had_enough(command):
     assert Path("results/report.html").exists()
 
 
+@pytest.mark.slow
 def test_nor_one_that_never_was(command):
     done = subprocess.run(
         ["sh", "-c", 'exec "$@" >&-', "sh", *command], capture_output=True, text=True, check=False
