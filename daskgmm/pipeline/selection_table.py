@@ -54,8 +54,9 @@ def sentence(found: ComponentSelection) -> str:
     """What was chosen, and how many readings the models have shared."""
     frame, best = found.to_frame(), found.best
     plural = "" if best.n_components == 1 else "s"
+    size = f"{best.n_components} component{plural}"
     return (
-        f"{best.covariance_type}, {best.n_components} component{plural}: chosen by {found.criterion} of "
+        f"{best.covariance_type}, {size}: chosen by {found.criterion} of "
         f"{len(frame)} models, which shared {found.n_passes_} readings of the data ("
         f"{frame['passes'].sum()}, had each made its own)"
     )
