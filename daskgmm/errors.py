@@ -108,7 +108,10 @@ class DegenerateCovarianceError(DaskgmmError):
 def warn_caller(sentence: str, category: type[Warning]) -> None:
     """Warn at the line that has called this package, be it through scikit-learn's decorators."""
     n_ours, frame = 0, inspect.currentframe()
-    while frame and frame.f_globals["__name__"].partition(".")[0] in ("daskgmm", "sklearn"):
+    while frame and str(frame.f_globals.get("__name__")).partition(".")[0] in (
+        "daskgmm",
+        "sklearn",
+    ):
         n_ours, frame = n_ours + 1, frame.f_back
     warnings.warn(sentence, category, stacklevel=n_ours + 1)
 

@@ -171,6 +171,11 @@ def test_it_warns_where_it_did_not_converge():
         assert caught[0].filename == __file__
 
 
+def test_it_warns_those_who_have_no_name_too():
+    with pytest.warns(ConvergenceWarning):
+        exec("fit(X)", {"fit": GaussianMixture(3, max_iter=1, random_state=0).fit, "X": X})
+
+
 def test_passes_are_counted():
     model = GaussianMixture(3, random_state=0).fit(X)
     assert model.n_passes_ == model.n_iter_ + 1

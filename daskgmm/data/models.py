@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from daskgmm.data.folder import Folder
-from daskgmm.data.sources.place import AHEAD, Place, refusals
+from daskgmm.data.sources.place import AHEAD, Place, local_path, refusals
 from daskgmm.errors import ModelFileError
 from daskgmm.model import model_file
 from daskgmm.model.whole_file import write_whole
 
 
-def read(url: str | Path, **storage_options: Any) -> model_file.Saved:
+def read(url: str | Path, /, **storage_options: Any) -> model_file.Saved:
     """What is in a model file.
 
     Raises
@@ -26,11 +26,11 @@ def read(url: str | Path, **storage_options: Any) -> model_file.Saved:
         return model_file.read_from(file, str(url))
 
 
-def write(url: str | Path, content: bytes, **storage_options: Any) -> None:
+def write(url: str | Path, content: bytes, /, **storage_options: Any) -> None:
     """Replace what is at a path or URL at once; OSError or DataError where it can't be."""
     scheme, separator, path = str(url).partition("://")
-    if not separator:
-        write_whole(Path(url), content)
+    if not separator or scheme == "file":
+        write_whole(local_path(str(url)), content)
         return
     parent, _, name = path.rpartition("/")
     with refusals(str(url)):
@@ -39,8 +39,9 @@ def write(url: str | Path, content: bytes, **storage_options: Any) -> None:
 
 @contextmanager
 def _opened(url: str | Path, storage_options: dict[str, Any]) -> Iterator[BinaryIO]:
-    if "://" not in str(url):
-        with model_file.opened(Path(url)) as file:
+    scheme, separator, _ = str(url).partition("://")
+    if not separator or scheme == "file":
+        with model_file.opened(local_path(str(url))) as file:
             yield file
         return
     place = Place.of(url, storage_options)

@@ -85,6 +85,7 @@ def _one_sentence() -> Iterator[list[config.Run]]:
     Of the runs that are put into the list, the line says how to go on.
     """
     runs: list[config.Run] = []
+    usual = warnings.formatwarning
     warnings.formatwarning = lambda message, *_, **__: f"daskgmm: {message}\n"
     # Their tracebacks of a connection that ends: the sentence says what that means.
     for name in ("distributed.batched", "distributed.client"):
@@ -105,6 +106,7 @@ def _one_sentence() -> Iterator[list[config.Run]]:
         sys.exit(TERMINATED if is_term else INTERRUPTED)
     finally:
         signal.signal(signal.SIGTERM, before)
+        warnings.formatwarning = usual
 
 
 def _complain(sentence: str, runs: Sequence[config.Run], *options: str) -> None:

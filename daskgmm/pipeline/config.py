@@ -20,10 +20,12 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from daskgmm.data.conditions import Condition
 from daskgmm.data.retries import retries_of
+from daskgmm.data.sources.place import local_path
 from daskgmm.data.transforms import as_written
 from daskgmm.estimators import GaussianMixture
 from daskgmm.parameters import CONSTRAINTS
-from daskgmm.pipeline.strict import Strict, yaml_of
+from daskgmm.pipeline import yaml_text
+from daskgmm.pipeline.strict import Strict
 
 # Parameters of the estimator that a run has its own way for.
 ELSEWHERE = {
@@ -79,14 +81,24 @@ class Source(Strict):
         return [self.url] if isinstance(self.url, str) else self.url
 
 
+def _folder(url: str) -> str:
+    """A path, or a URL of a store, without a slash at its end."""
+    scheme, separator, path = url.partition("://")
+    if not url.strip():
+        raise ValueError("a folder is needed, not an empty name")
+    if separator and scheme != "file":
+        return f"{scheme}://{path.rstrip('/')}"
+    return str(local_path(url).expanduser())
+
+
 class Output(Strict):
     """Where the results go: a folder, or what fsspec knows."""
 
-    dir: Annotated[str, AfterValidator(os.path.expanduser)]
+    dir: Annotated[str, AfterValidator(_folder)]
 
     def at(self, name: str) -> str:
         """Where a result of this name goes."""
-        return f"{self.dir.rstrip('/')}/{name}"
+        return f"{self.dir}/{name}"
 
 
 class Checkpoints(Strict):
@@ -100,7 +112,7 @@ class Checkpoints(Strict):
         Seconds from one checkpoint to the next, at the least; 0 is after each pass.
     """
 
-    dir: Annotated[str, AfterValidator(os.path.expanduser)] | None = None
+    dir: Annotated[str, AfterValidator(_folder)] | None = None
     every: float = Field(default=60.0, ge=0.0)
 
 
@@ -125,6 +137,14 @@ def _schema(kinds: list[Any]) -> dict[str, Any]:
     return {"anyOf": found}
 
 
+def _meant(text: str) -> Any:
+    """A number, or whatever else a text says that the environment has filled in."""
+    try:
+        return yaml_text.value_of(text)
+    except yaml_text.NoValueError:
+        return text
+
+
 def parameters(elsewhere: Mapping[str, str]) -> Any:
     """The estimator's parameters as a field, but those that stand elsewhere: by name, and where."""
     fields: dict[str, Any] = {
@@ -144,7 +164,7 @@ def parameters(elsewhere: Mapping[str, str]) -> Any:
             if key in elsewhere:
                 raise ValueError(f"{key} has no meaning here: {elsewhere[key]}")
         return {
-            key: yaml_of(value) if isinstance(value, str) else value for key, value in model.items()
+            key: _meant(value) if isinstance(value, str) else value for key, value in model.items()
         }
 
     return Annotated[

@@ -27,16 +27,21 @@ def packed(facts: Sequence[str], width: int, between: str = "  ") -> list[str]:
 
 
 def say(console: Console, head: str, *facts: str, indent: int = INDENT) -> None:
-    """One line; on a terminal too narrow for it, as few as it takes."""
-    line = f"{head:<{indent}}{'  '.join(facts)}"
-    width = console.width
+    """One line; on a terminal too narrow for it, as few as it takes. No word is broken."""
+    head = f"{head:<{indent - 1}} "
+    line, width = head + "  ".join(facts), console.width
     if console.is_terminal and len(line) > width:
-        words = [
-            line for fact in facts for line in wrap(" ".join(fact.split()), max(width - indent, 1))
-        ]
-        line = f"\n{'':{indent}}".join(packed(words, width - indent))
-        line = f"{head:<{indent}}{line}"
+        if width < 2 * indent:  # the head has a line of its own
+            head, indent = f"{head.rstrip()}\n  ", 2
+        room = max(width - indent, 1)
+        parts = [part for fact in facts for part in _wrapped(fact, room)]
+        line = head + f"\n{'':{indent}}".join(packed(parts, room))
     console.print(line, soft_wrap=True, highlight=False)
+
+
+def _wrapped(fact: str, width: int) -> list[str]:
+    text = " ".join(fact.split())
+    return wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 def print_table(table: Table, title: str, console: Console) -> None:

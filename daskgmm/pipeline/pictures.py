@@ -25,8 +25,16 @@ _STYLE: dict[Any, Any] = {
     "xtick.color": _INK,
     "ytick.color": _INK,
 }
+# Of a name, as many letters fit beside an axis.
+MOST_LETTERS = 26
 # Inches: three beside each other on a desk, one on a phone, where text keeps its size.
 SMALL, LARGE = (3.4, 2.9), (4.2, 2.7)
+
+
+def shortened(name: str) -> str:
+    """A name that fits beside an axis: what several begin with, they may not end with."""
+    half = MOST_LETTERS // 2
+    return name if len(name) <= MOST_LETTERS else f"{name[:half]}…{name[1 - half :]}"
 
 
 def svg(draw: Callable[[Axes], Any], name: str, size: tuple[float, float] = LARGE) -> str:

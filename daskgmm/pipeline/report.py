@@ -12,6 +12,7 @@ from daskgmm.model.likelihood import densities
 from daskgmm.model.scores import Scoring
 from daskgmm.model.separation import Separation, best_features, best_pairs
 from daskgmm.pipeline import pictures, selection_table
+from daskgmm.pipeline.pictures import shortened
 from daskgmm.pipeline.result import FitResult
 from daskgmm.plots import ConvergenceDisplay, EllipsesDisplay, EntropyDisplay, MarginalDisplay
 from daskgmm.plots.styles import component_colour, component_dashes
@@ -142,12 +143,12 @@ def convergence(result: FitResult) -> Drawn | None:
 
 def pairs(result: FitResult, seen: Seen) -> list[Drawn]:
     """Those pairs of features in which components differ most, best first."""
-    names = result.columns
+    names, short = result.columns, [shortened(name) for name in result.columns]
     return [
         Drawn(
             pictures.svg(
                 EllipsesDisplay.from_mixture(
-                    result.mixture, seen.rows, pair, names, seen.weights
+                    result.mixture, seen.rows, pair, short, seen.weights
                 ).plot,
                 f"pair {pair}",
                 pictures.SMALL,
@@ -160,12 +161,12 @@ def pairs(result: FitResult, seen: Seen) -> list[Drawn]:
 
 def marginals(result: FitResult, seen: Seen) -> list[Drawn]:
     """Those features in which components differ most, best first."""
-    names = result.columns
+    names, short = result.columns, [shortened(name) for name in result.columns]
     return [
         Drawn(
             pictures.svg(
                 MarginalDisplay.from_mixture(
-                    result.mixture, seen.rows, feature, names, seen.weights
+                    result.mixture, seen.rows, feature, short, seen.weights
                 ).plot,
                 f"feature {feature}",
                 pictures.SMALL,

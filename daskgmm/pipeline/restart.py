@@ -11,7 +11,7 @@ import yaml
 from pydantic import model_validator
 
 from daskgmm.data.folder import Folder
-from daskgmm.errors import CheckpointError
+from daskgmm.errors import CheckpointError, ConfigError
 from daskgmm.fit.checkpoints import CheckpointWarning, checkpoints_in, remove_checkpoints
 from daskgmm.model.whole_file import meant
 from daskgmm.pipeline.choices import SelectConfig
@@ -63,6 +63,8 @@ def left(folder: str, changes: Sequence[str] = ()) -> tuple[Run, Cluster]:
     """
     if (told := _told(folder)) is None:
         raise CheckpointError(f"{folder} holds no run that was stopped: there is no {RUN} in it")
+    if any(change.startswith("checkpoint.dir") for change in changes):
+        raise ConfigError("--set checkpoint.dir: a run goes on in the folder that is named")
     if changes:
         told = _told(folder, [f"{told.run.command}.{change}" for change in changes])
         assert told is not None

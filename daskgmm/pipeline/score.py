@@ -73,7 +73,8 @@ def score(
         if rows.layout.n_rows is None:  # CSV: a pass that counts
             watched = watched.prepared()
         layout = watched.layout
-        say(console, "rows", f"{layout.n_rows:,} in {layout.n_chunks:,} chunks")
+        plural = "s" * (layout.n_chunks != 1)
+        say(console, "rows", f"{layout.n_rows:,} in {layout.n_chunks:,} chunk{plural}")
         say(console, "parts", f"{parts.folder}; if this stops, the same command goes on")
         if kept:
             say(console, "kept", f"{len(kept):,} parts that are there already")

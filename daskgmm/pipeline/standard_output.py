@@ -39,4 +39,4 @@ class _Lasting:
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._file.fileno())
             with suppress(OSError):
                 why = error.strerror or error
-                sys.stderr.write(f"daskgmm: nothing more is printed ({why}); the run goes on\n")
+                sys.stderr.write(f"daskgmm: nothing more is printed ({why})\n")

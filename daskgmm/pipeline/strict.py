@@ -18,13 +18,15 @@ from daskgmm.pipeline.yaml_text import Keys
 
 VARIABLE = re.compile(r"\$\{(\w+)\}")
 
-# Keys whose texts are secrets, and words of stores' libraries that are none.
+# Keys of secrets; under them, words of stores' libraries and files that these read are none.
 SECRET = re.compile(
-    r"(^|[_-])(secret|password|passwd|passphrase|token|credentials?|sas)([_-]|$)"
-    r"|(account|api)_?key|connection_?string",
-    re.IGNORECASE,
+    r"(^|_)(secret|password|passwd|passphrase|pwd|pass|token|credentials?|sas|authorization)($|_)"
+    r"|(account|api|private|customer|access)_?key($|_(?!id))|connection_string",
 )
-NO_SECRETS = ("", "anon", "browser", "cache", "cloud", "google_default")
+NO_SECRETS = re.compile(r"|anon|browser|cache|cloud|default|google_default|.*\.json")
+
+# In a URL: a name and its password, or a signature.
+SECRET_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]+@|[?&][\w-]*(sig|signature|token)=", re.IGNORECASE)
 
 
 class Strict(BaseModel):
@@ -94,14 +96,18 @@ def from_values(content: dict[str, Any], place: str, kind: type[Config]) -> Conf
 def _filled_and_checked(
     content: dict[str, Any], place: str, kind: type[Config], line: Callable[[Keys], str]
 ) -> Config:
-    texts = dict(_texts(content))
-    references = {keys: text for keys, text in texts.items() if "${" in text}
+    written_down = dict(_values(content))
+    references = {
+        keys: value
+        for keys, value in written_down.items()
+        if isinstance(value, str) and "${" in value
+    }
     try:
-        for keys, written in texts.items():
-            _check_secret(keys, written)
         for keys, written in references.items():
             _put(content, keys, _filled(keys, written))
         config = _checked(content, kind)
+        for keys, value in written_down.items():
+            _check_secret(keys, value)
     except _MistakeError as mistake:
         raise ConfigError(f"{place}{line(mistake.keys)}: {mistake}") from mistake.__cause__
     config.remember(references)
@@ -133,16 +139,16 @@ def _checked(content: Mapping[str, Any], kind: type[Config]) -> Config:
         raise _MistakeError(*_mistake(error, kind)) from error
 
 
-def _texts(content: Any, keys: Keys = ()) -> Iterator[tuple[Keys, str]]:
-    """All texts among values, and where they stand."""
-    if isinstance(content, str):
-        yield keys, content
-    elif isinstance(content, dict):
+def _values(content: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
+    """All that is neither a list nor keys and values, and where it stands."""
+    if isinstance(content, dict):
         for key, value in content.items():
-            yield from _texts(value, (*keys, key))
+            yield from _values(value, (*keys, key))
     elif isinstance(content, list):
         for number, value in enumerate(content):
-            yield from _texts(value, (*keys, number))
+            yield from _values(value, (*keys, number))
+    else:
+        yield keys, content
 
 
 def _put(content: Any, keys: Keys, value: Any) -> None:
@@ -165,10 +171,13 @@ def _filled(keys: Keys, text: str) -> str:
     return VARIABLE.sub(value, text)
 
 
-def _check_secret(keys: Keys, text: str) -> None:
+def _check_secret(keys: Keys, value: Any) -> None:
     """Raise _MistakeError for a secret that would stand in all that a run writes."""
-    name = str(keys[-1])
-    if SECRET.search(name) and "${" not in text and text not in NO_SECRETS:
+    if isinstance(value, bool | None) or "${" in (text := str(value)):
+        return
+    name = next((key for key in reversed(keys) if isinstance(key, str)), "")
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])|-", "_", name).lower()
+    if SECRET_IN_URL.search(text) or (SECRET.search(words) and not NO_SECRETS.fullmatch(text)):
         place = ".".join(map(str, keys))
         raise _MistakeError(
             keys,
@@ -185,8 +194,8 @@ def yaml_of(text: Any) -> Any:
         found = yaml_text.value_of(text)
     except yaml_text.NoValueError as error:
         raise ValueError(f"{error}: write it as {{key: value}}") from error
-    for keys, written in list(_texts(found)):
-        if VARIABLE.search(written):
+    for keys, written in list(_values(found)):
+        if isinstance(written, str) and VARIABLE.search(written):
             _put(found, keys, _filled(keys, written))
     return found
 

@@ -24,14 +24,30 @@ class _TwiceError(Exception):
 class _Loader(yaml.SafeLoader):
     """YAML as people write it: 1e-3 is a number, as in YAML 1.2; no key stands twice."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  PyYAML's signature
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        waiting, seen = [node] if node else [], set[int]()
+        while waiting:
+            each = waiting.pop()
+            if id(each) in seen or isinstance(each, yaml.ScalarNode):
+                continue
+            seen.add(id(each))
+            if isinstance(each, yaml.MappingNode):
+                _check_keys(each)
+                waiting.extend(part for pair in each.value for part in pair)
+            else:
+                waiting.extend(each.value)
+        return node
+
+
+def _check_keys(mapping: yaml.MappingNode) -> None:
+    seen: set[tuple[str, str]] = set()
+    for key, _ in mapping.value:
+        if isinstance(key, yaml.ScalarNode):
+            if (key.tag, key.value) in seen:
                 line = key.start_mark.line + 1
                 raise _TwiceError(f", line {line}: the key {key.value!r} stands twice")
-            seen.add(key.value if isinstance(key, yaml.ScalarNode) else "")
-        return super().construct_mapping(node, deep)
+            seen.add((key.tag, key.value))
 
 
 _Loader.add_implicit_resolver(

@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from daskgmm.data.metered import Pass
 from daskgmm.errors import ParameterError
 from daskgmm.fitted import FittedMixture
+from daskgmm.plots.sampled import checked
 from daskgmm.plots.styles import axes_for, component_colour
 
 # Bounds that differ by a smaller share of themselves are drawn as a flat line.
@@ -68,7 +69,7 @@ class ConvergenceDisplay:
             Where no reading has found a bound: in a model that `from_parameters`, `from_mixture` or
             `from_sklearn` has made.
         """
-        estimator._fitted()
+        checked(estimator)
         return cls.from_passes(getattr(estimator, "passes_", ())).plot(ax)
 
     @classmethod

@@ -16,7 +16,7 @@ from daskgmm.kernels.moments import Array
 from daskgmm.model.mixture import Mixture
 from daskgmm.model.separation import covariances_of
 from daskgmm.plots.sampled import Sampled, number_of, view_of
-from daskgmm.plots.styles import axes_for, component_colour, ink, line_style, short
+from daskgmm.plots.styles import axes_for, component_colour, ink, line_style
 from daskgmm.weighting import Weights
 
 # More rows, less transparent: reads on light paper and on dark.
@@ -121,7 +121,7 @@ class EllipsesDisplay:
             For rows that the model cannot take, or features that it does not have.
         """
         sampled = Sampled.of(estimator, X, sample_weight)
-        if isinstance(features, str) or len(features) != 2:
+        if not isinstance(features, tuple | list) or len(features) != 2:
             raise ParameterError(f"features: two are needed, not {features!r}")
         first, second = (number_of(each, sampled.names) for each in features)
         made = cls.from_mixture(
@@ -163,8 +163,8 @@ class EllipsesDisplay:
         seen = np.ma.masked_equal(np.log1p(counts.T), 0.0)
         self.mesh_ = ax.pcolormesh(x, y, seen, cmap=_SHADES, rasterized=True)
         ax.set(xlim=view[0], ylim=view[1])
-        ax.set_xlabel(short(self.names[0]), parse_math=False)
-        ax.set_ylabel(short(self.names[1]), parse_math=False)
+        ax.set_xlabel(self.names[0], parse_math=False)
+        ax.set_ylabel(self.names[1], parse_math=False)
         self.ellipses_ = [self._ellipse(k, deviations) for k in range(len(self.weights))]
         for k in np.argsort(-self.weights, kind="stable")[::-1]:  # the heaviest on top
             ax.add_patch(self.ellipses_[k])

@@ -12,7 +12,7 @@ from daskgmm.fitted import FittedMixture, Rows
 from daskgmm.kernels.moments import Array
 from daskgmm.model.mixture import Mixture
 from daskgmm.plots.sampled import Sampled, number_of, view_of
-from daskgmm.plots.styles import axes_for, component_colour, ink, line_style, short
+from daskgmm.plots.styles import axes_for, component_colour, ink, line_style
 from daskgmm.weighting import Weights
 
 # A curve that stays below this share of the picture's height lies on its axis.
@@ -155,7 +155,7 @@ class MarginalDisplay:
                 )
         self.lines_ += ax.plot(x, total, color=ink(), linewidth=1.2)
         ax.set_ylim(0.0, top)
-        ax.set_xlabel(short(self.name), parse_math=False)
+        ax.set_xlabel(self.name, parse_math=False)
         ax.set_yticks([])
         ax.spines["left"].set_visible(False)
         return self

@@ -42,18 +42,23 @@ class Sampled(NamedTuple):
         ValueError
             For rows that the model cannot take, and where there are none.
         """
-        if not isinstance(model, FittedMixture):
-            raise ParameterError(
-                f"estimator: a GaussianMixture of daskgmm's is needed, not {type(model)}; "
-                "GaussianMixture.from_sklearn makes one of scikit-learn's"
-            )
-        dataset = model._fitted()._dataset(X, reset=False, sample_weight=sample_weight)
+        dataset = checked(model)._dataset(X, reset=False, sample_weight=sample_weight)
         survey = take_survey(dataset.prepared(), seed=0, sample_size=MOST_ROWS)
         survey.raise_for_bad_cells(missing=dataset.missing, columns=dataset.columns)
         rows, weights = survey.sample.rows, survey.sample.weights
         if not len(rows):
             raise DataError("X has no rows to draw: each has a missing value or weighs nothing")
         return cls(rows, weights, names_of(model), survey.marginal)
+
+
+def checked(model: object) -> FittedMixture:
+    """A fitted model of ours; ParameterError for any other."""
+    if not isinstance(model, FittedMixture):
+        raise ParameterError(
+            "estimator: a fitted daskgmm.GaussianMixture is needed, not "
+            f"{type(model)}: GaussianMixture.from_sklearn and from_mixture make one"
+        )
+    return model._fitted()
 
 
 def names_of(model: FittedMixture) -> tuple[str, ...]:

@@ -10,8 +10,6 @@ from daskgmm.errors import ParameterError
 # Each stands out from white and from black by 3 : 1 (WCAG 1.4.11), and from the others for those
 # who see no red or no green (Machado, Oliveira & Fernandes 2009).
 COLOURS = ("#3a7bff", "#e07d15", "#247563", "#d264c8", "#b04a2e", "#8f9078")
-# Of a name, as many letters fit beside an axis of the report's pictures.
-MOST_LETTERS = 24
 # Lengths of dashes and gaps. Components that share a colour differ in them.
 DASHES = ((), (5, 2), (1.5, 1.5), (7, 2, 1.5, 2), (10, 3), (3, 1, 1, 1, 1, 1), (1, 3))
 
@@ -40,11 +38,6 @@ def ink() -> Any:
 def paper() -> Any:
     """The colour behind it."""
     return mpl.rcParams["axes.facecolor"]
-
-
-def short(name: str) -> str:
-    """A name that fits beside an axis."""
-    return name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 1]}…"
 
 
 def axes_for(ax: Axes | None) -> Axes:

@@ -123,6 +123,8 @@ def test_a_misspelt_key_that_must_be_there_is_named_with_the_right_one(refusal):
         ("source.retries=-1", "source.retries: "),
         ("source.on_bad_chunk=omit", "source.on_bad_chunk: input should be 'raise' or 'skip'"),
         ("output=null", "output: "),
+        ("output.dir=", "output.dir: "),
+        ("output.dir=''", "output.dir: a folder is needed, not an empty name"),
         ("select.n_components=1-3", "run `daskgmm select`"),
     ],
 )
@@ -268,3 +270,20 @@ def test_a_run_spares_its_rows_though_they_are_several(write, url):
     path = write({"source": {"url": url}, "output": {"dir": "out"}})
     with pytest.raises(ConfigError, match="holds the rows themselves"):
         load(path, FitConfig)
+
+
+@pytest.mark.parametrize(
+    ("told", "meant"),
+    [
+        ("results/", "results"),
+        ("/a/b//", "/a/b"),
+        ("/", "/"),
+        ("file:///a%20b/c", "/a b/c"),
+        ("s3://bucket/run/", "s3://bucket/run"),
+        ("memory://", "memory://"),
+    ],
+)
+def test_a_folder_for_results_is_a_path_or_a_stores(write, told, meant):
+    config = load(write(FIT), FitConfig, [f"output.dir={told}"])
+    assert config.output.dir == meant
+    assert config.output.at("model.npz").removeprefix(meant).lstrip("/") == "model.npz"

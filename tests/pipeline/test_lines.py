@@ -52,3 +52,15 @@ def test_a_table_that_a_terminal_has_no_room_for_is_read_row_by_row():
     rows = ["label 1", "  weight 0.7500", "  distance 1,234.5"]
     assert lines[2:5] == rows
     assert all(len(line) <= 20 for line in lines)
+
+
+def test_a_head_stands_apart_from_the_facts_however_long_it_is():
+    assert printed(80, lambda console: say(console, "refine 100", "it goes on")) == (
+        "refine 100 it goes on\n"
+    )
+
+
+def test_a_path_is_not_broken():
+    path = "/a-long-path/of/e-di/tor/that/no-terminal/has-room/for"
+    text = printed(30, lambda console: say(console, "written", path), force_terminal=True)
+    assert path in text

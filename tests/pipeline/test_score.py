@@ -90,7 +90,7 @@ def test_rows_may_lie_in_several_files(scoring_place):
 
 def test_rows_of_csv_are_counted_first(scoring_place):
     pq.read_table("rows.parquet").select(["a", "b"]).to_pandas().to_csv("rows.csv", index=False)
-    assert "rows      2,000 in 1 chunks" in scored("rows.csv", "csv.zarr")
+    assert "rows      2,000 in 1 chunk\n" in scored("rows.csv", "csv.zarr")
     scored("rows.parquet", "whole.zarr")
     pd.testing.assert_frame_equal(table("csv.zarr"), table("whole.zarr"), check_like=True)
     assert "is there, of this model" in scored("rows.csv", "csv.zarr")

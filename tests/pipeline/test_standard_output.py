@@ -27,9 +27,7 @@ def test_a_full_disk_of_the_output_costs_no_fit(command):
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 0
-    assert done.stderr == (
-        "daskgmm: nothing more is printed (No space left on device); the run goes on\n"
-    )
+    assert done.stderr == ("daskgmm: nothing more is printed (No space left on device)\n")
     assert Path("results/report.html").exists()
 
 
@@ -41,7 +39,7 @@ def test_nor_does_a_reader_that_has_had_enough(command):
         process.stdout.close()
         said = process.stderr.read()
     assert process.returncode == 0
-    assert said == "daskgmm: nothing more is printed (Broken pipe); the run goes on\n"
+    assert said == "daskgmm: nothing more is printed (Broken pipe)\n"
     assert Path("results/report.html").exists()
 
 

@@ -26,11 +26,17 @@ def test_a_key_that_stands_twice_is_refused(more):
 
 
 def test_what_several_keys_share_may_stand_once():
-    shared = "checkpoint: &kept {every: 5}"
-    assert told(shared).checkpoint.every == 5
-    merged = FIT.replace("output:", "x: &x {n_components: 2}\nmodel: {<<: *x}\noutput:")
-    with pytest.raises(ConfigError, match="unknown key 'x'"):
-        read(merged.encode(), "fit.yaml", FitConfig)
+    merged = "checkpoint: &kept\n  <<: &usual {every: 5}\n  every: 7\n"
+    assert told(merged).checkpoint.every == 7
+    nested = """\
+source: {url: x.npy, storage_options: {base: &base {x: 0}, more: {inner: &a {<<: *base, x: 1}}}}
+output: {dir: o}
+checkpoint: {<<: {every: 2}}
+model: &model {tol: 1}
+"""
+    config = read(nested.encode(), "fit.yaml", FitConfig)
+    assert config.source.storage_options["more"] == {"inner": {"x": 1}}
+    assert config.checkpoint.every == 2
 
 
 def test_a_number_of_the_environment_is_one(monkeypatch):
@@ -49,22 +55,56 @@ def test_what_names_no_variable_is_refused(text):
 
 
 @pytest.mark.parametrize(
-    "key", ["secret", "AWS_SECRET_ACCESS_KEY", "password", "token", "account_key", "sas_token"]
+    "key",
+    [
+        "secret",
+        "AWS_SECRET_ACCESS_KEY",
+        "secretAccessKey",
+        "password",
+        "pwd",
+        "token",
+        "account_key",
+        "private_key",
+        "sas_token",
+        "headers.Authorization",
+        "token.private_key",
+        "connection_string",
+    ],
 )
 def test_a_secret_has_to_be_the_environments(key, monkeypatch):
     def options(value):
         return [f"source.storage_options.{key}={value}"]
 
-    with pytest.raises(ConfigError, match="no secret may stand here: name a variable") as caught:
-        told("", changes=options("abc"))
-    assert "abc" not in str(caught.value)
+    for value in ("abc", "12345", "[abc]"):
+        with pytest.raises(ConfigError, match="no secret may stand here: name a var") as caught:
+            told("", changes=options(value))
+        assert "abc" not in str(caught.value)
     monkeypatch.setenv("MINE", "abc")
     config = told("", changes=options("${MINE}"))
-    assert config.source.storage_options[key] == "abc"
+    assert "abc" in str(config.source.storage_options)
     assert "abc" not in str(config.as_written())
 
 
-@pytest.mark.parametrize(("key", "value"), [("token", "anon"), ("key", "abc"), ("tokens", "abc")])
+@pytest.mark.parametrize(
+    "url", ["https://me:pw@host/x.npy", "s3://key:abc@bucket/x.npy", "https://host/x.npy?sig=abc"]
+)
+def test_nor_may_a_url_hold_one(url):
+    with pytest.raises(ConfigError, match="source.url: a run writes down"):
+        told("", changes=[f"source.url={url}"])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("token", "anon"),
+        ("token", "/home/me/credentials.json"),
+        ("credential", "default"),
+        ("key", "abc"),
+        ("access_key_id", "abc"),
+        ("tokens", "abc"),
+        ("endpoint_url", "http://127.0.0.1:9000"),
+    ],
+)
 def test_what_is_no_secret_may_stand_there(key, value):
     config = told("", changes=[f"source.storage_options.{key}={value}"])
     assert config.source.storage_options[key] == value

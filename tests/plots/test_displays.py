@@ -109,12 +109,16 @@ def test_a_single_row_is_drawn(display, model, rows):
 
 
 def test_what_is_no_pair_no_axes_and_no_model_of_ours_is_said(model, rows):
-    with pytest.raises(ValueError, match=r"features: two are needed, not \(0,\)"):
-        plots.EllipsesDisplay.from_estimator(model, rows, (0,))
+    for features in ((0,), 0, None, "ab"):
+        with pytest.raises(ValueError, match="features: two are needed, not "):
+            plots.EllipsesDisplay.from_estimator(model, rows, features)
     with pytest.raises(ValueError, match=r"ax: one of matplotlib's Axes is needed, not ndarray"):
         plots.EntropyDisplay.from_estimator(model, rows, ax=np.array([None]))
-    with pytest.raises(ValueError, match=r"GaussianMixture.from_sklearn makes one"):
-        plots.EntropyDisplay.from_estimator(model.to_sklearn(), rows)
+    for other in (model.to_sklearn(), model.mixture_):
+        with pytest.raises(ValueError, match=r"GaussianMixture.from_sklearn and from_mixture make"):
+            plots.EntropyDisplay.from_estimator(other, rows)
+        with pytest.raises(ValueError, match=r"GaussianMixture.from_sklearn and from_mixture make"):
+            plots.ConvergenceDisplay.from_estimator(other)
 
 
 def test_features_have_their_names_however_they_look(rows):

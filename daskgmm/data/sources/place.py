@@ -1,5 +1,6 @@
 """Where rows are: on a disk, or wherever fsspec finds its way."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -9,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import fsspec
 import numpy as np
+from dask.base import normalize_token
 from dask.utils import natural_sort_key
 from numpy.typing import NDArray
 
@@ -27,6 +29,9 @@ EXTRAS = {
     "http": "http",
     "https": "http",
 }
+
+# Names of options that let somebody in, and of nothing else.
+CREDENTIAL = re.compile("^key$|secret|token|passw|credential|account_key|access_key", re.IGNORECASE)
 
 # Bytes that are read beyond what was asked for of formats that are read in many small parts.
 AHEAD = 1 << 20
@@ -75,9 +80,9 @@ class Place:
     def __str__(self) -> str:
         return f"{self.url}::{self.inside}" if self.inside else self.url
 
-    def __dask_tokenize__(self) -> tuple[str, str]:
-        # What is there has a version; options are the way there, whose secrets come and go.
-        return self.url, self.inside
+    def __dask_tokenize__(self) -> Any:
+        # Keys to a store come and go; what they lead to stays what it is.
+        return normalize_token((self.url, self.inside, _without_credentials(self.options)))
 
     def __truediv__(self, name: str) -> "Place":
         return replace(self, url=f"{self.url.rstrip('/')}/{name}")
@@ -171,13 +176,17 @@ class Place:
         return urlsplit(self.url).scheme
 
     def inside_folder(self) -> list["Place"] | None:
-        """The files in it, in natural order; None where it is no folder."""
+        """The files in it and below, in natural order; None where it is no folder.
+
+        Not those that are hidden, as copies and marks of other programs are.
+        """
         known = self.found()
         if known is None or known["type"] != "directory":
             return None
         with refusals(self.url):
             files, path = self._files()
-            return self._at(files, files.find(path))
+            found = [each for each in files.find(path) if not _is_hidden(each[len(path) :])]
+            return self._at(files, found)
 
     def _in_folder(self, ending: str) -> list["Place"]:
         if (inside := self.inside_folder()) is None:
@@ -190,6 +199,22 @@ class Place:
     def _at(self, files: Any, paths: list[str]) -> list["Place"]:
         names = [path if self.is_local else files.unstrip_protocol(path) for path in paths]
         return [replace(self, url=name) for name in sorted(names, key=natural_sort_key)]
+
+
+def _is_hidden(path: str) -> bool:
+    """Whether a name in a path begins as Hadoop and Arrow have it of what is no data."""
+    return any(name.startswith((".", "_")) for name in path.split("/"))
+
+
+def _without_credentials(options: Any) -> Any:
+    """fsspec's options without the keys to a store."""
+    if not isinstance(options, Mapping):
+        return options
+    return {
+        name: _without_credentials(value)
+        for name, value in options.items()
+        if not CREDENTIAL.search(str(name))
+    }
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zarr
+from dask.base import tokenize
 from fsspec.registry import _registry
 from moto.server import ThreadedMotoServer
 from strategies import clusters
@@ -243,3 +244,15 @@ def test_stacked_files_have_the_same_number_of_columns_and_any_types(tmp_path, r
 def test_sources_of_several_formats_are_refused(refusal):
     assert ".npy and .zarr" in refusal(["a.npy", "b.zarr"])
     assert "no source is named" in refusal([])
+
+
+def test_keys_to_a_store_are_no_part_of_what_is_there_but_its_server_is():
+    def token(**options):
+        return tokenize(Place.of("s3://bucket/rows.npy", options))
+
+    base = token(endpoint_url="http://a", key="me", secret="x")
+    assert base == token(endpoint_url="http://a", key="you", secret="y", token="z")
+    assert base != token(endpoint_url="http://b", key="me", secret="x")
+    nested = token(client_kwargs={"endpoint_url": "http://a", "aws_secret_access_key": "x"})
+    assert nested == token(client_kwargs={"endpoint_url": "http://a"})
+    assert nested != token(client_kwargs={"endpoint_url": "http://b"})

@@ -91,6 +91,9 @@ def test_a_folder_of_any_name_has_the_format_of_its_files(tmp_path, ending, refu
     for n in (1, 2, 10):
         WRITERS[ending](folder / f"part.{n}{ending}", rows * n)
     (folder / "README").touch()
+    for hidden in (f"._part.1{ending}", f"_draft{ending}", f".checkpoints/part.1{ending}"):
+        (folder / hidden).parent.mkdir(exist_ok=True)
+        WRITERS[ending](folder / hidden, rows)
     found = open_dataset(folder).collection.compute()
     np.testing.assert_allclose(found, np.concatenate([rows, rows * 2, rows * 10]))
     (folder / "other.npy").touch()
