@@ -48,7 +48,7 @@ def _sentence(error: Exception, client: Client, waiting: Waiting) -> str | None:
     failed = any(future.status == "error" for future in waiting)
     if failed or isinstance(error, DataError):
         return None
-    first = str(error).split("\n", maxsplit=1)[0].rstrip(":")
+    first = str(error).split("\n", maxsplit=1)[0].rstrip(":.")
     is_gone = client.status != "running" or "scheduler-connection-lost" in first
     if is_gone or isinstance(error, OSError):
         return (

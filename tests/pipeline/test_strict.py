@@ -89,7 +89,7 @@ def test_a_secret_has_to_be_the_environments(key, monkeypatch):
     "url", ["https://me:pw@host/x.npy", "s3://key:abc@bucket/x.npy", "https://host/x.npy?sig=abc"]
 )
 def test_nor_may_a_url_hold_one(url):
-    with pytest.raises(ConfigError, match="source.url: a run writes down"):
+    with pytest.raises(ConfigError, match=r"source.url: a run writes down"):
         told("", changes=[f"source.url={url}"])
 
 

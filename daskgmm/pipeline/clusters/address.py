@@ -86,7 +86,7 @@ class Address(Awaited):
         except (OSError, TypeError, ValueError) as error:  # of networks, certificates, addresses
             # One that has met nobody leaves its name in Dask's configuration.
             dask.config.set(scheduler=before)
-            reason = " ".join(str(error).split())
+            reason = " ".join(str(error).split()).rstrip(".")
             raise ConfigError(
                 f"cluster.address: no scheduler answers at {self.address} ({reason})"
             ) from error
@@ -101,7 +101,9 @@ class _Client(distributed.Client):
 
     def start(self, **kwargs: float) -> None:
         try:
-            super().start(**kwargs)  # type: ignore[no-untyped-call]
+            # A scheduler that has stopped takes the connection, and says nothing on it for good.
+            patience = kwargs["timeout"] + 1.0
+            super().start(callback_timeout=patience, **kwargs)  # type: ignore[no-untyped-call]
         except BaseException:
             self.close()  # type: ignore[no-untyped-call]
             raise

@@ -1,4 +1,6 @@
+import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -9,6 +11,7 @@ import dask
 import dask.array as da
 import pytest
 from distributed import Security
+from disturbed import Processes
 
 from daskgmm.errors import ConfigError
 from daskgmm.pipeline.clusters.address import Address, Tls
@@ -87,6 +90,14 @@ def test_nobody_at_an_address_is_said():
     with pytest.raises(ConfigError, match=r"no scheduler answers at tcp://127.0.0.1:1 "):
         Address(address="tcp://127.0.0.1:1", timeout=0.5).machines()
     assert scheduler() == before
+
+
+def test_a_scheduler_that_has_stopped_is_said():
+    with Processes() as processes:
+        os.kill(processes.scheduler.pid, signal.SIGSTOP)
+        sentence = r"no scheduler answers at .* \(timed out after 3 s\)"
+        with pytest.raises(ConfigError, match=sentence):
+            Address(address=processes.address, timeout=2.0).machines()
 
 
 def test_who_has_met_nobody_is_closed_at_once():
