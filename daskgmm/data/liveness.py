@@ -36,8 +36,8 @@ class Liveness:
 
     That is one for a cluster that has had no worker for longer than Dask's setting
     ``daskgmm.worker-timeout`` (300 s): an adaptive cluster may have none for a while. Or for
-    workers that take on nothing, as their memory is full of something else than tasks. It
-    ends in a DataError. Or for a scheduler that says nothing for as long: a TimeoutError.
+    workers that take on nothing, as their memory is full of something else than tasks. Both
+    end in a DataError. A scheduler that says nothing for as long is a TimeoutError.
     """
 
     def __init__(self, client: Client) -> None:

@@ -28,20 +28,25 @@ def read(url: str | Path, /, **storage_options: Any) -> model_file.Saved:
 
 def write(url: str | Path, content: bytes, /, **storage_options: Any) -> None:
     """Replace what is at a path or URL at once; OSError or DataError where it can't be."""
-    scheme, separator, path = str(url).partition("://")
-    if not separator or scheme == "file":
-        write_whole(local_path(str(url)), content)
+    if (path := _on_disk(url)) is not None:
+        write_whole(path, content)
         return
-    parent, _, name = path.rpartition("/")
+    scheme, _, rest = str(url).partition("://")
+    parent, _, name = rest.rpartition("/")
     with refusals(str(url)):
         Folder(f"{scheme}://{parent}", **storage_options).write(name, content)
 
 
+def _on_disk(url: str | Path) -> Path | None:
+    """The path that is meant; None where it is a store."""
+    scheme, separator, _ = str(url).partition("://")
+    return None if separator and scheme != "file" else local_path(str(url))
+
+
 @contextmanager
 def _opened(url: str | Path, storage_options: dict[str, Any]) -> Iterator[BinaryIO]:
-    scheme, separator, _ = str(url).partition("://")
-    if not separator or scheme == "file":
-        with model_file.opened(local_path(str(url))) as file:
+    if (path := _on_disk(url)) is not None:
+        with model_file.opened(path) as file:
             yield file
         return
     place = Place.of(url, storage_options)

@@ -4,7 +4,7 @@ import inspect
 import os
 from collections.abc import Mapping
 from numbers import Integral
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
@@ -195,8 +195,8 @@ def check_spared(source: str, result: str, key: str) -> None:
 
 def _at(place: str) -> PurePath:
     """What has parents: a path from the root, or a URL."""
-    url = place.removeprefix("file://")
-    return PurePath(url) if "://" in url else Path(url).resolve()
+    is_url = "://" in place and not place.startswith("file://")
+    return PurePath(place) if is_url else local_path(place).resolve()
 
 
 class Run(Strict):
