@@ -9,9 +9,9 @@ from sklearn.base import clone
 from strategies import clusters
 
 from daskgmm import Checkpoint, GaussianMixture
-from daskgmm.checkpointing import told
 from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.errors import CheckpointError, ParameterError
+from daskgmm.estimators.checkpoint import told
 from daskgmm.fit.observers import NullObserver
 
 X = clusters(600, spread=1.0)

@@ -16,9 +16,9 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from daskgmm.pipeline.cli import main
+from daskgmm.pipeline.cli.main import main
 from daskgmm.pipeline.clusters import ClusterConfig
-from daskgmm.pipeline.config import FitConfig
+from daskgmm.pipeline.config.fit import FitConfig
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))

@@ -2,7 +2,7 @@ import re
 
 import numpy as np
 
-from daskgmm.notebook import MOST_COMPONENTS, MOST_FEATURES, mixture_html
+from daskgmm.html_repr import MOST_COMPONENTS, MOST_FEATURES, mixture_html
 
 
 def rows_of(page):

@@ -4,9 +4,9 @@ import pytest
 from daskgmm import GaussianMixture
 from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.errors import ParameterError
+from daskgmm.estimators.parameters import CONSTRAINTS, SCALE, settings_of
 from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
 from daskgmm.model.covariance import FAMILIES
-from daskgmm.parameters import CONSTRAINTS, SCALE, settings_of
 
 
 def settings(**parameters):

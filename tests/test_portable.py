@@ -17,8 +17,8 @@ from strategies import FAMILY_NAMES, clusters, mixture
 
 from daskgmm import GaussianMixture
 from daskgmm.errors import ModelFileError, ParameterError
+from daskgmm.estimators.serialization import HISTORY
 from daskgmm.model import model_file
-from daskgmm.portable import HISTORY
 
 X = clusters(400)
 FRAME = pd.DataFrame(X, columns=["a", "b", "c"])

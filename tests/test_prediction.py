@@ -4,9 +4,9 @@ import pytest
 from strategies import clusters, mixture
 
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
-from daskgmm.model.expectation import labels, log_prob_norm
-from daskgmm.model.likelihood import densities
-from daskgmm.prediction import of_rows, total_log_density
+from daskgmm.estimators.prediction import of_rows, total_log_density
+from daskgmm.model.e_step import labels, log_prob_norm
+from daskgmm.model.maximum_likelihood import densities
 
 X = clusters(200)
 

@@ -15,8 +15,8 @@ from strategies import clusters
 from daskgmm import GaussianMixture, open_dataset
 from daskgmm.data.dataset import DaskDataset
 from daskgmm.errors import DataError
-from daskgmm.fit.initialization import NAMES
-from daskgmm.weighting import apart
+from daskgmm.estimators.sample_weight import apart
+from daskgmm.fit.initialization.registry import NAMES
 
 X = clusters(400)
 WEIGHTS = np.random.default_rng(1).integers(0, 4, size=400)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from strategies import clusters
 
 from daskgmm.chunk import Chunk
-from daskgmm.data.checksums import checked, checksum, compare
 from daskgmm.data.dataset import DaskDataset
+from daskgmm.data.execution.checksums import checked, checksum, compare
 from daskgmm.errors import DataError
 
 X = clusters(60)

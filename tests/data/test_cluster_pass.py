@@ -15,10 +15,10 @@ from dask._task_spec import Task
 from distributed import Client, LocalCluster, SchedulerPlugin, get_worker, wait
 from strategies import local_cluster
 
-from daskgmm.data.cluster_pass import computed_on_cluster
 from daskgmm.data.dataset import DaskDataset
-from daskgmm.data.passes import in_one_place
-from daskgmm.data.shards import cut_into_shards, weights_of
+from daskgmm.data.execution.cluster import computed_on_cluster
+from daskgmm.data.execution.passes import in_one_place
+from daskgmm.data.execution.shards import cut_into_shards, weights_of
 from daskgmm.errors import DataError
 
 

@@ -5,7 +5,7 @@ import string
 import numpy as np
 import pytest
 
-from daskgmm.data.conditions import Condition
+from daskgmm.data.preprocessing.row_filter import Condition
 from daskgmm.errors import DataError
 
 COLUMNS = {

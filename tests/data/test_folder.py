@@ -1,6 +1,6 @@
 import pytest
 
-from daskgmm.data.folder import Folder
+from daskgmm.storage.folder import Folder
 
 
 @pytest.fixture(params=["disk", "memory", "s3"])

@@ -4,9 +4,9 @@ import pyarrow.parquet as pq
 import pytest
 import zarr
 
-from daskgmm.data.folder import Folder
-from daskgmm.data.gathering import check_kind, gather, made_of
+from daskgmm.data.writers.scores import check_kind, gather, made_of
 from daskgmm.errors import DataError
+from daskgmm.storage.folder import Folder
 
 KINDS = [pa.int8(), pa.uint64(), pa.int64(), pa.float32(), pa.bool_(), pa.string()]
 

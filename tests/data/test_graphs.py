@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from dask.core import flatten
 
-from daskgmm.data.graphs import cut
+from daskgmm.data.execution.graph_source import cut
 
 
 def pieces(array):

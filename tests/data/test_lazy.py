@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from strategies import clusters
 
-from daskgmm.data.lazy import map_rows, map_to_array
+from daskgmm.data.rowwise import map_rows, map_to_array
 
 X = clusters(30)
 

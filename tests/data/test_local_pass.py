@@ -8,11 +8,11 @@ import pytest
 from oracles import bits
 from strategies import mixture
 
-from daskgmm.data import local_pass
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
+from daskgmm.data.execution import local
 from daskgmm.errors import DataError
-from daskgmm.model.expectation import e_step
-from daskgmm.model.likelihood import densities
+from daskgmm.model.e_step import e_step
+from daskgmm.model.maximum_likelihood import densities
 
 
 def test_processes_give_the_plain_loops_bits_and_are_kept(rows, weights, dataset):
@@ -24,7 +24,7 @@ def test_processes_give_the_plain_loops_bits_and_are_kept(rows, weights, dataset
         assert len(first) <= 2
         assert os.getpid() not in first
         assert set(dataset.map(_process)) <= first | set(dataset.map(_process))
-        assert local_pass._processes.cache_info().currsize == 1
+        assert local._processes.cache_info().currsize == 1
 
 
 def _process(chunk):
@@ -76,9 +76,9 @@ def test_rows_on_a_cluster_are_not_looked_for_here(client):
 
 
 def test_the_synchronous_scheduler_has_one_thread():
-    assert local_pass.n_threads(dask.get) == 1
+    assert local.n_threads(dask.get) == 1
     with dask.config.set(num_workers=7):
-        assert local_pass.n_threads(dask.threaded.get) == 7
+        assert local.n_threads(dask.threaded.get) == 7
 
 
 def test_the_sums_of_few_shards_are_held_at_a_time():

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from strategies import clusters
 
-from daskgmm.data.checksums import checked
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
-from daskgmm.data.metered import Metered
+from daskgmm.data.execution.checksums import checked
+from daskgmm.data.pass_log import Metered
 from daskgmm.errors import DataError
 
 X = clusters(100)

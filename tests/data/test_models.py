@@ -1,9 +1,9 @@
 import pytest
 
 from daskgmm import GaussianMixture
-from daskgmm.data import models
-from daskgmm.data.folder import Folder
 from daskgmm.errors import DataError, ModelFileError
+from daskgmm.model import model_file
+from daskgmm.storage.folder import Folder
 
 
 @pytest.fixture(params=["disk", "store"])
@@ -29,16 +29,16 @@ def test_a_model_comes_back(place, model):
 
 def test_what_is_no_model_is_said(place):
     url, options = place
-    models.write(url, b"content", **options)
+    model_file.write(url, b"content", **options)
     with pytest.raises(ModelFileError, match=r"model.npz is damaged, or not a model"):
-        models.read(url, **options)
+        model_file.read(url, **options)
 
 
 def test_what_is_not_there_is_said(place):
     url, options = place
     absent = str(url).replace("model.npz", "absent.npz")
     with pytest.raises(ModelFileError, match=r"there is no model file at .*absent.npz"):
-        models.read(absent, **options)
+        model_file.read(absent, **options)
 
 
 @pytest.mark.parametrize(

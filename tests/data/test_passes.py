@@ -12,11 +12,11 @@ from oracles import bits
 from strategies import FAMILY_NAMES, local_cluster, mixture
 
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
-from daskgmm.data.passes import scheduler
-from daskgmm.data.shards import Shard
+from daskgmm.data.execution.passes import scheduler
+from daskgmm.data.execution.shards import Shard
 from daskgmm.errors import DataError
-from daskgmm.model.expectation import e_step, e_steps
-from daskgmm.model.likelihood import densities
+from daskgmm.model.e_step import e_step, e_steps
+from daskgmm.model.maximum_likelihood import densities
 
 
 def test_the_place_is_the_one_where_dask_would_compute(cluster):

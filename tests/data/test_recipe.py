@@ -6,7 +6,7 @@ from distributed import Client
 from strategies import in_pairs
 
 from daskgmm import DaskDataset, GaussianMixture, open_dataset
-from daskgmm.data.recipe import Recipe
+from daskgmm.data.preprocessing.preprocessing import Recipe
 from daskgmm.errors import DataError
 
 N = 500
@@ -212,7 +212,7 @@ def test_blocks_do_not_show(stored, monkeypatch):
     recipe = Recipe.of([0, 1, 2], "x3 > 0.2", [{"log1p": [2]}])
     rows = stored[:, [0, 1, 2, 3]]
     made, counted = recipe.made(rows)
-    monkeypatch.setattr("daskgmm.data.recipe.BLOCK_BYTES", 200)
+    monkeypatch.setattr("daskgmm.data.preprocessing.preprocessing.BLOCK_BYTES", 200)
     again, counted_again = recipe.made(np.asfortranarray(rows))
     np.testing.assert_array_equal(again, made)
     np.testing.assert_array_equal(counted_again, counted)

@@ -10,10 +10,10 @@ from disturbed import FATES
 from strategies import clusters
 
 from daskgmm import open_dataset
-from daskgmm.data import retries
 from daskgmm.data.dataset import DaskDataset
-from daskgmm.data.retries import is_transient, loaded, retries_of
-from daskgmm.data.shards import Shard
+from daskgmm.data.execution import retries
+from daskgmm.data.execution.retries import is_transient, loaded, retries_of
+from daskgmm.data.execution.shards import Shard
 from daskgmm.errors import DataError
 
 X = clusters(60)

@@ -10,8 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daskgmm.chunk import BadChunk
-from daskgmm.data.shards import LARGEST, SMALLEST, Shard, cut_into_shards, visit, weights_of
-from daskgmm.data.source import source_of
+from daskgmm.data.execution.graph_source import source_of
+from daskgmm.data.execution.shards import (
+    LARGEST,
+    SMALLEST,
+    Shard,
+    cut_into_shards,
+    visit,
+    weights_of,
+)
 from daskgmm.errors import DataError
 
 

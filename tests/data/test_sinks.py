@@ -12,11 +12,11 @@ from strategies import clusters, mixture
 
 from daskgmm.chunk import BadChunk
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
-from daskgmm.data.folder import Folder
-from daskgmm.data.sinks import Ids, Parts, write_scores
+from daskgmm.data.writers.scores import Ids, Parts, write_scores
 from daskgmm.errors import DataError
-from daskgmm.model.likelihood import densities
-from daskgmm.model.scores import Scoring
+from daskgmm.model.maximum_likelihood import densities
+from daskgmm.model.row_scores import Scoring
+from daskgmm.storage.folder import Folder
 
 MODEL = mixture("full")
 SCORING = Scoring(densities(MODEL))

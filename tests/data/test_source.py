@@ -6,7 +6,7 @@ import pytest
 from strategies import clusters
 
 from daskgmm.data.dataset import DaskDataset
-from daskgmm.data.source import as_rows, source_of
+from daskgmm.data.execution.graph_source import as_rows, source_of
 from daskgmm.errors import DataError
 
 

@@ -7,7 +7,12 @@ import zarr
 from strategies import clusters
 
 from daskgmm import open_dataset
-from daskgmm.data.stores import STORES, check_ending, draft_of, write_rows
+from daskgmm.data.writers.rows import (
+    STORES,
+    check_ending,
+    draft_of,
+    write_rows,
+)
 from daskgmm.errors import DataError
 
 

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from daskgmm.data.transforms import as_written, changes_of
+from daskgmm.data.preprocessing.transforms import as_written, changes_of
 from daskgmm.errors import DataError
 
 

@@ -1,7 +1,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daskgmm.data.tree import Partial, TreeSum
+from daskgmm.data.execution.shards import Partial, TreeSum
 
 
 class Trace(str):

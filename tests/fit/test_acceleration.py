@@ -7,12 +7,18 @@ from strategies import clusters, mixture
 
 from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.fit import em
-from daskgmm.fit.acceleration import Memory, Origin, Pair, QuasiNewton, _ascent_direction
+from daskgmm.fit.acceleration.quasi_newton import (
+    Memory,
+    Origin,
+    Pair,
+    QuasiNewton,
+    _ascent_direction,
+)
 from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.state import FitState, Outcome
-from daskgmm.model.expectation import e_step
-from daskgmm.model.likelihood import MaximumLikelihood
+from daskgmm.model.e_step import e_step
+from daskgmm.model.maximum_likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
 
 # Overlapping clusters: plain EM takes hundreds of passes.

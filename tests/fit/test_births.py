@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from strategies import mixture
 
-from daskgmm.fit.births import Part, births, n_parameters
-from daskgmm.model.expectation import log_prob_norm
-from daskgmm.model.likelihood import MaximumLikelihood, densities
+from daskgmm.fit.split_merge.births import Part, births, n_parameters
+from daskgmm.model.e_step import log_prob_norm
+from daskgmm.model.maximum_likelihood import MaximumLikelihood, densities
 from daskgmm.model.mixture import Mixture
 
 WHERE = np.array([15.0, -15.0, 15.0])

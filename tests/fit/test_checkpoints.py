@@ -9,12 +9,12 @@ import pytest
 from strategies import clusters, settings
 
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
-from daskgmm.data.folder import Folder
 from daskgmm.errors import CheckpointError, DataError
-from daskgmm.fit.checkpoints import CheckpointWarning, FolderCheckpoints
+from daskgmm.fit.checkpoint.store import CheckpointWarning, FolderCheckpoints
 from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
 from daskgmm.fit.driver import fit_mixture
 from daskgmm.fit.observers import NullObserver
+from daskgmm.storage.folder import Folder
 
 X = clusters(600, spread=1.0)
 TOLD = {"model": {"n_components": 3, "tol": 1e-3}, "data": {"n_rows": 600}}
@@ -253,7 +253,7 @@ def test_force_goes_on_where_that_makes_sense(tmp_path):
 
 
 def test_a_newer_format_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr("daskgmm.fit.snapshot.FORMAT_VERSION", 3)
+    monkeypatch.setattr("daskgmm.fit.checkpoint.snapshot.FORMAT_VERSION", 3)
     stopped(tmp_path, InMemoryDataset(X), 4)
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match="has format 3: go on with the newer daskgmm"):

@@ -4,7 +4,7 @@ from strategies import clusters
 
 from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.survey import take_survey
-from daskgmm.fit.initialization import DISTANCES
+from daskgmm.fit.initialization.registry import DISTANCES
 
 X = clusters(500) @ np.array([[1.0, 0.9, 0.0], [0.0, 0.2, 0.5], [0.0, 0.0, 1.0]]) + 1e3
 UNITS = np.array([1e-6, 1.0, 1e9])

@@ -3,7 +3,7 @@ import pytest
 from strategies import mixture
 
 from daskgmm.errors import ParameterError
-from daskgmm.fit.given import Given, checked, checked_mixture
+from daskgmm.fit.initialization.user_parameters import Given, checked, checked_mixture
 from daskgmm.model.covariance import FAMILIES
 
 

@@ -7,11 +7,16 @@ from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.survey import take_survey
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit.degenerate import refuse
-from daskgmm.fit.given import Given
-from daskgmm.fit.ground import Ground
-from daskgmm.fit.initialization import DISTANCES, NAMES, method_of, starts
+from daskgmm.fit.initialization.context import Ground
+from daskgmm.fit.initialization.registry import (
+    DISTANCES,
+    NAMES,
+    method_of,
+    starts,
+)
+from daskgmm.fit.initialization.user_parameters import Given
 from daskgmm.model.covariance import FAMILIES
-from daskgmm.model.likelihood import MaximumLikelihood
+from daskgmm.model.maximum_likelihood import MaximumLikelihood
 
 X = clusters(9000)  # several blocks of responsibilities
 

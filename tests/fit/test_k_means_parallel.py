@@ -9,13 +9,18 @@ from daskgmm import GaussianMixture
 from daskgmm.chunk import Chunk
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
 from daskgmm.data.survey import take_survey
-from daskgmm.fit.distance import Distance
-from daskgmm.fit.given import Given
-from daskgmm.fit.ground import Ground
-from daskgmm.fit.k_means_parallel import ROUNDS, _Race, _sums, _visit, k_means_parallel
-from daskgmm.fit.round_clusters import RoundClusters
+from daskgmm.fit.initialization.clustering import Distance, RoundClusters
+from daskgmm.fit.initialization.context import Ground
+from daskgmm.fit.initialization.k_means_parallel import (
+    ROUNDS,
+    _Race,
+    _sums,
+    _visit,
+    k_means_parallel,
+)
+from daskgmm.fit.initialization.user_parameters import Given
 from daskgmm.model.covariance import FAMILIES
-from daskgmm.model.likelihood import MaximumLikelihood
+from daskgmm.model.maximum_likelihood import MaximumLikelihood
 
 X = clusters(1000)
 WEIGHTS = np.random.default_rng(0).gamma(1.0, size=1000)

@@ -5,9 +5,17 @@ import pytest
 from strategies import mixture
 
 from daskgmm.data.dataset import InMemoryDataset
-from daskgmm.fit.moves import Newcomer, cheapest_merges, loss, merged, moved, near_merges, removals
-from daskgmm.model.expectation import log_prob_norm
-from daskgmm.model.likelihood import MaximumLikelihood, densities
+from daskgmm.fit.split_merge.merges import (
+    Newcomer,
+    cheapest_merges,
+    loss,
+    merged,
+    moved,
+    near_merges,
+    removals,
+)
+from daskgmm.model.e_step import log_prob_norm
+from daskgmm.model.maximum_likelihood import MaximumLikelihood, densities
 from daskgmm.model.mixture import Mixture
 
 

@@ -5,16 +5,16 @@ from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.survey import take_survey
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit import em
-from daskgmm.fit.acceleration import QuasiNewton
+from daskgmm.fit.acceleration.quasi_newton import QuasiNewton
 from daskgmm.fit.degenerate import refuse
-from daskgmm.fit.distance import Distance
-from daskgmm.fit.moves import merged
+from daskgmm.fit.initialization.clustering import Distance
 from daskgmm.fit.observers import NullObserver
-from daskgmm.fit.refinement import Refinement
-from daskgmm.fit.sample_start import RULE
+from daskgmm.fit.sample_stage import RULE
+from daskgmm.fit.split_merge.merges import merged
+from daskgmm.fit.split_merge.refine import Refinement
 from daskgmm.fit.state import FitState
 from daskgmm.model.covariance import FAMILIES
-from daskgmm.model.likelihood import MaximumLikelihood
+from daskgmm.model.maximum_likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
 
 # Two clusters side by side, which one component will cover, and one far away with two.

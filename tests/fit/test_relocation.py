@@ -7,7 +7,7 @@ import pytest
 from strategies import FAMILY_NAMES
 
 from daskgmm import GaussianMixture
-from daskgmm.fit.relocation import Relocation
+from daskgmm.fit.split_merge.relocate import Relocation
 from daskgmm.fit.state import Action
 
 SLOW = pytest.mark.slow

@@ -6,12 +6,12 @@ from strategies import clusters, mixture
 from daskgmm import GaussianMixture
 from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.survey import take_survey
-from daskgmm.fit import sample_start
-from daskgmm.fit.acceleration import QuasiNewton
+from daskgmm.fit import sample_stage
+from daskgmm.fit.acceleration.quasi_newton import QuasiNewton
 from daskgmm.fit.degenerate import refuse
 from daskgmm.fit.state import FitState
 from daskgmm.model.covariance import FAMILIES
-from daskgmm.model.likelihood import MaximumLikelihood
+from daskgmm.model.maximum_likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
 
 X = clusters(5000)
@@ -24,7 +24,7 @@ def sample_of(size=1000):
 
 def converged(starts, acceleration=FAST, reg_covar=1e-6):
     model = MaximumLikelihood(starts[0].parameters.family, reg_covar, X.mean(axis=0))
-    return sample_start.converged(
+    return sample_stage.converged(
         starts, sample_of(), model, remedy=refuse, acceleration=acceleration
     )
 
@@ -91,7 +91,7 @@ def test_a_warm_start_takes_steps_on_the_sample_too():
 
 
 def test_a_first_look_is_at_a_bounded_number_of_rows():
-    rows = clusters(sample_start.MIN_ROWS + 500)
+    rows = clusters(sample_stage.MIN_ROWS + 500)
     sample = take_survey(InMemoryDataset(rows), seed=0, sample_size=len(rows)).sample
-    assert len(sample_start.part_of(sample, 5).rows) == sample_start.MIN_ROWS
-    assert len(sample_start.part_of(sample, 400).rows) == len(rows)
+    assert len(sample_stage.part_of(sample, 5).rows) == sample_stage.MIN_ROWS
+    assert len(sample_stage.part_of(sample, 400).rows) == len(rows)

@@ -4,12 +4,12 @@ from strategies import clusters, mixture
 
 from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.fit import em
-from daskgmm.fit.acceleration import Origin, QuasiNewton
+from daskgmm.fit.acceleration.quasi_newton import Origin, QuasiNewton
+from daskgmm.fit.acceleration.sample_newton import SampleSteps
 from daskgmm.fit.convergence import ExpectedGain
 from daskgmm.fit.observers import NullObserver
-from daskgmm.fit.sampled import SampleSteps
 from daskgmm.fit.state import FitState
-from daskgmm.model.likelihood import MaximumLikelihood
+from daskgmm.model.maximum_likelihood import MaximumLikelihood
 
 ALL = clusters(20_000, spread=1.5)
 SOME = ALL[np.random.default_rng(1).choice(len(ALL), 4000, replace=False)]

@@ -5,10 +5,15 @@ import pytest
 from strategies import mixture
 
 from daskgmm.errors import DegenerateCovarianceError
-from daskgmm.fit.acceleration import Memory, Origin
-from daskgmm.fit.selection import best, ranked, without_losers
-from daskgmm.fit.state import Action, Event, FitState, Outcome
-from daskgmm.model.statistics import SufficientStatistics
+from daskgmm.fit.acceleration.quasi_newton import Memory, Origin
+from daskgmm.fit.ranking import best, ranked, without_losers
+from daskgmm.fit.state import (
+    Action,
+    Event,
+    FitState,
+    Outcome,
+)
+from daskgmm.model.sufficient_statistics import SufficientStatistics
 
 START = mixture("full")
 

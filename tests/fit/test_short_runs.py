@@ -11,14 +11,14 @@ from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.survey import take_survey
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit.degenerate import POLICIES, Data
-from daskgmm.fit.given import Given
-from daskgmm.fit.ground import Ground
-from daskgmm.fit.initialization import DISTANCES
-from daskgmm.fit.short_runs import HALVINGS, SEEDINGS, short_em
-from daskgmm.model import expectation
+from daskgmm.fit.initialization.context import Ground
+from daskgmm.fit.initialization.registry import DISTANCES
+from daskgmm.fit.initialization.short_em import HALVINGS, SEEDINGS, short_em
+from daskgmm.fit.initialization.user_parameters import Given
+from daskgmm.model import e_step
 from daskgmm.model.covariance import FAMILIES
-from daskgmm.model.expectation import log_prob_norm
-from daskgmm.model.likelihood import MaximumLikelihood, densities
+from daskgmm.model.e_step import log_prob_norm
+from daskgmm.model.maximum_likelihood import MaximumLikelihood, densities
 
 X = clusters(600, n_components=5)
 
@@ -60,7 +60,7 @@ def test_clusters_apart_where_the_data_is_narrow_are_found(name):
     rows = 30.0 * noise[:, :1] + 0.3 * noise
     rows[:, 0] += 4.0 * labels
     (state,) = short_em(ground(rows, distance=name, n_components=2), 1, np.random.RandomState(0))
-    found = expectation.labels(rows, densities(state.parameters))
+    found = e_step.labels(rows, densities(state.parameters))
     assert adjusted_rand_score(labels, found) > 0.99
 
 

@@ -9,12 +9,12 @@ import pytest
 from strategies import clusters, settings
 
 from daskgmm.data.dataset import InMemoryDataset
-from daskgmm.fit.checkpoints import NoCheckpoints
+from daskgmm.fit.checkpoint.snapshot import NewerFormatError, from_bytes
+from daskgmm.fit.checkpoint.store import NoCheckpoints
 from daskgmm.fit.convergence import ExpectedGain
 from daskgmm.fit.driver import fit_mixture
 from daskgmm.fit.observers import NullObserver
-from daskgmm.fit.snapshot import NewerFormatError, from_bytes
-from daskgmm.model.archive import packed, unpacked
+from daskgmm.storage.npz import packed, unpacked
 
 X = clusters(400)
 

@@ -3,7 +3,7 @@ import tracemalloc
 
 import numpy as np
 
-from daskgmm.kernels.buffers import LINE, buffers, forget
+from daskgmm.kernels.workspace import LINE, buffers, forget
 
 
 class Owner:

@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from daskgmm.kernels.gathered import GatheredSums, Scatter, SquaredNorm, Squares
+from daskgmm.kernels.sparse_moments import (
+    GatheredSums,
+    Scatter,
+    SquaredNorm,
+    Squares,
+)
 
 random = np.random.default_rng(0)
 columns = random.normal(size=(4, 500))

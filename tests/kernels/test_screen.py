@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from daskgmm.chunk import Chunk
-from daskgmm.kernels.screen import FAR, Screen
+from daskgmm.kernels.screening import FAR, Screen
 from daskgmm.model.covariance import FAMILIES
-from daskgmm.model.expectation import e_step
-from daskgmm.model.likelihood import densities
+from daskgmm.model.e_step import e_step
+from daskgmm.model.maximum_likelihood import densities
 from daskgmm.model.mixture import Mixture
 
 

@@ -5,9 +5,14 @@ import pytest
 from strategies import FAMILY_NAMES, clusters, mixture
 
 from daskgmm.kernels import Quadratic
+from daskgmm.kernels.batching import (
+    MOST_COEFFICIENTS,
+    MOST_COMPONENTS,
+    run_together,
+    stacks,
+)
 from daskgmm.kernels.quadratic import BLOCK_BYTES
 from daskgmm.kernels.softmax import softmax
-from daskgmm.kernels.together import MOST_COEFFICIENTS, MOST_COMPONENTS, run_together, stacks
 
 ZEROS = np.zeros(3)
 

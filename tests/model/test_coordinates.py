@@ -5,9 +5,14 @@ import pytest
 from strategies import clusters, mixture
 
 from daskgmm.data.dataset import InMemoryDataset
-from daskgmm.model.coordinates import gradient, moved, shortened, step_to
-from daskgmm.model.expectation import e_step
-from daskgmm.model.likelihood import MaximumLikelihood
+from daskgmm.model.e_step import e_step
+from daskgmm.model.local_coordinates import (
+    gradient,
+    moved,
+    shortened,
+    step_to,
+)
+from daskgmm.model.maximum_likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
 
 ROWS = clusters(400)

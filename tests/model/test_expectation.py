@@ -8,9 +8,9 @@ from strategies import FAMILY_NAMES, clusters, in_pairs, mixture
 
 from daskgmm.chunk import Chunk
 from daskgmm.kernels.blas import STRIP
-from daskgmm.model import expectation
-from daskgmm.model.likelihood import MaximumLikelihood, densities
-from daskgmm.model.statistics import SufficientStatistics
+from daskgmm.model import e_step
+from daskgmm.model.maximum_likelihood import MaximumLikelihood, densities
+from daskgmm.model.sufficient_statistics import SufficientStatistics
 
 
 def chunk(rows, weights=None):
@@ -22,7 +22,7 @@ def test_e_step_is_the_definition(family_name, weighted):
     rows, model = clusters(3000), mixture(family_name)
     weights = np.random.default_rng(0).gamma(1.0, size=3000) if weighted else None
     pivot = rows.mean(axis=0)
-    found = expectation.e_step(chunk(rows, weights), densities(model, pivot))
+    found = e_step.e_step(chunk(rows, weights), densities(model, pivot))
     r, norm = oracles.e_step(rows, model.weights, model.means, model.dense_covariances)
     w = np.ones(3000) if weights is None else weights
     expected = SufficientStatistics.of(
@@ -40,8 +40,8 @@ def test_whole_weights_are_repeated_rows(family_name):
     rows, model = clusters(200), mixture(family_name)
     weights = np.random.default_rng(0).integers(0, 4, size=200)
     sent = densities(model, rows.mean(axis=0))
-    weighted = expectation.e_step(chunk(rows, weights.astype(float)), sent)
-    repeated = expectation.e_step(chunk(np.repeat(rows, weights, axis=0)), sent)
+    weighted = e_step.e_step(chunk(rows, weights.astype(float)), sent)
+    repeated = e_step.e_step(chunk(np.repeat(rows, weights, axis=0)), sent)
     np.testing.assert_allclose(weighted.second_moment, repeated.second_moment, rtol=1e-10)
     np.testing.assert_allclose(weighted.log_likelihood, repeated.log_likelihood, rtol=1e-10)
 
@@ -50,16 +50,16 @@ def test_a_row_of_no_weight_may_be_anywhere():
     rows = np.vstack([clusters(50), np.full((1, 3), np.inf), np.full((1, 3), 1e200)])
     weights = np.r_[np.ones(50), 0.0, 0.0]
     sent = densities(mixture("full"))
-    found = expectation.e_step(chunk(rows, weights), sent)
-    plain = expectation.e_step(chunk(rows[:50]), sent)
+    found = e_step.e_step(chunk(rows, weights), sent)
+    plain = e_step.e_step(chunk(rows[:50]), sent)
     np.testing.assert_array_equal(found.second_moment, plain.second_moment)
     np.testing.assert_allclose(found.log_likelihood, plain.log_likelihood)
 
 
 def test_an_empty_chunk_gives_zero(family_name):
     sent = densities(mixture(family_name))
-    none = expectation.e_step(chunk(np.empty((0, 3))), sent)
-    some = expectation.e_step(chunk(clusters(20)), sent)
+    none = e_step.e_step(chunk(np.empty((0, 3))), sent)
+    some = e_step.e_step(chunk(clusters(20)), sent)
     np.testing.assert_array_equal((some + none).second_moment, some.second_moment)
     assert none.total_weight == 0.0
 
@@ -68,9 +68,9 @@ def test_responsibilities_and_labels_are_the_definitions(family_name):
     rows, model = clusters(500), mixture(family_name)
     r, norm = oracles.e_step(rows, model.weights, model.means, model.dense_covariances)
     sent = densities(model)
-    np.testing.assert_allclose(expectation.responsibilities(rows, sent), r, atol=1e-12)
-    np.testing.assert_allclose(expectation.log_prob_norm(rows, sent), norm)
-    (labels,), (probability,), log_density = expectation.ranked(rows, sent, 1)
+    np.testing.assert_allclose(e_step.responsibilities(rows, sent), r, atol=1e-12)
+    np.testing.assert_allclose(e_step.log_prob_norm(rows, sent), norm)
+    (labels,), (probability,), log_density = e_step.ranked(rows, sent, 1)
     np.testing.assert_array_equal(labels, r.argmax(axis=1))
     np.testing.assert_allclose(probability, r.max(axis=1))
     np.testing.assert_allclose(log_density, norm)
@@ -79,7 +79,7 @@ def test_responsibilities_and_labels_are_the_definitions(family_name):
 def test_a_row_with_a_gap_has_no_label():
     rows = clusters(20)
     rows[[3, 7], [0, 2]] = np.nan
-    (labels,), (probability,), log_density = expectation.ranked(rows, densities(mixture("full")), 1)
+    (labels,), (probability,), log_density = e_step.ranked(rows, densities(mixture("full")), 1)
     gaps = np.isin(np.arange(20), [3, 7])
     np.testing.assert_array_equal(labels == -1, gaps)
     np.testing.assert_array_equal(np.isnan(probability), gaps)
@@ -90,7 +90,7 @@ def test_workers_receive_densities_and_nothing_else():
     # Arrays of the model's own size: no rows, no estimator, no n x K table.
     model = mixture("full", 16, 16)
     sent = MaximumLikelihood(model.family, 1e-6, np.zeros(16)).densities(model)
-    assert type(sent) is expectation.Densities
+    assert type(sent) is e_step.Densities
     assert len(pickle.dumps(sent)) < 16 * (1 + 16 + 16 * 17 // 2) * 8 + 1000
 
 
@@ -102,8 +102,8 @@ def float32_rows(family_name):
 
 
 def in_both(rows, sent, weights=None):
-    wide = expectation.e_step(chunk(rows.astype(np.float64), weights), sent)
-    return expectation.e_step(chunk(rows, weights), sent), wide
+    wide = e_step.e_step(chunk(rows.astype(np.float64), weights), sent)
+    return e_step.e_step(chunk(rows, weights), sent), wide
 
 
 def gap(narrow, wide):
@@ -177,7 +177,7 @@ def test_components_of_unlike_width_are_summed_right(family_name):
             model.family, model.weights, model.means, model.covariances * widths**2
         )
     rows = model.sample(3000, np.random.RandomState(0))[0]
-    found = expectation.e_step(chunk(rows), densities(model))
+    found = e_step.e_step(chunk(rows), densities(model))
     _, norm = oracles.e_step(rows, model.weights, model.means, model.dense_covariances)
     np.testing.assert_allclose(found.log_likelihood, norm.sum(), rtol=1e-9)
 
@@ -186,7 +186,7 @@ def test_a_rows_density_does_not_depend_on_its_neighbours(family_name):
     rows, sent = clusters(700), densities(mixture(family_name))
     far = rows.copy()
     far[3] = 1e5
-    plain, beside = (expectation.log_prob_norm(each, sent) for each in (rows, far))
+    plain, beside = (e_step.log_prob_norm(each, sent) for each in (rows, far))
     np.testing.assert_array_equal(np.delete(plain, 3), np.delete(beside, 3))
 
 

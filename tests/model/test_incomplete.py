@@ -8,8 +8,8 @@ from strategies import clusters, mixture
 
 from daskgmm.chunk import Chunk
 from daskgmm.data.dataset import InMemoryDataset
-from daskgmm.model import expectation, incomplete
-from daskgmm.model.likelihood import MaximumLikelihood, densities
+from daskgmm.model import e_step, missing_values
+from daskgmm.model.maximum_likelihood import MaximumLikelihood, densities
 
 
 def holes(rows, share=0.4, seed=5):
@@ -68,7 +68,7 @@ def test_statistics_are_the_definition(family_name, n_features, weighted):
     model = mixture(family_name, n_features=n_features)
     rows = holes(clusters(60, n_features=n_features))
     weights = np.random.default_rng(0).gamma(1.0, size=60) if weighted else None
-    found = expectation.e_step(Chunk(rows, weights, 0, 0), densities(model, marginal=True))
+    found = e_step.e_step(Chunk(rows, weights, 0, 0), densities(model, marginal=True))
     w = np.ones(60) if weights is None else weights
     counts, first, second, total = sums(rows, w, model)
     found = found.about(np.zeros_like(model.means))
@@ -86,16 +86,16 @@ def test_rows_are_seen_by_definition(family_name):
     table = np.array([log for log, *_ in defined])
     norm = logsumexp(table, axis=1)
     r = np.exp(table - norm[:, None])
-    np.testing.assert_allclose(expectation.log_prob_norm(rows, sent), norm, atol=1e-12)
-    np.testing.assert_allclose(expectation.responsibilities(rows, sent), r, atol=1e-12)
-    np.testing.assert_array_equal(expectation.labels(rows, sent), r.argmax(axis=1))
+    np.testing.assert_allclose(e_step.log_prob_norm(rows, sent), norm, atol=1e-12)
+    np.testing.assert_allclose(e_step.responsibilities(rows, sent), r, atol=1e-12)
+    np.testing.assert_array_equal(e_step.labels(rows, sent), r.argmax(axis=1))
     expected = np.einsum("nk,nkd->nd", r, [means for _, means, _ in defined])
-    np.testing.assert_allclose(expectation.impute(rows, sent), expected)
+    np.testing.assert_allclose(e_step.impute(rows, sent), expected)
 
 
 def test_an_imputed_row_keeps_what_is_observed_to_the_bit(family_name):
     rows = holes(clusters(50))
-    filled = incomplete.imputed(rows, mixture(family_name))
+    filled = missing_values.imputed(rows, mixture(family_name))
     known = ~np.isnan(rows)
     np.testing.assert_array_equal(filled[known], rows[known])
     assert np.isfinite(filled).all()
@@ -104,11 +104,11 @@ def test_an_imputed_row_keeps_what_is_observed_to_the_bit(family_name):
 def test_complete_rows_are_seen_as_ever(family_name):
     rows, model = clusters(500), mixture(family_name)
     weights = np.random.default_rng(0).gamma(1.0, size=500)
-    plain = expectation.e_step(Chunk(rows, weights, 0, 0), densities(model))
-    same = expectation.e_step(Chunk(rows, weights, 0, 0), densities(model, marginal=True))
+    plain = e_step.e_step(Chunk(rows, weights, 0, 0), densities(model))
+    same = e_step.e_step(Chunk(rows, weights, 0, 0), densities(model, marginal=True))
     np.testing.assert_array_equal(same.second_moment, plain.second_moment)
     assert same.log_likelihood == plain.log_likelihood
-    by_marginals = incomplete.statistics(rows, weights, model).about(plain.pivot)
+    by_marginals = missing_values.statistics(rows, weights, model).about(plain.pivot)
     np.testing.assert_allclose(by_marginals.first_moment, plain.first_moment, atol=1e-9)
     np.testing.assert_allclose(by_marginals.second_moment, plain.second_moment, atol=1e-9)
     np.testing.assert_allclose(by_marginals.log_likelihood, plain.log_likelihood)
@@ -116,7 +116,7 @@ def test_complete_rows_are_seen_as_ever(family_name):
 
 def test_a_row_of_nothing_says_nothing(family_name):
     model = mixture(family_name)
-    found = incomplete.statistics(np.full((7, 3), np.nan), None, model)
+    found = missing_values.statistics(np.full((7, 3), np.nan), None, model)
     assert abs(found.log_likelihood) < 1e-14
     np.testing.assert_allclose(found.effective_counts, 7 * model.weights)
     weights, means, covariances = MaximumLikelihood(model.family, 0.0, model.mean).estimates(found)
@@ -128,9 +128,9 @@ def test_a_row_of_nothing_says_nothing(family_name):
 def test_cuts_and_order_do_not_matter(family_name):
     rows, model = holes(clusters(900, n_features=5)), mixture(family_name, n_features=5)
     sent = densities(model, marginal=True)
-    whole = expectation.e_step(Chunk(rows, None, 0, 0), sent)
+    whole = e_step.e_step(Chunk(rows, None, 0, 0), sent)
     summed = InMemoryDataset(rows[::-1], chunk_rows=70).reduce(
-        lambda chunk: expectation.e_step(chunk, sent)
+        lambda chunk: e_step.e_step(chunk, sent)
     )
     np.testing.assert_allclose(summed.second_moment, whole.second_moment, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(summed.log_likelihood, whole.log_likelihood, rtol=1e-12)
@@ -144,7 +144,7 @@ def test_every_row_comes_once(n_features):
     observed[600:640] = observed[1]
     model = mixture("diag", n_features=n_features)
     places = []
-    for batch in incomplete.batches(observed, model):
+    for batch in missing_values.batches(observed, model):
         for row, counted, pattern in zip(*batch, strict=True):
             assert (observed[row] == pattern).all()
             places.append(row[counted])
@@ -152,7 +152,7 @@ def test_every_row_comes_once(n_features):
 
 
 def test_no_rows_no_batches():
-    assert not list(incomplete.batches(np.ones((0, 3), dtype=bool), mixture("full")))
+    assert not list(missing_values.batches(np.ones((0, 3), dtype=bool), mixture("full")))
 
 
 def test_a_feature_that_another_one_determines():
@@ -162,18 +162,18 @@ def test_a_feature_that_another_one_determines():
     model = type(model).from_covariances(model.family, np.ones(1), np.zeros((1, 2)), covariance)
     rows = np.array([[3.0, np.nan], [np.nan, -2.0]])
     np.testing.assert_allclose(
-        expectation.log_prob_norm(rows, densities(model, marginal=True)),
+        e_step.log_prob_norm(rows, densities(model, marginal=True)),
         multivariate_normal(0.0, 1.0).logpdf([3.0, -2.0]),
         rtol=1e-11,
     )
-    np.testing.assert_allclose(incomplete.imputed(rows, model), [[3, 3], [-2, -2]], rtol=1e-11)
+    np.testing.assert_allclose(missing_values.imputed(rows, model), [[3, 3], [-2, -2]], rtol=1e-11)
 
 
 def test_far_off_and_narrow(family_name):
     model = mixture(family_name, offset=1e8, scale=1e-2)
     rows = holes(clusters(60) * 1e-2 + 1e8)
     norm = [logsumexp(by_definition(row, model)[0]) for row in rows]
-    found = expectation.log_prob_norm(rows, densities(model, marginal=True))
+    found = e_step.log_prob_norm(rows, densities(model, marginal=True))
     np.testing.assert_allclose(found, norm, rtol=1e-8, atol=1e-8)
 
 
@@ -182,5 +182,5 @@ def test_what_a_worker_is_sent_can_travel(family_name):
     rows = holes(clusters(30))
     again = pickle.loads(pickle.dumps(sent))
     np.testing.assert_array_equal(
-        expectation.log_prob_norm(rows, again), expectation.log_prob_norm(rows, sent)
+        e_step.log_prob_norm(rows, again), e_step.log_prob_norm(rows, sent)
     )

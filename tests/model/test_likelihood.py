@@ -6,9 +6,9 @@ from strategies import clusters, mixture
 from daskgmm.chunk import Chunk
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.kernels import Quadratic, Triangular
-from daskgmm.model.expectation import e_step
-from daskgmm.model.likelihood import MaximumLikelihood, complete_log_likelihood, densities
-from daskgmm.model.statistics import SufficientStatistics
+from daskgmm.model.e_step import e_step
+from daskgmm.model.maximum_likelihood import MaximumLikelihood, complete_log_likelihood, densities
+from daskgmm.model.sufficient_statistics import SufficientStatistics
 
 
 def model_of(mixture_, rows, reg_covar=1e-6):

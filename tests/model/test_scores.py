@@ -5,9 +5,9 @@ from scipy.spatial.distance import mahalanobis
 from strategies import FAMILY_NAMES, clusters, mixture
 
 from daskgmm import GaussianMixture
-from daskgmm.model.likelihood import densities
+from daskgmm.model.maximum_likelihood import densities
 from daskgmm.model.mixture import Mixture
-from daskgmm.model.scores import Scoring, distances
+from daskgmm.model.row_scores import Scoring, distances
 
 
 def brute_force(rows, labels, model):

@@ -3,16 +3,16 @@ import pytest
 from strategies import clusters, mixture
 
 from daskgmm.model.covariance import FAMILIES
-from daskgmm.model.expectation import responsibilities
-from daskgmm.model.likelihood import densities
-from daskgmm.model.mixture import Mixture
-from daskgmm.model.separation import (
+from daskgmm.model.diagnostics import (
     Separation,
     best_features,
     best_pairs,
     covariances_of,
     feature_shares,
 )
+from daskgmm.model.e_step import responsibilities
+from daskgmm.model.maximum_likelihood import densities
+from daskgmm.model.mixture import Mixture
 
 
 def spherical(means, variance=1.0):

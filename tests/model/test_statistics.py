@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from strategies import FAMILY_NAMES, clusters
 
 from daskgmm.model.covariance import FAMILIES
-from daskgmm.model.statistics import JointStatistics, SufficientStatistics
+from daskgmm.model.sufficient_statistics import JointStatistics, SufficientStatistics
 
 names = st.sampled_from(FAMILY_NAMES)
 seeds = st.integers(0, 1000)

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from strategies import FAMILY_NAMES, clusters, cuts, mixture
 
 from daskgmm.chunk import Block, Chunk
-from daskgmm.model import expectation
-from daskgmm.model.expectation import Densities
-from daskgmm.model.likelihood import densities
-from daskgmm.model.tail import Reservoir, Tail, lowest
+from daskgmm.model import e_step
+from daskgmm.model.e_step import Densities
+from daskgmm.model.maximum_likelihood import densities
+from daskgmm.model.worst_rows import Reservoir, Tail, lowest
 
 N_ROWS = 60
 drawn = settings(max_examples=40, deadline=None, derandomize=True)
@@ -106,7 +106,7 @@ def in_pieces(rows, sent, size, lengths, *, weights=None, omit=False):
     for number, n in enumerate(lengths):
         some = slice(start, start + n)
         piece = Chunk(rows[some], None if weights is None else weights[some], number, start, omit)
-        found.append(expectation.e_steps_and_tails(piece, sent, size))
+        found.append(e_step.e_steps_and_tails(piece, sent, size))
         start += n
     return reduce(add, found)
 
@@ -159,8 +159,8 @@ def test_the_statistics_are_those_without_a_tail_to_the_bit(name, dtype, weighte
     pivot = rows.mean(axis=0, dtype=float).astype(np.float32).astype(float)
     sent = [densities(model, pivot), densities(mixture(name, 2, seed=3), pivot)]
     chunk = Chunk(rows, weights, 0, 0)
-    found = expectation.e_steps_and_tails(chunk, sent, 50)
-    for mine, plain in zip(found.statistics, expectation.e_steps(chunk, sent), strict=True):
+    found = e_step.e_steps_and_tails(chunk, sent, 50)
+    for mine, plain in zip(found.statistics, e_step.e_steps(chunk, sent), strict=True):
         assert oracles.bits(mine) == oracles.bits(plain)
     norm = oracles.e_step(rows, model.weights, model.means, model.dense_covariances)[1]
     np.testing.assert_allclose(found.tails[0].log_density, np.sort(norm)[:50], rtol=1e-5)

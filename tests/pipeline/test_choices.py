@@ -3,8 +3,8 @@ import yaml
 
 from daskgmm.errors import ConfigError
 from daskgmm.fit.criteria import CRITERIA
-from daskgmm.pipeline.choices import Choices, SelectConfig
-from daskgmm.pipeline.strict import load
+from daskgmm.pipeline.config.loader import load
+from daskgmm.pipeline.config.select import Choices, SelectConfig
 
 SELECTION = """\
 source:

@@ -6,8 +6,8 @@ import yaml
 from pydantic import ValidationError
 
 from daskgmm.errors import ConfigError
-from daskgmm.pipeline.config import DEFAULTS, ELSEWHERE, FitConfig
-from daskgmm.pipeline.strict import load
+from daskgmm.pipeline.config.fit import DEFAULTS, ELSEWHERE, FitConfig
+from daskgmm.pipeline.config.loader import load
 
 FIT = {"source": {"url": "rows.npy"}, "model": {"n_components": 3}, "output": {"dir": "results"}}
 

@@ -5,9 +5,8 @@ import dask
 import pytest
 
 from daskgmm.errors import DaskgmmError
-from daskgmm.pipeline.clusters.here import Threads
-from daskgmm.pipeline.clusters.local import LocalCluster
-from daskgmm.pipeline.defaults import default_cluster
+from daskgmm.pipeline.clusters.dask_config import default_cluster
+from daskgmm.pipeline.clusters.local import LocalCluster, Threads
 
 
 def test_without_a_word_it_is_worker_processes():

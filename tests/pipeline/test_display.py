@@ -16,11 +16,10 @@ import yaml
 from rich.console import Console
 from strategies import clusters, mixture
 
-from daskgmm.data.metered import Pass, Reading
+from daskgmm.data.pass_log import Pass, Reading
 from daskgmm.fit.state import FitState
-from daskgmm.pipeline.clusters.place import Place
-from daskgmm.pipeline.display import Display, clock
-from daskgmm.pipeline.outlook import Outlook
+from daskgmm.pipeline.cli.progress import Display, Outlook, clock
+from daskgmm.pipeline.clusters.connection import Place
 
 HIDDEN, SEEN = "\x1b[?25l", "\x1b[?25h"
 

@@ -9,7 +9,7 @@ import pytest
 from strategies import clusters, mixture
 
 from daskgmm.chunk import BadChunk
-from daskgmm.pipeline.report import page
+from daskgmm.pipeline.report.report import page
 
 EVIL = "<script>alert(1)</script>"
 REFERENCES = {"src", "srcset", "href", "xlink:href", "data", "action", "poster"}

@@ -18,13 +18,13 @@ from disturbed import FATES
 from pydantic import ValidationError
 from strategies import clusters
 
-from daskgmm.data.folder import Folder
 from daskgmm.errors import CheckpointError
-from daskgmm.fit.checkpoints import CheckpointWarning
-from daskgmm.pipeline import restart
-from daskgmm.pipeline.cli import main
-from daskgmm.pipeline.clusters.here import Threads
-from daskgmm.pipeline.config import FitConfig
+from daskgmm.fit.checkpoint.store import CheckpointWarning
+from daskgmm.pipeline import resume
+from daskgmm.pipeline.cli.main import main
+from daskgmm.pipeline.clusters.local import Threads
+from daskgmm.pipeline.config.fit import FitConfig
+from daskgmm.storage.folder import Folder
 
 THREADS = Threads(kind="threads", n_threads=2)
 
@@ -222,9 +222,9 @@ def test_nothing_is_removed_that_a_run_has_not_written(tmp_path, monkeypatch):
     for name in ("pass-000002.npz", "run.yaml"):  # drafts that a kill has left
         (mine / f".{name}.{uuid4().hex}").touch()
     settings = config(checkpoint={"dir": "mine"})
-    with restart.kept(settings, THREADS):
+    with resume.kept(settings, THREADS):
         (mine / "pass-000003.npz").touch()
-    restart.forget(settings)
+    resume.forget(settings)
     assert sorted(each.name for each in mine.iterdir()) == ["notes.txt", "pass-a.npz"]
 
 
@@ -234,24 +234,24 @@ def config(**changes):
 
 def test_what_a_run_leaves_comes_back(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with restart.kept(config(), THREADS):
-        fit, cluster = restart.left("results/checkpoint")
+    with resume.kept(config(), THREADS):
+        fit, cluster = resume.left("results/checkpoint")
         assert fit.source.url == str(tmp_path / "rows.npy")
         assert fit.checkpoint_dir == str(tmp_path / "results/checkpoint")
         assert (fit.model, cluster) == (config().model, THREADS)
-        assert restart.seed_of(config()) == 0
-        assert restart.command(config()) == ""  # no checkpoint yet
+        assert resume.seed_of(config()) == 0
+        assert resume.command(config()) == ""  # no checkpoint yet
     assert not Path("results/checkpoint").exists()
-    assert restart.seed_of(config()) is None
+    assert resume.seed_of(config()) is None
     with pytest.raises(CheckpointError, match="results/checkpoint holds no run that was stopped"):
-        restart.left("results/checkpoint")
+        resume.left("results/checkpoint")
 
 
 def test_several_sources_come_back_each_by_a_whole_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     urls = ["a/*.h5::/rows", "s3://bucket/b.h5::/rows"]
-    with restart.kept(config(source={"url": urls}), THREADS):
-        found = restart.left("results/checkpoint")[0].source.urls
+    with resume.kept(config(source={"url": urls}), THREADS):
+        found = resume.left("results/checkpoint")[0].source.urls
     assert found == [f"{tmp_path}/a/*.h5::/rows", "s3://bucket/b.h5::/rows"]
 
 
@@ -263,17 +263,17 @@ def fail_after(doing):
 def test_a_failure_leaves_the_run_only_beside_a_checkpoint(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = Path("results/checkpoint")
-    with pytest.raises(ZeroDivisionError), restart.kept(config(), THREADS):
+    with pytest.raises(ZeroDivisionError), resume.kept(config(), THREADS):
         raise ZeroDivisionError
     assert not folder.exists()
-    with pytest.raises(ZeroDivisionError), restart.kept(config(), THREADS):
+    with pytest.raises(ZeroDivisionError), resume.kept(config(), THREADS):
         fail_after((folder / "pass-000001.npz").touch)
-    assert restart.command(config()) == "daskgmm resume results/checkpoint"
+    assert resume.command(config()) == "daskgmm resume results/checkpoint"
     # A run that was told something else changes nothing of it.
     other = config(model={"n_components": 2})
-    with pytest.raises(ZeroDivisionError), restart.kept(other, THREADS):
+    with pytest.raises(ZeroDivisionError), resume.kept(other, THREADS):
         raise ZeroDivisionError
-    assert restart.left(str(folder))[0].model["n_components"] == 5
+    assert resume.left(str(folder))[0].model["n_components"] == 5
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ def test_a_failure_leaves_the_run_only_beside_a_checkpoint(tmp_path, monkeypatch
 def test_a_damaged_description_is_said(text, sentence, tmp_path):
     (tmp_path / "run.yaml").write_text(text)
     with pytest.raises(ValueError, match=sentence):
-        restart.left(str(tmp_path))
+        resume.left(str(tmp_path))
 
 
 def test_a_folder_that_cannot_be_written_to_is_said(tmp_path):
@@ -297,7 +297,7 @@ def test_a_folder_that_cannot_be_written_to_is_said(tmp_path):
     refused = pytest.raises(
         CheckpointError, match=r"checkpoint.dir: cannot write to .*/file/inside"
     )
-    with refused, restart.kept(settings, THREADS):
+    with refused, resume.kept(settings, THREADS):
         pass
 
 
@@ -324,7 +324,7 @@ def test_a_place_that_nobody_knows_or_serves_is_one_sentence(place, where):
 def test_what_cannot_be_removed_costs_no_result(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     warned = pytest.warns(CheckpointWarning, match="cannot remove .* none the worse")
-    with warned, restart.kept(config(), THREADS):
+    with warned, resume.kept(config(), THREADS):
         Path("results/checkpoint/pass-000003.npz").mkdir()
 
 
@@ -336,6 +336,6 @@ def test_checkpoints_do_not_lie_among_the_rows():
 def test_a_folder_that_looks_like_an_option_is_told_apart(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = config(checkpoint={"dir": "--help"})
-    with restart.kept(settings, THREADS):
+    with resume.kept(settings, THREADS):
         Path("--help/pass-000001.npz").touch()
-        assert restart.command(settings) == "daskgmm resume -- --help"
+        assert resume.command(settings) == "daskgmm resume -- --help"

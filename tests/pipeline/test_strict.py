@@ -1,8 +1,8 @@
 import pytest
 
 from daskgmm.errors import ConfigError
-from daskgmm.pipeline.config import FitConfig
-from daskgmm.pipeline.strict import read
+from daskgmm.pipeline.config.fit import FitConfig
+from daskgmm.pipeline.config.loader import read
 
 FIT = """\
 source:

@@ -4,7 +4,7 @@ import pytest
 from daskgmm import GaussianMixture, open_dataset
 from daskgmm.errors import ModelFileError
 from daskgmm.model import model_file
-from daskgmm.pipeline.trained import KEY, Trained
+from daskgmm.pipeline.scoring_model import KEY, Trained
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -2,7 +2,7 @@ from itertools import combinations
 
 import numpy as np
 
-from daskgmm.plots.styles import COLOURS, component_colour, component_dashes
+from daskgmm.plots.display import COLOURS, component_colour, component_dashes
 
 # Machado, Oliveira & Fernandes 2009, table 1, severity 1.0: who sees no red, who sees no green.
 NO_RED = [

@@ -17,9 +17,9 @@ from moto.server import ThreadedMotoServer
 from strategies import clusters
 
 from daskgmm import GaussianMixture, open_dataset
-from daskgmm.data.sources.place import Place, refusals
 from daskgmm.errors import DataError
 from daskgmm.fit.observers import NullObserver
+from daskgmm.storage.location import Place, refusals
 
 X = clusters(400, 2)
 ENDINGS = [".parquet", ".zarr", ".npy"]

@@ -7,7 +7,7 @@ import zarr
 from strategies import clusters
 
 from daskgmm import open_dataset
-from daskgmm.data.sources import names_in, open_ids
+from daskgmm.data.sources.registry import names_in, open_ids
 from daskgmm.errors import DataError
 
 WRITERS = {

@@ -5,7 +5,6 @@ import pytest
 import xarray
 
 from daskgmm import open_dataset
-from daskgmm.data.sources import reads
 
 X = np.random.default_rng(0).normal(size=(500, 3))
 
@@ -33,7 +32,7 @@ def test_rows_are_those_of_the_first_dimension(tmp_path, dataset, name, monkeypa
     url = write(dataset, tmp_path / name)
     np.testing.assert_array_equal(read(url), X)
     np.testing.assert_array_equal(read(url, columns=[2, 0]), X[:, [2, 0]])
-    monkeypatch.setattr(reads, "CHUNK_BYTES", 200 * 24)
+    monkeypatch.setattr(chunked, "CHUNK_BYTES", 200 * 24)
     opened = open_dataset(url)
     assert opened.source.lengths == ((500,) if name == "rows.zarr" else (200, 200, 100))
     np.testing.assert_array_equal(np.vstack(opened.map(lambda chunk: chunk.rows)), X)
@@ -41,7 +40,7 @@ def test_rows_are_those_of_the_first_dimension(tmp_path, dataset, name, monkeypa
 
 def test_a_chunk_is_whole_chunks_of_the_store(tmp_path, dataset, monkeypatch):
     url = write(dataset, tmp_path / "rows.zarr", rows={"chunks": (90, 3)})
-    monkeypatch.setattr(reads, "CHUNK_BYTES", 200 * 24)
+    monkeypatch.setattr(chunked, "CHUNK_BYTES", 200 * 24)
     assert open_dataset(url).source.lengths == (180, 180, 140)
 
 

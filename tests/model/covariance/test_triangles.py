@@ -3,7 +3,7 @@ import pytest
 from strategies import mixture
 
 from daskgmm.errors import DegenerateCovarianceError
-from daskgmm.model.covariance import triangles
+from daskgmm.model.covariance import log_cholesky
 
 
 def covariances(seed):
@@ -14,9 +14,9 @@ def test_coordinates_lead_back_to_the_covariance():
     base, goal = covariances(1), covariances(2)
     root = np.linalg.cholesky(base)
     relative = np.linalg.solve(root, np.linalg.solve(root, goal).transpose(0, 2, 1))
-    packed = triangles.coordinates(relative)
+    packed = log_cholesky.coordinates(relative)
     assert packed.shape == (3, 10)
-    np.testing.assert_allclose(triangles.stretched(base, packed), goal, rtol=1e-12)
+    np.testing.assert_allclose(log_cholesky.stretched(base, packed), goal, rtol=1e-12)
 
 
 def test_slope_and_information_are_those_of_the_normal_density():
@@ -24,7 +24,7 @@ def test_slope_and_information_are_those_of_the_normal_density():
     second = covariances(3)[0]
 
     def density(packed, moment):
-        factor = np.linalg.cholesky(triangles.stretched(np.eye(4), packed))
+        factor = np.linalg.cholesky(log_cholesky.stretched(np.eye(4), packed))
         inverse = np.linalg.inv(factor)
         return -np.log(np.diag(factor)).sum() - 0.5 * np.trace(inverse @ moment @ inverse.T)
 
@@ -33,7 +33,7 @@ def test_slope_and_information_are_those_of_the_normal_density():
         step[i] = size
         return density(step, moment), density(-step, moment), density(0 * step, moment)
 
-    found = triangles.slope(second), triangles.information(4)
+    found = log_cholesky.slope(second), log_cholesky.information(4)
     for i in range(10):
         ahead, behind, _ = difference(i, second, 1e-6)
         assert found[0][i] == pytest.approx((ahead - behind) / 2e-6, rel=1e-6, abs=1e-8)
@@ -43,6 +43,6 @@ def test_slope_and_information_are_those_of_the_normal_density():
 
 def test_what_is_no_covariance_is_said():
     with pytest.raises(DegenerateCovarianceError):
-        triangles.coordinates(-np.eye(3))
+        log_cholesky.coordinates(-np.eye(3))
     with pytest.raises(DegenerateCovarianceError):
-        triangles.stretched(np.zeros((3, 3)), np.zeros(6))
+        log_cholesky.stretched(np.zeros((3, 3)), np.zeros(6))

@@ -10,8 +10,8 @@ import pytest
 from one_machine_slurm import free_ports
 
 from daskgmm.errors import ConfigError
-from daskgmm.pipeline.clusters.gateway import Gateway
-from daskgmm.pipeline.clusters.workers import Adapt
+from daskgmm.pipeline.clusters.connection import Adapt
+from daskgmm.pipeline.clusters.remote import Gateway
 
 pytest.importorskip("dask_gateway")
 

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from daskgmm.errors import ConfigError
-from daskgmm.pipeline.clusters.jobs import SYSTEMS, Jobs
+from daskgmm.pipeline.clusters.batch_jobs import SYSTEMS, Jobs
 
 pytest.importorskip("dask_jobqueue")
 

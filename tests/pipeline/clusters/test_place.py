@@ -1,6 +1,6 @@
 import pytest
 
-from daskgmm.pipeline.clusters.place import caution
+from daskgmm.pipeline.clusters.connection import caution
 
 
 @pytest.mark.parametrize(
