@@ -1,6 +1,6 @@
 """``python -m daskgmm``."""
 
-from daskgmm.pipeline.cli.main import main
+from daskgmm.pipeline.cli import main
 
 if __name__ == "__main__":
     main()

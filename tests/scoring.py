@@ -11,7 +11,7 @@ import zarr
 from click.testing import CliRunner
 from strategies import clusters
 
-from daskgmm.pipeline.cli.main import main
+from daskgmm.pipeline.cli import main
 
 ON_THREADS = ("--cluster", "threads.yaml")
 N = 2_000

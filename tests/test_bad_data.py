@@ -16,6 +16,7 @@ from daskgmm import (
     open_dataset,
     select_components,
 )
+from daskgmm.data.sources import chunked
 from daskgmm.data.sources.chunked import array_of_reads
 from daskgmm.errors import DataError, DataWarning
 from daskgmm.fit.observers import NullObserver

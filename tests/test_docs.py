@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from daskgmm.pipeline.cli.main import main
+from daskgmm.pipeline.cli import main
 from daskgmm.pipeline.clusters import ClusterConfig
 from daskgmm.pipeline.config.fit import FitConfig
 

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from daskgmm.pipeline.cli.main import main
+from daskgmm.pipeline.cli import main
 from daskgmm.pipeline.clusters import ClusterConfig
 from daskgmm.pipeline.config.fit import FitConfig
 from daskgmm.pipeline.config.loader import VARIABLE, load

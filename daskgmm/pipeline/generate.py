@@ -11,10 +11,10 @@ from daskgmm.data.synthetic import random_mixture, synthetic_rows
 from daskgmm.data.writers.rows import check_ending, draft_of, write_rows
 from daskgmm.errors import ConfigError
 from daskgmm.model import model_file
-from daskgmm.pipeline.cli.console import say
-from daskgmm.pipeline.cli.progress import started
 from daskgmm.pipeline.clusters import Cluster
 from daskgmm.pipeline.config.commands import GenerateConfig
+from daskgmm.pipeline.progress.console import say
+from daskgmm.pipeline.progress.live_display import started
 from daskgmm.storage.location import local_path
 
 # Every worker has all covariances in memory.

@@ -30,11 +30,11 @@ from daskgmm.model.maximum_likelihood import densities
 from daskgmm.model.row_scores import Scoring
 from daskgmm.model_selection import ComponentSelection, select_components
 from daskgmm.pipeline import results, resume
-from daskgmm.pipeline.cli.json_log import unheard
-from daskgmm.pipeline.cli.progress import Outlook, PassLines, displayed, started
 from daskgmm.pipeline.clusters import Cluster
 from daskgmm.pipeline.config.fit import FitConfig, Run
 from daskgmm.pipeline.config.select import SelectConfig
+from daskgmm.pipeline.progress.json_log import unheard
+from daskgmm.pipeline.progress.live_display import Outlook, PassLines, displayed, started
 from daskgmm.pipeline.report import report
 from daskgmm.pipeline.results import FitResult
 from daskgmm.pipeline.scoring_model import Trained

@@ -27,11 +27,11 @@ from daskgmm.errors import ConfigError, ParameterError
 from daskgmm.fit.observers import Events, Hearer, Together
 from daskgmm.model.maximum_likelihood import densities
 from daskgmm.model.row_scores import Scoring
-from daskgmm.pipeline.cli.console import say
-from daskgmm.pipeline.cli.json_log import unheard
-from daskgmm.pipeline.cli.progress import displayed, started
 from daskgmm.pipeline.clusters import Cluster
 from daskgmm.pipeline.config.commands import ScoreConfig
+from daskgmm.pipeline.progress.console import say
+from daskgmm.pipeline.progress.json_log import unheard
+from daskgmm.pipeline.progress.live_display import displayed, started
 from daskgmm.pipeline.scoring_model import Trained
 from daskgmm.storage.folder import Folder
 from daskgmm.storage.location import (

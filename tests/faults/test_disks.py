@@ -19,7 +19,7 @@ from daskgmm import GaussianMixture
 from daskgmm.errors import DaskgmmError
 from daskgmm.fit.checkpoint.store import CheckpointWarning
 from daskgmm.pipeline import resume, run
-from daskgmm.pipeline.cli.main import main
+from daskgmm.pipeline.cli import main
 from daskgmm.pipeline.clusters.local import Threads
 from daskgmm.pipeline.config.fit import FitConfig
 

@@ -9,7 +9,7 @@ import yaml
 from click.testing import CliRunner
 
 from daskgmm import GaussianMixture
-from daskgmm.pipeline.cli.main import main
+from daskgmm.pipeline.cli import main
 
 RUN = {
     "source": {"url": "rows.npy"},

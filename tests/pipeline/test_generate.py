@@ -8,7 +8,7 @@ from daskgmm import GaussianMixture, open_dataset
 from daskgmm.data.synthetic import random_mixture
 from daskgmm.data.writers.rows import STORES
 from daskgmm.model import model_file
-from daskgmm.pipeline.cli.main import main
+from daskgmm.pipeline.cli import main
 from daskgmm.pipeline.config.commands import GenerateConfig
 from daskgmm.pipeline.config.loader import from_options
 

@@ -21,7 +21,7 @@ from strategies import clusters
 from daskgmm.errors import CheckpointError
 from daskgmm.fit.checkpoint.store import CheckpointWarning
 from daskgmm.pipeline import resume
-from daskgmm.pipeline.cli.main import main
+from daskgmm.pipeline.cli import main
 from daskgmm.pipeline.clusters.local import Threads
 from daskgmm.pipeline.config.fit import FitConfig
 from daskgmm.storage.folder import Folder

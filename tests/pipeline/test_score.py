@@ -17,7 +17,7 @@ from strategies import clusters
 
 from daskgmm import GaussianMixture
 from daskgmm.model import model_file
-from daskgmm.pipeline.cli.main import main
+from daskgmm.pipeline.cli import main
 from daskgmm.pipeline.scoring_model import Trained
 
 

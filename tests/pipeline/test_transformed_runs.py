@@ -19,7 +19,7 @@ from daskgmm import GaussianMixture, open_dataset
 from daskgmm.errors import ModelFileError
 from daskgmm.model import model_file
 from daskgmm.pipeline import resume
-from daskgmm.pipeline.cli.main import main
+from daskgmm.pipeline.cli import main
 from daskgmm.pipeline.scoring_model import Trained
 
 FIT = """

@@ -80,7 +80,7 @@ def svg(draw: Callable[[Axes], Any], name: str, size: tuple[float, float] = LARG
 
 
 _ENVIRONMENT = jinja2.Environment(
-    loader=jinja2.PackageLoader("daskgmm", "pipeline"),
+    loader=jinja2.PackageLoader("daskgmm", "pipeline/report"),
     autoescape=True,  # column names and paths come from the data and the configuration
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from daskgmm import GaussianMixture, open_dataset
+from daskgmm.data.sources import chunked
 from daskgmm.errors import DataError
 
 X = np.random.default_rng(0).normal(size=(200, 3))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from daskgmm import open_dataset
+from daskgmm.data.sources import chunked
 
 X = np.random.default_rng(0).normal(size=(500, 3))
 

@@ -5,6 +5,7 @@ import pytest
 import xarray
 
 from daskgmm import open_dataset
+from daskgmm.data.sources import chunked
 
 X = np.random.default_rng(0).normal(size=(500, 3))
 

@@ -2,7 +2,7 @@ import pytest
 from strategies import mixture
 
 from daskgmm.fit.state import FitState, Outcome
-from daskgmm.pipeline.cli.progress import Outlook
+from daskgmm.pipeline.progress.live_display import Outlook
 
 
 def after(*bounds, tol=1e-3, max_iter=20, window=1, outcome=None):

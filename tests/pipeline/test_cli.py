@@ -10,7 +10,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from daskgmm.pipeline.cli.main import main
+from daskgmm.pipeline.cli import main
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from daskgmm.pipeline.cli.console import packed, print_table, say
+from daskgmm.pipeline.progress.console import packed, print_table, say
 
 
 def printed(width, tell, **kwargs):

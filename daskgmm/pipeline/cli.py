@@ -24,12 +24,12 @@ from daskgmm.pipeline import (
     run,
     score,
 )
-from daskgmm.pipeline.cli import json_log
-from daskgmm.pipeline.cli.console import WIDE_INDENT, print_table, say, standard_output
 from daskgmm.pipeline.clusters import dask_config
 from daskgmm.pipeline.config import commands, loader
 from daskgmm.pipeline.config.fit import FitConfig, Run
 from daskgmm.pipeline.config.select import SelectConfig
+from daskgmm.pipeline.progress import json_log
+from daskgmm.pipeline.progress.console import WIDE_INDENT, print_table, say, standard_output
 from daskgmm.pipeline.results import FitResult
 from daskgmm.version import __version__
 

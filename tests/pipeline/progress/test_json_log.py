@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from daskgmm.errors import ConfigError, DataError
-from daskgmm.pipeline.cli.json_log import json_log
+from daskgmm.pipeline.progress.json_log import json_log
 
 
 def lines(path):

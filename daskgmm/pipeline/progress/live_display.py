@@ -19,9 +19,9 @@ from daskgmm.data.pass_log import Pass, Reading
 from daskgmm.data.survey import Survey
 from daskgmm.fit.observers import ADVANCING, NullObserver, Observer, Standing
 from daskgmm.fit.state import FitState
-from daskgmm.pipeline.cli.console import packed, say
 from daskgmm.pipeline.clusters import Cluster
 from daskgmm.pipeline.clusters.connection import Place
+from daskgmm.pipeline.progress.console import packed, say
 
 # Of the readings that may follow the iterations: that of the last bound.
 AFTER = 1

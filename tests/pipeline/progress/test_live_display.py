@@ -9,7 +9,7 @@ from rich.console import Console
 from strategies import clusters
 
 from daskgmm import GaussianMixture, open_dataset
-from daskgmm.pipeline.cli.progress import PassLines
+from daskgmm.pipeline.progress.live_display import PassLines
 
 
 @pytest.fixture

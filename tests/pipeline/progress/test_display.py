@@ -18,8 +18,8 @@ from strategies import clusters, mixture
 
 from daskgmm.data.pass_log import Pass, Reading
 from daskgmm.fit.state import FitState
-from daskgmm.pipeline.cli.progress import Display, Outlook, clock
 from daskgmm.pipeline.clusters.connection import Place
+from daskgmm.pipeline.progress.live_display import Display, Outlook, clock
 
 HIDDEN, SEEN = "\x1b[?25l", "\x1b[?25h"
 
