@@ -23,14 +23,14 @@ from daskgmm.data.execution.graph_source import (
 from daskgmm.data.execution.passes import ready, run_pass
 from daskgmm.data.execution.shards import (
     Addable,
-    Came,
+    OnChunks,
     Partial,
     TreeSum,
     cut_into_shards,
-    unheard,
+    ignore_chunks,
     weights_of,
 )
-from daskgmm.data.preprocessing.preprocessing import Recipe, RowFunction
+from daskgmm.data.preprocessing.preprocessing import Preprocessing, RowFunction
 from daskgmm.errors import DataError
 from daskgmm.kernels.blas import one_blas_thread
 
@@ -128,9 +128,9 @@ class Dataset(ABC):
     """Whether each pass reads the rows anew, and could find others."""
     n_preparing: int = 0
     """Passes that `prepared` takes."""
-    recipe: Recipe | None = None
+    recipe: Preprocessing | None = None
     """What its rows are made by, of those that are stored."""
-    came: Came = staticmethod(unheard)
+    came: OnChunks = staticmethod(ignore_chunks)
     weights: Any = None
 
     @property
@@ -166,7 +166,7 @@ class Dataset(ABC):
         """The same rows, counted and ready for passes."""
         return self
 
-    def telling(self, came: Came) -> "Dataset":
+    def telling(self, came: OnChunks) -> "Dataset":
         """The same rows; `came` hears, in this process, of chunks that a pass has visited."""
         told = copy(self)
         object.__setattr__(told, "came", came)  # some are frozen
@@ -300,7 +300,7 @@ class DaskDataset(Dataset):
         missing: str = "raise",
         retries: int | None = None,
         on_bad_chunk: str = "raise",
-        recipe: Recipe | None = None,
+        recipe: Preprocessing | None = None,
     ) -> "DaskDataset":
         """Plan the passes over a collection, given what `daskgmm.open_dataset` is given.
 
@@ -344,7 +344,7 @@ class DaskDataset(Dataset):
         return self.source.columns
 
     @property
-    def recipe(self) -> Recipe | None:  # type: ignore[override]
+    def recipe(self) -> Preprocessing | None:  # type: ignore[override]
         return self.source.recipe
 
     @property

@@ -10,7 +10,7 @@ from daskgmm.chunk import BadChunk, Chunk
 from daskgmm.data.dataset import Columns, Dataset, Layout
 from daskgmm.data.execution.checksums import Checksums, checked, compare
 from daskgmm.data.execution.shards import Addable
-from daskgmm.data.preprocessing.preprocessing import Recipe
+from daskgmm.data.preprocessing.preprocessing import Preprocessing
 
 Value = TypeVar("Value", bound=Addable)
 
@@ -35,7 +35,7 @@ class Pass(NamedTuple):
     lower_bound: float | None = None
 
 
-class Reading(NamedTuple):
+class OngoingPass(NamedTuple):
     """A pass that is under way.
 
     Attributes
@@ -56,29 +56,29 @@ class Reading(NamedTuple):
     rows_done: int = 0
 
 
-class Watch(Protocol):
+class PassWatcher(Protocol):
     """Who watches passes, in the driver."""
 
-    def on_reading(self, reading: Reading) -> None:
+    def on_reading(self, reading: OngoingPass) -> None:
         """A pass has begun, or some more of its chunks have been visited."""
 
     def on_read(self, ended: Pass) -> None:
         """A pass has ended."""
 
 
-class Unwatched:
+class NullWatcher:
     """Sees nothing."""
 
-    def on_reading(self, reading: Reading) -> None: ...
+    def on_reading(self, reading: OngoingPass) -> None: ...
 
     def on_read(self, ended: Pass) -> None: ...
 
 
-UNWATCHED = Unwatched()
+UNWATCHED = NullWatcher()
 
 
 @dataclass(frozen=True)
-class Metered(Dataset):
+class LoggedDataset(Dataset):
     """Another dataset, whose passes are written down, and watched while they run.
 
     Attributes
@@ -98,7 +98,7 @@ class Metered(Dataset):
     purpose: str = ""
     passes: list[Pass] = field(default_factory=list)
     checksums: Checksums | None = None
-    watch: Watch = UNWATCHED
+    watch: PassWatcher = UNWATCHED
 
     @property
     def n_features(self) -> int:  # type: ignore[override]
@@ -121,7 +121,7 @@ class Metered(Dataset):
         return self.dataset.may_change
 
     @property
-    def recipe(self) -> Recipe | None:  # type: ignore[override]
+    def recipe(self) -> Preprocessing | None:  # type: ignore[override]
         return self.dataset.recipe
 
     @property
@@ -147,7 +147,7 @@ class Metered(Dataset):
     def _watched(self, purpose: str) -> Dataset:
         """The dataset, whose next pass is watched."""
         layout = self.dataset.layout
-        reading = Reading(purpose, layout.n_chunks, layout.n_rows, _bytes_of(self.dataset))
+        reading = OngoingPass(purpose, layout.n_chunks, layout.n_rows, _bytes_of(self.dataset))
         self.watch.on_reading(reading)
         return self.dataset.telling(_Counting(self.watch, reading, layout.lengths))
 
@@ -155,7 +155,7 @@ class Metered(Dataset):
         self.passes.append(ended)
         self.watch.on_read(ended)
 
-    def prepared(self) -> "Metered":
+    def prepared(self) -> "LoggedDataset":
         """The dataset counted and ready; what that takes is shared out over its passes."""
         began, n_passes = perf_counter(), self.dataset.n_preparing
         if not n_passes:
@@ -166,23 +166,23 @@ class Metered(Dataset):
             self._has_read(each)
         return replace(self, dataset=ready)
 
-    def lenient(self) -> "Metered":
+    def lenient(self) -> "LoggedDataset":
         return replace(self, dataset=self.dataset.lenient())
 
-    def skipping(self, chunks: Sequence[BadChunk]) -> "Metered":
+    def skipping(self, chunks: Sequence[BadChunk]) -> "LoggedDataset":
         return replace(self, dataset=self.dataset.skipping(chunks))
 
-    def complete_rows(self) -> "Metered":
+    def complete_rows(self) -> "LoggedDataset":
         return replace(self, dataset=self.dataset.complete_rows())
 
-    def beside(self, array: Columns) -> "Metered":
+    def beside(self, array: Columns) -> "LoggedDataset":
         return replace(self, dataset=self.dataset.beside(array))
 
     def note(self, lower_bound: float) -> None:
         """Write beside the last pass what it has shown."""
         self.passes[-1] = self.passes[-1]._replace(lower_bound=lower_bound)
 
-    def serving(self, purpose: str) -> "Metered":
+    def serving(self, purpose: str) -> "LoggedDataset":
         """The same rows, for passes of another purpose."""
         return replace(self, purpose=purpose)
 
@@ -190,7 +190,9 @@ class Metered(Dataset):
 class _Counting:
     """Tells a watch how far a pass is, given the numbers of chunks as they come."""
 
-    def __init__(self, watch: Watch, reading: Reading, lengths: Sequence[int] | None) -> None:
+    def __init__(
+        self, watch: PassWatcher, reading: OngoingPass, lengths: Sequence[int] | None
+    ) -> None:
         self._watch = watch
         self._reading = reading
         self._lengths = lengths

@@ -10,7 +10,7 @@ from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import Family
 
 # Components of less than this share of all weight are nobody's: weights may span 1e24.
-NOBODYS = 1e-30
+EMPTY_WEIGHT = 1e-30
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class SufficientStatistics:
     @property
     def empty(self) -> NDArray[np.bool_]:
         """Components that no row belongs to, as far as the total weight can tell, (K,)."""
-        return ~(self.effective_counts > NOBODYS * self.total_weight)
+        return ~(self.effective_counts > EMPTY_WEIGHT * self.total_weight)
 
     def estimates(
         self, reg_covar: float | Array, before: tuple[Array, Array] | None = None
@@ -128,7 +128,7 @@ class SufficientStatistics:
         covariances = self.family.covariances(second, counts, shift.shape[1], reg_covar)
         means = self.pivot + shift
         if before is not None:
-            kept = self.effective_counts <= NOBODYS * self.total_weight  # NaN is not
+            kept = self.effective_counts <= EMPTY_WEIGHT * self.total_weight  # NaN is not
             means[kept] = before[0][kept]
             if not self.family.shared:
                 covariances[kept] = before[1][kept]

@@ -20,10 +20,10 @@ from distributed import Client
 from pydantic import AfterValidator, Field, model_validator
 
 from daskgmm.data.execution.cluster_faults import TIMEOUT, worker_timeout
-from daskgmm.data.execution.resources import Machines, own_memory
+from daskgmm.data.execution.resources import Resources, own_memory
 from daskgmm.errors import ConfigError
 from daskgmm.fit.plan import mebibytes
-from daskgmm.pipeline.config.loader import Strict, nearest
+from daskgmm.pipeline.config.loader import StrictModel, nearest
 
 # Of every cluster; what would make them is no text, or is ours to say.
 OURS = {"self", "asynchronous", "loop", "cls"}
@@ -103,7 +103,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Place:
+class Connection:
     """Where passes run.
 
     Attributes
@@ -147,7 +147,7 @@ def caution(address: str, mend: str) -> str:
     )
 
 
-class DeafToInterrupts(distributed.WorkerPlugin):
+class IgnoreInterrupts(distributed.WorkerPlugin):
     """Ctrl-C reaches every process of a terminal; the driver closes its workers in order."""
 
     name = "daskgmm-deaf-to-interrupts"
@@ -184,7 +184,7 @@ Time = Annotated[str | float, AfterValidator(_time)]
 Size = Annotated[str, AfterValidator(_size)]
 
 
-class Awaited(Strict):
+class Awaited(StrictModel):
     """A cluster that may have no worker yet.
 
     Attributes
@@ -214,7 +214,7 @@ class Awaited(Strict):
             yield
 
 
-class Adapt(Strict):
+class Adapt(StrictModel):
     """As many as the work at hand is worth, between two numbers; what ends is replaced."""
 
     minimum: int = Field(default=1, ge=1)
@@ -278,17 +278,17 @@ class Scaled(Awaited):
     @contextmanager
     def place_on(
         self, cluster: AbstractContextManager[Any], of: str, look_at: str, mend: str, say: Say
-    ) -> Iterator[Place]:
+    ) -> Iterator[Connection]:
         """Where passes run as soon as a worker has come; closes the cluster at the end."""
         with cluster, cluster.get_client() as client:  # type: ignore[attr-defined]
             self.scale(cluster, client)
             with self.met(client, of, look_at, say):
                 # Without bokeh there is a link, but nothing behind it.
                 seen = f", dashboard {client.dashboard_link}" if find_spec("bokeh") else ""
-                yield Place(of + seen + caution(client.scheduler.address, mend), client)
+                yield Connection(of + seen + caution(client.scheduler.address, mend), client)
 
 
-class Expected(Strict):
+class Expected(StrictModel):
     """What a worker will have, where only the other side knows; `plan` counts with it.
 
     Attributes
@@ -301,6 +301,6 @@ class Expected(Strict):
     threads: int = Field(default=1, ge=1)
     memory: Size | None = None
 
-    def machines(self, n_workers: int) -> Machines:
+    def expected_resources(self, n_workers: int) -> Resources:
         """So many of them."""
-        return Machines.of_workers(n_workers, self.threads, self.memory or 0)
+        return Resources.of_workers(n_workers, self.threads, self.memory or 0)
