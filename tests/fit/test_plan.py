@@ -149,7 +149,7 @@ import json, sys
 from pathlib import Path
 import dask
 from daskgmm import GaussianMixture, open_dataset
-from daskgmm.pipeline.clusters.place import _peak_memory
+from daskgmm.pipeline.clusters.connection import _peak_memory
 
 def status(name):
     lines = Path("/proc/self/status").read_text().splitlines()

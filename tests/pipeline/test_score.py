@@ -164,7 +164,7 @@ def test_memory_does_not_grow_with_the_chunks(scoring_place, out):
     program = (
         "import sys\nfrom daskgmm.pipeline.cli import main\n"
         "main(sys.argv[1:], standalone_mode=False)\n"
-        "from daskgmm.pipeline.clusters.place import _peak_memory\nprint(_peak_memory())"
+        "from daskgmm.pipeline.clusters.connection import _peak_memory\nprint(_peak_memory())"
     )
     peaks = []
     for n_chunks in (3, 30):
