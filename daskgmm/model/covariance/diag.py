@@ -1,5 +1,7 @@
 """Each component has a variance per feature, and no correlations."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +11,7 @@ from daskgmm.model.covariance.family import coefficients
 from daskgmm.model.covariance.uncorrelated import Uncorrelated
 
 
+@dataclass(frozen=True)
 class Diag(Uncorrelated):
     """Variances of shape (n_components, n_features)."""
 

@@ -1,5 +1,7 @@
 """Each component has one variance for all its features."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +11,7 @@ from daskgmm.model.covariance.family import coefficients
 from daskgmm.model.covariance.uncorrelated import Uncorrelated
 
 
+@dataclass(frozen=True)
 class Spherical(Uncorrelated):
     """Variances of shape (n_components,); the second moment is that of the distance."""
 
