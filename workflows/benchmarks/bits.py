@@ -50,6 +50,7 @@ from daskgmm import Checkpoint, GaussianMixture, open_dataset, select_components
 from daskgmm.errors import DegenerateCovarianceError
 
 Array = NDArray[Any]
+Parameters = dict[str, Any]
 Case = Callable[[], str]
 
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
@@ -142,7 +143,7 @@ def table(scheduler: str) -> Iterator[tuple[str, Case]]:
             for missing in MISSING:
                 weights = WEIGHTS if weighted else None
                 rows = X if missing == "none" else with_missing(X)
-                how = {"covariance_type": name, "is_lazy": scheduler != "memory"}
+                how: Parameters = {"covariance_type": name, "is_lazy": scheduler != "memory"}
                 if missing != "none":
                     how["missing"] = missing
                 words = (name, scheduler, "weights" if weighted else "rows", missing)
@@ -226,7 +227,7 @@ def selection(*, stop_after: int = 0, **parameters: Any) -> str:
 def degenerate(policy: str, covariance_type: str) -> str:
     """The hash of a fit in which a component collapses, or of what its error says."""
     rows = with_copies(X)
-    how = {"degenerate": policy, "reg_covar": 0.0, "covariance_type": covariance_type}
+    how: Parameters = {"degenerate": policy, "reg_covar": 0.0, "covariance_type": covariance_type}
     try:
         return fit(rows, n_components=5, **how)
     except DegenerateCovarianceError as error:
@@ -235,7 +236,7 @@ def degenerate(policy: str, covariance_type: str) -> str:
         return digest(np.array(list(error.components)), *arrays)
 
 
-def labels(rows: Array, n_components: int, random_state: Any) -> Array:
+def labels(rows: Array, n_components: int, _: Any) -> Array:
     """Labels by the first feature: a callable for `init_params`."""
     cuts = np.quantile(rows[:, 0], np.arange(1, n_components) / n_components)
     return np.searchsorted(cuts, rows[:, 0])
@@ -245,7 +246,7 @@ def data_frame() -> str:
     """The hash of a fit to a Dask dataframe whose weights are a column."""
     frame = pd.DataFrame(X, columns=list("abc")).assign(w=WEIGHTS)
     model = estimator().fit(dd.from_pandas(frame, npartitions=4), sample_weight="w")
-    return bits(model, frame[list("abc")])
+    return bits(model)
 
 
 def transformed() -> str:
@@ -265,12 +266,12 @@ def transformed() -> str:
     ) + digest(json.dumps(model.recipe_, sort_keys=True))
 
 
-RUN: dict[str, Any] = {
+RUN: Parameters = {
     "source": {"url": "rows.npy"},
     "model": {"n_components": 3, "random_state": 0, "max_iter": 6},
     "output": {"dir": "results"},
 }
-SELECTION: dict[str, Any] = {
+SELECTION: Parameters = {
     **RUN,
     "model": {"random_state": 0, "init_params": "kmeans", "refine": False},
     "select": {"n_components": "1-3", "covariance_types": ["full", "diag"]},
@@ -305,9 +306,9 @@ def command_line(command: str, told: dict[str, Any]) -> str:
 
 def others() -> Iterator[tuple[str, Case]]:
     """Fits that the table does not have."""
-    whole = {"init_params": "short-em", "max_iter": 50}
+    whole: Parameters = {"init_params": "short-em", "max_iter": 50}
     for name in COVARIANCE_TYPES:
-        kind = {"covariance_type": name}
+        kind: Parameters = {"covariance_type": name}
         yield f"defaults {name}", partial(fit, X, **whole, **kind)
         yield f"plain EM {name}", partial(fit, X, acceleration=None, **kind)
         yield f"float32 rows {name}", partial(fit, X.astype(np.float32), **kind)
@@ -315,7 +316,7 @@ def others() -> Iterator[tuple[str, Case]]:
         yield f"saved and loaded {name}", partial(loaded, **kind)
         yield f"batches in memory {name}", partial(batches, is_lazy=False, **kind)
         yield f"checkpoint {name}", partial(resumed, 3, X, tol=1e-9, max_iter=20, **kind)
-        plain = {"acceleration": None, "tol": 0.0, "max_iter": 8}
+        plain: Parameters = {"acceleration": None, "tol": 0.0, "max_iter": 8}
         yield f"checkpoint of plain EM {name}", partial(resumed, 4, X, **plain, **kind)
         for policy in ("raise", "regularize", "reinitialize", "drop"):
             yield f"degenerate {policy} {name}", partial(degenerate, policy, name)
@@ -327,7 +328,7 @@ def others() -> Iterator[tuple[str, Case]]:
     yield "start callable", partial(fit, X, init_params=labels)
     yield "start labels", partial(fit, X, init_params=groups)
     yield "start responsibilities", partial(fit, X, init_params=np.eye(3)[groups])
-    given = {"means_init": X[:3], "weights_init": np.full(3, 1 / 3)}
+    given: Parameters = {"means_init": X[:3], "weights_init": np.full(3, 1 / 3)}
     yield "start means and weights", partial(fit, X, **given)
     yield "three starts", partial(fit, X, n_init=3)
     yield (
