@@ -14,8 +14,8 @@ import os
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
-import gzip
 import json
+import lzma
 import runpy
 import shutil
 import subprocess
@@ -42,10 +42,9 @@ from daskgmm.fit.snapshot import from_bytes
 from daskgmm.pipeline import progress
 
 MODELS, CHECKPOINTS, COMMANDS = (FOLDER / name for name in ("models", "checkpoints", "commands"))
-MOST_BYTES = 300_000
 
 
-class StopFit(Exception):
+class StopError(Exception):
     """Ends a fit from within."""
 
 
@@ -64,7 +63,7 @@ class Stopping:
         if name == self.stop.event and self.stop.purpose in ("", self.purpose):
             self.left -= 1
             if self.left <= 0:
-                raise StopFit
+                raise StopError
 
 
 def write_models():
@@ -98,19 +97,24 @@ def write_checkpoints():
     """Stop each fit, and keep its one checkpoint."""
     for name, stop in STOPS.items():
         folder = CHECKPOINTS / name
-        with smaller_sample(name == "sampled"), suppress(StopFit):
+        with smaller_sample(name == "sampled"), suppress(StopError):
             stop.fit(checkpoint=Checkpoint(folder, every=3600), observer=Stopping(stop))
             raise AssertionError(f"{name} was not stopped")
         (file,) = folder.iterdir()
         what = held(from_bytes(file.read_bytes()))
         compress(folder)
-        print(f"{file.name}  {name}: {what}")
+        say(f"{file.name}  {name}: {what}")
+
+
+def say(line):
+    sys.stdout.write(line + "\n")
 
 
 def compress(folder):
-    """Replace the checkpoints in a folder by compressed ones."""
+    """Compress the `.npz` files in a folder."""
     for file in folder.glob("*.npz"):
-        Path(f"{file}.gz").write_bytes(gzip.compress(file.read_bytes(), mtime=0))
+        content = lzma.compress(file.read_bytes(), preset=9 | lzma.PRESET_EXTREME)
+        Path(f"{file}.xz").write_bytes(content)
         file.unlink()
 
 
@@ -118,7 +122,7 @@ def compress(folder):
 def smaller_sample(wanted):
     before = Settings.sample_size
     if wanted:
-        Settings.sample_size = lambda self, n_features: 60
+        Settings.sample_size = lambda *_: 60
     try:
         yield
     finally:
@@ -192,7 +196,7 @@ def expectations():
         "commit": git("rev-parse", "HEAD"),
         "machine": fits.machine(),
         "versions": fits.versions(),
-        "models": {path.name: model_expectations(path) for path in sorted(MODELS.iterdir())},
+        "models": {name: model_expectations(name) for name in model_names()},
         "checkpoints": {name: resumed(name) for name in STOPS},
         "commands": commands_resumed(),
     }
@@ -207,30 +211,35 @@ def written(arrays):
     return {name: hexadecimal(value) for name, value in arrays.items()}
 
 
-def model_expectations(path):
-    model = GaussianMixture.load(path)
-    known = fits.rows()[:, : model.n_features_in_]
-    if model.recipe_:  # rows as the fit had them, without names
-        del model.feature_names_in_
-    return {
-        "arrays": written(fits.parameters_of(model)),
-        "history": fits.history_of(GaussianMixture.load(path)),
-        "answers": written(fits.answers_of(model, known[:8])),
-        "continued": written(
-            fits.continuations_of(partial(GaussianMixture.load, path), known)
-        ),
-    }
+def model_names():
+    return sorted(each.stem for each in MODELS.iterdir())
+
+
+def model_expectations(name):
+    with tempfile.TemporaryDirectory() as folder:
+        fits.restore(MODELS, Path(folder))
+        load = partial(GaussianMixture.load, f"{folder}/{name}")
+        model = load()
+        known = fits.rows()[:, : model.n_features_in_]
+        return {
+            "arrays": written(fits.parameters_of(model)),
+            "history": fits.history_of(model),
+            "answers": written(fits.answers_of(model, known[:8])),
+            "continued": written(fits.continuations_of(load, known)),
+        }
 
 
 def resumed(name):
     with tempfile.TemporaryDirectory() as folder:
         fits.restore(CHECKPOINTS / name, Path(folder))
-        arrays, steps = fits.result_of(STOPS[name].fit(checkpoint=folder))
+        found = STOPS[name].fit(checkpoint=folder)
+        arrays, steps = fits.result_of(found)
     with smaller_sample(name == "sampled"):
         whole, other = fits.result_of(STOPS[name].fit())
     assert written(whole) == written(arrays), f"{name} does not resume to the same bits"
     assert steps == other, (name, steps, other)
-    return {"arrays": written(arrays), "steps": steps}
+    before = fits.passes_of(found, fits.n_passes_in(CHECKPOINTS / name))
+    return {"arrays": written(arrays), "steps": steps, "passes_before": before}
 
 
 def commands_resumed():
@@ -243,7 +252,13 @@ def commands_resumed():
             with np.load(f"{place}/results/model.npz") as file:
                 arrays = {each: file[each] for each in file.files if each != "header"}
             labels = pq.read_table(f"{place}/results/labels.parquet")
-            found[name] = {"model": written(arrays), "labels": written(fits.columns_of(labels))}
+            n_passes = fits.n_passes_in(COMMANDS / name / "checkpoint")
+            model = GaussianMixture.load(f"{place}/results/model.npz")
+            found[name] = {
+                "model": written(arrays),
+                "labels": written(fits.columns_of(labels)),
+                "passes_before": fits.passes_of(model, n_passes),
+            }
             if name == "fit":
                 shutil.copy(f"{place}/results/model.npz", COMMANDS)
                 compress(COMMANDS)
@@ -263,11 +278,12 @@ def main():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
     write_models()
+    compress(MODELS)
     write_checkpoints()
     write_commands()
     (FOLDER / "expected.json").write_text(json.dumps(expectations(), indent=1) + "\n")
     n_bytes = sum(each.stat().st_size for each in FOLDER.rglob("*.*"))
-    print(f"{n_bytes:,} bytes in all")
+    say(f"{n_bytes:,} bytes in all")
 
 
 if __name__ == "__main__":
