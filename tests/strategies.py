@@ -8,7 +8,7 @@ from distributed import LocalCluster
 from hypothesis import strategies as st
 
 from daskgmm.fit.convergence import AbsoluteChange
-from daskgmm.fit.given import Given
+from daskgmm.fit.initialization.user_parameters import Given
 from daskgmm.fit.settings import Settings
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.mixture import Mixture

@@ -18,7 +18,7 @@ import yaml
 
 from daskgmm.pipeline.cli import main
 from daskgmm.pipeline.clusters import ClusterConfig
-from daskgmm.pipeline.config import FitConfig
+from daskgmm.pipeline.config.fit import FitConfig
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))

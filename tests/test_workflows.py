@@ -8,11 +8,11 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from daskgmm.pipeline.choices import SelectConfig
 from daskgmm.pipeline.cli import main
 from daskgmm.pipeline.clusters import ClusterConfig
-from daskgmm.pipeline.config import FitConfig
-from daskgmm.pipeline.strict import VARIABLE, load
+from daskgmm.pipeline.config.fit import FitConfig
+from daskgmm.pipeline.config.loader import VARIABLE, load
+from daskgmm.pipeline.config.select import SelectConfig
 
 ROOT = Path(__file__).parents[1]
 SCHEMAS = {"fit": FitConfig, "select": SelectConfig, "cluster": ClusterConfig}

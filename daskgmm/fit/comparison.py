@@ -15,25 +15,28 @@ from time import perf_counter
 import numpy as np
 
 from daskgmm.data.dataset import Dataset
-from daskgmm.data.metered import Metered, Pass
+from daskgmm.data.pass_log import Metered, Pass
 from daskgmm.data.survey import Survey
 from daskgmm.errors import DataError, DegenerateCovarianceError
-from daskgmm.fit import em, sample_start
-from daskgmm.fit.acceleration import QuasiNewton
-from daskgmm.fit.candidates import Candidate, Seen
-from daskgmm.fit.checkpoints import NOWHERE, Checkpoints
+from daskgmm.fit import em, sample_stage
+from daskgmm.fit.acceleration.quasi_newton import QuasiNewton
+from daskgmm.fit.acceleration.sample_newton import SampleSteps
+from daskgmm.fit.checkpoint.snapshot import Snapshot
+from daskgmm.fit.checkpoint.store import NOWHERE, Checkpoints, Journal
 from daskgmm.fit.convergence import Rule
-from daskgmm.fit.criteria import Criterion, Scores
-from daskgmm.fit.journal import Journal
+from daskgmm.fit.criteria import Candidate, Criterion, Scores, Seen
 from daskgmm.fit.observers import Observer
-from daskgmm.fit.sample_start import after_the_sample
-from daskgmm.fit.sampled import SampleSteps
-from daskgmm.fit.selection import DIGITS, best, leader, ranked
+from daskgmm.fit.problem import Surveyed, surveyed
+from daskgmm.fit.ranking import (
+    DIGITS,
+    best,
+    leader,
+    ranked,
+)
+from daskgmm.fit.sample_stage import after_the_sample
 from daskgmm.fit.settings import Settings
-from daskgmm.fit.snapshot import Snapshot
 from daskgmm.fit.state import FitState, Outcome
-from daskgmm.fit.surveyed import Surveyed, surveyed
-from daskgmm.model.expectation import e_steps
+from daskgmm.model.e_step import e_steps
 
 # The sample holds no more of the rows, so that some are left to be held out.
 MOST = 0.8
@@ -160,7 +163,7 @@ def _on_the_sample(
 ) -> list[FitState | None]:
     """Where the best restart of each candidate ends, if not all of its starts collapse."""
     began, sample = perf_counter(), found.survey.sample
-    alone = found._replace(rows=Metered(sample_start.dataset_of(sample)))
+    alone = found._replace(rows=Metered(sample_stage.dataset_of(sample)))
     starts: list[FitState] = []
     collapse = DegenerateCovarianceError()
     for number, each in enumerate(settings):
@@ -175,7 +178,7 @@ def _on_the_sample(
     if not starts:
         raise collapse
     observer.on_start(starts)
-    ended = sample_start.settled(
+    ended = sample_stage.settled(
         starts, sample, found.model, remedy=found.remedy, acceleration=QuasiNewton()
     )
     best(ended)  # raises where all have collapsed
@@ -192,14 +195,14 @@ def _on_the_sample(
 def _seen_by_all_rows(found: Surveyed, ended: Sequence[FitState | None]) -> list[Seen]:
     """The sound candidates, after one pass over all rows and one over the sample."""
     sound = {
-        number: sample_start.begun_at(state)
+        number: sample_stage.begun_at(state)
         for number, state in enumerate(ended)
         if state is not None and _is_sound(state)
     }
     densities = [found.model.densities(state.parameters) for state in sound.values()]
     visit = partial(e_steps, densities=densities)
     everywhere = found.rows.serving("comparison").reduce(visit)
-    sampled = sample_start.dataset_of(found.survey.sample).reduce(visit)
+    sampled = sample_stage.dataset_of(found.survey.sample).reduce(visit)
     seen = []
     # What a fit to the sample falls short of one to all rows, for two parameters (Wilks 1938).
     missed = 1.0 / len(found.survey.sample.rows) - 1.0 / found.survey.n_usable
@@ -215,7 +218,7 @@ def _seen_by_all_rows(found: Surveyed, ended: Sequence[FitState | None]) -> list
 def _way(found: Surveyed, finalists: Sequence[Seen], rule: Rule) -> tuple[Rule, SampleSteps]:
     """When finalists have converged, and how they are accelerated."""
     rule = after_the_sample(worth_mentioning(rule, finalists[0].statistics.total_weight))
-    return rule, SampleSteps(sample_start.dataset_of(found.survey.sample), found.model)
+    return rule, SampleSteps(sample_stage.dataset_of(found.survey.sample), found.model)
 
 
 def _entered(

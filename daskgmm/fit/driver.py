@@ -8,24 +8,23 @@ from time import perf_counter
 import numpy as np
 
 from daskgmm.data.dataset import Dataset
-from daskgmm.data.metered import Metered, Pass
+from daskgmm.data.pass_log import Metered, Pass
 from daskgmm.data.survey import Survey
-from daskgmm.fit import em, sample_start
-from daskgmm.fit.acceleration import Acceleration, QuasiNewton
-from daskgmm.fit.checkpoints import NOWHERE, Checkpoints
+from daskgmm.fit import em, sample_stage
+from daskgmm.fit.acceleration.quasi_newton import Acceleration, QuasiNewton
+from daskgmm.fit.acceleration.sample_newton import SampleSteps
+from daskgmm.fit.checkpoint.snapshot import Snapshot
+from daskgmm.fit.checkpoint.store import NOWHERE, Checkpoints, Journal
 from daskgmm.fit.convergence import Rule
-from daskgmm.fit.journal import Journal
 from daskgmm.fit.observers import Observer
-from daskgmm.fit.relocation import Relocation
-from daskgmm.fit.sample_start import after_the_sample
-from daskgmm.fit.sampled import SampleSteps
-from daskgmm.fit.selection import DIGITS, best
+from daskgmm.fit.problem import Surveyed, surveyed
+from daskgmm.fit.ranking import DIGITS, best
+from daskgmm.fit.sample_stage import after_the_sample
 from daskgmm.fit.settings import Settings
-from daskgmm.fit.snapshot import Snapshot
+from daskgmm.fit.split_merge.relocate import Relocation
 from daskgmm.fit.state import FitState, Outcome
-from daskgmm.fit.surveyed import Surveyed, surveyed
-from daskgmm.model.expectation import e_steps
-from daskgmm.model.likelihood import MaximumLikelihood
+from daskgmm.model.e_step import e_steps
+from daskgmm.model.maximum_likelihood import MaximumLikelihood
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ def _way(found: Surveyed, settings: Settings) -> tuple[Rule, Acceleration | None
         return settings.rule, None
     if not _has_more_rows(found, settings):
         return settings.rule, QuasiNewton()
-    steps = SampleSteps(sample_start.dataset_of(found.survey.sample), found.model)
+    steps = SampleSteps(sample_stage.dataset_of(found.survey.sample), found.model)
     return after_the_sample(settings.rule), steps
 
 
@@ -124,7 +123,7 @@ def _started(
     observer.on_start(states)
     if _has_more_rows(found, settings):
         began = perf_counter()
-        states = sample_start.converged(
+        states = sample_stage.converged(
             states,
             found.survey.sample,
             found.model,
@@ -155,7 +154,7 @@ def _moved(state: FitState, found: Surveyed, settings: Settings) -> FitState | N
     if refine is None or not found.survey.sample_is_all or not is_met or not in_time:
         return None
     better = refine(state)
-    return None if better is state else sample_start.begun_again(better, after=state)
+    return None if better is state else sample_stage.begun_again(better, after=state)
 
 
 def _known(

@@ -10,17 +10,27 @@ import numpy as np
 
 from daskgmm.data.dataset import Dataset
 from daskgmm.errors import DegenerateCovarianceError
-from daskgmm.fit.acceleration import Acceleration, Memory, Visit, fallen_back
+from daskgmm.fit.acceleration.quasi_newton import (
+    Acceleration,
+    Memory,
+    Visit,
+    fallen_back,
+)
 from daskgmm.fit.convergence import Rule
-from daskgmm.fit.degenerate import Draft, Remedy, collapses, refuse
+from daskgmm.fit.degenerate import (
+    Draft,
+    Remedy,
+    collapses,
+    refuse,
+)
 from daskgmm.fit.observers import PassObserver
-from daskgmm.fit.selection import without_losers
+from daskgmm.fit.ranking import without_losers
 from daskgmm.fit.state import FitState, Outcome
-from daskgmm.model.expectation import Densities, e_steps, e_steps_and_tails
-from daskgmm.model.likelihood import MaximumLikelihood
+from daskgmm.model.e_step import Densities, e_steps, e_steps_and_tails
+from daskgmm.model.maximum_likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
-from daskgmm.model.statistics import NOBODYS, JointStatistics, SufficientStatistics
-from daskgmm.model.tail import Tail
+from daskgmm.model.sufficient_statistics import NOBODYS, JointStatistics, SufficientStatistics
+from daskgmm.model.worst_rows import Tail
 
 
 class Relocate(Protocol):

@@ -6,15 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from daskgmm.data.dataset import Dataset
-from daskgmm.data.layout import Layout
-from daskgmm.data.machines import Machines
+from daskgmm.data.dataset import Dataset, Layout
+from daskgmm.data.execution.resources import Machines
 from daskgmm.errors import DataError
-from daskgmm.fit.relocation import TAIL_ROWS
 from daskgmm.fit.settings import Settings
+from daskgmm.fit.split_merge.relocate import TAIL_ROWS
 from daskgmm.kernels import Kernel
 from daskgmm.model.covariance import Family
-from daskgmm.model.statistics import SufficientStatistics
+from daskgmm.model.sufficient_statistics import SufficientStatistics
 
 # A chunk's rows, and as much again for what they are read through and made of.
 READING = 2

@@ -6,8 +6,8 @@ import numpy as np
 
 from daskgmm.data.survey import Survey
 from daskgmm.fit.convergence import Rule
-from daskgmm.fit.given import Given
-from daskgmm.fit.initialization import Initial, n_passes_of
+from daskgmm.fit.initialization.registry import Initial, n_passes_of
+from daskgmm.fit.initialization.user_parameters import Given
 from daskgmm.fit.state import FitState
 from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import Family

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import NamedTuple
 
-from daskgmm.fit.acceleration import Memory, Pair
+from daskgmm.fit.acceleration.quasi_newton import Memory, Pair
 from daskgmm.model.mixture import Mixture
 
 

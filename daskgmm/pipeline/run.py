@@ -13,35 +13,33 @@ import yaml
 from rich.console import Console
 from sklearn.exceptions import ConvergenceWarning
 
-from daskgmm.checkpointing import Checkpoint
 from daskgmm.data.dataset import DaskDataset
-from daskgmm.data.folder import Folder
-from daskgmm.data.metered import Metered
-from daskgmm.data.sinks import Parts, write_scores
-from daskgmm.data.sources import open_dataset
-from daskgmm.data.sources.place import EXTRAS, needs, reason
+from daskgmm.data.pass_log import Metered
+from daskgmm.data.sources.registry import open_dataset
+from daskgmm.data.writers.scores import Parts, write_scores
 from daskgmm.errors import ConfigError, DataWarning, DegenerateCovarianceError
-from daskgmm.estimators import GaussianMixture
+from daskgmm.estimators.checkpoint import Checkpoint
+from daskgmm.estimators.gaussian_mixture import GaussianMixture
 from daskgmm.fit.convergence import ExpectedGain
-from daskgmm.fit.events import Events, Hearer
-from daskgmm.fit.observers import Observer, Together
+from daskgmm.fit.observers import Events, Hearer, Observer, Together
 from daskgmm.fit.plan import Plan
 from daskgmm.model import model_file
-from daskgmm.model.expectation import log_prob_norm
-from daskgmm.model.likelihood import densities
-from daskgmm.model.quantiles import Quantiles
-from daskgmm.model.scores import Scoring
-from daskgmm.pipeline import report, restart, selection_table
-from daskgmm.pipeline.choices import SelectConfig
+from daskgmm.model.diagnostics import Quantiles
+from daskgmm.model.e_step import log_prob_norm
+from daskgmm.model.maximum_likelihood import densities
+from daskgmm.model.row_scores import Scoring
+from daskgmm.model_selection import ComponentSelection, select_components
+from daskgmm.pipeline import results, resume
 from daskgmm.pipeline.clusters import Cluster
-from daskgmm.pipeline.config import FitConfig, Run
-from daskgmm.pipeline.display import displayed, started
-from daskgmm.pipeline.json_log import unheard
-from daskgmm.pipeline.outlook import Outlook
-from daskgmm.pipeline.progress import PassLines
-from daskgmm.pipeline.result import FitResult
-from daskgmm.pipeline.trained import Trained
-from daskgmm.select import ComponentSelection, select_components
+from daskgmm.pipeline.config.fit import FitConfig, Run
+from daskgmm.pipeline.config.select import SelectConfig
+from daskgmm.pipeline.progress.json_log import unheard
+from daskgmm.pipeline.progress.live_display import Outlook, PassLines, displayed, started
+from daskgmm.pipeline.report import report
+from daskgmm.pipeline.results import FitResult
+from daskgmm.pipeline.scoring_model import Trained
+from daskgmm.storage.folder import Folder
+from daskgmm.storage.location import EXTRAS, needs, reason
 
 VERSIONED = ("daskgmm", "dask", "distributed", "numpy", "scipy", "scikit-learn", "pyarrow", "zarr")
 
@@ -94,13 +92,13 @@ def fit(
         folder = Folder(config.output.dir)
         folder.make()
     # A seed that nobody chose is chosen here, and written down.
-    seeds = (config.model.get("random_state"), restart.seed_of(config), secrets.randbelow(2**31))
+    seeds = (config.model.get("random_state"), resume.seed_of(config), secrets.randbelow(2**31))
     seed = next(each for each in seeds if each is not None)
     config = config.model_copy(update={"model": {**config.model, "random_state": seed}})
     every = config.checkpoint.every
     checkpoint = Checkpoint(config.checkpoint_dir, every=every, force=force, stays=True)
     with (
-        restart.kept(config, cluster),
+        resume.kept(config, cluster),
         started(cluster, console) as place,
         ExitStack() as outlives,
     ):
@@ -126,7 +124,7 @@ def fit(
             trained = Trained(mixture, config.source.columns, dataset.missing, found)
             trained.note(config.output.at("model.npz"))
             if selection:
-                folder.write("selection.csv", selection_table.csv(selection).encode())
+                folder.write("selection.csv", results.csv(selection).encode())
         labels = Folder(config.output.at("labels.parquet"))
         written = write_scores(rows, Parts(labels, Scoring(sent)), kept={})
         seconds = perf_counter() - began

@@ -10,24 +10,36 @@ from typing import Any
 from rich.console import Console
 
 from daskgmm.data.dataset import DaskDataset
-from daskgmm.data.folder import Folder
-from daskgmm.data.gathering import BEGUN, check_kind, gather, made_of
-from daskgmm.data.metered import Metered
-from daskgmm.data.sinks import Ids, Parts, Written, write_scores
-from daskgmm.data.sources import names_in, open_dataset, open_ids
-from daskgmm.data.sources.place import EXTRAS, needs, reason, refusals
-from daskgmm.data.stores import draft_of
+from daskgmm.data.pass_log import Metered
+from daskgmm.data.sources.registry import names_in, open_dataset, open_ids
+from daskgmm.data.writers.rows import draft_of
+from daskgmm.data.writers.scores import (
+    BEGUN,
+    Ids,
+    Parts,
+    Written,
+    check_kind,
+    gather,
+    made_of,
+    write_scores,
+)
 from daskgmm.errors import ConfigError, ParameterError
-from daskgmm.fit.events import Events, Hearer
-from daskgmm.fit.observers import Together
-from daskgmm.model.likelihood import densities
-from daskgmm.model.scores import Scoring
+from daskgmm.fit.observers import Events, Hearer, Together
+from daskgmm.model.maximum_likelihood import densities
+from daskgmm.model.row_scores import Scoring
 from daskgmm.pipeline.clusters import Cluster
-from daskgmm.pipeline.display import displayed, started
-from daskgmm.pipeline.json_log import unheard
-from daskgmm.pipeline.lines import say
-from daskgmm.pipeline.options import ScoreConfig
-from daskgmm.pipeline.trained import Trained
+from daskgmm.pipeline.config.commands import ScoreConfig
+from daskgmm.pipeline.progress.console import say
+from daskgmm.pipeline.progress.json_log import unheard
+from daskgmm.pipeline.progress.live_display import displayed, started
+from daskgmm.pipeline.scoring_model import Trained
+from daskgmm.storage.folder import Folder
+from daskgmm.storage.location import (
+    EXTRAS,
+    needs,
+    reason,
+    refusals,
+)
 from daskgmm.version import __version__
 
 ZARR = ".zarr"

@@ -8,11 +8,10 @@ from hypothesis import given, settings
 from strategies import clusters, cuts
 
 from daskgmm.chunk import BadChunk, Chunk
-from daskgmm.data.checksums import checksum
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
-from daskgmm.data.metered import Metered
-from daskgmm.data.sample import Aim, row_keys
-from daskgmm.data.survey import survey_chunk, take_survey
+from daskgmm.data.execution.checksums import checksum
+from daskgmm.data.pass_log import Metered
+from daskgmm.data.survey import Aim, row_keys, survey_chunk, take_survey
 from daskgmm.errors import DataError
 
 X = clusters(60)

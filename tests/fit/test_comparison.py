@@ -7,19 +7,19 @@ import pytest
 from strategies import clusters
 
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
-from daskgmm.data.folder import Folder
 from daskgmm.errors import CheckpointError, DataError, DegenerateCovarianceError
-from daskgmm.fit.checkpoints import NOWHERE, FolderCheckpoints
+from daskgmm.fit.checkpoint.snapshot import from_bytes
+from daskgmm.fit.checkpoint.store import NOWHERE, FolderCheckpoints
 from daskgmm.fit.comparison import MOST, compare, worth_mentioning
 from daskgmm.fit.convergence import ExpectedGain
 from daskgmm.fit.criteria import CRITERIA
 from daskgmm.fit.driver import fit_mixture
-from daskgmm.fit.given import Given
+from daskgmm.fit.initialization.user_parameters import Given
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.settings import Settings
-from daskgmm.fit.snapshot import from_bytes
 from daskgmm.fit.state import Outcome
 from daskgmm.model.covariance import FAMILIES
+from daskgmm.storage.folder import Folder
 
 X = clusters(1500, 2, seed=1, spread=6.0)
 

@@ -11,7 +11,7 @@ from daskgmm.errors import DataError, DegenerateCovarianceError
 from daskgmm.fit.convergence import AbsoluteChange
 from daskgmm.fit.degenerate import LADDER, POLICIES
 from daskgmm.fit.driver import fit_mixture
-from daskgmm.fit.given import Given
+from daskgmm.fit.initialization.user_parameters import Given
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.settings import Settings
 from daskgmm.fit.state import Action, Outcome

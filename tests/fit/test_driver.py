@@ -12,10 +12,10 @@ from daskgmm.data.dataset import DaskDataset, InMemoryDataset
 from daskgmm.errors import DataError, DegenerateCovarianceError
 from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
 from daskgmm.fit.driver import fit_mixture
-from daskgmm.fit.given import Given
-from daskgmm.fit.initialization import method_of
+from daskgmm.fit.initialization.registry import method_of
+from daskgmm.fit.initialization.user_parameters import Given
 from daskgmm.fit.observers import NullObserver
-from daskgmm.fit.refinement import Refinement
+from daskgmm.fit.split_merge.refine import Refinement
 from daskgmm.fit.state import Outcome
 from daskgmm.model.mixture import Mixture
 
@@ -125,7 +125,7 @@ def fitted_apart(**changes):
 def poor_start(monkeypatch):
     """Lets every start be the poor one, as if it had been found."""
     poor = method_of(poorly, "whitened")
-    monkeypatch.setattr("daskgmm.fit.surveyed.method_of", lambda *_: poor)
+    monkeypatch.setattr("daskgmm.fit.problem.method_of", lambda *_: poor)
 
 
 def test_moves_act_on_rows_that_the_sample_holds_whole(monkeypatch, family_name):

@@ -5,18 +5,18 @@ import pytest
 from strategies import clusters, mixture
 
 from daskgmm.data.dataset import InMemoryDataset
-from daskgmm.data.metered import Metered
+from daskgmm.data.pass_log import Metered
 from daskgmm.data.survey import take_survey
 from daskgmm.fit import em
-from daskgmm.fit.acceleration import QuasiNewton
+from daskgmm.fit.acceleration.quasi_newton import QuasiNewton
 from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
 from daskgmm.fit.degenerate import POLICIES, Data
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.state import Action, FitState, Outcome
 from daskgmm.kernels import Quadratic, Triangular
 from daskgmm.model.covariance import FAMILIES
-from daskgmm.model.expectation import e_step
-from daskgmm.model.likelihood import MaximumLikelihood
+from daskgmm.model.e_step import e_step
+from daskgmm.model.maximum_likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
 
 X = clusters(300)

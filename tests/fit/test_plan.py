@@ -13,9 +13,9 @@ from strategies import FAMILY_NAMES
 
 from daskgmm import GaussianMixture
 from daskgmm.data.dataset import InMemoryDataset
-from daskgmm.data.machines import Machines
-from daskgmm.data.stores import write_rows
+from daskgmm.data.execution.resources import Machines
 from daskgmm.data.synthetic import random_mixture, synthetic_rows
+from daskgmm.data.writers.rows import write_rows
 from daskgmm.errors import DataError
 
 MIB = 1 << 20

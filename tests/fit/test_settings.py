@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from strategies import settings
 
-from daskgmm.fit.given import Given
+from daskgmm.fit.initialization.user_parameters import Given
 from daskgmm.fit.settings import SURVIVORS
 
 

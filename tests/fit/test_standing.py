@@ -2,7 +2,7 @@ import math
 
 from strategies import mixture
 
-from daskgmm.fit.standing import Standing
+from daskgmm.fit.observers import Standing
 from daskgmm.fit.state import FitState, Outcome
 
 

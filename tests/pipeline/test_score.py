@@ -18,7 +18,7 @@ from strategies import clusters
 from daskgmm import GaussianMixture
 from daskgmm.model import model_file
 from daskgmm.pipeline.cli import main
-from daskgmm.pipeline.trained import Trained
+from daskgmm.pipeline.scoring_model import Trained
 
 
 def content(folder):

@@ -18,9 +18,9 @@ from strategies import clusters
 from daskgmm import GaussianMixture, open_dataset
 from daskgmm.errors import ModelFileError
 from daskgmm.model import model_file
-from daskgmm.pipeline import restart
+from daskgmm.pipeline import resume
 from daskgmm.pipeline.cli import main
-from daskgmm.pipeline.trained import Trained
+from daskgmm.pipeline.scoring_model import Trained
 
 FIT = """
 source:
@@ -302,6 +302,6 @@ def test_a_run_that_was_stopped_is_resumed_with_its_transforms_and_no_others(pla
     process.communicate()
     line = refused("fit", "slow.yaml", "--set", "source.transforms=[{standardise: all}]")
     assert "another fit" in line
-    left, _ = restart.left(str(folder))
+    left, _ = resume.left(str(folder))
     assert left.source.filter == config["source"]["filter"]
     assert left.source.transforms == config["source"]["transforms"]

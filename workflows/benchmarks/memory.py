@@ -18,7 +18,7 @@ import dask
 import numpy as np
 
 from daskgmm import GaussianMixture, open_dataset
-from daskgmm.data.machines import Machines
+from daskgmm.data.execution.resources import Machines
 
 # Times as many chunks of the same size, and so times as many rows.
 MORE = (1, 10, 100)

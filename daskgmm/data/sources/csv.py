@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from daskgmm.data.sources import reads
-from daskgmm.data.sources.place import Place, reason
-from daskgmm.data.sources.reads import Rows
+from daskgmm.data.sources import chunked
+from daskgmm.data.sources.chunked import Rows
 from daskgmm.errors import DataError
+from daskgmm.storage.location import Place, reason
 
 # Bytes that tell the names of the columns, and which of them hold numbers.
 HEAD_BYTES = 1 << 16
@@ -26,7 +26,7 @@ def open_rows(place: Place, columns: Sequence[str | int] | None) -> Rows:
     sample, start, n_bytes = _head(place)
     names = list(sample.columns)
     chosen = _chosen(sample, columns, place)
-    step = reads.CHUNK_BYTES
+    step = chunked.CHUNK_BYTES
     return Rows(
         place,
         read_lines,

@@ -7,9 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from daskgmm.data.sources.place import AHEAD, Place, needs, reason
-from daskgmm.data.sources.reads import Rows, chosen_of, rows_of_array
+from daskgmm.data.sources.chunked import Rows, chosen_of, rows_of_array
 from daskgmm.errors import DataError
+from daskgmm.storage.location import (
+    AHEAD,
+    Place,
+    needs,
+    reason,
+)
 
 
 def open_rows(place: Place, columns: Sequence[str | int] | None) -> Rows:

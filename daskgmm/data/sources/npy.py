@@ -12,9 +12,9 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from daskgmm.data.sources.place import Place, reason
-from daskgmm.data.sources.reads import Rows, chosen_of, rows_of_array
+from daskgmm.data.sources.chunked import Rows, chosen_of, rows_of_array
 from daskgmm.errors import DataError
+from daskgmm.storage.location import Place, reason
 
 # More than the description of any array of numbers.
 HEADER_BYTES = 4096

@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from daskgmm.data.sources.place import Place, reason
-from daskgmm.data.sources.reads import Rows
+from daskgmm.data.sources.chunked import Rows
 from daskgmm.errors import DataError
+from daskgmm.storage.location import Place, reason
 
 
 def open_rows(place: Place, columns: Sequence[str | int] | None) -> Rows:

@@ -12,9 +12,9 @@ import zarr
 from numpy.typing import NDArray
 from zarr.storage import FsspecStore
 
-from daskgmm.data.sources.place import Place, reason, refusals
-from daskgmm.data.sources.reads import Rows, chosen_of, rows_of_array
+from daskgmm.data.sources.chunked import Rows, chosen_of, rows_of_array
 from daskgmm.errors import DataError
+from daskgmm.storage.location import Place, reason, refusals
 
 # What describes an array or a group, of versions 3 and 2.
 DESCRIPTIONS = ("zarr.json", ".zarray", ".zgroup")

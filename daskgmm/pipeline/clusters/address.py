@@ -9,11 +9,10 @@ import dask
 import distributed
 from pydantic import AfterValidator, Field
 
-from daskgmm.data.machines import Machines
+from daskgmm.data.execution.resources import Machines
 from daskgmm.errors import ConfigError
-from daskgmm.pipeline.clusters.place import Place, Say, caution
-from daskgmm.pipeline.clusters.workers import Awaited
-from daskgmm.pipeline.strict import Strict
+from daskgmm.pipeline.clusters.connection import Awaited, Place, Say, caution
+from daskgmm.pipeline.config.loader import Strict
 
 # From wherever a run is taken up again.
 File = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]

@@ -1,4 +1,4 @@
-"""Worker processes on this machine, each with a nanny that watches its memory."""
+"""Dask's own schedulers on this machine: threads of this process, or processes."""
 
 import os
 from collections.abc import Iterator
@@ -11,11 +11,54 @@ import distributed
 from dask.utils import parse_bytes
 from pydantic import AfterValidator, Field, model_validator
 
-from daskgmm.data.machines import Machines
-from daskgmm.pipeline.clusters.extras import starting
-from daskgmm.pipeline.clusters.place import DeafToInterrupts, Place, Say
-from daskgmm.pipeline.clusters.workers import Scaled, Time
-from daskgmm.pipeline.strict import Strict
+from daskgmm.data.execution.resources import Machines
+from daskgmm.pipeline.clusters.connection import (
+    DeafToInterrupts,
+    Place,
+    Say,
+    Scaled,
+    Time,
+    starting,
+)
+from daskgmm.pipeline.config.loader import Strict
+
+
+class Threads(Strict):
+    """Threads of this process; default one per core."""
+
+    kind: Literal["threads"] = "threads"
+    n_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+
+    def machines(self) -> Machines:
+        """The process itself."""
+        return Machines.of_threads(self.n_threads)
+
+    @contextmanager
+    def connected(self, say: Say) -> Iterator[Place]:
+        """Make them the place where Dask computes, for the length of the context."""
+        with dask.config.set(scheduler="threads", num_workers=self.n_threads):
+            yield Place(f"{self.n_threads} thread{'s' * (self.n_threads > 1)}")
+
+
+class Processes(Strict):
+    """Dask's multiprocessing scheduler: processes of a thread each; default one per core.
+
+    They have no memory limit and no dashboard, and nobody starts one anew that has died: that
+    is `local`. They need no network, not even loopback.
+    """
+
+    kind: Literal["processes"] = "processes"
+    n_processes: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+
+    def machines(self) -> Machines:
+        """Processes that share this machine."""
+        return Machines.of_processes(self.n_processes)
+
+    @contextmanager
+    def connected(self, say: Say) -> Iterator[Place]:
+        """Make them the place where Dask computes, for the length of the context."""
+        with dask.config.set(scheduler="processes", num_workers=self.n_processes):
+            yield Place(f"{self.n_processes} process{'es' * (self.n_processes > 1)}")
 
 
 def _limit(text: str) -> str:

@@ -8,11 +8,10 @@ import yaml
 
 from daskgmm.errors import ConfigError
 from daskgmm.pipeline.clusters import ClusterConfig
-from daskgmm.pipeline.clusters.cloud import MODULES
-from daskgmm.pipeline.clusters.here import Processes, Threads
-from daskgmm.pipeline.clusters.jobs import SYSTEMS
-from daskgmm.pipeline.clusters.local import LocalCluster
-from daskgmm.pipeline.strict import load
+from daskgmm.pipeline.clusters.batch_jobs import SYSTEMS
+from daskgmm.pipeline.clusters.local import LocalCluster, Processes, Threads
+from daskgmm.pipeline.clusters.remote import MODULES
+from daskgmm.pipeline.config.loader import load
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "config/cluster").glob("*.yaml"))
 

@@ -1,6 +1,6 @@
 import dask
 
-from daskgmm.pipeline.clusters.here import Processes, Threads
+from daskgmm.pipeline.clusters.local import Processes, Threads
 
 
 def scheduler():
