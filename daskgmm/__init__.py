@@ -1,11 +1,11 @@
 """Gaussian mixtures, fitted by EM on Dask, for data that does not fit in memory."""
 
-from daskgmm.checkpointing import Checkpoint
 from daskgmm.data.dataset import DaskDataset
-from daskgmm.data.sources import open_dataset
-from daskgmm.estimators import GaussianMixture
+from daskgmm.data.sources.registry import open_dataset
+from daskgmm.estimators.checkpoint import Checkpoint
+from daskgmm.estimators.gaussian_mixture import GaussianMixture
 from daskgmm.model.mixture import Mixture
-from daskgmm.select import ComponentSelection, select_components
+from daskgmm.model_selection import ComponentSelection, select_components
 from daskgmm.version import __version__
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Rows that can be visited: the one thing a fit asks of its data is `reduce`."""
+"""The shape of a dataset."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -11,18 +11,95 @@ import dask.array as da
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from daskgmm.chunk import BadChunk, Chunk
-from daskgmm.data.beside import Columns
-from daskgmm.data.layout import Layout
-from daskgmm.data.passes import ready, run_pass
-from daskgmm.data.recipe import Recipe, RowFunction
-from daskgmm.data.shards import Came, cut_into_shards, unheard, weights_of
-from daskgmm.data.source import Collection, GraphSource, source_of, whole_rows
-from daskgmm.data.tree import Addable, Partial, TreeSum
+from daskgmm.data.execution.graph_source import (
+    Collection,
+    GraphSource,
+    source_of,
+    whole_rows,
+)
+from daskgmm.data.execution.passes import ready, run_pass
+from daskgmm.data.execution.shards import (
+    Addable,
+    OnChunks,
+    Partial,
+    TreeSum,
+    cut_into_shards,
+    ignore_chunks,
+    weights_of,
+)
+from daskgmm.data.preprocessing.preprocessing import Preprocessing, RowFunction
 from daskgmm.errors import DataError
-from daskgmm.kernels.blas_threads import one_blas_thread
+from daskgmm.kernels.blas import one_blas_thread
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The shape of a dataset, as far as it is known without reading it.
+
+    Attributes
+    ----------
+    n_chunks, n_features : int
+    dtype : of the rows where they are
+    lengths : rows per chunk, or None
+    is_resident : bool
+        Whether visiting a chunk takes no memory of its own: it lies in memory already.
+    shares : bool
+        Whether chunks are made of values that several need, of sizes that nobody knows.
+    n_read : int or None
+        Columns that are read; None for the features alone.
+    is_made : bool
+        Whether features are made of the columns: a copy.
+    """
+
+    n_chunks: int
+    n_features: int
+    dtype: np.dtype[Any]
+    lengths: tuple[int, ...] | None
+    is_resident: bool
+    shares: bool = False
+    n_read: int | None = None
+    is_made: bool = False
+
+    @property
+    def n_rows(self) -> int | None:
+        """Rows in all chunks."""
+        return None if self.lengths is None else sum(self.lengths)
+
+    @property
+    def longest(self) -> int | None:
+        """Rows in the longest chunk."""
+        return None if self.lengths is None else max(self.lengths)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row where it is."""
+        return (self.n_read or self.n_features) * self.dtype.itemsize
+
+    @property
+    def copy_bytes(self) -> int:
+        """Bytes of a row's copies: as floats, unless it is of some, and where features are made."""
+        is_kept = self.dtype in (np.dtype(np.float32), np.dtype(np.float64))
+        as_floats = 0 if is_kept else 8 * (self.n_read or self.n_features)
+        return as_floats + 8 * self.n_features * self.is_made
+
+
+Columns = NDArray[Any] | da.Array
+
+
+def columns_of(array: ArrayLike | da.Array) -> Columns:
+    """What may stand beside rows as a Dask array of known length, or an array in memory."""
+    if not isinstance(array, da.Array):
+        return np.asarray(array)
+    if np.isnan(array.shape).any():
+        raise DataError(
+            "a Dask array that stands beside the rows does not know its length: call "
+            ".compute_chunk_sizes() on it first"
+        )
+    return array
+
 
 Value = TypeVar("Value", bound=Addable)
 Result = TypeVar("Result")
@@ -51,9 +128,9 @@ class Dataset(ABC):
     """Whether each pass reads the rows anew, and could find others."""
     n_preparing: int = 0
     """Passes that `prepared` takes."""
-    recipe: Recipe | None = None
+    recipe: Preprocessing | None = None
     """What its rows are made by, of those that are stored."""
-    came: Came = staticmethod(unheard)
+    came: OnChunks = staticmethod(ignore_chunks)
     weights: Any = None
 
     @property
@@ -89,7 +166,7 @@ class Dataset(ABC):
         """The same rows, counted and ready for passes."""
         return self
 
-    def telling(self, came: Came) -> "Dataset":
+    def telling(self, came: OnChunks) -> "Dataset":
         """The same rows; `came` hears, in this process, of chunks that a pass has visited."""
         told = copy(self)
         object.__setattr__(told, "came", came)  # some are frozen
@@ -223,7 +300,7 @@ class DaskDataset(Dataset):
         missing: str = "raise",
         retries: int | None = None,
         on_bad_chunk: str = "raise",
-        recipe: Recipe | None = None,
+        recipe: Preprocessing | None = None,
     ) -> "DaskDataset":
         """Plan the passes over a collection, given what `daskgmm.open_dataset` is given.
 
@@ -267,7 +344,7 @@ class DaskDataset(Dataset):
         return self.source.columns
 
     @property
-    def recipe(self) -> Recipe | None:  # type: ignore[override]
+    def recipe(self) -> Preprocessing | None:  # type: ignore[override]
         return self.source.recipe
 
     @property

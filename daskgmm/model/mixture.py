@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskgmm.errors import ParameterError
+from daskgmm.html_repr import mixture_html
 from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import Family
-from daskgmm.model.statistics import SufficientStatistics
-from daskgmm.notebook import mixture_html
+from daskgmm.model.sufficient_statistics import SufficientStatistics
 
 # By how much weights may miss one: what single precision leaves of a sum.
 SUM_TOLERANCE = 1e-6

@@ -7,19 +7,19 @@ import pytest
 from strategies import clusters
 
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
-from daskgmm.data.folder import Folder
 from daskgmm.errors import CheckpointError, DataError, DegenerateCovarianceError
-from daskgmm.fit.checkpoints import NOWHERE, FolderCheckpoints
+from daskgmm.fit.checkpoint.snapshot import from_bytes
+from daskgmm.fit.checkpoint.store import NO_CHECKPOINTS, FolderCheckpoints
 from daskgmm.fit.comparison import MOST, compare, worth_mentioning
 from daskgmm.fit.convergence import ExpectedGain
 from daskgmm.fit.criteria import CRITERIA
 from daskgmm.fit.driver import fit_mixture
-from daskgmm.fit.given import Given
+from daskgmm.fit.initialization.user_parameters import UserParameters
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.settings import Settings
-from daskgmm.fit.snapshot import from_bytes
 from daskgmm.fit.state import Outcome
 from daskgmm.model.covariance import FAMILIES
+from daskgmm.storage.folder import Folder
 
 X = clusters(1500, 2, seed=1, spread=6.0)
 
@@ -37,7 +37,7 @@ def settings(n_components, name="full", kind=Small, **changes):
         "rule": ExpectedGain(1e-3, 100),
         "n_init": 1,
         "init_params": "kmeans",
-        "given": Given(),
+        "given": UserParameters(),
         "accelerated": True,
         "sample_start": True,
     }
@@ -55,7 +55,9 @@ class Counted(InMemoryDataset):
         return super().reduce(fn)
 
 
-def compared(dataset, several, criterion="bic", n_finalists=2, seed=0, *, checkpoints=NOWHERE):
+def compared(
+    dataset, several, criterion="bic", n_finalists=2, seed=0, *, checkpoints=NO_CHECKPOINTS
+):
     random = np.random.RandomState(seed)
     return compare(
         dataset,
