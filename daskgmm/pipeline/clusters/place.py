@@ -1,9 +1,11 @@
 """Where passes run, and what is said of it."""
 
+import logging
 import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,13 +70,46 @@ def caution(address: str, mend: str) -> str:
     )
 
 
+@contextmanager
+def quiet_logs() -> Iterator[None]:
+    """Drop what Dask logs, so that a cluster that closes prints nothing.
+
+    The results are complete by then. A worker that has to be killed is no news for a user.
+    """
+    handlers = _log_handlers()
+    for handler in handlers:
+        handler.addFilter(_is_not_dasks)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(_is_not_dasks)
+
+
+def _log_handlers() -> set[logging.Handler]:
+    """The handlers of Dask's loggers, and of the root where a program configures logging."""
+    loggers = map(logging.getLogger, (None, "distributed", "distributed.client", "tornado"))
+    return {handler for logger in loggers for handler in logger.handlers}
+
+
+def _is_not_dasks(record: logging.LogRecord) -> bool:
+    return record.name.partition(".")[0] not in ("distributed", "tornado")
+
+
 class DeafToInterrupts(distributed.WorkerPlugin):
-    """Ctrl-C reaches every process of a terminal; the driver closes its workers in order."""
+    """Ctrl-C reaches every process of a terminal; the driver closes its workers in order.
+
+    They print nothing while they close.
+    """
 
     name = "daskgmm-deaf-to-interrupts"
 
     def setup(self, worker: distributed.Worker) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def teardown(self, worker: distributed.Worker) -> None:
+        for handler in _log_handlers():
+            handler.addFilter(_is_not_dasks)
 
 
 def _peak_memory() -> int:

@@ -1,7 +1,7 @@
 """Workers that are asked for and come when they can: how many, and how long a run waits."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from importlib.util import find_spec
 from typing import Annotated, Any, ClassVar, Self
 
@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 from daskgmm.data.liveness import TIMEOUT, worker_timeout
 from daskgmm.data.machines import Machines
 from daskgmm.errors import ConfigError
-from daskgmm.pipeline.clusters.place import Place, Say, caution
+from daskgmm.pipeline.clusters.place import Place, Say, caution, quiet_logs
 from daskgmm.pipeline.strict import Strict
 
 
@@ -132,12 +132,19 @@ class Scaled(Awaited):
         self, cluster: AbstractContextManager[Any], of: str, look_at: str, mend: str, say: Say
     ) -> Iterator[Place]:
         """Where passes run as soon as a worker has come; closes the cluster at the end."""
-        with cluster, cluster.get_client() as client:  # type: ignore[attr-defined]
-            self.scale(cluster, client)
-            with self.met(client, of, look_at, say):
-                # Without bokeh there is a link, but nothing behind it.
-                seen = f", dashboard {client.dashboard_link}" if find_spec("bokeh") else ""
-                yield Place(of + seen + caution(client.scheduler.address, mend), client)
+        with (
+            ExitStack() as closing,
+            cluster,
+            cluster.get_client() as client,  # type: ignore[attr-defined]
+        ):
+            try:
+                self.scale(cluster, client)
+                with self.met(client, of, look_at, say):
+                    # Without bokeh there is a link, but nothing behind it.
+                    seen = f", dashboard {client.dashboard_link}" if find_spec("bokeh") else ""
+                    yield Place(of + seen + caution(client.scheduler.address, mend), client)
+            finally:
+                closing.enter_context(quiet_logs())
 
 
 class Expected(Strict):
