@@ -7,10 +7,13 @@ import subprocess
 import pytest
 from strategies import clusters
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 
 pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="there is no Chromium: apt-get install chromium"
+    CHROMIUM is None,
+    reason="These tests need Chromium: install Debian's package chromium, or Google Chrome.",
 )
 
 SECTIONS = ("summary", "components", "marginals", "outliers", "convergence", "passes")
