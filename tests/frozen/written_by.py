@@ -38,8 +38,8 @@ from frozen.fits import FOLDER, RUNS, STOPS, hexadecimal
 import daskgmm
 from daskgmm import Checkpoint, GaussianMixture, open_dataset
 from daskgmm.fit.settings import Settings
-from daskgmm.fit.snapshot import from_bytes
-from daskgmm.pipeline import progress
+from daskgmm.fit.checkpoint.snapshot import from_bytes
+from daskgmm.pipeline.progress import live_display
 
 MODELS, CHECKPOINTS, COMMANDS = (FOLDER / name for name in ("models", "checkpoints", "commands"))
 
@@ -151,7 +151,7 @@ def held(snapshot):
 
 def write_commands():
     """Stop a fit and a selection of the command line, and let another fit end."""
-    write_pass = progress.PassLines.on_pass
+    write_pass = live_display.PassLines.on_pass
     for name, told in RUNS.items():
         folder = COMMANDS / name
         folder.mkdir(parents=True)
@@ -164,9 +164,9 @@ def write_commands():
                 if max(state.n_iter for state in states) == 2:
                     raise KeyboardInterrupt
 
-            progress.PassLines.on_pass = stopped
+            live_display.PassLines.on_pass = stopped
             code = command(name, f"{name}.yaml", "--cluster", "threads.yaml", folder=place)
-            progress.PassLines.on_pass = write_pass
+            live_display.PassLines.on_pass = write_pass
             assert code == 130, code
             kept = folder / "checkpoint"
             shutil.copytree(f"{place}/results/checkpoint", kept)
