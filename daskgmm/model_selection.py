@@ -16,7 +16,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from daskgmm.data.execution.passes import in_one_place, machines
+from daskgmm.data.execution.passes import available_resources, in_one_place
 from daskgmm.data.pass_log import Pass
 from daskgmm.errors import ParameterError, warn_caller
 from daskgmm.estimators.checkpoint import Checkpoint, checkpoints_of
@@ -27,7 +27,7 @@ from daskgmm.estimators.sample_weight import Weights
 from daskgmm.fit.comparison import compare
 from daskgmm.fit.criteria import Candidate, criterion_of
 from daskgmm.fit.driver import Fit
-from daskgmm.fit.observers import Observer, observer_of, told_to_cluster
+from daskgmm.fit.observers import Observer, log_to_cluster, observer_of
 from daskgmm.fit.plan import plan_fit
 from daskgmm.fit.settings import Settings
 from daskgmm.fit.state import Outcome
@@ -262,7 +262,7 @@ def select_components(
         models = _models(prototype, n_components, covariance_types)
         settings = [settings_of(model, dataset, None) for model in models]
         if not dataset.layout.is_resident:
-            plan_fit(dataset, _like_all(settings), machines()).raise_for_memory()
+            plan_fit(dataset, _like_all(settings), available_resources()).raise_for_memory()
         asked = {
             "models": ", ".join(f"{each.covariance_type} {each.n_components}" for each in models),
             "criterion": criterion,
@@ -275,7 +275,7 @@ def select_components(
             measure,
             n_finalists=n_finalists,
             random=check_random_state(prototype.random_state),
-            observer=told_to_cluster(watching, dataset),
+            observer=log_to_cluster(watching, dataset),
             checkpoints=checkpoints,
         )
     fitted = {}

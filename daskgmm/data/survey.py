@@ -406,7 +406,7 @@ def survey_chunk(chunk: Chunk, *, seed: int, aim: Aim, keep_checksums: bool = Fa
     )
 
 
-def refuse(chunk: Chunk, *, missing: str, columns: tuple[str, ...] | None) -> None:
+def raise_for_bad_cells(chunk: Chunk, *, missing: str, columns: tuple[str, ...] | None) -> None:
     """Raise DataError for a chunk's infinities, and for NaN unless `missing` takes them."""
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(chunk.rows.sum()):  # a sum is quick, and almost always finite

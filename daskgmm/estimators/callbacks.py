@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from daskgmm.data.pass_log import Reading
+from daskgmm.data.pass_log import OngoingPass
 from daskgmm.data.survey import Survey
 from daskgmm.fit.observers import ADVANCING, NullObserver
 from daskgmm.fit.ranking import leader
@@ -56,7 +56,7 @@ class Callbacks(NullObserver):
     def on_resume(self, survey: Survey, states: Sequence[FitState]) -> None:
         self.on_survey(survey, 0.0)
 
-    def on_reading(self, reading: Reading) -> None:
+    def on_reading(self, reading: OngoingPass) -> None:
         if self._fit and reading.purpose in ADVANCING and not reading.chunks_done:
             self._task = self._fit.subcontext(task_name="pass")
             self._task.call_on_fit_task_begin(estimator=self._estimator, **self._told)

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator
 
 from daskgmm.data.dataset import Dataset, InMemoryDataset
 from daskgmm.errors import CheckpointError, ParameterError
-from daskgmm.fit.checkpoint.store import NOWHERE, Checkpoints, FolderCheckpoints
+from daskgmm.fit.checkpoint.store import NO_CHECKPOINTS, Checkpoints, FolderCheckpoints
 from daskgmm.model.mixture import Mixture
 from daskgmm.storage.folder import Folder
 
@@ -84,7 +84,7 @@ def checkpoints_of(
     A fit may begin at a mixture: what an earlier one has found.
     """
     if where is None:
-        return NOWHERE
+        return NO_CHECKPOINTS
     checkpoint = where if isinstance(where, Checkpoint) else Checkpoint(where)
     return checkpoint.open({**told(estimator, dataset, begins_at), **more})
 

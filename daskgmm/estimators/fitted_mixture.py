@@ -24,7 +24,7 @@ from daskgmm.estimators.prediction import (
     total_log_density,
 )
 from daskgmm.estimators.sample_weight import Weights, apart, weighted
-from daskgmm.estimators.xarray_results import along_rows, in_place
+from daskgmm.estimators.xarray_results import along_rows, like_input
 from daskgmm.html_repr import mixture_html
 from daskgmm.model import conditioning, e_step
 from daskgmm.model.covariance import FAMILIES
@@ -95,7 +95,7 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
             name="imputed",
             columns=list(getattr(dataset.header, "columns", ())),
         )
-        return in_place(X, filled)
+        return like_input(X, filled)
 
     def score(self, X: Rows, y: None = None, sample_weight: Weights = None) -> float:
         """Mean log-density of the rows in nats, by weight; reads Dask collections once.

@@ -15,9 +15,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import UNUSED
 
 from daskgmm.data.dataset import Dataset, InMemoryDataset
-from daskgmm.data.execution.passes import in_one_place, machines
-from daskgmm.data.execution.resources import Machines
-from daskgmm.data.pass_log import Metered, Pass
+from daskgmm.data.execution.passes import available_resources, in_one_place
+from daskgmm.data.execution.resources import Resources
+from daskgmm.data.pass_log import LoggedDataset, Pass
 from daskgmm.errors import ParameterError, warn_caller
 from daskgmm.estimators.callbacks import Callbacks, CallbackSupportMixin, with_callbacks
 from daskgmm.estimators.checkpoint import Checkpoint, checkpoints_of
@@ -28,7 +28,7 @@ from daskgmm.estimators.sample_weight import Weights, apart
 from daskgmm.estimators.serialization import Portable
 from daskgmm.fit.driver import Fit, fit_mixture
 from daskgmm.fit.initialization.registry import Initial
-from daskgmm.fit.observers import Observer, Together, observer_of, told_to_cluster
+from daskgmm.fit.observers import Observer, ObserverGroup, log_to_cluster, observer_of
 from daskgmm.fit.plan import Plan, plan_fit
 from daskgmm.fit.settings import Settings
 from daskgmm.fit.state import FitState
@@ -188,7 +188,7 @@ class Streaming(FittedMixture):
         if not hasattr(self, "weights_"):
             return self.fit(X, sample_weight=sample_weight)
         self._raise_unless_asked_for("partial_fit", self.n_features_in_)
-        rows = Metered(self._dataset(X, reset=False, sample_weight=sample_weight), "batch")
+        rows = LoggedDataset(self._dataset(X, reset=False, sample_weight=sample_weight), "batch")
         statistics = self._summed(rows)
         raise_for_no_rows(statistics.total_weight)
         total_weight = self.total_weight_ + statistics.total_weight
@@ -487,11 +487,11 @@ class GaussianMixture(CallbackSupportMixin, Kept, Portable, Streaming, Condition
             dataset = self._dataset(X, reset=True, sample_weight=sample_weight)
             settings = self._settings(dataset)
             if not dataset.layout.is_resident:
-                plan_fit(dataset, settings, machines()).raise_for_memory()
+                plan_fit(dataset, settings, available_resources()).raise_for_memory()
             before = settings.resumed.parameters if settings.resumed else None
             checkpoints = checkpoints_of(checkpoint, self, dataset, before)
             random = check_random_state(self.random_state)
-            watching = Together(told_to_cluster(observer, dataset), called)
+            watching = ObserverGroup(log_to_cluster(observer, dataset), called)
             fit = fit_mixture(dataset, settings, random, watching, checkpoints)
         self._keep(fit, settings)
         called.done()
@@ -501,7 +501,7 @@ class GaussianMixture(CallbackSupportMixin, Kept, Portable, Streaming, Condition
         return self
 
     def plan(
-        self, X: Rows, sample_weight: Weights = None, *, where: Machines | None = None
+        self, X: Rows, sample_weight: Weights = None, *, where: Resources | None = None
     ) -> Plan:
         """What `fit(X)` would read and hold; reads nothing and changes nothing.
 
@@ -516,7 +516,7 @@ class GaussianMixture(CallbackSupportMixin, Kept, Portable, Streaming, Condition
         dataset = clone(self)._dataset(X, reset=True, sample_weight=sample_weight)
         if where is None:
             in_memory = isinstance(dataset, InMemoryDataset)
-            where = Machines.of_threads(1) if in_memory else machines()
+            where = Resources.of_threads(1) if in_memory else available_resources()
         return plan_fit(dataset, self._settings(dataset), where)
 
     def check_parameters(self) -> None:

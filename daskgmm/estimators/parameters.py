@@ -10,7 +10,7 @@ from daskgmm.errors import ParameterError
 from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
 from daskgmm.fit.degenerate import POLICIES
 from daskgmm.fit.initialization.registry import DISTANCES, NAMES
-from daskgmm.fit.initialization.user_parameters import checked
+from daskgmm.fit.initialization.user_parameters import check_user_parameters
 from daskgmm.fit.settings import Settings
 from daskgmm.fit.state import FitState
 from daskgmm.model.covariance import FAMILIES
@@ -74,7 +74,7 @@ def settings_of(estimator: Any, dataset: Dataset, resumed: FitState | None) -> S
         n_init=e.n_init,
         init_params=e.init_params,
         init_distance=e.init_distance,
-        given=checked(
+        given=check_user_parameters(
             family,
             (e.n_components, n_features),
             weights=e.weights_init,

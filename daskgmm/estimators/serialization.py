@@ -20,7 +20,7 @@ from daskgmm.data.pass_log import Pass
 from daskgmm.data.preprocessing.preprocessing import as_told
 from daskgmm.errors import DataWarning, ModelFileError, ParameterError
 from daskgmm.estimators.fitted_mixture import FittedMixture
-from daskgmm.fit.initialization.user_parameters import checked_mixture
+from daskgmm.fit.initialization.user_parameters import check_user_mixture
 from daskgmm.fit.state import Action, Event, FitState
 from daskgmm.model import model_file
 from daskgmm.model.covariance import FAMILIES
@@ -261,7 +261,7 @@ class Portable(FittedMixture):
                 f"covariance_type={covariance_type!r} is none of {', '.join(FAMILIES)}"
             )
         family = FAMILIES[covariance_type]
-        return cls.from_mixture(checked_mixture(family, weights, means, covariances))
+        return cls.from_mixture(check_user_mixture(family, weights, means, covariances))
 
     @classmethod
     def from_mixture(cls, mixture: Mixture) -> Self:

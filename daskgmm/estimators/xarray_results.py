@@ -32,7 +32,7 @@ def along_rows(
     return labelled if names is None else labelled.assign_coords(dict.fromkeys(axes, names))
 
 
-def in_place(X: Any, rows: Any) -> Any:
+def like_input(X: Any, rows: Any) -> Any:
     """Rows in the place of X's, as a DataArray with all its coordinates where X is one."""
     return X.copy(data=rows) if _is_data_array(X) else rows
 

@@ -176,7 +176,7 @@ class Candidate:
         return self.state.outcome
 
 
-class Seen(NamedTuple):
+class ScoredCandidate(NamedTuple):
     """A candidate at its optimum of the sample, after the pass that all share.
 
     Attributes

@@ -8,17 +8,17 @@ from daskgmm.chunk import BadChunk
 from daskgmm.data.dataset import Dataset, InMemoryDataset
 from daskgmm.data.execution.passes import log_event
 from daskgmm.data.pass_log import (
+    NullWatcher,
+    OngoingPass,
     Pass,
-    Reading,
-    Unwatched,
-    Watch,
+    PassWatcher,
 )
 from daskgmm.data.survey import Survey
 from daskgmm.fit.ranking import leader
 from daskgmm.fit.state import FitState
 
 
-class Standing:
+class FitProgress:
     """The best bound, pass by pass.
 
     Candidates that have ended stay where they are while others go on: numbers of iterations and
@@ -59,7 +59,7 @@ class PassObserver(Protocol):
         """One pass has advanced the candidates that were live; True is an end to it."""
 
 
-class Observer(PassObserver, Watch, Protocol):
+class Observer(PassObserver, PassWatcher, Protocol):
     """Called in the driver: between passes, and as chunks of one come."""
 
     def on_survey(self, survey: Survey, seconds: float) -> None:
@@ -81,7 +81,7 @@ class Observer(PassObserver, Watch, Protocol):
         """The fit has come to this, of that bound."""
 
 
-class NullObserver(Unwatched):
+class NullObserver(NullWatcher):
     """Sees nothing."""
 
     def on_survey(self, survey: Survey, seconds: float) -> None: ...
@@ -99,13 +99,13 @@ class NullObserver(Unwatched):
     def on_end(self, state: FitState, lower_bound: float) -> None: ...
 
 
-class Together:
+class ObserverGroup:
     """Several observers, told one after the other."""
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
 
-    def on_reading(self, reading: Reading) -> None:
+    def on_reading(self, reading: OngoingPass) -> None:
         for each in self._observers:
             each.on_reading(reading)
 
@@ -196,7 +196,7 @@ def _print_events(state: FitState) -> None:
         print(f"  {event}")
 
 
-Hearer = Callable[[str, dict[str, Any]], None]
+EventListener = Callable[[str, dict[str, Any]], None]
 """What is told the name of an event and its values, in JSON's types."""
 
 # Purposes of passes after which the candidates are told of, and the bound with them.
@@ -210,13 +210,13 @@ class Events(NullObserver):
     ``sample``, ``event`` for what became of a component, ``checkpoint`` and ``fitted``.
     """
 
-    def __init__(self, hear: Hearer) -> None:
+    def __init__(self, hear: EventListener) -> None:
         self._hear = hear
-        self._reading: Reading | None = None
+        self._reading: OngoingPass | None = None
         self._ended: Pass | None = None
-        self._standing = Standing()
+        self._standing = FitProgress()
 
-    def on_reading(self, reading: Reading) -> None:
+    def on_reading(self, reading: OngoingPass) -> None:
         self._reading = reading
 
     def on_read(self, ended: Pass) -> None:
@@ -307,10 +307,12 @@ class Events(NullObserver):
         self._hear(event, {name: _finite(value) for name, value in values.items()})
 
 
-def told_to_cluster(observer: Observer, dataset: Dataset) -> Observer:
+def log_to_cluster(observer: Observer, dataset: Dataset) -> Observer:
     """An observer, beside one that tells events to the cluster that visits a dataset, if any."""
     return (
-        observer if isinstance(dataset, InMemoryDataset) else Together(observer, Events(log_event))
+        observer
+        if isinstance(dataset, InMemoryDataset)
+        else ObserverGroup(observer, Events(log_event))
     )
 
 

@@ -8,13 +8,13 @@ import numpy as np
 
 from daskgmm.chunk import why_left_out
 from daskgmm.data.dataset import Dataset
-from daskgmm.data.pass_log import Metered
+from daskgmm.data.pass_log import LoggedDataset
 from daskgmm.data.survey import Survey, take_survey
 from daskgmm.errors import DataWarning, warn_caller
 from daskgmm.fit.checkpoint.snapshot import Snapshot
 from daskgmm.fit.degenerate import POLICIES, Data, Remedy
 from daskgmm.fit.initialization.clustering import Distance
-from daskgmm.fit.initialization.context import Ground
+from daskgmm.fit.initialization.context import InitContext
 from daskgmm.fit.initialization.registry import DISTANCES, method_of, starts
 from daskgmm.fit.observers import Observer
 from daskgmm.fit.settings import SURVIVORS, Settings
@@ -23,12 +23,12 @@ from daskgmm.fit.state import FitState
 from daskgmm.model.maximum_likelihood import MaximumLikelihood
 
 
-class Surveyed(NamedTuple):
+class FitProblem(NamedTuple):
     """What a fit stands on after the first pass.
 
     Attributes
     ----------
-    rows : Metered
+    rows : LoggedDataset
         Those that count, counted.
     survey : Survey
     model : MaximumLikelihood
@@ -38,7 +38,7 @@ class Surveyed(NamedTuple):
     seed : int
     """
 
-    rows: Metered
+    rows: LoggedDataset
     survey: Survey
     model: MaximumLikelihood
     remedy: Remedy
@@ -52,7 +52,7 @@ class Surveyed(NamedTuple):
 
         Of one that begins with short runs so many go on, where they can share passes.
         """
-        ground = Ground(
+        ground = InitContext(
             self.survey,
             self.rows.serving("start"),
             settings.n_components,
@@ -73,7 +73,7 @@ class Surveyed(NamedTuple):
         return Refinement(self.survey.sample, model, self.distance, self.remedy, self.seed)
 
 
-def surveyed(
+def survey_problem(
     dataset: Dataset,
     settings: Settings,
     sample_size: int,
@@ -82,7 +82,7 @@ def surveyed(
     *,
     most: float = 1.0,
     known: Snapshot | None = None,
-) -> Surveyed:
+) -> FitProblem:
     """Count and survey the rows, and keep a sample of at most a share `most` of them.
 
     Unless an earlier process has: then that is `known`. Raises DataError for rows that cannot be
@@ -92,7 +92,7 @@ def surveyed(
     passes = list(known.passes) if known else []
     if known and known.lengths:
         dataset = dataset.counted(known.lengths)
-    rows = Metered(dataset, passes=passes, watch=observer).prepared()
+    rows = LoggedDataset(dataset, passes=passes, watch=observer).prepared()
     began = perf_counter()
     if known and known.survey:
         survey = known.survey
@@ -109,7 +109,7 @@ def surveyed(
     model = MaximumLikelihood(settings.family, reg_covar, pivot, marginal)
     remedy = POLICIES[settings.policy](Data.of(survey, reg_covar, seed))
     distance = DISTANCES[settings.init_distance](survey, settings.units(survey))
-    return Surveyed(rows, survey, model, remedy, distance, seed)
+    return FitProblem(rows, survey, model, remedy, distance, seed)
 
 
 def _survey(rows: Dataset, settings: Settings, sample_size: int, seed: int, most: float) -> Survey:

@@ -24,9 +24,9 @@ def best(states: Sequence[FitState]) -> FitState:
     Collapsed candidates are passed over; where all are, DegenerateCovarianceError carries the
     last sound model of the best of them.
     """
-    sound = ranked(state for state in states if state.outcome is not Outcome.DEGENERATE)
+    sound = rank(state for state in states if state.outcome is not Outcome.DEGENERATE)
     if not sound:
-        state = ranked(states)[0]
+        state = rank(states)[0]
         gone = (e.component for e in state.new_events if e.action is Action.COLLAPSED)
         raise DegenerateCovarianceError(
             [k for k in gone if k is not None], n_pass=state.n_iter, mixture=state.parameters
@@ -39,18 +39,18 @@ def leader(states: Sequence[FitState]) -> FitState:
     return max(states, key=lambda state: (state.outcome is not Outcome.DEGENERATE, bound(state)))
 
 
-def ranked(states: Iterable[FitState]) -> list[FitState]:
+def rank(states: Iterable[FitState]) -> list[FitState]:
     """The candidates by their bounds, best first, equals in their order."""
     return sorted(states, key=bound, reverse=True)
 
 
-def without_losers(states: Sequence[FitState]) -> list[FitState]:
+def drop_losers(states: Sequence[FitState]) -> list[FitState]:
     """The candidates, those that can no longer win with the outcome that says so.
 
     A loser is below the best of its contest by more than thirty times what it still expects to
     gain, or has gained of late. Where that best one has collapsed since, losers go on.
     """
-    sound = (state for state in ranked(states) if state.outcome is not Outcome.DEGENERATE)
+    sound = (state for state in rank(states) if state.outcome is not Outcome.DEGENERATE)
     highest = {state.contest: bound(state) for state in reversed(list(sound))}
 
     def judged(state: FitState) -> FitState:

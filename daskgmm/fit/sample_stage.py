@@ -15,7 +15,7 @@ from daskgmm.fit.acceleration.quasi_newton import Acceleration
 from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain, Rule
 from daskgmm.fit.degenerate import Remedy
 from daskgmm.fit.observers import NullObserver
-from daskgmm.fit.ranking import ranked
+from daskgmm.fit.ranking import rank
 from daskgmm.fit.state import FitState, Outcome
 from daskgmm.model.maximum_likelihood import MaximumLikelihood
 
@@ -41,7 +41,7 @@ def part_of(sample: Sample, n_components: int) -> Sample:
     return replace(sample, size=size).kept()
 
 
-def settled(
+def converge_on_sample(
     states: Sequence[FitState],
     sample: Sample,
     model: MaximumLikelihood,
@@ -52,7 +52,7 @@ def settled(
     """The candidates where they end on the sample."""
     rule = RULE if acceleration else AbsoluteChange(TOL, MAX_ITER)
     return em.run(
-        em.judged(states, rule),
+        em.with_outcomes(states, rule),
         dataset_of(sample),
         model,
         rule,
@@ -62,7 +62,7 @@ def settled(
     )
 
 
-def begun_at(state: FitState) -> FitState:
+def start_from(state: FitState) -> FitState:
     """The start that an end on the sample is, which knows the curvature."""
     return FitState(
         state.parameters,
@@ -72,18 +72,18 @@ def begun_at(state: FitState) -> FitState:
     )
 
 
-def begun_again(better: FitState, *, after: FitState) -> FitState:
+def restart_from(better: FitState, *, after: FitState) -> FitState:
     """The start that an optimum found on the sample is for a candidate that has ended elsewhere."""
     new = better.events[len(after.events) :]
     return replace(
-        begun_at(better),
+        start_from(better),
         lower_bounds=after.lower_bounds,
         previous_bound=after.previous_bound,
         events=(*after.events, *(event._replace(n_pass=after.n_iter) for event in new)),
     )
 
 
-def after_the_sample(rule: Rule) -> Rule:
+def full_data_rule(rule: Rule) -> Rule:
     """What the sample has settled needs no waiting for: its slow directions are known."""
     return replace(rule, window=1) if isinstance(rule, ExpectedGain) else rule
 
@@ -103,8 +103,8 @@ def converged(
     of all rows. The best may be refined first. Where all collapse on the sample, the starts
     themselves.
     """
-    ended = settled(states, sample, model, remedy=remedy, acceleration=acceleration)
-    sound = ranked(state for state in ended if state.outcome is not Outcome.DEGENERATE)
+    ended = converge_on_sample(states, sample, model, remedy=remedy, acceleration=acceleration)
+    sound = rank(state for state in ended if state.outcome is not Outcome.DEGENERATE)
     if not sound:
         return list(states)
     if refine is not None:
@@ -116,4 +116,4 @@ def converged(
         is_new = not kept or kept[-1].lower_bound - state.lower_bound > SAME
         if is_new and best.lower_bound - state.lower_bound <= margin:
             kept.append(state)
-    return [begun_at(state) for state in kept]
+    return [start_from(state) for state in kept]

@@ -19,7 +19,7 @@ from daskgmm.model import missing_values
 from daskgmm.model.covariance import Family
 from daskgmm.model.mixture import Mixture
 from daskgmm.model.sufficient_statistics import JointStatistics, SufficientStatistics
-from daskgmm.model.worst_rows import Reservoir, StatisticsAndTails
+from daskgmm.model.worst_rows import Reservoir, StatisticsAndWorstRows
 
 # Float32 is tried on this many rows of a chunk, if it has enough for that to be nothing, and
 # taken where the mean log-density is right to this, in nats.
@@ -138,9 +138,9 @@ def e_steps(chunk: Chunk, densities: Sequence[Densities]) -> JointStatistics:
     return _e_steps(chunk, densities, [None] * len(densities))
 
 
-def e_steps_and_tails(
+def e_steps_and_worst_rows(
     chunk: Chunk, densities: Sequence[Densities], size: int
-) -> StatisticsAndTails:
+) -> StatisticsAndWorstRows:
     """The same statistics, to the bit, and each candidate's `size` rows of lowest density.
 
     Complete rows: densities of fewer features are no lower or higher.
@@ -150,7 +150,7 @@ def e_steps_and_tails(
     """
     reservoirs = [Reservoir(size, chunk) for _ in densities]
     statistics = _e_steps(chunk, densities, reservoirs)
-    return StatisticsAndTails(statistics, tuple(each.tail() for each in reservoirs))
+    return StatisticsAndWorstRows(statistics, tuple(each.tail() for each in reservoirs))
 
 
 def _e_steps(
@@ -275,10 +275,10 @@ def responsibilities(rows: NDArray[Any], densities: Densities) -> Array:
 
 def labels(rows: NDArray[Any], densities: Densities) -> NDArray[np.int64]:
     """Most probable component of each row, -1 where nothing can be said of it, (n_rows,)."""
-    return ranked(rows, densities, 1)[0][0]
+    return top_components(rows, densities, 1)[0][0]
 
 
-def ranked(
+def top_components(
     rows: NDArray[Any], densities: Densities, top: int
 ) -> tuple[NDArray[np.int64], Array, Array]:
     """The most probable components of each row, their probabilities, the row's log-density.

@@ -38,7 +38,7 @@ def gradient(mixture: Mixture, estimate: Mixture) -> Array:
     return _packed(counts - mixture.weights, rise, slope) / _scales(mixture)
 
 
-def moved(mixture: Mixture, step: Array) -> Mixture:
+def move_by(mixture: Mixture, step: Array) -> Mixture:
     """The mixture at some coordinates; DegenerateCovarianceError where there is none."""
     family, (n_components, n_features) = mixture.family, mixture.means.shape
     log_ratios, shift, coordinates = _unpacked(mixture, step / _scales(mixture))
@@ -56,7 +56,7 @@ def moved(mixture: Mixture, step: Array) -> Mixture:
 
 
 def step_to(mixture: Mixture, other: Mixture) -> Array:
-    """Coordinates of another mixture, (n_coordinates,); `moved` takes them back.
+    """Coordinates of another mixture, (n_coordinates,); `move_by` takes them back.
 
     DegenerateCovarianceError where they are beyond what floating point can tell.
     """
@@ -73,7 +73,7 @@ def step_to(mixture: Mixture, other: Mixture) -> Array:
     return step
 
 
-def shortened(mixture: Mixture, step: Array, limit: float) -> Array:
+def limit_step(mixture: Mixture, step: Array, limit: float) -> Array:
     """A step that changes no component by more than a limit, each on its own.
 
     The limit is of logarithms of weights and of covariances' coordinates, and of means in

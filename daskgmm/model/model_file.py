@@ -14,15 +14,15 @@ import numpy as np
 from daskgmm.errors import ModelFileError, ParameterError
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.mixture import Mixture
-from daskgmm.storage.atomic_file import write_whole
+from daskgmm.storage.atomic_file import write_atomic
 from daskgmm.storage.folder import Folder
 from daskgmm.storage.location import (
-    AHEAD,
-    Place,
+    READ_AHEAD,
+    Location,
     local_path,
     refusals,
 )
-from daskgmm.storage.npz import packed, unpacked
+from daskgmm.storage.npz import open_archive, pack_archive
 
 FORMAT = "daskgmm mixture"
 FORMAT_VERSION = 1
@@ -53,7 +53,7 @@ def save(
     about: dict[str, Any] | None = None,
 ) -> None:
     """Write what `to_bytes` makes; what was at `path` is replaced at once or not at all."""
-    write_whole(Path(path), to_bytes(mixture, columns, about))
+    write_atomic(Path(path), to_bytes(mixture, columns, about))
 
 
 def to_bytes(
@@ -86,7 +86,7 @@ def to_bytes(
     arrays = {
         name: np.asarray(value, np.float64) for name, value in zip(ARRAYS, values, strict=True)
     }
-    return packed(header, arrays)
+    return pack_archive(header, arrays)
 
 
 def load(path: str | Path) -> Mixture:
@@ -105,7 +105,7 @@ def opened(path: Path) -> BinaryIO:
 
 def read_from(file: BinaryIO, place: str) -> Saved:
     """The same of an open file, found at a place."""
-    with reading(place), unpacked(file) as archive:
+    with reading(place), open_archive(file) as archive:
         header = archive.header()
         if header["format"] != FORMAT:
             raise ModelFileError(f"{place} is not a model written by daskgmm")
@@ -159,7 +159,7 @@ def read(url: str | Path, /, **storage_options: Any) -> Saved:
 def write(url: str | Path, content: bytes, /, **storage_options: Any) -> None:
     """Replace what is at a path or URL at once; OSError or DataError where it can't be."""
     if (path := _on_disk(url)) is not None:
-        write_whole(path, content)
+        write_atomic(path, content)
         return
     scheme, _, rest = str(url).partition("://")
     parent, _, name = rest.rpartition("/")
@@ -179,10 +179,10 @@ def _opened(url: str | Path, storage_options: dict[str, Any]) -> Iterator[Binary
         with opened(path) as file:
             yield file
         return
-    place = Place.of(url, storage_options)
+    place = Location.of(url, storage_options)
     if place.found() is None:
         raise ModelFileError(f"there is no model file at {url}")
     with refusals(str(url)):
-        file = place.open(AHEAD)
+        file = place.open(READ_AHEAD)
     with file:
         yield file

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from daskgmm.kernels.moments import Array
 from daskgmm.model import missing_values
-from daskgmm.model.e_step import Densities, ranked
+from daskgmm.model.e_step import Densities, top_components
 from daskgmm.model.mixture import Mixture
 
 Columns = dict[str, NDArray[Any]]
@@ -48,7 +48,7 @@ class Scoring:
             for name, values in self.of(rows[counted]).items():
                 columns[name][counted] = values
             return columns
-        labels, probabilities, log_density = ranked(rows, self.densities, self.top)
+        labels, probabilities, log_density = top_components(rows, self.densities, self.top)
         distance = log_density
         if self.mixture is not None:
             distance = distances(rows, labels[0], self.mixture)

@@ -1,6 +1,7 @@
 """What one pass brings home: a value with a zero and a sum."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +11,10 @@ from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import Family
 
 # Components of less than this share of all weight are nobody's: weights may span 1e24.
-NOBODYS = 1e-30
+EMPTY_WEIGHT = 1e-30
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SufficientStatistics:
     """Sums over rows of weight * responsibility * [1, x - pivot, (x - pivot)²].
 
@@ -78,6 +79,11 @@ class SufficientStatistics:
             total_weight=float(responsibilities.sum()),
         )
 
+    def __eq__(self, other: object) -> bool:
+        return same_values(self, other)
+
+    __hash__ = None  # type: ignore[assignment]  # its arrays can change
+
     def __add__(self, other: "SufficientStatistics") -> "SufficientStatistics":
         """The statistics of both sets of rows; both must be under one mixture, about one pivot."""
         if self.fingerprint and other.fingerprint and self.fingerprint != other.fingerprint:
@@ -103,7 +109,7 @@ class SufficientStatistics:
     @property
     def empty(self) -> NDArray[np.bool_]:
         """Components that no row belongs to, as far as the total weight can tell, (K,)."""
-        return ~(self.effective_counts > NOBODYS * self.total_weight)
+        return ~(self.effective_counts > EMPTY_WEIGHT * self.total_weight)
 
     def estimates(
         self, reg_covar: float | Array, before: tuple[Array, Array] | None = None
@@ -128,7 +134,7 @@ class SufficientStatistics:
         covariances = self.family.covariances(second, counts, shift.shape[1], reg_covar)
         means = self.pivot + shift
         if before is not None:
-            kept = self.effective_counts <= NOBODYS * self.total_weight  # NaN is not
+            kept = self.effective_counts <= EMPTY_WEIGHT * self.total_weight  # NaN is not
             means[kept] = before[0][kept]
             if not self.family.shared:
                 covariances[kept] = before[1][kept]
@@ -165,6 +171,13 @@ class SufficientStatistics:
             first_moment=self.first_moment - counts[:, None] * shift,
             second_moment=self.family.shifted(self.second_moment, self.first_moment, counts, shift),
         )
+
+
+def same_values(one: Any, other: Any) -> bool:
+    """Whether two dataclasses have the same type and equal fields; arrays count elementwise."""
+    return type(one) is type(other) and all(
+        np.array_equal(getattr(one, each.name), getattr(other, each.name)) for each in fields(one)
+    )
 
 
 class JointStatistics(tuple[SufficientStatistics, ...]):

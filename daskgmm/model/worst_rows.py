@@ -12,7 +12,7 @@ from daskgmm.model.sufficient_statistics import JointStatistics
 
 
 @dataclass(frozen=True)
-class Tail:
+class WorstRows:
     """The rows of lowest log-density among those seen, by log-density, then by number.
 
     They depend on the rows' log-densities and numbers alone: not on how the rows were cut into
@@ -38,7 +38,7 @@ class Tail:
     weights: Array | None
 
     @classmethod
-    def zero(cls, size: int, n_features: int) -> "Tail":
+    def zero(cls, size: int, n_features: int) -> "WorstRows":
         """The tail of no rows."""
         return cls(size, np.empty(0), np.empty(0, np.int64), np.empty((0, n_features)), None)
 
@@ -46,7 +46,7 @@ class Tail:
         """How many rows there are."""
         return len(self.numbers)
 
-    def __add__(self, other: "Tail") -> "Tail":
+    def __add__(self, other: "WorstRows") -> "WorstRows":
         """The tail of both sets of rows, which have none in common."""
         if self.size != other.size:
             raise ValueError(f"tails of {self.size} and {other.size} rows do not add up")
@@ -57,7 +57,7 @@ class Tail:
         weights = None
         if self.weights is not None and other.weights is not None:
             weights = np.concatenate([self.weights, other.weights])
-        return Tail(
+        return WorstRows(
             self.size,
             np.concatenate([self.log_density, other.log_density]),
             np.concatenate([self.numbers, other.numbers]),
@@ -65,7 +65,7 @@ class Tail:
             weights,
         ).ordered()
 
-    def ordered(self) -> "Tail":
+    def ordered(self) -> "WorstRows":
         """The same rows in their order, and no more than there may be."""
         order = np.lexsort((self.numbers, self.log_density))[: self.size]
         return replace(
@@ -122,11 +122,11 @@ class Reservoir:
         if self._held == self._size:
             self._cutoff = self._log_density[: self._held].max()
 
-    def tail(self) -> Tail:
+    def tail(self) -> WorstRows:
         """The tail of the blocks so far."""
         some = slice(self._held)
         weights = None if self._weights is None else self._weights[some]
-        return Tail(
+        return WorstRows(
             self._size, self._log_density[some], self._numbers[some], self._rows[some], weights
         ).ordered()
 
@@ -143,15 +143,15 @@ def lowest(values: Array, size: int) -> NDArray[np.intp]:
 
 
 @dataclass(frozen=True)
-class StatisticsAndTails:
+class StatisticsAndWorstRows:
     """What a pass brings home that looks for tails too, candidate by candidate."""
 
     statistics: JointStatistics
-    tails: tuple[Tail, ...]
+    tails: tuple[WorstRows, ...]
 
-    def __add__(self, other: "StatisticsAndTails") -> "StatisticsAndTails":
+    def __add__(self, other: "StatisticsAndWorstRows") -> "StatisticsAndWorstRows":
         """Those of both sets of rows."""
         pairs = zip(self.tails, other.tails, strict=True)
-        return StatisticsAndTails(
+        return StatisticsAndWorstRows(
             self.statistics + other.statistics, tuple(mine + yours for mine, yours in pairs)
         )

@@ -26,7 +26,7 @@ from daskgmm.pipeline import (
 )
 from daskgmm.pipeline.clusters import dask_config
 from daskgmm.pipeline.config import commands, loader
-from daskgmm.pipeline.config.fit import FitConfig, Run
+from daskgmm.pipeline.config.fit import FitConfig, RunConfig
 from daskgmm.pipeline.config.select import SelectConfig
 from daskgmm.pipeline.progress import json_log
 from daskgmm.pipeline.progress.console import WIDE_INDENT, print_table, say, standard_output
@@ -77,12 +77,12 @@ def _terminate(*_: object) -> None:
 
 
 @contextmanager
-def _one_sentence() -> Iterator[list[Run]]:
+def _one_sentence() -> Iterator[list[RunConfig]]:
     """What a person can mend, and an interrupt, as one line and an exit code.
 
     Of the runs that are put into the list, the line says how to go on.
     """
-    runs: list[Run] = []
+    runs: list[RunConfig] = []
     usual = warnings.formatwarning
     warnings.formatwarning = lambda message, *_, **__: f"daskgmm: {message}\n"
     # Their tracebacks of a connection that ends: the sentence says what that means.
@@ -107,7 +107,7 @@ def _one_sentence() -> Iterator[list[Run]]:
         warnings.formatwarning = usual
 
 
-def _complain(sentence: str, runs: Sequence[Run], *options: str) -> None:
+def _complain(sentence: str, runs: Sequence[RunConfig], *options: str) -> None:
     ways = [way for each in runs if (way := resume.command(each, *options))]
     more = f" (to go on from the last checkpoint: {ways[0]})" if ways else ""
     click.echo(f"daskgmm: {' '.join(sentence.split())}{more}", err=True)
@@ -180,7 +180,7 @@ def select_command(file: Path, **told: Any) -> None:
 
 def _begin(
     file: Path,
-    kind: type[Run],
+    kind: type[RunConfig],
     cluster_file: Path | None,
     changes: Sequence[str],
     log_file: Path | None,
@@ -237,7 +237,7 @@ def resume_command(
 @click.argument("kind", type=click.Choice(["fit", "select", "cluster"]))
 def schema(kind: str) -> None:
     """Print the JSON schema of a file that `fit`, `select` or `--cluster` reads, for editors."""
-    kinds: dict[str, type[loader.Strict]] = {
+    kinds: dict[str, type[loader.StrictModel]] = {
         "fit": FitConfig,
         "select": SelectConfig,
         "cluster": clusters.ClusterConfig,

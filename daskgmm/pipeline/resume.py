@@ -13,10 +13,10 @@ from pydantic import model_validator
 from daskgmm.errors import CheckpointError, ConfigError
 from daskgmm.fit.checkpoint.store import CheckpointWarning, checkpoints_in, remove_checkpoints
 from daskgmm.pipeline.clusters import Cluster, ClusterConfig
-from daskgmm.pipeline.config.fit import FitConfig, Run
-from daskgmm.pipeline.config.loader import Strict, read
+from daskgmm.pipeline.config.fit import FitConfig, RunConfig
+from daskgmm.pipeline.config.loader import StrictModel, read
 from daskgmm.pipeline.config.select import SelectConfig
-from daskgmm.storage.atomic_file import meant
+from daskgmm.storage.atomic_file import intended_name
 from daskgmm.storage.folder import Folder
 
 # The run as it was told, seed and all, beside the checkpoints.
@@ -24,7 +24,7 @@ RUN = "run.yaml"
 
 
 @contextmanager
-def kept(config: Run, cluster: Cluster) -> Iterator[None]:
+def kept(config: RunConfig, cluster: Cluster) -> Iterator[None]:
     """What `daskgmm resume` needs is there while the context lasts, and after it if it fails.
 
     Where a checkpoint is there to go on from, that is. Raises CheckpointError where the folder
@@ -47,7 +47,7 @@ def kept(config: Run, cluster: Cluster) -> Iterator[None]:
         warnings.warn(f"{error}: the results are none the worse", CheckpointWarning, stacklevel=3)
 
 
-def _described(config: Run, cluster: Cluster) -> bytes:
+def _described(config: RunConfig, cluster: Cluster) -> bytes:
     """The run, to be taken up wherever somebody calls for it."""
     run = config.as_written()
     for group, key in (("source", "url"), ("output", "dir"), ("checkpoint", "dir")):
@@ -56,7 +56,7 @@ def _described(config: Run, cluster: Cluster) -> bytes:
     return yaml.safe_dump(told, sort_keys=False, allow_unicode=True).encode()
 
 
-def left(folder: str, changes: Sequence[str] = ()) -> tuple[Run, Cluster]:
+def left(folder: str, changes: Sequence[str] = ()) -> tuple[RunConfig, Cluster]:
     """The run that was stopped with its checkpoints in a folder; CheckpointError if none was.
 
     `changes` of its keys, as ``key.key=value``, are made.
@@ -74,24 +74,24 @@ def left(folder: str, changes: Sequence[str] = ()) -> tuple[Run, Cluster]:
     return told.run.model_copy(update={"checkpoint": here}), told.on.cluster
 
 
-def seed_of(config: Run) -> Any:
+def seed_of(config: RunConfig) -> Any:
     """The seed that a run of this configuration has chosen before it was stopped; None if none."""
     told = _told(config.checkpoint_dir)
     return told and told.run.model["random_state"]
 
 
-def forget(config: Run) -> None:
+def forget(config: RunConfig) -> None:
     """Remove all that a run has left, and nothing else."""
     with _reached("remove what a run has left in", config.checkpoint_dir):
         files = Folder(config.checkpoint_dir)
         remove_checkpoints(files)
         for name in files.names():
-            if meant(name) == RUN:
+            if intended_name(name) == RUN:
                 files.remove(name)
         files.leave()
 
 
-def command(config: Run, *options: str) -> str:
+def command(config: RunConfig, *options: str) -> str:
     """What goes on with a run, for a shell; empty where there is no checkpoint."""
     folder = config.checkpoint_dir
     place = ("--", folder) if folder.startswith("-") else (folder,)
@@ -101,7 +101,7 @@ def command(config: Run, *options: str) -> str:
     return ""
 
 
-class _Told(Strict):
+class _Told(StrictModel):
     """What stands in the file, of a run of either kind."""
 
     fit: FitConfig | None = None
@@ -115,7 +115,7 @@ class _Told(Strict):
         return self
 
     @property
-    def run(self) -> Run:
+    def run(self) -> RunConfig:
         """That which was stopped."""
         found = self.fit or self.select
         assert found is not None

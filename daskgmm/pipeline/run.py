@@ -14,14 +14,14 @@ from rich.console import Console
 from sklearn.exceptions import ConvergenceWarning
 
 from daskgmm.data.dataset import DaskDataset
-from daskgmm.data.pass_log import Metered
+from daskgmm.data.pass_log import LoggedDataset
 from daskgmm.data.sources.registry import open_dataset
 from daskgmm.data.writers.scores import Parts, write_scores
 from daskgmm.errors import ConfigError, DataWarning, DegenerateCovarianceError
 from daskgmm.estimators.checkpoint import Checkpoint
 from daskgmm.estimators.gaussian_mixture import GaussianMixture
 from daskgmm.fit.convergence import ExpectedGain
-from daskgmm.fit.observers import Events, Hearer, Observer, Together
+from daskgmm.fit.observers import EventListener, Events, Observer, ObserverGroup
 from daskgmm.fit.plan import Plan
 from daskgmm.model import model_file
 from daskgmm.model.diagnostics import Quantiles
@@ -31,13 +31,13 @@ from daskgmm.model.row_scores import Scoring
 from daskgmm.model_selection import ComponentSelection, select_components
 from daskgmm.pipeline import results, resume
 from daskgmm.pipeline.clusters import Cluster
-from daskgmm.pipeline.config.fit import FitConfig, Run
+from daskgmm.pipeline.config.fit import FitConfig, RunConfig
 from daskgmm.pipeline.config.select import SelectConfig
 from daskgmm.pipeline.progress.json_log import unheard
-from daskgmm.pipeline.progress.live_display import Outlook, PassLines, displayed, started
+from daskgmm.pipeline.progress.live_display import PassLines, TimeEstimate, displayed, started
 from daskgmm.pipeline.report import report
 from daskgmm.pipeline.results import FitResult
-from daskgmm.pipeline.scoring_model import Trained
+from daskgmm.pipeline.scoring_model import ScoringModel
 from daskgmm.storage.folder import Folder
 from daskgmm.storage.location import EXTRAS, needs, reason
 
@@ -47,12 +47,12 @@ VERSIONED = ("daskgmm", "dask", "distributed", "numpy", "scipy", "scikit-learn",
 def plan(config: FitConfig, cluster: Cluster) -> Plan:
     """What `fit` would read and hold; reads no row and starts no worker."""
     dataset = open_source(config)
-    made = GaussianMixture(**config.model).plan(dataset, where=cluster.machines())
+    made = GaussianMixture(**config.model).plan(dataset, where=cluster.expected_resources())
     least, most = made.n_passes
     return replace(made, n_passes=(least + 1, most + 1))  # the labels'
 
 
-def open_source(config: Run) -> DaskDataset:
+def open_source(config: RunConfig) -> DaskDataset:
     """The rows that a configuration names."""
     source = config.source
     return open_dataset(
@@ -68,12 +68,12 @@ def open_source(config: Run) -> DaskDataset:
 
 
 def fit(
-    config: Run,
+    config: RunConfig,
     cluster: Cluster,
     console: Console,
     *,
     force: bool = False,
-    log: Hearer = unheard,
+    log: EventListener = unheard,
 ) -> FitResult:
     """Fit, label, and write ``model.npz``, ``labels.parquet``, ``config.yaml``, ``report.html``.
 
@@ -106,14 +106,14 @@ def fit(
         began = perf_counter()
         progress = PassLines(console)
         shown = outlives.enter_context(displayed(console, place, _outlook(config)))
-        observer = Together(progress, shown, Events(log))
+        observer = ObserverGroup(progress, shown, Events(log))
         with warnings.catch_warnings(), _keeping_what_collapses(dataset, folder):
             for said in (ConvergenceWarning, DataWarning):  # by the summary, by a line
                 warnings.simplefilter("ignore", said)
             estimator, selection = _found(config, dataset, observer, checkpoint)
         mixture = estimator.mixture_
         survey = progress.survey
-        rows = Metered(
+        rows = LoggedDataset(
             dataset.skipping(survey.skipped), "labels", checksums=survey.checksums, watch=observer
         )
         marginal = dataset.missing == "marginal"
@@ -121,7 +121,7 @@ def fit(
         found = Quantiles.of(log_prob_norm(survey.sample.rows, sent))
         with _writing_to(config.output.dir):
             estimator.save(config.output.at("model.npz"))
-            trained = Trained(mixture, config.source.columns, dataset.missing, found)
+            trained = ScoringModel(mixture, config.source.columns, dataset.missing, found)
             trained.note(config.output.at("model.npz"))
             if selection:
                 folder.write("selection.csv", results.csv(selection).encode())
@@ -146,7 +146,7 @@ def fit(
             peak_worker=peak_worker,
             selection=selection,
         )
-        page = report.page(result)
+        page = report.render_report(result)
         with _writing_to(config.output.dir):
             folder.write("config.yaml", result.resolved.encode())
             folder.write("report.html", page.encode())
@@ -154,16 +154,16 @@ def fit(
     return result
 
 
-def _outlook(config: Run) -> Outlook:
+def _outlook(config: RunConfig) -> TimeEstimate:
     """What is known of the passes to come; of a selection not when it will have converged."""
     told = GaussianMixture(**config.model)
     window = 1 if told.acceleration is None else ExpectedGain.window
     tol = 0.0 if isinstance(config, SelectConfig) else told.tol
-    return Outlook(tol, told.max_iter, window)
+    return TimeEstimate(tol, told.max_iter, window)
 
 
 def _found(
-    config: Run, dataset: DaskDataset, observer: Observer, checkpoint: Checkpoint
+    config: RunConfig, dataset: DaskDataset, observer: Observer, checkpoint: Checkpoint
 ) -> tuple[GaussianMixture, ComponentSelection | None]:
     """The model that a run comes to, and what it was chosen among."""
     if not isinstance(config, SelectConfig):
@@ -218,7 +218,7 @@ def _writing_to(folder: str) -> Iterator[None]:
         raise ConfigError(f"output.dir: cannot write to {folder}: {why}") from error
 
 
-def _resolved(config: Run, cluster: Cluster, estimator: GaussianMixture) -> str:
+def _resolved(config: RunConfig, cluster: Cluster, estimator: GaussianMixture) -> str:
     """The configuration as it ran, with every default and the seed, to run again.
 
     Versions and machines stand in comments: they are facts, not wishes.

@@ -13,7 +13,7 @@ KEY = "rows"
 
 
 @dataclass(frozen=True)
-class Trained:
+class ScoringModel:
     """A mixture and its rows.
 
     Attributes
@@ -34,7 +34,7 @@ class Trained:
     recipe: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, path: str | Path, **storage_options: Any) -> "Trained":
+    def read(cls, path: str | Path, **storage_options: Any) -> "ScoringModel":
         """From any model file, on a disk or in a store; ModelFileError where it isn't one."""
         mixture, names, about = model_file.read(path, **storage_options)
         with model_file.reading(path):

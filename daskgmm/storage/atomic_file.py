@@ -10,20 +10,20 @@ from typing import BinaryIO
 from uuid import uuid4
 
 
-def meant(name: str) -> str:
+def intended_name(name: str) -> str:
     """The name that a file was to have: of a draft that a kill has left, it is another."""
     draft = re.fullmatch(r"\.(.+)\.[0-9a-f]{32}", name)
     return draft[1] if draft else name
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes) -> None:
     """Replace what is at a path at once; OSError where a disk refuses, and then nothing is lost."""
-    with written_whole(path) as file:
+    with open_atomic(path) as file:
         file.write(content)
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[BinaryIO]:
+def open_atomic(path: Path) -> Iterator[BinaryIO]:
     """The same of what is written while the context lasts; it counts for nothing if that fails.
 
     The name changes hands when the content is on the disk, and the folder's entry follows it.

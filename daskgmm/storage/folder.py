@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from daskgmm.storage.atomic_file import write_whole, written_whole
+from daskgmm.storage.atomic_file import open_atomic, write_atomic
 from daskgmm.storage.location import reason
 
 # Objects that a store copies at a time: each takes it a request.
@@ -24,7 +24,7 @@ PROBE = ".daskgmm"
 class Folder:
     """Files that are written whole or not at all.
 
-    On a disk by a name that changes hands (`write_whole`); object stores show nothing else.
+    On a disk by a name that changes hands (`write_atomic`); object stores show nothing else.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ class Folder:
         """Replace a file at once; OSError where it can't be."""
         if self.path is not None:
             self.path.mkdir(parents=True, exist_ok=True)
-            write_whole(self.path / name, content)
+            write_atomic(self.path / name, content)
         else:
             self._files.pipe_file(self._at(name), content)
 
@@ -97,7 +97,7 @@ class Folder:
         """
         if self.path is not None:
             self.path.mkdir(parents=True, exist_ok=True)
-            with written_whole(self.path / name) as file:
+            with open_atomic(self.path / name) as file:
                 yield file
             return
         held = BytesIO()

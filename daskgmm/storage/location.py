@@ -34,7 +34,7 @@ EXTRAS = {
 CREDENTIAL = re.compile("^key$|secret|token|passw|credential|account_key|access_key", re.IGNORECASE)
 
 # Bytes that are read beyond what was asked for of formats that are read in many small parts.
-AHEAD = 1 << 20
+READ_AHEAD = 1 << 20
 
 # What stores and disks say of a file that is another when the file is.
 TELLING = (
@@ -50,7 +50,7 @@ TELLING = (
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """A file or a folder, and what is meant inside of it.
 
     Attributes
@@ -68,7 +68,7 @@ class Place:
     options: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
 
     @classmethod
-    def of(cls, url: str | Path, options: Mapping[str, Any]) -> "Place":
+    def of(cls, url: str | Path, options: Mapping[str, Any]) -> "Location":
         """The place that a path or a URL means."""
         name, separator, inside = str(url).rpartition("::")
         if not separator or "://" in inside:
@@ -84,7 +84,7 @@ class Place:
         # Keys to a store come and go; what they lead to stays what it is.
         return normalize_token((self.url, self.inside, _without_credentials(self.options)))
 
-    def __truediv__(self, name: str) -> "Place":
+    def __truediv__(self, name: str) -> "Location":
         return replace(self, url=f"{self.url.rstrip('/')}/{name}")
 
     @property
@@ -114,7 +114,7 @@ class Place:
         known = self._info()
         return "-".join(str(known[key]) for key in TELLING if key in known)
 
-    def each(self, ending: str | None) -> list["Place"]:
+    def each(self, ending: str | None) -> list["Location"]:
         """The files that are meant, in natural order: part.2 before part.10, as Dask writes.
 
         What a pattern finds; of a folder, its files of an ending, if one is named; else itself.
@@ -175,7 +175,7 @@ class Place:
     def _scheme(self) -> str:
         return urlsplit(self.url).scheme
 
-    def inside_folder(self) -> list["Place"] | None:
+    def inside_folder(self) -> list["Location"] | None:
         """The files in it and below, in natural order; None where it is no folder.
 
         Not those that are hidden, as copies and marks of other programs are.
@@ -188,7 +188,7 @@ class Place:
             found = [each for each in files.find(path) if not _is_hidden(each[len(path) :])]
             return self._at(files, found)
 
-    def _in_folder(self, ending: str) -> list["Place"]:
+    def _in_folder(self, ending: str) -> list["Location"]:
         if (inside := self.inside_folder()) is None:
             return [self]  # whoever opens it says that it isn't there
         places = [place for place in inside if place.path.suffix == ending]
@@ -196,7 +196,7 @@ class Place:
             raise DataError(f"there is no {ending} file in the directory {self.url}")
         return places
 
-    def _at(self, files: Any, paths: list[str]) -> list["Place"]:
+    def _at(self, files: Any, paths: list[str]) -> list["Location"]:
         names = [path if self.is_local else files.unstrip_protocol(path) for path in paths]
         return [replace(self, url=name) for name in sorted(names, key=natural_sort_key)]
 

@@ -14,7 +14,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 
-def packed(header: Any, arrays: Mapping[str, NDArray[Any]]) -> bytes:
+def pack_archive(header: Any, arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """The bytes of an archive.
 
     Parameters
@@ -69,7 +69,7 @@ class Archive:
 
 
 @contextmanager
-def unpacked(source: Path | BinaryIO) -> Iterator[Archive]:
+def open_archive(source: Path | BinaryIO) -> Iterator[Archive]:
     """The archive in a file."""
     with zipfile.ZipFile(source) as file:
         yield Archive(file)

@@ -13,7 +13,7 @@ from daskgmm.errors import DataError, DegenerateCovarianceError
 from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
 from daskgmm.fit.driver import fit_mixture
 from daskgmm.fit.initialization.registry import method_of
-from daskgmm.fit.initialization.user_parameters import Given
+from daskgmm.fit.initialization.user_parameters import UserParameters
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.split_merge.refine import Refinement
 from daskgmm.fit.state import Outcome
@@ -70,7 +70,7 @@ def test_rows_with_gaps_are_left_out_where_that_is_asked_for(family_name):
 
 def test_whole_weights_are_repeated_rows(family_name):
     start = mixture(family_name)
-    given = Given(start.weights, start.means, start.precisions)
+    given = UserParameters(start.weights, start.means, start.precisions)
     weights = np.random.default_rng(0).integers(0, 4, size=500)
     rule = AbsoluteChange(0.0, 10)
     weighted = fitted(
@@ -186,7 +186,7 @@ def test_of_more_rows_than_a_sample_nothing_moves_without_a_stage_on_it(monkeypa
 
 def test_components_stay_where_the_user_has_put_them():
     means = np.array([[3.0, 0.0], [79.0, 80.0], [81.0, 80.0]])
-    given = Given(means=means)
+    given = UserParameters(means=means)
     left, asked = (fitted_apart(given=given, refine=each) for each in (False, True))
     assert asked.state.lower_bounds == left.state.lower_bounds
     left, asked = (fitted_apart(init_params=poorly(APART), refine=each) for each in (False, True))

@@ -6,7 +6,7 @@ from strategies import mixture
 
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit.acceleration.quasi_newton import Memory, Origin
-from daskgmm.fit.ranking import best, ranked, without_losers
+from daskgmm.fit.ranking import best, drop_losers, rank
 from daskgmm.fit.state import (
     Action,
     Event,
@@ -79,25 +79,25 @@ def remembered(bounds, gain, **changes):
 )
 def test_who_cannot_win_any_more_is_left_behind(bounds, gain, is_left):
     best_one = remembered((-1.5,) * 12, 1e-6)
-    kept, judged = without_losers([best_one, remembered(bounds, gain)])
+    kept, judged = drop_losers([best_one, remembered(bounds, gain)])
     assert kept is best_one or bounds[0] == -1.0
     assert (judged.outcome is Outcome.OUTRUN) is is_left
 
 
 def test_plain_candidates_are_all_run_to_their_ends():
     states = [state(-1.0, None), state(-9.0, None)]
-    assert without_losers(states) == states
+    assert drop_losers(states) == states
 
 
 def test_candidates_are_ranked_by_bound_equals_in_their_order():
     states = [state(-2.0), state(float("nan")), state(-1.0), state(-2.0)]
-    assert [ranked(states).index(each) for each in states[:3]] == [1, 3, 0]
+    assert [rank(states).index(each) for each in states[:3]] == [1, 3, 0]
 
 
 def test_a_handicap_is_taken_from_the_bound():
     light, heavy = remembered((-2.0,) * 12, 1e-6), remembered((-1.0,) * 12, 1e-6, handicap=2.0)
     assert best([light, heavy]) is light
-    first, second = without_losers([light, heavy])
+    first, second = drop_losers([light, heavy])
     assert (first.outcome, second.outcome) == (None, Outcome.OUTRUN)
 
 
@@ -107,19 +107,19 @@ def test_only_candidates_of_one_contest_are_rivals():
         remembered((-2.0,) * 12, 1e-6, contest=1),
         remembered((-3.0,) * 12, 1e-6, contest=1),
     ]
-    outcomes = [state.outcome for state in without_losers(states)]
+    outcomes = [state.outcome for state in drop_losers(states)]
     assert outcomes == [None, None, Outcome.OUTRUN]
 
 
 def test_who_has_collapsed_outruns_nobody():
     dead = replace(remembered([50.0] * 14, gain=0.0), outcome=Outcome.DEGENERATE)
     live = remembered([1.0] * 14, gain=1e-3)
-    assert without_losers([dead, live]) == [dead, live]
+    assert drop_losers([dead, live]) == [dead, live]
 
 
 def test_who_was_outrun_by_one_that_collapses_goes_on():
     fast, slow = remembered([50.0] * 14, gain=0.0), remembered([1.0] * 14, gain=1e-3)
-    fast, outrun = without_losers([fast, slow])
+    fast, outrun = drop_losers([fast, slow])
     assert outrun.outcome is Outcome.OUTRUN
-    _, again = without_losers([replace(fast, outcome=Outcome.DEGENERATE), outrun])
+    _, again = drop_losers([replace(fast, outcome=Outcome.DEGENERATE), outrun])
     assert again.outcome is None

@@ -70,7 +70,7 @@ def test_responsibilities_and_labels_are_the_definitions(family_name):
     sent = densities(model)
     np.testing.assert_allclose(e_step.responsibilities(rows, sent), r, atol=1e-12)
     np.testing.assert_allclose(e_step.log_prob_norm(rows, sent), norm)
-    (labels,), (probability,), log_density = e_step.ranked(rows, sent, 1)
+    (labels,), (probability,), log_density = e_step.top_components(rows, sent, 1)
     np.testing.assert_array_equal(labels, r.argmax(axis=1))
     np.testing.assert_allclose(probability, r.max(axis=1))
     np.testing.assert_allclose(log_density, norm)
@@ -79,7 +79,9 @@ def test_responsibilities_and_labels_are_the_definitions(family_name):
 def test_a_row_with_a_gap_has_no_label():
     rows = clusters(20)
     rows[[3, 7], [0, 2]] = np.nan
-    (labels,), (probability,), log_density = e_step.ranked(rows, densities(mixture("full")), 1)
+    (labels,), (probability,), log_density = e_step.top_components(
+        rows, densities(mixture("full")), 1
+    )
     gaps = np.isin(np.arange(20), [3, 7])
     np.testing.assert_array_equal(labels == -1, gaps)
     np.testing.assert_array_equal(np.isnan(probability), gaps)

@@ -40,7 +40,7 @@ def test_a_row_however_far_belongs_somewhere(name, kernel, direction, far):
     model = mixture(name)
     exact = exact_e_step(rows, model.weights, model.means, model.dense_covariances)
     np.testing.assert_allclose(norm, exact.log_prob_norm.astype(float), rtol=1e-12)
-    (label,), (probability,), _ = e_step.ranked(rows, each, 1)
+    (label,), (probability,), _ = e_step.top_components(rows, each, 1)
     assert probability[0] == shares[0, label[0]]
 
 
@@ -56,7 +56,7 @@ def test_a_row_whose_square_overflows_belongs_somewhere(name, kernel, direction,
     with np.errstate(all="ignore"):
         norm = e_step.log_prob_norm(rows, each)
         shares = e_step.responsibilities(rows, each)
-        (label,), (probability,), _ = e_step.ranked(rows, each, 1)
+        (label,), (probability,), _ = e_step.top_components(rows, each, 1)
         statistics = e_step.e_step(Chunk(rows, None, 0, 0), each)
     assert norm[0] <= -1e300
     assert np.isfinite(norm[1:]).all()

@@ -8,8 +8,8 @@ from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.model.e_step import e_step
 from daskgmm.model.local_coordinates import (
     gradient,
-    moved,
-    shortened,
+    limit_step,
+    move_by,
     step_to,
 )
 from daskgmm.model.maximum_likelihood import MaximumLikelihood
@@ -41,21 +41,21 @@ def test_the_gradient_is_that_of_the_bound(family_name):
     found = gradient(start, model.m_step(statistics_at(model, start)))
     for seed in range(5):
         step = step_of(start, seed, 1e-5)
-        rise = bound_at(model, moved(start, step)) - bound_at(model, moved(start, -step))
+        rise = bound_at(model, move_by(start, step)) - bound_at(model, move_by(start, -step))
         np.testing.assert_allclose(found @ step, rise / 2, rtol=1e-5)
 
 
 def test_an_em_step_is_the_gradient_to_first_order(family_name):
     start = mixture(family_name)
     for size in (1e-2, 1e-3):
-        near = moved(start, step_of(start, size=size))
+        near = move_by(start, step_of(start, size=size))
         difference = gradient(start, near) - step_to(start, near)
         assert np.abs(difference).max() < 30 * size**2
 
 
 def test_a_step_leads_to_where_it_was_taken_from(family_name):
     start, goal = mixture(family_name, seed=1), mixture(family_name, seed=2)
-    reached = moved(start, step_to(start, goal))
+    reached = move_by(start, step_to(start, goal))
     for ours, theirs in zip(
         (reached.weights, reached.means, reached.covariances),
         (goal.weights, goal.means, goal.covariances),
@@ -73,9 +73,9 @@ def test_where_nothing_changes_nothing_rises(family_name):
 def test_a_step_is_shortened_component_by_component(family_name):
     start = mixture(family_name)
     step = step_of(start, size=0.01)
-    np.testing.assert_allclose(shortened(start, step, 1.0), step, rtol=1e-14)
+    np.testing.assert_allclose(limit_step(start, step, 1.0), step, rtol=1e-14)
     step[0] = 100.0  # the first component's weight
-    short = shortened(start, step, 1.0)
+    short = limit_step(start, step, 1.0)
     assert np.abs(short[0]) == pytest.approx(np.sqrt(start.weights[0]))
     others = slice(1, 3)
     np.testing.assert_allclose(short[others], step[others], rtol=1e-14)

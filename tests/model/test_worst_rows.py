@@ -12,7 +12,7 @@ from daskgmm.chunk import Block, Chunk
 from daskgmm.model import e_step
 from daskgmm.model.e_step import Densities
 from daskgmm.model.maximum_likelihood import densities
-from daskgmm.model.worst_rows import Reservoir, Tail, lowest
+from daskgmm.model.worst_rows import Reservoir, WorstRows, lowest
 
 N_ROWS = 60
 drawn = settings(max_examples=40, deadline=None, derandomize=True)
@@ -25,7 +25,7 @@ def tail_of(log_density, size, *, start=0, weighted=False):
     rows = np.column_stack([numbers, -numbers]).astype(float)
     weights = 1.0 + numbers if weighted else None
     log_density = np.asarray(log_density, dtype=float)
-    return Tail(size, log_density, numbers, rows, weights).ordered()
+    return WorstRows(size, log_density, numbers, rows, weights).ordered()
 
 
 def assert_same(found, expected):
@@ -67,7 +67,7 @@ def test_tails_add_in_any_order_to_the_tail_of_all(a, b, c, size, weighted):
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_zero_is_neutral(weighted):
-    some, zero = tail_of([2.0, 1.0, 3.0], 2, weighted=weighted), Tail.zero(2, 2)
+    some, zero = tail_of([2.0, 1.0, 3.0], 2, weighted=weighted), WorstRows.zero(2, 2)
     assert_same(zero + some, some)
     assert_same(some + zero, some)
     assert len(zero + zero) == 0
@@ -106,7 +106,7 @@ def in_pieces(rows, sent, size, lengths, *, weights=None, omit=False):
     for number, n in enumerate(lengths):
         some = slice(start, start + n)
         piece = Chunk(rows[some], None if weights is None else weights[some], number, start, omit)
-        found.append(e_step.e_steps_and_tails(piece, sent, size))
+        found.append(e_step.e_steps_and_worst_rows(piece, sent, size))
         start += n
     return reduce(add, found)
 
@@ -159,7 +159,7 @@ def test_the_statistics_are_those_without_a_tail_to_the_bit(name, dtype, weighte
     pivot = rows.mean(axis=0, dtype=float).astype(np.float32).astype(float)
     sent = [densities(model, pivot), densities(mixture(name, 2, seed=3), pivot)]
     chunk = Chunk(rows, weights, 0, 0)
-    found = e_step.e_steps_and_tails(chunk, sent, 50)
+    found = e_step.e_steps_and_worst_rows(chunk, sent, 50)
     for mine, plain in zip(found.statistics, e_step.e_steps(chunk, sent), strict=True):
         assert oracles.bits(mine) == oracles.bits(plain)
     norm = oracles.e_step(rows, model.weights, model.means, model.dense_covariances)[1]

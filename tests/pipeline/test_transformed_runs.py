@@ -20,7 +20,7 @@ from daskgmm.errors import ModelFileError
 from daskgmm.model import model_file
 from daskgmm.pipeline import resume
 from daskgmm.pipeline.cli import main
-from daskgmm.pipeline.scoring_model import Trained
+from daskgmm.pipeline.scoring_model import ScoringModel
 
 FIT = """
 source:
@@ -244,7 +244,7 @@ def test_what_a_model_file_says_is_not_believed(place, tmp_path):
         about = {**saved.about, "history": {**history, "recipe_": said}}
         model_file.save(saved.mixture, "wrong.npz", saved.columns, about)
         with pytest.raises(ModelFileError, match=r"wrong\.npz is damaged"):
-            Trained.read(Path("wrong.npz"))
+            ScoringModel.read(Path("wrong.npz"))
     for change in ({"filter": "open('x') > 1"}, {"transforms": [{"exec": "x"}]}, {"filter": 3}):
         about = {**saved.about, "history": {**history, "recipe_": {**history["recipe_"], **change}}}
         model_file.save(saved.mixture, "wrong.npz", saved.columns, about)
@@ -252,7 +252,7 @@ def test_what_a_model_file_says_is_not_believed(place, tmp_path):
     more = {**history["recipe_"], "storage_options": {"anon": True}, "url": "elsewhere"}
     about = {**saved.about, "history": {**history, "recipe_": more}}
     model_file.save(saved.mixture, "more.npz", saved.columns, about)
-    assert set(Trained.read(Path("more.npz")).recipe) == {"columns", "filter", "transforms"}
+    assert set(ScoringModel.read(Path("more.npz")).recipe) == {"columns", "filter", "transforms"}
 
 
 def test_the_model_from_before_a_collapse_says_so_too(place):
@@ -268,7 +268,7 @@ def test_the_model_from_before_a_collapse_says_so_too(place):
     Path("late.yaml").write_text(yaml.safe_dump(config))
     assert "collapsed in pass" in refused("fit", "late.yaml")
     recipe = GaussianMixture.load("late/before_collapse.npz").recipe_
-    assert recipe == Trained.read(Path("late/before_collapse.npz")).recipe
+    assert recipe == ScoringModel.read(Path("late/before_collapse.npz")).recipe
     assert recipe["filter"] == "x0 > -9"
 
 

@@ -19,7 +19,7 @@ from strategies import clusters
 from daskgmm import GaussianMixture, open_dataset
 from daskgmm.errors import DataError
 from daskgmm.fit.observers import NullObserver
-from daskgmm.storage.location import Place, refusals
+from daskgmm.storage.location import Location, refusals
 
 X = clusters(400, 2)
 ENDINGS = [".parquet", ".zarr", ".npy"]
@@ -85,7 +85,7 @@ def test_a_web_server_that_gives_no_parts_of_files_is_refused(files):
     with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         try:
-            place = Place.of(f"http://127.0.0.1:{server.server_port}/rows.npy", {})
+            place = Location.of(f"http://127.0.0.1:{server.server_port}/rows.npy", {})
             with pytest.raises(OSError, match="whole files only"):
                 place.values(np.dtype(float), 2, start=128)
         finally:
@@ -164,7 +164,7 @@ def test_a_server_that_dies_while_a_fit_runs_is_one_sentence(in_s3, ending):
 
 def test_options_are_never_printed(in_s3):
     url, options = in_s3
-    assert "secret" not in repr(Place.of(f"{url}/rows.npy", options))
+    assert "secret" not in repr(Location.of(f"{url}/rows.npy", options))
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_sources_of_several_formats_are_refused(refusal):
 
 def test_keys_to_a_store_are_no_part_of_what_is_there_but_its_server_is():
     def token(**options):
-        return tokenize(Place.of("s3://bucket/rows.npy", options))
+        return tokenize(Location.of("s3://bucket/rows.npy", options))
 
     base = token(endpoint_url="http://a", key="me", secret="x")
     assert base == token(endpoint_url="http://a", key="you", secret="y", token="z")

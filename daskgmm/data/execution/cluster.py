@@ -20,8 +20,8 @@ from daskgmm.chunk import Chunk
 from daskgmm.data.execution.cluster_faults import (
     Address,
     Liveness,
+    explain_failure,
     handshake,
-    in_one_sentence,
     nothing_left,
     versions,
 )
@@ -29,11 +29,11 @@ from daskgmm.data.execution.graph_source import GraphSource, Key
 from daskgmm.data.execution.shards import (
     CHUNK_COST,
     Addable,
-    Came,
+    OnChunks,
     Partials,
     Shard,
     cut_into_shards,
-    unheard,
+    ignore_chunks,
     visit,
     weights_of,
 )
@@ -49,8 +49,11 @@ PERSISTED_SHARE = 0.25
 _setting = Lock()
 
 
-def on_cluster(
-    client: Client, fn: Callable[[Chunk], Value], source: GraphSource, came: Came = unheard
+def run_on_cluster(
+    client: Client,
+    fn: Callable[[Chunk], Value],
+    source: GraphSource,
+    came: OnChunks = ignore_chunks,
 ) -> Generator[Partials[Value] | DataError]:
     """Visit every chunk once on a cluster; yields sums of aligned ranges as they come.
 
@@ -63,7 +66,7 @@ def on_cluster(
     homes: dict[Future[Any], Address | None] = {}
     todo: Sequence[int] = range(len(source))
     liveness, begin, call = Liveness(client), handshake(), dumps(_visit)
-    with nothing_left(client, waiting) as others, in_one_sentence(client, waiting):
+    with nothing_left(client, waiting) as others, explain_failure(client, waiting):
         others.append(told := _told(client, fn))
         while todo or waiting:
             for home, shards in _placed(client, source, todo, liveness):
@@ -96,13 +99,13 @@ def on_cluster(
                 todo = sorted(i for f in stranded for i in waiting.pop(f).numbers)
 
 
-def computed_on_cluster(
+def compute_on_cluster(
     client: Client, graph: Mapping[Key, Any], keys: Sequence[Key]
 ) -> Sequence[Any]:
     """The values of some keys of a graph."""
     futures = dict.fromkeys(client.get(graph, keys, sync=False))
     try:
-        with in_one_sentence(client, futures):
+        with explain_failure(client, futures):
             return Liveness(client).values(list(futures))
     finally:
         # Not cancelled: others may want these keys, and so does the next attempt.

@@ -18,7 +18,7 @@ Waiting = Mapping[Future[Any], Shard | None]
 
 
 @contextmanager
-def in_one_sentence(client: Client, waiting: Waiting) -> Iterator[None]:
+def explain_failure(client: Client, waiting: Waiting) -> Iterator[None]:
     """Raise as a DataError what went wrong with the cluster and not with a task."""
     try:
         yield

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from pandas.api.types import is_extension_array_dtype as is_extension
 
 from daskgmm.chunk import BadChunk
-from daskgmm.data.execution.retries import loaded, retries_of
-from daskgmm.data.preprocessing.preprocessing import Recipe
+from daskgmm.data.execution.retries import load_with_retries, retries_of
+from daskgmm.data.preprocessing.preprocessing import Preprocessing
 from daskgmm.errors import DataError
 from daskgmm.kernels.blas import one_blas_thread
 
@@ -226,7 +226,7 @@ class GraphSource:
     retries: int = 0
     skipped: Mapping[int, BadChunk] = field(default_factory=dict)
     is_lenient: bool = False
-    recipe: Recipe | None = None
+    recipe: Preprocessing | None = None
 
     def __len__(self) -> int:
         return len(self.cut.parts)
@@ -262,7 +262,9 @@ class GraphSource:
         """
         tasks, keys, _ = self.cut.common
         with one_blas_thread():
-            values = loaded(partial(get, tasks, list(keys)), "what all chunks need", self.retries)
+            values = load_with_retries(
+                partial(get, tasks, list(keys)), "what all chunks need", self.retries
+            )
         return replace(self, common=dict(zip(keys, values, strict=True)))
 
 
@@ -272,7 +274,7 @@ def source_of(
     beside: da.Array | None = None,
     *,
     retries: int | None = None,
-    recipe: Recipe | None = None,
+    recipe: Preprocessing | None = None,
 ) -> GraphSource:
     """Plan the chunks of a two-dimensional Dask array or a Dask dataframe.
 

@@ -18,15 +18,15 @@ from dask.system import CPU_COUNT
 
 from daskgmm.chunk import Chunk
 from daskgmm.data.execution.graph_source import GraphSource, Key
-from daskgmm.data.execution.resources import Machines
+from daskgmm.data.execution.resources import Resources
 from daskgmm.data.execution.shards import (
     Addable,
-    Came,
+    OnChunks,
     Partials,
     Shard,
     TreeSum,
     cut_into_shards,
-    unheard,
+    ignore_chunks,
     visit,
     weights_of,
 )
@@ -43,17 +43,17 @@ def n_threads(get: Callable[..., Any]) -> int:
     return 1 if get is get_sync else int(dask.config.get("num_workers", None) or CPU_COUNT)
 
 
-def machines_of(get: Callable[..., Any]) -> Machines:
+def local_resources(get: Callable[..., Any]) -> Resources:
     """What they are, in numbers."""
-    made = Machines.of_processes if get is get_on_processes else Machines.of_threads
+    made = Resources.of_processes if get is get_on_processes else Resources.of_threads
     return made(n_threads(get))
 
 
-def on_this_machine(
+def run_locally(
     get: Callable[..., Any],
     fn: Callable[[Chunk], Value],
     source: GraphSource,
-    came: Came = unheard,
+    came: OnChunks = ignore_chunks,
 ) -> Generator[Partials[Value] | DataError]:
     """Visit every chunk once with a local scheduler's `get`; yields sums of aligned ranges."""
     if source.futures:
@@ -81,12 +81,12 @@ def on_this_machine(
             came(numbers[key])
 
     try:
-        yield computed(get, graph, (f"gmm-sum-{pass_id}", len(runs) - 1), after=after)
+        yield compute_locally(get, graph, (f"gmm-sum-{pass_id}", len(runs) - 1), after=after)
     finally:
         stop.set()
 
 
-def computed(
+def compute_locally(
     get: Callable[..., Any],
     graph: Mapping[Key, Any],
     keys: Any,

@@ -11,12 +11,12 @@ from dask.base import get_scheduler
 from distributed import Client
 
 from daskgmm.chunk import Chunk
-from daskgmm.data.execution.cluster import computed_on_cluster, on_cluster
-from daskgmm.data.execution.cluster_faults import in_one_sentence
+from daskgmm.data.execution.cluster import compute_on_cluster, run_on_cluster
+from daskgmm.data.execution.cluster_faults import explain_failure
 from daskgmm.data.execution.graph_source import GraphSource
-from daskgmm.data.execution.local import computed, machines_of, on_this_machine
-from daskgmm.data.execution.resources import Machines
-from daskgmm.data.execution.shards import Addable, Came, TreeSum, unheard
+from daskgmm.data.execution.local import compute_locally, local_resources, run_locally
+from daskgmm.data.execution.resources import Resources
+from daskgmm.data.execution.shards import Addable, OnChunks, TreeSum, ignore_chunks
 from daskgmm.errors import DataError
 
 Value = TypeVar("Value", bound=Addable)
@@ -54,13 +54,13 @@ def scheduler() -> Scheduler:
     return get, bound if isinstance(bound, Client) else None
 
 
-def machines() -> Machines:
+def available_resources() -> Resources:
     """Where a pass would run now."""
     get, client = scheduler()
     if client is None:
-        return machines_of(get)
-    with in_one_sentence(client, {}):
-        return Machines.of_client(client)
+        return local_resources(get)
+    with explain_failure(client, {}):
+        return Resources.of_client(client)
 
 
 def log_event(event: str, values: dict[str, Any]) -> None:
@@ -74,11 +74,13 @@ def log_event(event: str, values: dict[str, Any]) -> None:
 def ready(source: GraphSource) -> GraphSource:
     """The source with the values computed that all its chunks need: a pass, where there are."""
     get, client = scheduler()
-    compute = partial(computed_on_cluster, client) if client else partial(computed, get)
+    compute = partial(compute_on_cluster, client) if client else partial(compute_locally, get)
     return source if source.is_ready else source.with_common(compute)
 
 
-def run_pass(fn: Callable[[Chunk], Value], source: GraphSource, came: Came = unheard) -> Value:
+def run_pass(
+    fn: Callable[[Chunk], Value], source: GraphSource, came: OnChunks = ignore_chunks
+) -> Value:
     """Visit every chunk once and add up what `fn` makes of them; `came` hears how far it is.
 
     The sum is the fixed tree over chunk numbers: it has the same bits wherever it ran, and
@@ -88,9 +90,9 @@ def run_pass(fn: Callable[[Chunk], Value], source: GraphSource, came: Came = unh
     source = ready(source)
     tree: TreeSum[Value] = TreeSum()
     if client:
-        visits = on_cluster(client, fn, source, came)
+        visits = run_on_cluster(client, fn, source, came)
     else:
-        visits = on_this_machine(get, fn, source, came)
+        visits = run_locally(get, fn, source, came)
     with closing(visits):
         for partials in visits:
             if isinstance(partials, DataError):

@@ -12,7 +12,7 @@ _SHARES = ("distributed.worker.memory.terminate", "distributed.worker.memory.pau
 
 
 @dataclass(frozen=True)
-class Machines:
+class Resources:
     """Processes that visit chunks.
 
     Attributes
@@ -46,12 +46,12 @@ class Machines:
         return float("inf") if self.memory_limit is None else self.memory_limit - self.memory_used
 
     @classmethod
-    def of_threads(cls, n_threads: int) -> "Machines":
+    def of_threads(cls, n_threads: int) -> "Resources":
         """Threads of this process."""
         return cls(n_threads, n_threads, MEMORY_LIMIT, None, own_memory(), keeps_freed=True)
 
     @classmethod
-    def of_processes(cls, n_processes: int) -> "Machines":
+    def of_processes(cls, n_processes: int) -> "Resources":
         """Processes of a thread each, which share what this machine has and have no nanny."""
         share = MEMORY_LIMIT // n_processes
         return cls(n_processes, 1, share, None, own_memory(), keeps_freed=True)
@@ -59,7 +59,7 @@ class Machines:
     @classmethod
     def of_workers(
         cls, n_workers: int, threads_per_worker: int, memory_limit: str | float
-    ) -> "Machines":
+    ) -> "Resources":
         """Workers that do not run yet: such processes as this one, with Dask's limit."""
         n_threads = n_workers * threads_per_worker
         if memory_limit == "auto":
@@ -69,7 +69,7 @@ class Machines:
         return cls(n_threads, threads_per_worker, *_thresholds(limit), own_memory())
 
     @classmethod
-    def of_client(cls, client: Client) -> "Machines":
+    def of_client(cls, client: Client) -> "Resources":
         """The workers of a cluster as they are; the smallest of them, where they differ."""
         workers = client.scheduler_info()["workers"].values()
         limits = [worker["memory_limit"] for worker in workers if worker["memory_limit"]]

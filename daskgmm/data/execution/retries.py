@@ -53,7 +53,7 @@ def retries_of(wanted: int | None) -> int:
     return retries
 
 
-def loaded(load: Callable[[], Result], what: str, retries: int) -> Result:
+def load_with_retries(load: Callable[[], Result], what: str, retries: int) -> Result:
     """What `load` returns, called so many times more where a read fails soon enough.
 
     Raises
@@ -85,7 +85,7 @@ def is_transient(error: BaseException) -> bool:
     return False
 
 
-def is_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether there was too little memory: which is the machine's fault, not the data's."""
     return any(isinstance(each, MemoryError) for each in _causes(error))
 

@@ -21,7 +21,7 @@ from daskgmm.data.execution.graph_source import (
     as_rows,
     as_weights,
 )
-from daskgmm.data.execution.retries import is_of_memory, loaded
+from daskgmm.data.execution.retries import is_out_of_memory, load_with_retries
 from daskgmm.errors import DataError
 from daskgmm.kernels.blas import one_blas_thread
 
@@ -83,11 +83,11 @@ class TreeSum(Generic[Value]):
 
 Partials = list[Partial[Value]]
 
-Came = Callable[[Sequence[int]], None]
+OnChunks = Callable[[Sequence[int]], None]
 """Who hears, in the driver, of the numbers of chunks that have been visited."""
 
 
-def unheard(numbers: Sequence[int]) -> None:
+def ignore_chunks(numbers: Sequence[int]) -> None:
     """Nobody hears."""
 
 
@@ -147,7 +147,7 @@ class Shard:
         try:
             return self._read(i, values)
         except DataError as error:
-            if not self.is_lenient or is_of_memory(error):
+            if not self.is_lenient or is_out_of_memory(error):
                 raise
             n_rows = self.lengths[i] if self.lengths else None
             return self._empty(i, BadChunk(number, n_rows, str(error)))
@@ -184,7 +184,9 @@ class Shard:
         return Chunk(rows, weights, number, start, beside=beside)
 
     def _loaded(self, i: int, part: Part, values: dict[Key, Any]) -> list[Any]:
-        return loaded(partial(part.compute, values), f"chunk {self.numbers[i]}", self.retries)
+        return load_with_retries(
+            partial(part.compute, values), f"chunk {self.numbers[i]}", self.retries
+        )
 
 
 def visit(

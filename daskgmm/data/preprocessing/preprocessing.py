@@ -57,7 +57,7 @@ def as_told(written: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Preprocessing:
     """Which rows count, and what is made of their columns.
 
     Attributes
@@ -78,7 +78,7 @@ class Recipe:
     @classmethod
     def of(
         cls, columns: Sequence[Name], condition: str | None, transforms: Transforms | None
-    ) -> "Recipe":
+    ) -> "Preprocessing":
         """The recipe for some columns of a source.
 
         Raises DataError for a filter, a transform or a column that can't be meant.
@@ -150,7 +150,7 @@ class Recipe:
             "transforms": list(self.transforms),
         }
 
-    def without(self, number: int) -> "Recipe":
+    def without(self, number: int) -> "Preprocessing":
         """The recipe without a feature, whose column is read all the same.
 
         Raises DataError where transforms are meant for it.

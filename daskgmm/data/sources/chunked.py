@@ -11,7 +11,7 @@ from dask.utils import funcname
 from numpy.typing import DTypeLike, NDArray
 
 from daskgmm.errors import DataError
-from daskgmm.storage.location import Place
+from daskgmm.storage.location import Location
 
 CHUNK_BYTES = 32 << 20
 
@@ -36,7 +36,7 @@ class Rows(NamedTuple):
         Another where the file is written anew.
     """
 
-    place: Place
+    place: Location
     read: Callable[..., Any]
     calls: list[tuple[Any, ...]]
     lengths: list[float]
@@ -98,7 +98,7 @@ def array_of_reads(
 
 
 def rows_of_array(
-    place: Place,
+    place: Location,
     read: Callable[..., Any],
     columns: Sequence[str | int] | None,
     *,
@@ -139,7 +139,7 @@ def chosen_of(rows: NDArray[Any], columns: list[int], dtype: np.dtype[Any]) -> N
     return chosen.astype(dtype, copy=False)
 
 
-def _numbers(columns: Sequence[str | int] | None, width: int, where: Place) -> list[int]:
+def _numbers(columns: Sequence[str | int] | None, width: int, where: Location) -> list[int]:
     """The chosen columns of an array that has no names; DataError where there is no such."""
     if columns is None:
         return list(range(width))

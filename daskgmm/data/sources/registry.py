@@ -10,7 +10,7 @@ import dask.array as da
 import pyarrow as pa
 
 from daskgmm.data.dataset import MISSING, DaskDataset
-from daskgmm.data.preprocessing.preprocessing import Recipe
+from daskgmm.data.preprocessing.preprocessing import Preprocessing
 from daskgmm.data.preprocessing.transforms import Transforms
 from daskgmm.data.sources import (
     csv,
@@ -22,9 +22,9 @@ from daskgmm.data.sources import (
 )
 from daskgmm.data.sources.chunked import Rows, stacked
 from daskgmm.errors import DataError
-from daskgmm.storage.location import Place
+from daskgmm.storage.location import Location
 
-Opener = Callable[[Place, Sequence[str | int] | None], Rows]
+Opener = Callable[[Location, Sequence[str | int] | None], Rows]
 
 Result = TypeVar("Result")
 
@@ -126,7 +126,7 @@ def open_dataset(
     open_rows = OPENERS[ending]
     first, recipe, read = open_rows(files[0], columns), None, columns
     if filter is not None or transforms:
-        recipe = Recipe.of(first.chosen, filter, transforms)
+        recipe = Preprocessing.of(first.chosen, filter, transforms)
         if len(recipe.read) > recipe.n_features:
             read = recipe.read
             try:
@@ -183,7 +183,7 @@ def open_ids(
 
 
 def _column_of_array(
-    open_rows: Opener, place: Place, column: str | int
+    open_rows: Opener, place: Location, column: str | int
 ) -> tuple[Rows, pa.DataType]:
     rows = open_rows(place, [column])
     dtype = rows.dtype.newbyteorder("=")  # Arrow knows no other
@@ -192,12 +192,12 @@ def _column_of_array(
 
 def _found(
     url: str | Path | Sequence[str | Path], storage_options: Mapping[str, Any] | None = None
-) -> tuple[list[Place], str]:
+) -> tuple[list[Location], str]:
     """The files or stores of a source, one at least, and the ending that says their format."""
     urls = [url] if isinstance(url, str | Path) else list(url)
     if not urls:
         raise DataError("no source is named: an empty list of URLs")
-    places = [Place.of(each, storage_options or {}) for each in urls]
+    places = [Location.of(each, storage_options or {}) for each in urls]
     endings = list(dict.fromkeys(_ending(place) for place in places))
     if len(endings) > 1:
         raise DataError(f"sources of one format are needed, not {' and '.join(endings)}")
@@ -206,7 +206,7 @@ def _found(
     return [file for place in places for file in place.each(in_folder)], ending
 
 
-def _ending(place: Place) -> str:
+def _ending(place: Location) -> str:
     """The ending that says the format; DataError where none does."""
     # An array inside a Zarr group needs no ending of its own.
     path = place.path
@@ -223,6 +223,6 @@ def _ending(place: Place) -> str:
     )
 
 
-def _of_each(files: Sequence[Place], fn: Callable[[Place], Result]) -> list[Result]:
+def _of_each(files: Sequence[Location], fn: Callable[[Location], Result]) -> list[Result]:
     with ThreadPoolExecutor(OPENED_AT_ONCE) as pool:
         return list(pool.map(fn, files))

@@ -11,14 +11,14 @@ from daskgmm.data.sources.chunked import Rows, chosen_of, rows_of_array
 from daskgmm.data.sources.zarr import version_of
 from daskgmm.errors import DataError
 from daskgmm.storage.location import (
-    AHEAD,
-    Place,
+    READ_AHEAD,
+    Location,
     needs,
     reason,
 )
 
 
-def open_rows(place: Place, columns: Sequence[str | int] | None) -> Rows:
+def open_rows(place: Location, columns: Sequence[str | int] | None) -> Rows:
     """The rows of a two-dimensional variable, ``store.zarr::name``: its first dimension's."""
     version = version_of(place) if place.path.suffix == ".zarr" else place.version()
     try:
@@ -37,7 +37,7 @@ def open_rows(place: Place, columns: Sequence[str | int] | None) -> Rows:
 
 
 def read_rows(
-    place: Place, span: tuple[int, int], columns: list[int], dtype: np.dtype[Any]
+    place: Location, span: tuple[int, int], columns: list[int], dtype: np.dtype[Any]
 ) -> NDArray[Any]:
     """Some rows and columns of a variable, what is missing as NaN."""
     start, stop = span
@@ -52,7 +52,7 @@ def read_rows(
 
 
 @contextmanager
-def _opened(place: Place) -> Iterator[Any]:
+def _opened(place: Location) -> Iterator[Any]:
     try:
         import xarray  # noqa: PLC0415  an extra, for those who have such files
     except ImportError as error:
@@ -65,11 +65,11 @@ def _opened(place: Place) -> Iterator[Any]:
         with opened as dataset:
             yield dataset
     else:
-        with place.open(AHEAD) as stream, xarray.open_dataset(stream, chunks=None) as dataset:
+        with place.open(READ_AHEAD) as stream, xarray.open_dataset(stream, chunks=None) as dataset:
             yield dataset
 
 
-def _variable(dataset: Any, place: Place) -> Any:
+def _variable(dataset: Any, place: Location) -> Any:
     """The one that is meant; DataError that lists all of them where it isn't there."""
     if place.inside in dataset.variables:
         return dataset.variables[place.inside]

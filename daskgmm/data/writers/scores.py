@@ -15,7 +15,7 @@ import zarr
 
 from daskgmm.chunk import BadChunk, Chunk
 from daskgmm.data.dataset import Dataset
-from daskgmm.data.survey import refuse
+from daskgmm.data.survey import raise_for_bad_cells
 from daskgmm.errors import DataError
 from daskgmm.model.row_scores import Columns, Scoring
 from daskgmm.storage.folder import Folder
@@ -177,7 +177,7 @@ def write_scores(
     is_lenient = is_lenient and dataset.on_bad_chunk == "skip"
     if is_lenient:
         dataset = dataset.lenient()
-    check = partial(refuse, missing=dataset.missing, columns=dataset.columns)
+    check = partial(raise_for_bad_cells, missing=dataset.missing, columns=dataset.columns)
     write = partial(
         _write_part, check=check, parts=parts, kept=frozenset(kept), is_lenient=is_lenient
     )

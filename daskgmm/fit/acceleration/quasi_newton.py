@@ -17,8 +17,8 @@ from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.kernels.moments import Array
 from daskgmm.model.local_coordinates import (
     gradient,
-    moved,
-    shortened,
+    limit_step,
+    move_by,
     step_to,
 )
 from daskgmm.model.mixture import Mixture
@@ -45,7 +45,7 @@ LEAST_CURVATURE, MOST_CURVATURE = 1e-8, 4.0
 ROUNDING = 1e-13
 
 
-class Pair(NamedTuple):
+class CurvaturePair(NamedTuple):
     """A step, and what it changed of the gradient (with its sign: a decrease is positive)."""
 
     step: Array
@@ -60,7 +60,7 @@ class Origin(Enum):
     SAMPLE = "the sample, corrected"
 
 
-class Visit(NamedTuple):
+class Evaluation(NamedTuple):
     """What a pass says of the parameters that it visited.
 
     Attributes
@@ -131,7 +131,7 @@ class Memory:
     step: Array
     origin: Origin
     gain: float
-    pairs: tuple[Pair, ...] = ()
+    pairs: tuple[CurvaturePair, ...] = ()
     radius: float = np.inf
     promise: float = 0.0
     nearness: float = 0.01
@@ -159,27 +159,33 @@ class Memory:
 class Acceleration(Protocol):
     """What an accelerated fit does after a pass."""
 
-    def accepted(self, memory: Memory | None, visit: Visit, pairs: tuple[Pair, ...]) -> Memory:
+    def accepted(
+        self, memory: Memory | None, visit: Evaluation, pairs: tuple[CurvaturePair, ...]
+    ) -> Memory:
         """The memory after a pass whose trial is the new base; `quasi_newton` says of what.
 
         DegenerateCovarianceError where the EM step has no coordinates about the base.
         """
 
-    def aimed(self, memory: Memory, visit: Visit) -> Memory:
+    def aimed(self, memory: Memory, visit: Evaluation) -> Memory:
         """The same memory, perhaps with a better trial: asked for only where the fit goes on."""
 
 
 class QuasiNewton:
     """Quasi-Newton steps alone."""
 
-    def accepted(self, memory: Memory | None, visit: Visit, pairs: tuple[Pair, ...]) -> Memory:
+    def accepted(
+        self, memory: Memory | None, visit: Evaluation, pairs: tuple[CurvaturePair, ...]
+    ) -> Memory:
         return quasi_newton(memory, visit, pairs)
 
-    def aimed(self, memory: Memory, visit: Visit) -> Memory:
+    def aimed(self, memory: Memory, visit: Evaluation) -> Memory:
         return memory
 
 
-def quasi_newton(memory: Memory | None, visit: Visit, pairs: tuple[Pair, ...] = ()) -> Memory:
+def quasi_newton(
+    memory: Memory | None, visit: Evaluation, pairs: tuple[CurvaturePair, ...] = ()
+) -> Memory:
     """The memory after a pass whose trial is the new base, with a quasi-Newton trial.
 
     Parameters
@@ -219,7 +225,7 @@ def quasi_newton(memory: Memory | None, visit: Visit, pairs: tuple[Pair, ...] = 
     return _towards(direction, safe) if pairs else safe
 
 
-def fallen_back(memory: Memory, em: Mixture | None) -> Memory:
+def fall_back(memory: Memory, em: Mixture | None) -> Memory:
     """The memory after a pass whose trial has failed: the EM step comes next.
 
     `em`, the M-step from the trial if there is one, still says how the gradient changes.
@@ -242,25 +248,27 @@ def _towards(direction: Array, memory: Memory) -> Memory:
     """The memory with a trial along a direction, as far as the limits let it go."""
     length = float(np.linalg.norm(direction))
     share = min(1.0, memory.radius / length) if length else 1.0
-    step = shortened(memory.base, share * direction, LONGEST)
+    step = limit_step(memory.base, share * direction, LONGEST)
     try:
-        trial = moved(memory.base, step)
+        trial = move_by(memory.base, step)
     except DegenerateCovarianceError:
         return memory
     promise = (2.0 - share) * share * memory.gain
     return replace(memory, trial=trial, step=step, origin=Origin.QUASI_NEWTON, promise=promise)
 
 
-def _with(pairs: tuple[Pair, ...], step: Array, change: Array) -> tuple[Pair, ...]:
+def _with(
+    pairs: tuple[CurvaturePair, ...], step: Array, change: Array
+) -> tuple[CurvaturePair, ...]:
     curvature = step @ change
     if not (curvature > LEAST_CURVATURE * (step @ step)):
         return pairs
     if not (change @ change < MOST_CURVATURE * curvature):
         return pairs
-    return (*pairs, Pair(step, change))[-HISTORY:]
+    return (*pairs, CurvaturePair(step, change))[-HISTORY:]
 
 
-def _ascent_direction(pairs: tuple[Pair, ...], slope: Array) -> Array:
+def _ascent_direction(pairs: tuple[CurvaturePair, ...], slope: Array) -> Array:
     """The inverse BFGS Hessian of the pairs times the gradient (Nocedal 1980)."""
     direction, taken = slope.copy(), []
     for step, change in reversed(pairs):

@@ -17,11 +17,11 @@ from daskgmm.data.dataset import Dataset
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit.acceleration.quasi_newton import (
     NEARER,
+    CurvaturePair,
+    Evaluation,
     Memory,
     Origin,
-    Pair,
-    Visit,
-    fallen_back,
+    fall_back,
     quasi_newton,
 )
 from daskgmm.kernels.moments import Array
@@ -59,7 +59,9 @@ class SampleSteps:
     sample: Dataset
     model: MaximumLikelihood
 
-    def accepted(self, memory: Memory | None, visit: Visit, pairs: tuple[Pair, ...]) -> Memory:
+    def accepted(
+        self, memory: Memory | None, visit: Evaluation, pairs: tuple[CurvaturePair, ...]
+    ) -> Memory:
         made = quasi_newton(memory, visit, pairs)
         if memory is None:
             return made
@@ -69,7 +71,7 @@ class SampleSteps:
         nearness = memory.nearness * (NEARER if kept < DISAPPOINTING else 1.0)
         return replace(made, nearness=nearness, is_borne_out=kept > BORNE_OUT)
 
-    def aimed(self, memory: Memory, visit: Visit) -> Memory:
+    def aimed(self, memory: Memory, visit: Evaluation) -> Memory:
         while memory.nearness <= NEAREST:
             try:
                 trial, promise = self._solved(visit, memory)
@@ -82,7 +84,7 @@ class SampleSteps:
             return replace(memory, trial=trial, step=step, origin=Origin.SAMPLE, promise=promise)
         return memory
 
-    def _solved(self, visit: Visit, made: Memory) -> tuple[Mixture, float]:
+    def _solved(self, visit: Evaluation, made: Memory) -> tuple[Mixture, float]:
         """The optimum of the corrected sample, and what it should add to the objective."""
         base = visit.mixture
         of_sample = self._statistics(base)
@@ -101,11 +103,11 @@ class SampleSteps:
             em = self._m_step(statistics, visit.added)
             if inner is None or inner.accepts(bound):
                 first = first if inner else bound
-                inner = quasi_newton(inner, Visit(trial, statistics, bound, em, visit.added))
+                inner = quasi_newton(inner, Evaluation(trial, statistics, bound, em, visit.added))
                 if inner.gain < LEFT * (bound - first):
                     break
             else:
-                inner = fallen_back(inner, em)
+                inner = fall_back(inner, em)
             trial = inner.trial
         assert inner is not None
         return inner.base, inner.bound - first - made.penalty(inner.base)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from daskgmm.chunk import BadChunk
 from daskgmm.data.pass_log import Pass
 from daskgmm.data.survey import BadCell, Sample, Survey
-from daskgmm.fit.acceleration.quasi_newton import Memory, Origin, Pair
-from daskgmm.fit.criteria import Scores, Seen
+from daskgmm.fit.acceleration.quasi_newton import CurvaturePair, Memory, Origin
+from daskgmm.fit.criteria import ScoredCandidate, Scores
 from daskgmm.fit.state import (
     Action,
     Event,
@@ -23,7 +23,7 @@ from daskgmm.fit.state import (
 from daskgmm.model.covariance import FAMILIES, Family
 from daskgmm.model.mixture import Mixture
 from daskgmm.model.sufficient_statistics import SufficientStatistics
-from daskgmm.storage.npz import Archive, packed, unpacked
+from daskgmm.storage.npz import Archive, open_archive, pack_archive
 
 FORMAT = "daskgmm checkpoint"
 FORMAT_VERSION = 2
@@ -62,7 +62,7 @@ class Snapshot:
     purpose: str = "start"
     states: tuple[FitState, ...] = ()
     ended: tuple[FitState | None, ...] = ()
-    seen: tuple[Seen, ...] = ()
+    seen: tuple[ScoredCandidate, ...] = ()
     told: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -95,7 +95,7 @@ class Snapshot:
                 if each.name != "told"
             },
         }
-        return packed(header, {f"a{number}": array for number, array in enumerate(arrays)})
+        return pack_archive(header, {f"a{number}": array for number, array in enumerate(arrays)})
 
 
 class NewerFormatError(ValueError):
@@ -104,7 +104,7 @@ class NewerFormatError(ValueError):
 
 def from_bytes(content: bytes) -> Snapshot:
     """The snapshot in `content`; NewerFormatError, or whatever its readers make of wrong bytes."""
-    with unpacked(io.BytesIO(content)) as archive:
+    with open_archive(io.BytesIO(content)) as archive:
         header = archive.header()
         if header["format"] != FORMAT:
             raise ValueError("not a checkpoint of daskgmm's")
@@ -129,11 +129,11 @@ _RECORDS: dict[str, type] = {
         FitState,
         Memory,
         Mixture,
-        Pair,
+        CurvaturePair,
         Pass,
         Sample,
         Scores,
-        Seen,
+        ScoredCandidate,
         SufficientStatistics,
         Survey,
     )

@@ -8,13 +8,13 @@ from dataclasses import replace
 from time import monotonic
 from typing import Any, Protocol
 
-from daskgmm.data.pass_log import Metered
+from daskgmm.data.pass_log import LoggedDataset
 from daskgmm.errors import CheckpointError
 from daskgmm.fit.checkpoint.snapshot import NewerFormatError, Snapshot, from_bytes
 from daskgmm.fit.observers import PassObserver
 from daskgmm.fit.ranking import leader
 from daskgmm.fit.state import FitState, Outcome
-from daskgmm.storage.atomic_file import meant
+from daskgmm.storage.atomic_file import intended_name
 from daskgmm.storage.folder import Folder
 
 KEPT = 2
@@ -73,7 +73,7 @@ class NoCheckpoints:
     def close(self) -> None: ...
 
 
-NOWHERE = NoCheckpoints()
+NO_CHECKPOINTS = NoCheckpoints()
 
 
 def checkpoints_in(folder: Folder) -> list[str]:
@@ -84,7 +84,7 @@ def checkpoints_in(folder: Folder) -> list[str]:
 def remove_checkpoints(folder: Folder) -> None:
     """Remove the checkpoints, and nothing else."""
     for name in folder.names():
-        if CHECKPOINT.fullmatch(meant(name)):
+        if CHECKPOINT.fullmatch(intended_name(name)):
             folder.remove(name)
 
 
@@ -261,7 +261,7 @@ class Journal:
     """
 
     def __init__(
-        self, observer: PassObserver, rows: Metered, now: Snapshot, checkpoints: Checkpoints
+        self, observer: PassObserver, rows: LoggedDataset, now: Snapshot, checkpoints: Checkpoints
     ) -> None:
         self.now = now
         self._observer = observer

@@ -86,11 +86,11 @@ class Distance:
 
 
 # Of the mean weight of a cluster.
-LENT = 0.01
+PRIOR_WEIGHT = 0.01
 
 
 @dataclass(frozen=True)
-class RoundClusters:
+class SphericalClusters:
     """Sums over clusters of points, in the coordinates of a distance.
 
     Attributes
@@ -110,7 +110,7 @@ class RoundClusters:
     @classmethod
     def of(
         cls, points: Array, weights: Array | None, labels: NDArray[np.int64], n_clusters: int
-    ) -> "RoundClusters":
+    ) -> "SphericalClusters":
         """The clusters of labelled points."""
         weights = np.ones(len(points)) if weights is None else weights
         counts = summed(np.ones(len(points)), weights, labels, n_clusters)
@@ -120,11 +120,11 @@ class RoundClusters:
         squares = np.einsum("nd,nd->n", difference, difference)
         return cls(counts, centers, summed(squares, weights, labels, n_clusters))
 
-    def joined(self, labels: NDArray[np.int64], n_clusters: int) -> "RoundClusters":
+    def joined(self, labels: NDArray[np.int64], n_clusters: int) -> "SphericalClusters":
         """The clusters that these make together; each goes to the one that its label says."""
-        whole = RoundClusters.of(self.centers, self.counts, labels, n_clusters)
+        whole = SphericalClusters.of(self.centers, self.counts, labels, n_clusters)
         within = summed(self.scatters, np.ones(len(labels)), labels, n_clusters)
-        return RoundClusters(whole.counts, whole.centers, whole.scatters + within)
+        return SphericalClusters(whole.counts, whole.centers, whole.scatters + within)
 
     def statistics(self, family: Family, distance: Distance) -> SufficientStatistics:
         """Those of balls: each component's covariance is a multiple of the distance's own.
@@ -133,7 +133,7 @@ class RoundClusters:
         single row has a width, and one of none a weight.
         """
         total = self.counts.sum()
-        lent = LENT * total / len(self.counts)
+        lent = PRIOR_WEIGHT * total / len(self.counts)
         counts = self.counts + lent
         scatters = self.scatters + lent * self.scatters.sum() / total
         root = distance.root * np.sqrt(1.0 / distance.n_axes)
@@ -183,7 +183,7 @@ def k_means(
         return clusters.fit(points, sample_weight=weights).labels_.astype(np.int64)
 
 
-def far_apart(
+def kmeans_plus_plus(
     points: Array, weights: Array | None, n_clusters: int, random: np.random.RandomState
 ) -> NDArray[np.int64]:
     """Numbers of points that k-means++ draws, scikit-learn's greedy form."""
@@ -199,7 +199,7 @@ def anywhere(
     return some[random.choice(len(some), size=n_clusters, replace=len(some) < n_clusters)]
 
 
-def around(choose: Seeding) -> Seeding:
+def nearest_to(choose: Seeding) -> Seeding:
     """Labels by the nearest of the points that are chosen."""
 
     def labels(

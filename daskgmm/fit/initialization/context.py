@@ -12,8 +12,14 @@ from daskgmm.data.dataset import Dataset
 from daskgmm.data.survey import Sample, Survey
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit.degenerate import Draft, Remedy, refuse
-from daskgmm.fit.initialization.clustering import Distance, Labels, RoundClusters, Seeding, nearest
-from daskgmm.fit.initialization.user_parameters import Given
+from daskgmm.fit.initialization.clustering import (
+    Distance,
+    Labels,
+    Seeding,
+    SphericalClusters,
+    nearest,
+)
+from daskgmm.fit.initialization.user_parameters import UserParameters
 from daskgmm.fit.state import FitState
 from daskgmm.kernels.moments import Array
 from daskgmm.model.maximum_likelihood import MaximumLikelihood
@@ -28,7 +34,7 @@ Responsibilities = Callable[[slice], Array]
 
 
 @dataclass(frozen=True)
-class Ground:
+class InitContext:
     """What starts are found on.
 
     Attributes
@@ -52,7 +58,7 @@ class Ground:
     rows: Dataset
     n_components: int
     model: MaximumLikelihood
-    given: Given
+    given: UserParameters
     distance: Distance
     remedy: Remedy = refuse
     n_survivors: int = 1
@@ -73,7 +79,7 @@ class Ground:
     def balls(self, labels: Labels) -> SufficientStatistics:
         """The statistics of the labelled sample, its clusters taken to be round."""
         points = self.distance.coordinates(self.sample.rows)
-        clusters = RoundClusters.of(points, self.sample.weights, labels, self.n_components)
+        clusters = SphericalClusters.of(points, self.sample.weights, labels, self.n_components)
         return clusters.statistics(self.model.family, self.distance)
 
     def summed(self, responsibilities: Responsibilities) -> SufficientStatistics:
@@ -99,7 +105,7 @@ class Ground:
         weights = weights if given.weights is None else given.weights
         means = means if given.means is None else given.means
         if given.precisions is not None:
-            return as_given(self.model, Given(weights, means, given.precisions))
+            return as_given(self.model, UserParameters(weights, means, given.precisions))
         draft = Draft(
             self.model.family,
             weights,
@@ -113,7 +119,7 @@ class Ground:
         return FitState(mixture, events=events, ridge=ridge)
 
 
-def as_given(model: MaximumLikelihood, given: Given) -> FitState:
+def as_given(model: MaximumLikelihood, given: UserParameters) -> FitState:
     """The candidate whose parameters are all given."""
     assert given.weights is not None
     assert given.means is not None

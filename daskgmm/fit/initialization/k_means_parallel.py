@@ -18,8 +18,14 @@ from numpy.typing import NDArray
 
 from daskgmm.chunk import Chunk
 from daskgmm.data.survey import Sample, row_keys
-from daskgmm.fit.initialization.clustering import Distance, RoundClusters, k_means, nearest, summed
-from daskgmm.fit.initialization.context import Ground
+from daskgmm.fit.initialization.clustering import (
+    Distance,
+    SphericalClusters,
+    k_means,
+    nearest,
+    summed,
+)
+from daskgmm.fit.initialization.context import InitContext
 from daskgmm.fit.state import FitState
 from daskgmm.kernels.moments import Array
 
@@ -50,13 +56,13 @@ class _Sums:
             self.counts + other.counts, self.firsts + other.firsts, self.seconds + other.seconds
         )
 
-    def clusters(self, drawn: Array) -> RoundClusters:
+    def clusters(self, drawn: Array) -> SphericalClusters:
         """The same about their means; without points that are nearest to no row."""
         near = self.counts > 0.0
         counts, firsts = self.counts[near], self.firsts[near]
         scatters = self.seconds[near] - np.einsum("md,md->m", firsts, firsts) / counts
         centers = drawn[near] + firsts / counts[:, None]
-        return RoundClusters(counts, centers, np.maximum(scatters, 0.0))
+        return SphericalClusters(counts, centers, np.maximum(scatters, 0.0))
 
 
 class _PerRestart(tuple[Any, ...]):
@@ -69,7 +75,9 @@ class _PerRestart(tuple[Any, ...]):
         return _PerRestart(mine + yours for mine, yours in zip(self, other, strict=True))
 
 
-def k_means_parallel(ground: Ground, n_init: int, random: np.random.RandomState) -> list[FitState]:
+def k_means_parallel(
+    ground: InitContext, n_init: int, random: np.random.RandomState
+) -> list[FitState]:
     """A start per restart; all of them share the passes."""
     seeds = [int(random.randint(2**31 - 1)) for _ in range(n_init)]
     n_components, distance = ground.n_components, ground.distance
@@ -88,7 +96,7 @@ def k_means_parallel(ground: Ground, n_init: int, random: np.random.RandomState)
     return ground.begun(each.statistics(ground.model.family, distance) for each in joined)
 
 
-def _joined(near: RoundClusters, n_clusters: int, seed: int) -> RoundClusters:
+def _joined(near: SphericalClusters, n_clusters: int, seed: int) -> SphericalClusters:
     """The clusters that k-means makes of those of single points."""
     labels = np.arange(len(near.counts))
     if len(labels) > n_clusters:

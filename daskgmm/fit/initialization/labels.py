@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from daskgmm.chunk import Chunk
 from daskgmm.data.dataset import Columns
 from daskgmm.errors import DataError, ParameterError
-from daskgmm.fit.initialization.context import BLOCK_ROWS, Ground, statistics_of
+from daskgmm.fit.initialization.context import BLOCK_ROWS, InitContext, statistics_of
 from daskgmm.fit.state import FitState
 from daskgmm.kernels.moments import Array
 from daskgmm.model.maximum_likelihood import MaximumLikelihood
@@ -36,11 +36,13 @@ class ByFunction:
     find: Finder
 
     def __call__(
-        self, ground: Ground, n_init: int, random: np.random.RandomState
+        self, ground: InitContext, n_init: int, random: np.random.RandomState
     ) -> list[FitState]:
         return ground.begun(self._statistics(ground, random) for _ in range(n_init))
 
-    def _statistics(self, ground: Ground, random: np.random.RandomState) -> SufficientStatistics:
+    def _statistics(
+        self, ground: InitContext, random: np.random.RandomState
+    ) -> SufficientStatistics:
         rows = ground.sample.rows.astype(np.float64)
         found = np.asarray(self.find(rows, ground.n_components, random))
         _check_shape(found.shape, len(rows), ground.n_components)
@@ -55,7 +57,7 @@ class ByArray:
     array: Columns
 
     def __call__(
-        self, ground: Ground, n_init: int, random: np.random.RandomState
+        self, ground: InitContext, n_init: int, random: np.random.RandomState
     ) -> list[FitState]:
         _check_shape(self.array.shape, ground.rows.n_rows, ground.n_components)
         rows = ground.rows.beside(self.array)

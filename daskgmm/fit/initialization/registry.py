@@ -13,11 +13,11 @@ from daskgmm.fit.initialization.clustering import (
     Seeding,
     alone,
     anywhere,
-    around,
-    far_apart,
     k_means,
+    kmeans_plus_plus,
+    nearest_to,
 )
-from daskgmm.fit.initialization.context import Ground, as_given
+from daskgmm.fit.initialization.context import InitContext, as_given
 from daskgmm.fit.initialization.k_means_parallel import ROUNDS, k_means_parallel
 from daskgmm.fit.initialization.labels import ByArray, ByFunction, Finder
 from daskgmm.fit.initialization.short_em import short_em
@@ -25,16 +25,16 @@ from daskgmm.fit.state import FitState
 from daskgmm.kernels.moments import Array
 from daskgmm.model.sufficient_statistics import SufficientStatistics
 
-Method = Callable[[Ground, int, np.random.RandomState], list[FitState]]
+Method = Callable[[InitContext, int, np.random.RandomState], list[FitState]]
 """Finds a start for each of so many restarts, drawn one after another."""
 
 
 def _sampled(
-    find: Callable[[Ground, np.random.RandomState], SufficientStatistics],
+    find: Callable[[InitContext, np.random.RandomState], SufficientStatistics],
 ) -> Method:
     """A start from statistics that are found on the sample."""
 
-    def method(ground: Ground, n_init: int, random: np.random.RandomState) -> list[FitState]:
+    def method(ground: InitContext, n_init: int, random: np.random.RandomState) -> list[FitState]:
         return ground.begun(find(ground, random) for _ in range(n_init))
 
     return method
@@ -43,7 +43,7 @@ def _sampled(
 def _clusters(seed: Seeding) -> Method:
     """Components are clusters of the sample, each with its own covariance."""
 
-    def find(ground: Ground, random: np.random.RandomState) -> SufficientStatistics:
+    def find(ground: InitContext, random: np.random.RandomState) -> SufficientStatistics:
         owners, components = ground.labels(seed, random), np.arange(ground.n_components)
         return ground.summed(lambda block: np.equal.outer(components, owners[block]).astype(float))
 
@@ -53,13 +53,13 @@ def _clusters(seed: Seeding) -> Method:
 def _balls(seed: Seeding) -> Method:
     """Components are clusters of the sample that are taken to be round."""
 
-    def find(ground: Ground, random: np.random.RandomState) -> SufficientStatistics:
+    def find(ground: InitContext, random: np.random.RandomState) -> SufficientStatistics:
         return ground.balls(ground.labels(seed, random))
 
     return _sampled(find)
 
 
-def _random(ground: Ground, random: np.random.RandomState) -> SufficientStatistics:
+def _random(ground: InitContext, random: np.random.RandomState) -> SufficientStatistics:
     """Every row belongs to all components, at random."""
 
     def responsibilities(block: slice) -> Array:
@@ -79,16 +79,16 @@ DISTANCES: dict[str, Callable[[Survey, Array | float], Distance]] = {
 METHODS: dict[str, Method] = {
     "short-em": short_em,
     "kmeans": _clusters(k_means),
-    "k-means++": _balls(around(far_apart)),
+    "k-means++": _balls(nearest_to(kmeans_plus_plus)),
     "k-means||": k_means_parallel,
     "random": _sampled(_random),
-    "random_from_data": _balls(around(anywhere)),
+    "random_from_data": _balls(nearest_to(anywhere)),
 }
 
 # What goes by another way where scikit-learn's distance is asked for: its starts from single
 # rows have no clusters around them.
 SCIKIT_LEARNS: dict[str, Method] = {
-    "k-means++": _clusters(alone(far_apart)),
+    "k-means++": _clusters(alone(kmeans_plus_plus)),
     "random_from_data": _clusters(alone(anywhere)),
 }
 NAMES = tuple(METHODS)
@@ -118,7 +118,7 @@ def n_passes_of(init_params: Initial) -> int:
 
 
 def starts(
-    ground: Ground, method: Method, n_init: int, random: np.random.RandomState
+    ground: InitContext, method: Method, n_init: int, random: np.random.RandomState
 ) -> list[FitState]:
     """One candidate per restart, or several where they may share passes.
 

@@ -20,11 +20,11 @@ from daskgmm.fit.initialization.clustering import (
     Distance,
     Seeding,
     anywhere,
-    around,
-    far_apart,
     k_means,
+    kmeans_plus_plus,
+    nearest_to,
 )
-from daskgmm.fit.initialization.context import Ground
+from daskgmm.fit.initialization.context import InitContext
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.ranking import best, bound
 from daskgmm.fit.sample_stage import part_of
@@ -33,8 +33,8 @@ from daskgmm.fit.state import FitState, Outcome
 # Ten iterations of k-means: what more would gain, EM does better.
 SEEDINGS: tuple[Seeding, ...] = (
     *[partial(k_means, max_iter=10)] * 6,
-    *[around(far_apart)] * 6,
-    *[around(anywhere)] * 20,
+    *[nearest_to(kmeans_plus_plus)] * 6,
+    *[nearest_to(anywhere)] * 20,
 )
 
 # Iterations in all after which so many candidates are left: at the end one, or those that survive.
@@ -44,7 +44,7 @@ HALVINGS = ((3, 6), (13, 2), (33, 1))
 SETTLED = 1e-4
 
 
-def short_em(ground: Ground, n_init: int, random: np.random.RandomState) -> list[FitState]:
+def short_em(ground: InitContext, n_init: int, random: np.random.RandomState) -> list[FitState]:
     """The best of several short runs, for each restart; or the best few, where they may survive."""
     some, found, collapsed = part_of(ground.sample, ground.n_components), list[FitState](), None
     for _ in range(n_init):
@@ -57,7 +57,7 @@ def short_em(ground: Ground, n_init: int, random: np.random.RandomState) -> list
     return found
 
 
-def _best(ground: Ground, some: Sample, random: np.random.RandomState) -> list[FitState]:
+def _best(ground: InitContext, some: Sample, random: np.random.RandomState) -> list[FitState]:
     """Where the best short runs end; where they began, if the user has given a part of that."""
     given, part = ground.given, replace(ground, survey=replace(ground.survey, sample=some))
     if given.means is not None or ground.n_components == 1:
@@ -82,14 +82,16 @@ def _best(ground: Ground, some: Sample, random: np.random.RandomState) -> list[F
     ]
 
 
-def _race(ground: Ground, some: Sample, starts: list[FitState]) -> list[tuple[FitState, FitState]]:
+def _race(
+    ground: InitContext, some: Sample, starts: list[FitState]
+) -> list[tuple[FitState, FitState]]:
     """Where the winners began and where they ended, best first."""
     dataset = InMemoryDataset(some.rows, some.weights)
     runs = [(start, start) for start in starts]
     for n_iter, n_winners in HALVINGS:
         rule = AbsoluteChange(SETTLED, n_iter)
         states = em.run(
-            em.judged([state for _, state in runs], rule),
+            em.with_outcomes([state for _, state in runs], rule),
             dataset,
             ground.model,
             rule,

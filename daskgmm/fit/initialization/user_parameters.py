@@ -13,7 +13,7 @@ from daskgmm.model.mixture import Mixture
 
 
 @dataclass(frozen=True)
-class Given:
+class UserParameters:
     """Weights, means and precisions; None where the start is to be found."""
 
     weights: Array | None = None
@@ -26,14 +26,14 @@ class Given:
         return not any(each is None for each in (self.weights, self.means, self.precisions))
 
 
-def checked(
+def check_user_parameters(
     family: Family,
     shape: tuple[int, int],
     *,
     weights: ArrayLike | None,
     means: ArrayLike | None,
     precisions: ArrayLike | None,
-) -> Given:
+) -> UserParameters:
     """The given parameters as float64 copies.
 
     Parameters
@@ -46,7 +46,7 @@ def checked(
         For a wrong shape, weights that are no probabilities, or precisions that are not
         positive definite.
     """
-    found = Given(
+    found = UserParameters(
         weights=None if weights is None else _probabilities(weights, shape[0]),
         means=None if means is None else _array(means, "means", shape),
         precisions=None
@@ -58,7 +58,7 @@ def checked(
     return found
 
 
-def checked_mixture(
+def check_user_mixture(
     family: Family, weights: ArrayLike, means: ArrayLike, covariances: ArrayLike
 ) -> Mixture:
     """A mixture of given parameters, in float64.

@@ -23,9 +23,9 @@ from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.ranking import bound
 from daskgmm.fit.sample_stage import (
     RULE,
-    begun_at,
     dataset_of,
     part_of,
+    start_from,
 )
 from daskgmm.fit.split_merge.births import Birth, Part, births
 from daskgmm.fit.split_merge.merges import cheapest_merges, moved
@@ -83,7 +83,7 @@ class Refinement:
                 found = self._moves(state.parameters, self._filled(some, state.parameters))
         except DegenerateCovarianceError:  # so near collapse that no merge has a covariance
             return None
-        begun = begun_at(state)
+        begun = start_from(state)
         starts = [replace(begun, parameters=each, pairs=()) for each in found]
         raced = self._run(starts, some, replace(RULE, max_iter=RACE))
         if not raced:
@@ -102,7 +102,7 @@ class Refinement:
         """The candidates that don't collapse; one that the rival outruns ends where it is."""
         rivals = [] if rival is None else [rival]
         ended = em.run(
-            em.judged([*states, *rivals], rule),
+            em.with_outcomes([*states, *rivals], rule),
             dataset_of(sample),
             self.model,
             rule,

@@ -26,7 +26,7 @@ from daskgmm.kernels.blas import one_blas_thread
 from daskgmm.model.e_step import log_prob_norm
 from daskgmm.model.maximum_likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
-from daskgmm.model.worst_rows import Tail
+from daskgmm.model.worst_rows import WorstRows
 
 # Rows that a pass brings home, and the clusters among them that a newcomer may begin with.
 TAIL_ROWS, N_CLUSTERS = 4096, 16
@@ -56,7 +56,7 @@ class Relocation:
     seed: int
     size: int = TAIL_ROWS
 
-    def __call__(self, visited: Mixture, after: FitState, tail: Tail) -> FitState | None:
+    def __call__(self, visited: Mixture, after: FitState, tail: WorstRows) -> FitState | None:
         """The candidate with components moved, as another one; None where none moves.
 
         Parameters
@@ -84,7 +84,7 @@ class Relocation:
             mixture, after.lower_bounds, after.previous_bound, None, events, after.ridge
         )
 
-    def _others(self, visited: Mixture, tail: Tail) -> Sample:
+    def _others(self, visited: Mixture, tail: WorstRows) -> Sample:
         """The sample's rows that could not be in the tail."""
         sample = self.survey.sample
         density = log_prob_norm(sample.rows, self.model.densities(visited))
@@ -92,7 +92,7 @@ class Relocation:
         return sample.selected(density > cutoff)
 
     def _moved(
-        self, mixture: Mixture, tail: Tail, others: Sample, n_pass: int
+        self, mixture: Mixture, tail: WorstRows, others: Sample, n_pass: int
     ) -> tuple[Mixture, Event] | None:
         """One move, if it adds more than chance would.
 

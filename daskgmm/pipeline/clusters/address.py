@@ -1,7 +1,7 @@
 """A scheduler that runs already, behind TLS or not."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,16 +9,16 @@ import dask
 import distributed
 from pydantic import AfterValidator, Field
 
-from daskgmm.data.execution.resources import Machines
+from daskgmm.data.execution.resources import Resources
 from daskgmm.errors import ConfigError
-from daskgmm.pipeline.clusters.connection import Awaited, Place, Say, caution
-from daskgmm.pipeline.config.loader import Strict
+from daskgmm.pipeline.clusters.connection import Awaited, Connection, Say, caution, quiet_logs
+from daskgmm.pipeline.config.loader import StrictModel
 
 # From wherever a run is taken up again.
 File = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 
 
-class Tls(Strict):
+class Tls(StrictModel):
     """Files that encrypt the way to a scheduler, as `distributed.Security` takes them."""
 
     ca_file: File
@@ -56,15 +56,15 @@ class Address(Awaited):
     tls: Tls | None = None
     timeout: float = Field(default=30.0, gt=0.0)
 
-    def machines(self) -> Machines:
+    def expected_resources(self) -> Resources:
         """Its workers, which are asked."""
         with self._client() as client:
-            return Machines.of_client(client)
+            return Resources.of_client(client)
 
     @contextmanager
-    def connected(self, say: Say) -> Iterator[Place]:
+    def connected(self, say: Say) -> Iterator[Connection]:
         """Make it the place where Dask computes, for the length of the context."""
-        with self._client() as client:
+        with ExitStack() as closing, self._client() as client:
             at = client.scheduler.address
             look_at = f"start some, with `dask worker {at}`"
             with self.met(client, f"the scheduler at {at}", look_at, say):
@@ -72,7 +72,12 @@ class Address(Awaited):
                 link = client.dashboard_link
                 seen = f", dashboard {link}" if link else ""
                 size = f"{at}, {n} worker{'s' * (n != 1)}"
-                yield Place(size + seen + caution(at, "use tls:// with cluster.tls"), client)
+                try:
+                    yield Connection(
+                        size + seen + caution(at, "use tls:// with cluster.tls"), client
+                    )
+                finally:
+                    closing.enter_context(quiet_logs())
 
     def _client(self) -> distributed.Client:
         """ConfigError where nobody answers."""

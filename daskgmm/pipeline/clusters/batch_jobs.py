@@ -9,10 +9,10 @@ from dask.utils import parse_bytes
 from distributed import Client, Status
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from daskgmm.data.execution.resources import Machines
+from daskgmm.data.execution.resources import Resources
 from daskgmm.errors import ConfigError
 from daskgmm.pipeline.clusters.connection import (
-    Place,
+    Connection,
     Say,
     Scaled,
     Size,
@@ -91,7 +91,7 @@ async def _submit(cluster: Any, n_jobs: int) -> None:
         raise
 
 
-class Jobs(Scaled):
+class BatchJobs(Scaled):
     """Jobs of a batch system, submitted from this machine, in which workers run.
 
     What is not told is what dask-jobqueue's own configuration says (``jobqueue.slurm``, ...).
@@ -173,10 +173,10 @@ class Jobs(Scaled):
         """Workers of a job."""
         return self.processes or self.cores
 
-    def machines(self) -> Machines:
+    def expected_resources(self) -> Resources:
         """Workers of all jobs."""
         n = self.n_processes
-        return Machines.of_workers(self.most * n, self.cores // n, parse_bytes(self.memory) // n)
+        return Resources.of_workers(self.most * n, self.cores // n, parse_bytes(self.memory) // n)
 
     def scale(self, cluster: Any, client: Client) -> None:
         """Submit them; ConfigError with what the batch system says against it."""
@@ -193,7 +193,7 @@ class Jobs(Scaled):
         return {name: value for name, value in told.items() if value is not None}
 
     @contextmanager
-    def connected(self, say: Say) -> Iterator[Place]:
+    def connected(self, say: Say) -> Iterator[Connection]:
         """Make them the place where Dask computes, for the length of the context."""
         system = SYSTEMS[self.kind]
         make = getattr(library(LIBRARY, self.kind, EXTRA), system.cluster)

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal, Self
 from dask.utils import parse_bytes
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from daskgmm.data.execution.resources import Machines
+from daskgmm.data.execution.resources import Resources
 from daskgmm.errors import ConfigError
 from daskgmm.pipeline.clusters.connection import (
+    Connection,
     Expected,
-    Place,
     Say,
     Scaled,
     check_options,
@@ -21,7 +21,7 @@ from daskgmm.pipeline.clusters.connection import (
     library,
     starting,
 )
-from daskgmm.pipeline.config.loader import Strict
+from daskgmm.pipeline.config.loader import StrictModel
 
 LIBRARY, EXTRA = "dask_kubernetes.operator", "kubernetes"
 
@@ -42,14 +42,14 @@ def _bytes(quantity: str) -> str:
     return quantity
 
 
-class Amount(Strict):
+class Amount(StrictModel):
     """Of a pod, in Kubernetes' words: cpu "2" or "500m", memory "8Gi"."""
 
     cpu: Annotated[str | float, AfterValidator(_cpus)] | None = None
     memory: Annotated[str, AfterValidator(_bytes)] | None = None
 
 
-class Resources(Strict):
+class PodResources(StrictModel):
     """What a pod asks for, and what it may not go beyond."""
 
     requests: Amount = Amount()
@@ -67,7 +67,7 @@ class Kubernetes(Scaled):
         Default what dask-kubernetes chooses.
     n_workers : int
         Default 1.
-    resources : Resources
+    resources : PodResources
         Of the scheduler's pod and of each worker's; `plan` counts with its limits.
     env : dict
         Variables of the pods' environment.
@@ -84,7 +84,7 @@ class Kubernetes(Scaled):
     name: str | None = None
     namespace: str | None = None
     n_workers: int | None = Field(default=None, ge=1)
-    resources: Resources | None = None
+    resources: PodResources | None = None
     env: dict[str, str] | None = None
     worker_command: list[str] | None = None
     options: dict[str, Any] = Field(default_factory=dict)
@@ -97,15 +97,15 @@ class Kubernetes(Scaled):
             check_options(options, keywords(operator.KubeCluster), own, "KubeCluster")
         return options
 
-    def machines(self) -> Machines:
+    def expected_resources(self) -> Resources:
         """Pods of the limits, or else of what they ask for."""
-        resources = self.resources or Resources()
+        resources = self.resources or PodResources()
         cpu = resources.limits.cpu or resources.requests.cpu or 1
         memory = resources.limits.memory or 0
-        return Machines.of_workers(self.most, math.ceil(_number(cpu)), memory)
+        return Resources.of_workers(self.most, math.ceil(_number(cpu)), memory)
 
     @contextmanager
-    def connected(self, say: Say) -> Iterator[Place]:
+    def connected(self, say: Say) -> Iterator[Connection]:
         """Make them the place where Dask computes, for the length of the context."""
         operator = library(LIBRARY, self.kind, EXTRA)
         told = self.model_dump(
@@ -182,12 +182,12 @@ class Cloud(Scaled):
             check_options(options, keywords(getattr(module, name)), {"n_workers"}, name)
         return options
 
-    def machines(self) -> Machines:
+    def expected_resources(self) -> Resources:
         """As many as are asked for, with what is expected of one."""
-        return self.worker.machines(self.most)
+        return self.worker.expected_resources(self.most)
 
     @contextmanager
-    def connected(self, say: Say) -> Iterator[Place]:
+    def connected(self, say: Say) -> Iterator[Connection]:
         """Make them the place where Dask computes, for the length of the context."""
         make = getattr(library(_module(self.provider), self.kind, EXTRA_CLOUD), self.provider)
         of = f"{self.counted('worker', 'workers')} of {self.provider}"
@@ -251,12 +251,12 @@ class Gateway(Scaled):
             check_options(self.auth_options, keywords(getattr(gateway, name)), (), name)
         return self
 
-    def machines(self) -> Machines:
+    def expected_resources(self) -> Resources:
         """As many as are asked for, with what is expected of one."""
-        return self.worker.machines(self.most)
+        return self.worker.expected_resources(self.most)
 
     @contextmanager
-    def connected(self, say: Say) -> Iterator[Place]:
+    def connected(self, say: Say) -> Iterator[Connection]:
         """Make it the place where Dask computes, for the length of the context."""
         gateway = library(LIBRARY_GATEWAY, self.kind, EXTRA_GATEWAY)
         of = f"{self.counted('worker', 'workers')} of a gateway"

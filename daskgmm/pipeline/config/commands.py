@@ -9,7 +9,7 @@ from dask.utils import parse_bytes
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from daskgmm.pipeline.config.fit import check_spared, expanded
-from daskgmm.pipeline.config.loader import Strict, yaml_of
+from daskgmm.pipeline.config.loader import StrictModel, yaml_of
 
 # Formats of scores.
 SCORES = (".parquet", ".zarr")
@@ -28,7 +28,7 @@ def _whole_number(text: str) -> int:
 Count = Annotated[int, BeforeValidator(_whole_number), Field(ge=1)]
 
 
-class GenerateConfig(Strict):
+class GenerateConfig(StrictModel):
     """Rows to make up: the options of ``daskgmm generate``, as text or as values."""
 
     out: str
@@ -58,7 +58,7 @@ def _each_expanded(urls: Any) -> Any:
     return expanded([urls] if isinstance(urls, str) else list(urls))
 
 
-class ScoreConfig(Strict):
+class ScoreConfig(StrictModel):
     """Rows to score: the options of ``daskgmm score``, as text or as values.
 
     Attributes

@@ -24,7 +24,7 @@ from daskgmm.data.preprocessing.transforms import as_written
 from daskgmm.estimators.gaussian_mixture import GaussianMixture
 from daskgmm.estimators.parameters import CONSTRAINTS
 from daskgmm.pipeline.config import loader
-from daskgmm.pipeline.config.loader import Strict
+from daskgmm.pipeline.config.loader import StrictModel
 from daskgmm.storage.location import local_path
 
 # Parameters of the estimator that a run has its own way for.
@@ -61,7 +61,7 @@ def _parsed(condition: str) -> str:
     return condition
 
 
-class Source(Strict):
+class Source(StrictModel):
     """Where the rows are: the arguments of `daskgmm.open_dataset`."""
 
     url: Annotated[str | list[str], BeforeValidator(expanded)]
@@ -91,7 +91,7 @@ def _folder(url: str) -> str:
     return str(local_path(url).expanduser())
 
 
-class Output(Strict):
+class Output(StrictModel):
     """Where the results go: a folder, or what fsspec knows."""
 
     dir: Annotated[str, AfterValidator(_folder)]
@@ -101,7 +101,7 @@ class Output(Strict):
         return f"{self.dir}/{name}"
 
 
-class Checkpoints(Strict):
+class Checkpoints(StrictModel):
     """Where a run leaves what it takes to go on, while it runs.
 
     Attributes
@@ -116,7 +116,7 @@ class Checkpoints(Strict):
     every: float = Field(default=60.0, ge=0.0)
 
 
-def _usable(model: Strict) -> dict[str, Any]:
+def _usable(model: StrictModel) -> dict[str, Any]:
     """The parameters, defaults of a run's among them, as the estimator takes them."""
     told = {**DEFAULTS, **{name: getattr(model, name) for name in model.model_fields_set}}
     GaussianMixture(**told).check_parameters()
@@ -168,7 +168,7 @@ def parameters(elsewhere: Mapping[str, str]) -> Any:
         }
 
     return Annotated[
-        create_model("Model", __base__=Strict, **fields),
+        create_model("Model", __base__=StrictModel, **fields),
         BeforeValidator(meant),
         AfterValidator(_usable),
         PlainSerializer(dict),
@@ -199,7 +199,7 @@ def _at(place: str) -> PurePath:
     return PurePath(place) if is_url else local_path(place).resolve()
 
 
-class Run(Strict):
+class RunConfig(StrictModel):
     """What runs of all kinds are told.
 
     Attributes
@@ -232,7 +232,7 @@ class Run(Strict):
         return self.checkpoint.dir or self.output.at("checkpoint")
 
 
-class FitConfig(Run):
+class FitConfig(RunConfig):
     """One fit; `model` holds the estimator's own parameters, and its defaults but `DEFAULTS`."""
 
     command = "fit"

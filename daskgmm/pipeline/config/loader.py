@@ -129,7 +129,7 @@ NO_SECRETS = re.compile(r"|anon|browser|cache|cloud|default|google_default|.*\.j
 SECRET_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]+@|[?&][\w-]*(sig|signature|token)=", re.IGNORECASE)
 
 
-class Strict(BaseModel):
+class StrictModel(BaseModel):
     """What may be configured; a key that is none of its fields is a mistake."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -150,12 +150,12 @@ class Strict(BaseModel):
         """Keep what of the values, and of those inside, the environment has said."""
         self._references = dict(references)
         for name in type(self).model_fields:
-            if isinstance(inside := getattr(self, name), Strict):
+            if isinstance(inside := getattr(self, name), StrictModel):
                 mine = {keys[1:]: text for keys, text in references.items() if keys[0] == name}
                 inside.remember(mine)
 
 
-Config = TypeVar("Config", bound=Strict)
+Config = TypeVar("Config", bound=StrictModel)
 
 
 def load(path: Path, kind: type[Config], changes: Sequence[str] = ()) -> Config:

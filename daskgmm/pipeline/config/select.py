@@ -12,10 +12,10 @@ from daskgmm.model_selection import check_shared
 from daskgmm.pipeline.config.fit import (
     ELSEWHERE,
     Parameters,
-    Run,
+    RunConfig,
     parameters,
 )
-from daskgmm.pipeline.config.loader import Strict, nearest
+from daskgmm.pipeline.config.loader import StrictModel, nearest
 
 # More sizes than anybody means.
 MOST_SIZES = 1_000
@@ -83,7 +83,7 @@ def _or_some(kind: dict[str, Any]) -> WithJsonSchema:
     return WithJsonSchema({"anyOf": [kind, some]})
 
 
-class Choices(Strict):
+class Choices(StrictModel):
     """The models, and what one of them is chosen by.
 
     Attributes
@@ -111,7 +111,7 @@ class Choices(Strict):
     n_finalists: int = Field(default=3, ge=1)
 
 
-class SelectConfig(Run):
+class SelectConfig(RunConfig):
     """One selection; `model` holds what all models share."""
 
     command = "select"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from daskgmm.errors import ConfigError
-from daskgmm.fit.observers import Hearer
+from daskgmm.fit.observers import EventListener
 from daskgmm.version import __version__
 
 OPTION = "--log-json"
@@ -23,7 +23,7 @@ def unheard(event: str, values: dict[str, Any]) -> None:
 
 
 @contextmanager
-def json_log(path: Path | None, command: str) -> Iterator[Hearer]:
+def json_log(path: Path | None, command: str) -> Iterator[EventListener]:
     """What writes events to a file, behind those of earlier runs; `begin` is the first.
 
     The last is `stopped`, with the error, where the context ends by one. Raises ConfigError where

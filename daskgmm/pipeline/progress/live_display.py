@@ -15,12 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from daskgmm.chunk import why_left_out
-from daskgmm.data.pass_log import Pass, Reading
+from daskgmm.data.pass_log import OngoingPass, Pass
 from daskgmm.data.survey import Survey
-from daskgmm.fit.observers import ADVANCING, NullObserver, Observer, Standing
+from daskgmm.fit.observers import ADVANCING, FitProgress, NullObserver, Observer
 from daskgmm.fit.state import FitState
 from daskgmm.pipeline.clusters import Cluster
-from daskgmm.pipeline.clusters.connection import Place
+from daskgmm.pipeline.clusters.connection import Connection
 from daskgmm.pipeline.progress.console import packed, say
 
 # Of the readings that may follow the iterations: that of the last bound.
@@ -30,7 +30,7 @@ AFTER = 1
 OF_LATE = 4
 
 
-class Outlook:
+class TimeEstimate:
     """Passes to go before the fit has ended, as far as those before tell.
 
     Parameters
@@ -110,10 +110,10 @@ class PassLines(NullObserver):
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._reading: Reading | None = None
-        self._standing = Standing()
+        self._reading: OngoingPass | None = None
+        self._standing = FitProgress()
 
-    def on_reading(self, reading: Reading) -> None:
+    def on_reading(self, reading: OngoingPass) -> None:
         self._reading = reading
 
     def on_read(self, ended: Pass) -> None:
@@ -194,7 +194,7 @@ BETWEEN_PASSES, AFTERWARDS = "between passes", {"labels": "report", "scores": "p
 
 
 @contextmanager
-def started(cluster: Cluster, console: Console) -> Iterator[Place]:
+def started(cluster: Cluster, console: Console) -> Iterator[Connection]:
     """The place where Dask computes, and a line that says which; a terminal shows the wait."""
     with ExitStack() as outlives:
         with console.status("starting the cluster"):
@@ -204,7 +204,9 @@ def started(cluster: Cluster, console: Console) -> Iterator[Place]:
 
 
 @contextmanager
-def displayed(console: Console, place: Place, outlook: Outlook | None) -> Iterator[Observer]:
+def displayed(
+    console: Console, place: Connection, outlook: TimeEstimate | None
+) -> Iterator[Observer]:
     """A display on a terminal for the length of the context, and who tells it what it shows.
 
     It leaves nothing behind, however the context ends; anywhere else there is none.
@@ -229,19 +231,19 @@ class Display(NullObserver):
         None where there is but one pass.
     """
 
-    def __init__(self, console: Console, place: Place, outlook: Outlook | None) -> None:
+    def __init__(self, console: Console, place: Connection, outlook: TimeEstimate | None) -> None:
         self._console = console
         self._place = place
         self._outlook = outlook
         self._began = self._since = self._came = monotonic()
         self._looked = -LOOK_SECONDS
         self._doing = "waiting"
-        self._reading: Reading | None = None
+        self._reading: OngoingPass | None = None
         self._bound = ""
-        self._standing = Standing()
+        self._standing = FitProgress()
         self._workers: list[str] = []
 
-    def on_reading(self, reading: Reading) -> None:
+    def on_reading(self, reading: OngoingPass) -> None:
         self._came = monotonic()
         if self._reading is None or not reading.chunks_done:
             self._since = self._came

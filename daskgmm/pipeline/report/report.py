@@ -113,7 +113,7 @@ class Seen(NamedTuple):
     densities: Densities
 
 
-def page(result: FitResult) -> str:
+def render_report(result: FitResult) -> str:
     """The page as HTML, with everything it shows inside it."""
     seen = _seen(result)
     separation = Separation.of(seen.rows, seen.densities, seen.weights)

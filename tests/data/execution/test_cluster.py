@@ -16,7 +16,7 @@ from distributed import Client, LocalCluster, SchedulerPlugin, get_worker, wait
 from strategies import local_cluster
 
 from daskgmm.data.dataset import DaskDataset
-from daskgmm.data.execution.cluster import computed_on_cluster
+from daskgmm.data.execution.cluster import compute_on_cluster
 from daskgmm.data.execution.passes import in_one_place
 from daskgmm.data.execution.shards import cut_into_shards, weights_of
 from daskgmm.errors import DataError
@@ -338,9 +338,9 @@ def test_what_failed_takes_nothing_from_others_that_want_the_same(client):
     theirs = client.submit(int, 7, key="theirs")
     graph = {"theirs": Task("theirs", int, 7), "ours": Task("ours", floordiv, 1, 0)}
     with pytest.raises(ZeroDivisionError):
-        computed_on_cluster(client, graph, ["theirs", "ours"])
+        compute_on_cluster(client, graph, ["theirs", "ours"])
     assert theirs.result() == 7
-    assert computed_on_cluster(client, graph, ["theirs"]) == [7]
+    assert compute_on_cluster(client, graph, ["theirs"]) == [7]
 
 
 def test_a_cluster_that_goes_away_takes_no_pass_to_this_process():

@@ -12,7 +12,7 @@ from strategies import clusters
 from daskgmm import open_dataset
 from daskgmm.data.dataset import DaskDataset
 from daskgmm.data.execution import retries
-from daskgmm.data.execution.retries import is_transient, loaded, retries_of
+from daskgmm.data.execution.retries import is_transient, load_with_retries, retries_of
 from daskgmm.data.execution.shards import Shard
 from daskgmm.errors import DataError
 
@@ -161,7 +161,7 @@ def test_pauses_grow_to_a_limit(monkeypatch):
         raise TimeoutError
 
     with pytest.raises(DataError, match="chunk 3 could not be loaded in 8 attempts: TimeoutError"):
-        loaded(fails, "chunk 3", 7)
+        load_with_retries(fails, "chunk 3", 7)
     most = np.minimum(0.1 * 4.0 ** np.arange(7), 30.0)
     assert (pauses <= most).all()
     assert (pauses >= 0.5 * most).all()
@@ -255,7 +255,7 @@ def test_what_takes_long_to_fail_is_not_waited_for_as_many_times_over(monkeypatc
     now = iter(range(0, 10_000, 25))
     monkeypatch.setattr(retries, "monotonic", lambda: next(now))
     with pytest.raises(DataError, match=r"x could not be loaded in 3 attempts: OSError"):
-        loaded(_failing, "x", retries=9)
+        load_with_retries(_failing, "x", retries=9)
 
 
 def _failing():

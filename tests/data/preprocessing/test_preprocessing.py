@@ -6,7 +6,7 @@ from distributed import Client
 from strategies import in_pairs
 
 from daskgmm import DaskDataset, GaussianMixture, open_dataset
-from daskgmm.data.preprocessing.preprocessing import Recipe
+from daskgmm.data.preprocessing.preprocessing import Preprocessing
 from daskgmm.errors import DataError
 
 N = 500
@@ -138,7 +138,7 @@ def test_only_what_is_used_is_read(opened):
     assert opened("parquet", filter=None).collection.shape == (N, 3)
     recipe = opened("parquet").recipe
     columns, condition, transforms = recipe.as_written().values()
-    assert Recipe.of(columns, condition, transforms) == recipe
+    assert Preprocessing.of(columns, condition, transforms) == recipe
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_value_without_a_logarithm_is_named_with_its_place(opened, stored):
         opened("parquet", **told).map(_rows_and_weights)
     expected = "column 'a' is -0.25 in row 350 of the data (chunk 3), and log is of values above 0"
     assert str(caught.value).startswith(expected)
-    twice = Recipe.of(["a"], None, [{"log": ["a"]}, {"log": ["a"]}])
+    twice = Preprocessing.of(["a"], None, [{"log": ["a"]}, {"log": ["a"]}])
     with pytest.raises(DataError, match=r"^log\(a\) is -0.69\d+ in row 1 of those given, and log"):
         twice.made(np.array([[3.0], [0.5]]))
     with pytest.raises(DataError, match="row 350 of chunk 0"):  # before it is counted
@@ -197,7 +197,7 @@ def test_a_value_without_a_logarithm_is_named_with_its_place(opened, stored):
 
 def test_empty_chunks_and_chunks_that_nothing_is_left_of(stored):
     array = dask.array.from_array(stored, chunks=((0, 1, 0, 499), 4))
-    recipe = Recipe.of([0, 1, 2, 3], "x0 > 1e9", [{"clip": {0: [0, None]}}])
+    recipe = Preprocessing.of([0, 1, 2, 3], "x0 > 1e9", [{"clip": {0: [0, None]}}])
     dataset = DaskDataset.of(array, recipe=recipe)
     assert [rows.shape for rows, _ in dataset.map(_rows_and_weights)] == [
         (0, 4),
@@ -209,7 +209,7 @@ def test_empty_chunks_and_chunks_that_nothing_is_left_of(stored):
 
 
 def test_blocks_do_not_show(stored, monkeypatch):
-    recipe = Recipe.of([0, 1, 2], "x3 > 0.2", [{"log1p": [2]}])
+    recipe = Preprocessing.of([0, 1, 2], "x3 > 0.2", [{"log1p": [2]}])
     rows = stored[:, [0, 1, 2, 3]]
     made, counted = recipe.made(rows)
     monkeypatch.setattr("daskgmm.data.preprocessing.preprocessing.BLOCK_BYTES", 200)
@@ -220,7 +220,7 @@ def test_blocks_do_not_show(stored, monkeypatch):
 
 def test_nothing_is_copied_where_nothing_is_made(stored):
     rows = stored[:, :2]
-    made, counted = Recipe.of([0, 1], None, [{"standardise": "all"}]).made(rows)
+    made, counted = Preprocessing.of([0, 1], None, [{"standardise": "all"}]).made(rows)
     assert made is rows
     assert counted is None
 
@@ -242,7 +242,7 @@ def test_several_files_have_the_columns_of_the_first(tmp_path, stored):
 
 def test_results_of_rows_none_of_which_counts(stored):
     array = dask.array.from_array(stored[:, :2], chunks=((0, 1, 499), 2))
-    recipe = Recipe.of([0, 1], "x0 > 1e9", [{"clip": {0: [0, None]}}])
+    recipe = Preprocessing.of([0, 1], "x0 > 1e9", [{"clip": {0: [0, None]}}])
     model = GaussianMixture(2, random_state=0).fit(stored[:, :2])
     with pytest.warns(UserWarning, match="feature names"):
         model.predict(DaskDataset.of(array, recipe=recipe))

@@ -8,9 +8,9 @@ from strategies import clusters, mixture
 from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.fit import em
 from daskgmm.fit.acceleration.quasi_newton import (
+    CurvaturePair,
     Memory,
     Origin,
-    Pair,
     QuasiNewton,
     _ascent_direction,
 )
@@ -155,7 +155,7 @@ def test_directions_are_those_of_bfgs():
     hessian = root @ root.T / 6 + 0.1 * np.eye(6)
     hessian /= np.linalg.eigvalsh(hessian).max()
     steps = random.normal(size=(4, 6))
-    pairs = tuple(Pair(step, hessian @ step) for step in steps)
+    pairs = tuple(CurvaturePair(step, hessian @ step) for step in steps)
     step, change = pairs[-1]
     inverse = np.eye(6) * max((step @ change) / (change @ change), 1.0)
     for step, change in pairs:

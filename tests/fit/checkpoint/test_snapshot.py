@@ -14,7 +14,7 @@ from daskgmm.fit.checkpoint.store import NoCheckpoints
 from daskgmm.fit.convergence import ExpectedGain
 from daskgmm.fit.driver import fit_mixture
 from daskgmm.fit.observers import NullObserver
-from daskgmm.storage.npz import packed, unpacked
+from daskgmm.storage.npz import open_archive, pack_archive
 
 X = clusters(400)
 
@@ -73,12 +73,12 @@ def test_what_two_values_share_is_written_once():
 
 
 def test_a_newer_format_is_named():
-    with unpacked(io.BytesIO(snapshot().to_bytes())) as archive:
+    with open_archive(io.BytesIO(snapshot().to_bytes())) as archive:
         header = archive.header()
     with pytest.raises(NewerFormatError, match="7"):
-        from_bytes(packed({**header, "version": 7}, {}))
+        from_bytes(pack_archive({**header, "version": 7}, {}))
     with pytest.raises(ValueError, match="not a checkpoint"):
-        from_bytes(packed({**header, "format": "daskgmm mixture"}, {}))
+        from_bytes(pack_archive({**header, "format": "daskgmm mixture"}, {}))
 
 
 def mutated(data, random):

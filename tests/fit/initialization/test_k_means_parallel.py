@@ -8,9 +8,10 @@ from strategies import clusters
 from daskgmm import GaussianMixture
 from daskgmm.chunk import Chunk
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
+from daskgmm.data.execution.shards import ignore_chunks
 from daskgmm.data.survey import take_survey
-from daskgmm.fit.initialization.clustering import Distance, RoundClusters
-from daskgmm.fit.initialization.context import Ground
+from daskgmm.fit.initialization.clustering import Distance, SphericalClusters
+from daskgmm.fit.initialization.context import InitContext
 from daskgmm.fit.initialization.k_means_parallel import (
     ROUNDS,
     _Race,
@@ -18,7 +19,7 @@ from daskgmm.fit.initialization.k_means_parallel import (
     _visit,
     k_means_parallel,
 )
-from daskgmm.fit.initialization.user_parameters import Given
+from daskgmm.fit.initialization.user_parameters import UserParameters
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.maximum_likelihood import MaximumLikelihood
 
@@ -29,16 +30,16 @@ WEIGHTS = np.random.default_rng(0).gamma(1.0, size=1000)
 class Counted(InMemoryDataset):
     n_reduced = 0
 
-    def reduce(self, fn):
+    def reduce(self, fn, on_chunks=ignore_chunks):
         type(self).n_reduced += 1
-        return super().reduce(fn)
+        return super().reduce(fn, on_chunks)
 
 
 def ground(dataset, n_components=3):
     survey = take_survey(dataset, seed=0, sample_size=10)
     model = MaximumLikelihood(FAMILIES["full"], 1e-6, survey.mean)
     distance = Distance.whitened(survey)
-    return Ground(survey, dataset, n_components, model, Given(), distance)
+    return InitContext(survey, dataset, n_components, model, UserParameters(), distance)
 
 
 def start(dataset, n_init=1):
@@ -117,13 +118,13 @@ def test_sums_around_the_drawn_are_the_clusters_of_their_rows():
     owners = np.linalg.norm(points[:, None] - drawn, axis=2).argmin(axis=1)
     chunk = Chunk(X, WEIGHTS, 0, 0)
     (sums,) = _visit([partial(_sums, drawn)], at.distance, chunk)
-    found, expected = sums.clusters(drawn), RoundClusters.of(points, WEIGHTS, owners, 5)
+    found, expected = sums.clusters(drawn), SphericalClusters.of(points, WEIGHTS, owners, 5)
     for name in ("counts", "centers", "scatters"):
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-9)
     # Joined, they are those of the labels that join them.
     labels = np.array([0, 1, 0, 1, 1])
     joined = found.joined(labels, 2)
-    whole = RoundClusters.of(points, WEIGHTS, labels[owners], 2)
+    whole = SphericalClusters.of(points, WEIGHTS, labels[owners], 2)
     for name in ("counts", "centers", "scatters"):
         np.testing.assert_allclose(getattr(joined, name), getattr(whole, name), rtol=1e-9)
 

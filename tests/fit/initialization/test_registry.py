@@ -7,21 +7,21 @@ from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.survey import take_survey
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit.degenerate import refuse
-from daskgmm.fit.initialization.context import Ground
+from daskgmm.fit.initialization.context import InitContext
 from daskgmm.fit.initialization.registry import (
     DISTANCES,
     NAMES,
     method_of,
     starts,
 )
-from daskgmm.fit.initialization.user_parameters import Given
+from daskgmm.fit.initialization.user_parameters import UserParameters
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.maximum_likelihood import MaximumLikelihood
 
 X = clusters(9000)  # several blocks of responsibilities
 
 SCIKIT_LEARNS = ["kmeans", "k-means++", "random", "random_from_data"]
-FREE = Given()
+FREE = UserParameters()
 # scikit-learn takes all rows' scatter for that of the K chosen rows here, n / K times too wide.
 ONE_ROW_TIED = {("tied", "k-means++"), ("tied", "random_from_data")}
 
@@ -44,7 +44,7 @@ def found(
     survey = take_survey(dataset, seed=0, sample_size=len(rows))
     model = MaximumLikelihood(FAMILIES[name], reg_covar, survey.mean)
     at = DISTANCES[distance](survey)
-    ground = Ground(survey, dataset, n_components, model, given, at, remedy)
+    ground = InitContext(survey, dataset, n_components, model, given, at, remedy)
     random = np.random.RandomState(seed)
     states = starts(ground, method_of(method, distance), n_init, random)
     return [state.parameters for state in states]
@@ -97,11 +97,11 @@ def test_a_start_beyond_remedy_is_passed_over():
 @pytest.mark.parametrize("method", NAMES)
 def test_what_is_given_is_kept_and_the_rest_is_found(family_name, method):
     given = mixture(family_name)
-    (start,) = found(family_name, method, given=Given(means=given.means))
+    (start,) = found(family_name, method, given=UserParameters(means=given.means))
     np.testing.assert_array_equal(start.means, given.means)
-    (start,) = found(family_name, method, given=Given(weights=given.weights))
+    (start,) = found(family_name, method, given=UserParameters(weights=given.weights))
     np.testing.assert_array_equal(start.weights, given.weights)
-    (start,) = found(family_name, method, given=Given(precisions=given.precisions))
+    (start,) = found(family_name, method, given=UserParameters(precisions=given.precisions))
     np.testing.assert_allclose(start.covariances, given.covariances, rtol=1e-9)
 
 
@@ -109,14 +109,14 @@ def test_what_is_given_is_kept_and_the_rest_is_found(family_name, method):
 def test_what_scikit_learn_finds_beside_given_means_is_found(family_name, method):
     given = mixture(family_name)
     (free,) = found(family_name, method, distance="euclidean")
-    given = Given(means=given.means)
+    given = UserParameters(means=given.means)
     (start,) = found(family_name, method, distance="euclidean", given=given)
     np.testing.assert_array_equal(start.covariances, free.covariances)
 
 
 def test_where_all_is_given_the_sample_is_not_looked_at(family_name):
     given = mixture(family_name)
-    everything = Given(given.weights, given.means, given.precisions)
+    everything = UserParameters(given.weights, given.means, given.precisions)
     (start,) = found(family_name, given=everything, rows=X[:3])
     np.testing.assert_array_equal(start.means, given.means)
     np.testing.assert_allclose(start.precision_cholesky, given.precision_cholesky, atol=1e-9)

@@ -11,10 +11,10 @@ from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.survey import take_survey
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit.degenerate import POLICIES, Data
-from daskgmm.fit.initialization.context import Ground
+from daskgmm.fit.initialization.context import InitContext
 from daskgmm.fit.initialization.registry import DISTANCES
 from daskgmm.fit.initialization.short_em import HALVINGS, SEEDINGS, short_em
-from daskgmm.fit.initialization.user_parameters import Given
+from daskgmm.fit.initialization.user_parameters import UserParameters
 from daskgmm.model import e_step
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.e_step import log_prob_norm
@@ -38,7 +38,7 @@ def ground(
     model = MaximumLikelihood(FAMILIES[name], reg_covar, survey.mean)
     remedy = POLICIES[policy](Data.of(survey, reg_covar, 0))
     at = DISTANCES[distance](survey)
-    return Ground(survey, dataset, n_components, model, Given(), at, remedy)
+    return InitContext(survey, dataset, n_components, model, UserParameters(), at, remedy)
 
 
 FAR = np.random.default_rng(0).normal(size=(3000, 60))

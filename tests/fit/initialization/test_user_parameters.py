@@ -3,17 +3,21 @@ import pytest
 from strategies import mixture
 
 from daskgmm.errors import ParameterError
-from daskgmm.fit.initialization.user_parameters import Given, checked, checked_mixture
+from daskgmm.fit.initialization.user_parameters import (
+    UserParameters,
+    check_user_mixture,
+    check_user_parameters,
+)
 from daskgmm.model.covariance import FAMILIES
 
 
 def check(name="full", **parameters):
     defaults = {"weights": None, "means": None, "precisions": None}
-    return checked(FAMILIES[name], (3, 3), **{**defaults, **parameters})
+    return check_user_parameters(FAMILIES[name], (3, 3), **{**defaults, **parameters})
 
 
 def test_nothing_given_is_nothing():
-    assert check() == Given()
+    assert check() == UserParameters()
     assert not check().complete
 
 
@@ -67,9 +71,9 @@ def test_weights_in_float32_may_sum_as_float32_does():
 
 def test_given_covariances_make_a_mixture(family_name):
     model = mixture(family_name)
-    found = checked_mixture(model.family, model.weights, model.means, model.covariances)
+    found = check_user_mixture(model.family, model.weights, model.means, model.covariances)
     np.testing.assert_array_equal(found.precision_cholesky, model.precision_cholesky)
     assert not np.shares_memory(found.covariances, model.covariances)
     what = f"'{family_name} covariance' should be symmetric, positive-definite"
     with pytest.raises(ParameterError, match=what):
-        checked_mixture(model.family, model.weights, model.means, -model.covariances)
+        check_user_mixture(model.family, model.weights, model.means, -model.covariances)

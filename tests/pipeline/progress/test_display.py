@@ -16,10 +16,10 @@ import yaml
 from rich.console import Console
 from strategies import clusters, mixture
 
-from daskgmm.data.pass_log import Pass, Reading
+from daskgmm.data.pass_log import OngoingPass, Pass
 from daskgmm.fit.state import FitState
-from daskgmm.pipeline.clusters.connection import Place
-from daskgmm.pipeline.progress.live_display import Display, Outlook, clock
+from daskgmm.pipeline.clusters.connection import Connection
+from daskgmm.pipeline.progress.live_display import Display, TimeEstimate, clock
 
 HIDDEN, SEEN = "\x1b[?25l", "\x1b[?25h"
 
@@ -119,14 +119,14 @@ def test_quiet_is_quiet_on_a_terminal_too(arguments):
 def shown(width, *, n_workers=None):
     """The display in the middle of the fourth pass, without a terminal."""
     console = Console(file=io.StringIO(), width=width)
-    display = Display(console, Place("2 threads"), Outlook(1e-3, 50, 3))
+    display = Display(console, Connection("2 threads"), TimeEstimate(1e-3, 50, 3))
     for n in range(1, 4):
-        display.on_reading(Reading("iteration", 1000, 10**9, 10**11))
+        display.on_reading(OngoingPass("iteration", 1000, 10**9, 10**11))
         display.on_read(Pass("iteration", 60.0, 10**11))
         bounds = (-8.0, -4.0, -2.0)[:n]
         display.on_pass([FitState(mixture("full"), bounds)], 60.0)
-    display.on_reading(Reading("iteration", 1000, 10**9, 10**11))
-    display.on_reading(Reading("iteration", 1000, 10**9, 10**11, 620, 620_000_000))
+    display.on_reading(OngoingPass("iteration", 1000, 10**9, 10**11))
+    display.on_reading(OngoingPass("iteration", 1000, 10**9, 10**11, 620, 620_000_000))
     console.print(display.shown())
     return console.file.getvalue().splitlines()
 

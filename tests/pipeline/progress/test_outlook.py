@@ -2,11 +2,11 @@ import pytest
 from strategies import mixture
 
 from daskgmm.fit.state import FitState, Outcome
-from daskgmm.pipeline.progress.live_display import Outlook
+from daskgmm.pipeline.progress.live_display import TimeEstimate
 
 
 def after(*bounds, tol=1e-3, max_iter=20, window=1, outcome=None):
-    outlook = Outlook(tol, max_iter, window)
+    outlook = TimeEstimate(tol, max_iter, window)
     for n in range(1, len(bounds) + 1):
         ended = outcome if n == len(bounds) else None
         outlook.note([FitState(mixture("full"), bounds[:n], outcome=ended)], 2.0)
@@ -14,7 +14,7 @@ def after(*bounds, tol=1e-3, max_iter=20, window=1, outcome=None):
 
 
 def test_before_the_first_pass_only_the_most_is_known():
-    outlook = Outlook(1e-3, 20, 1)
+    outlook = TimeEstimate(1e-3, 20, 1)
     assert (outlook.most, outlook.likely, outlook.seconds(3)) == (21, None, None)
 
 
@@ -44,7 +44,7 @@ def test_the_slowest_of_the_candidates_counts_and_those_that_have_ended_do_not()
 
     slow, fast = of(-8.0, -4.0, -2.0, -1.0), of(-8.0, -4.0, -3.0, -2.9)
     ended, new = of(-8.0, -7.0, outcome=Outcome.SETTLED), of(-8.0, -4.0)
-    outlook = Outlook(0.2, 20, 1)
+    outlook = TimeEstimate(0.2, 20, 1)
     for states, likely in (
         ([fast], 1),
         ([slow, fast], 3),

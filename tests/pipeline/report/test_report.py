@@ -9,7 +9,7 @@ import pytest
 from strategies import clusters, mixture
 
 from daskgmm.chunk import BadChunk
-from daskgmm.pipeline.report.report import page
+from daskgmm.pipeline.report.report import render_report
 
 EVIL = "<script>alert(1)</script>"
 REFERENCES = {"src", "srcset", "href", "xlink:href", "data", "action", "poster"}
@@ -88,7 +88,7 @@ def test_what_is_too_much_to_read_is_left_out_and_said(fit, save, rows):
         offset=np.zeros(80),
     )
     names = tuple(f"x{i}" for i in range(80))
-    text = page(replace(result, mixture=wide, survey=survey, columns=names))
+    text = render_report(replace(result, mixture=wide, survey=survey, columns=names))
     assert {line.count("<td>") for line in component_rows(text)} == {54}
     assert len(component_rows(text)) == 100
     assert "Heaviest first, 100 of 300" in " ".join(text.split())
@@ -98,7 +98,7 @@ def test_what_is_too_much_to_read_is_left_out_and_said(fit, save, rows):
 
 def test_the_file_holds_the_page(fit, save, rows, written):
     result = fit(save(rows))
-    assert written() == page(result)
+    assert written() == render_report(result)
 
 
 def test_the_page_fetches_nothing(pages, rows):
@@ -134,9 +134,9 @@ def test_names_of_columns_are_text_wherever_they_stand(pages, rows):
 
 def test_what_is_said_of_bad_chunks_is_text(fit, save, rows):
     result = fit(save(rows))
-    assert "left out" not in page(result)
+    assert "left out" not in render_report(result)
     bad = tuple(BadChunk(n, 10, f"chunk {n}: {EVIL}") for n in range(9))
-    text = page(replace(result, survey=replace(result.survey, skipped=bad)))
+    text = render_report(replace(result, survey=replace(result.survey, skipped=bad)))
     seen = Read(text)
     assert "script" not in seen.tags
     assert f"9 chunks left out (90 rows): chunk 0: {EVIL}" in " ".join(seen.texts)
@@ -194,7 +194,7 @@ def test_degenerate_components_are_listed_where_there_are_any(fit, save, rows, w
     rows[:20] = 500.0
     result = fit(save(rows), reg_covar=0.0, degenerate="drop", init_params="kmeans")
     assert f"<li>{result.events[0]}</li>" in html.unescape(written())
-    many = page(replace(result, events=result.events * 33))
+    many = render_report(replace(result, events=result.events * 33))
     assert many.count("<li>") == 21
     assert "<li>and 13 more</li>" in many
 
