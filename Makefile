@@ -11,9 +11,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 quickstart: .venv/installed
 	$(BIN)/python workflows/end_to_end.py
 
-## run the tests, except those marked slow
+## run the tests, except those marked slow, in two processes
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 ## run the slow tests
 test-slow: .venv/installed
