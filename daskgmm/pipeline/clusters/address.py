@@ -73,7 +73,9 @@ class Address(Awaited):
                 seen = f", dashboard {link}" if link else ""
                 size = f"{at}, {n} worker{'s' * (n != 1)}"
                 try:
-                    yield Connection(size + seen + caution(at, "use tls:// with cluster.tls"), client)
+                    yield Connection(
+                        size + seen + caution(at, "use tls:// with cluster.tls"), client
+                    )
                 finally:
                     closing.enter_context(quiet_logs())
 

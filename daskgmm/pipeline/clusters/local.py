@@ -60,6 +60,7 @@ class Processes(StrictModel):
         with dask.config.set(scheduler="processes", num_workers=self.n_processes):
             yield Connection(f"{self.n_processes} process{'es' * (self.n_processes > 1)}")
 
+
 # A worker that has not ended by then is killed.
 CLOSE_SECONDS = 30.0
 
