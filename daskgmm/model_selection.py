@@ -27,7 +27,7 @@ from daskgmm.estimators.sample_weight import Weights
 from daskgmm.fit.comparison import compare
 from daskgmm.fit.criteria import Candidate, criterion_of
 from daskgmm.fit.driver import Fit
-from daskgmm.fit.observers import Observer, log_to_cluster, observer_of
+from daskgmm.fit.observers import Observer, log_to_cluster, verbose_observer
 from daskgmm.fit.plan import plan_fit
 from daskgmm.fit.settings import Settings
 from daskgmm.fit.state import Outcome
@@ -113,8 +113,8 @@ class ComponentSelection:
                 **{name: _score(each, name) for name in SCORES},
                 "passes": first + each.n_passes,
                 "outcome": each.outcome.value,
-                "carried": each.carried,
-                "estimated": each.estimated and each.scores is not None,
+                "carried": each.is_finalist,
+                "estimated": each.is_estimate and each.scores is not None,
                 "chosen": self.models.get(_key(each)) is self.best,
             }
             for each in self.candidates
@@ -163,7 +163,7 @@ class ComponentSelection:
                 each.settings.family.name,
                 each.settings.n_components,
                 criterion.of(each.scores),
-                each.estimated and not criterion.is_of_sample,
+                each.is_estimate and not criterion.is_held_out,
             )
             for each in self.candidates
             if each.scores
@@ -256,7 +256,7 @@ def select_components(
     check_shared(prototype.get_params(deep=False))
     if n_finalists < 1:
         raise ParameterError(f"n_finalists must be at least 1, not {n_finalists}")
-    watching = observer or observer_of(prototype.verbose, prototype.verbose_interval)
+    watching = observer or verbose_observer(prototype.verbose, prototype.verbose_interval)
     with in_one_place(client):
         dataset = prototype._dataset(X, reset=True, sample_weight=sample_weight)
         models = _models(prototype, n_components, covariance_types)
@@ -280,7 +280,7 @@ def select_components(
         )
     fitted = {}
     for model, candidate in zip(models, found.candidates, strict=True):
-        if candidate.carried and candidate.state and candidate.outcome is not Outcome.DEGENERATE:
+        if candidate.is_finalist and candidate.state and candidate.outcome is not Outcome.DEGENERATE:
             model._keep(
                 Fit(candidate.state, candidate.state.lower_bound, found.survey, found.passes),
                 candidate.settings,

@@ -69,7 +69,9 @@ class Checkpoint:
             folder = Folder(self.folder, **self.storage_options)
         except Exception as error:  # fsspec and its libraries raise what they like
             raise CheckpointError(f"checkpoint: {self.folder} is no place ({error})") from error
-        return FolderCheckpoints(folder, told, every=self.every, force=self.force, stays=self.stays)
+        return FolderCheckpoints(
+            folder, told, every=self.every, force=self.force, keep_last=self.stays
+        )
 
 
 def checkpoints_of(

@@ -28,7 +28,7 @@ from daskgmm.estimators.sample_weight import Weights, apart
 from daskgmm.estimators.serialization import Portable
 from daskgmm.fit.driver import Fit, fit_mixture
 from daskgmm.fit.initialization.registry import InitParams
-from daskgmm.fit.observers import Observer, ObserverGroup, log_to_cluster, observer_of
+from daskgmm.fit.observers import Observer, ObserverGroup, log_to_cluster, verbose_observer
 from daskgmm.fit.plan import Plan, plan_fit
 from daskgmm.fit.settings import Settings
 from daskgmm.fit.state import FitState
@@ -59,7 +59,7 @@ class Kept(FittedMixture):
         state, mixture = self._state, self.mixture_
         if mixture is not state.parameters:
             return FitState(mixture)
-        pairs = state.memory.pairs if state.memory and self.acceleration else ()
+        pairs = state.accelerator.pairs if state.accelerator and self.acceleration else ()
         return FitState(mixture, (), state.lower_bound, ridge=state.ridge, pairs=pairs)
 
     def _raise_unless_asked_for(self, what: str, n_features: int) -> None:
@@ -86,9 +86,11 @@ class Kept(FittedMixture):
         self.n_omitted_ = 0 if fit.survey.marginal else fit.survey.n_incomplete
         self.reg_covar_ = settings.regularization(fit.survey)
         self._state = state
-        self.converged_ = state.outcome is not None and state.outcome.is_met
+        self.converged_ = state.outcome is not None and state.outcome.is_converged
         self.outcome_ = "" if state.outcome is None else state.outcome.value
-        self.remaining_gain_ = math.nan if state.memory is None else state.memory.gain
+        self.remaining_gain_ = (
+            math.nan if state.accelerator is None else state.accelerator.expected_gain
+        )
         self.n_iter_ = state.n_iter
         self.lower_bound_ = fit.lower_bound
         self.lower_bounds_ = list(state.lower_bounds)
@@ -481,7 +483,7 @@ class GaussianMixture(CallbackSupportMixin, Kept, Portable, Streaming, Condition
             A ValueError, where the folder holds a checkpoint of another fit.
         """
         self.check_parameters()
-        observer = observer or observer_of(self.verbose, self.verbose_interval)
+        observer = observer or verbose_observer(self.verbose, self.verbose_interval)
         called = Callbacks(self, self.max_iter, X, y, sample_weight)
         with in_one_place(client):
             dataset = self._dataset(X, reset=True, sample_weight=sample_weight)

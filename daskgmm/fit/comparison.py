@@ -21,12 +21,12 @@ from daskgmm.errors import DataError, DegenerateCovarianceError
 from daskgmm.fit import em, sample_stage
 from daskgmm.fit.acceleration.quasi_newton import QuasiNewton
 from daskgmm.fit.checkpoint.store import NO_CHECKPOINTS, Checkpoints
-from daskgmm.fit.convergence import Rule
+from daskgmm.fit.convergence import StoppingRule
 from daskgmm.fit.criteria import Candidate, Criterion, ScoredCandidate, Scores
 from daskgmm.fit.observers import Observer
 from daskgmm.fit.problem import FitProblem, open_problem
 from daskgmm.fit.ranking import (
-    DIGITS,
+    BOUND_DIGITS,
     best,
     leader,
     rank,
@@ -44,7 +44,7 @@ N_SURVIVORS = 2
 
 # By what a criterion may still move where a fit ends: a difference "not worth more than a bare
 # mention" (Kass & Raftery 1995, 2 ln B).
-WORTH_MENTIONING = 2.0
+NEGLIGIBLE_DIFFERENCE = 2.0
 
 
 @dataclass(frozen=True)
@@ -108,21 +108,21 @@ def compare(
     is_small = n_sample == int(MOST * survey.n_usable)
     n_finalists = n_finalists if smallest.rule.max_iter and not is_small else len(settings)
     with problem.journal(observer, checkpoints) as journal:
-        if journal.now.purpose == "start":
-            ended = _converge_on_sample(problem, settings, random, observer)
-            journal.begin("comparison", [], ended=tuple(ended))
-        if journal.now.purpose == "comparison":
-            began = perf_counter()
-            scored = _score(problem, journal.now.ended)
+        if journal.snapshot.purpose == "start":
+            sample_optima = _converge_on_sample(problem, settings, random, observer)
+            journal.start_stage("comparison", [], sample_optima=tuple(sample_optima))
+        if journal.snapshot.purpose == "comparison":
+            start_time = perf_counter()
+            scored = _score(problem, journal.snapshot.sample_optima)
             scored.sort(key=lambda each: criterion.loss(each.scores))
             states = _first_iteration(problem, scored[:n_finalists], criterion, smallest.rule)
             problem.rows.note(leader(states).lower_bound)
-            journal.begin("iteration", states, seen=tuple(scored))
-            observer.on_pass(states, perf_counter() - began)
-        finalists = journal.now.seen[:n_finalists]
+            journal.start_stage("iteration", states, scored=tuple(scored))
+            observer.on_pass(states, perf_counter() - start_time)
+        finalists = journal.snapshot.scored[:n_finalists]
         rule = _final_rule(finalists, smallest.rule)
         states = problem.converge(
-            journal.now.states,
+            journal.snapshot.states,
             "iteration",
             rule,
             journal=journal,
@@ -130,15 +130,19 @@ def compare(
         )
     candidates = [
         Candidate(each, state, is_too_large=each.n_components > n_sample)
-        for each, state in zip(settings, journal.now.ended, strict=True)
+        for each, state in zip(settings, journal.snapshot.sample_optima, strict=True)
     ]
-    for each in journal.now.seen:
+    for each in journal.snapshot.scored:
         candidates[each.number] = replace(candidates[each.number], scores=each.scores)
     for each, state in zip(finalists, states, strict=True):
         candidates[each.number] = _finished(candidates[each.number], each, state)
     best(states)  # raises where all have collapsed
     chosen = min(
-        (each for each in candidates if each.carried and each.outcome is not Outcome.DEGENERATE),
+        (
+            each
+            for each in candidates
+            if each.is_finalist and each.outcome is not Outcome.DEGENERATE
+        ),
         key=lambda each: criterion.loss(each.scores) if each.scores else math.inf,
     )
     assert chosen.state is not None
@@ -157,7 +161,7 @@ def _converge_on_sample(
     observer: Observer,
 ) -> list[FitState | None]:
     """Return the best restart of each candidate at its optimum of the sample, or None."""
-    began, sample = perf_counter(), problem.survey.sample
+    start_time, sample = perf_counter(), problem.survey.sample
     starts: list[FitState] = []
     collapse = DegenerateCovarianceError()
     for number, each in enumerate(settings):
@@ -168,35 +172,35 @@ def _converge_on_sample(
         except DegenerateCovarianceError as error:
             collapse = error
         else:
-            starts += [replace(state, contest=number) for state in states]
+            starts += [replace(state, rival_group=number) for state in states]
     if not starts:
         raise collapse
     observer.on_start(starts)
-    ended = sample_stage.converge_on_sample(
+    sample_optima = sample_stage.converge_on_sample(
         starts, sample, problem.objective, remedy=problem.remedy, acceleration=QuasiNewton()
     )
-    best(ended)  # raises if all have collapsed
+    best(sample_optima)  # raises if all have collapsed
     winners: dict[int, FitState] = {}
-    for state in sorted(rank(ended), key=_is_sound, reverse=True):
-        winners.setdefault(state.contest, state)
+    for state in sorted(rank(sample_optima), key=_is_sound, reverse=True):
+        winners.setdefault(state.rival_group, state)
     for number, state in winners.items():
         refine = problem.refinement(settings[number])
         winners[number] = refine(state) if refine and _is_sound(state) else state
-    observer.on_sample(list(winners.values()), perf_counter() - began)
+    observer.on_sample(list(winners.values()), perf_counter() - start_time)
     return [winners.get(number) for number in range(len(settings))]
 
 
-def _score(problem: FitProblem, ended: Sequence[FitState | None]) -> list[ScoredCandidate]:
+def _score(problem: FitProblem, sample_optima: Sequence[FitState | None]) -> list[ScoredCandidate]:
     """Score the sound candidates by one pass over all rows and one over the sample."""
     sound = {
         number: sample_stage.start_from(state)
-        for number, state in enumerate(ended)
+        for number, state in enumerate(sample_optima)
         if state is not None and _is_sound(state)
     }
     densities = [problem.objective.densities(state.parameters) for state in sound.values()]
     visit = partial(e_steps, densities=densities)
     on_all_rows = problem.rows.serving("comparison").reduce(visit)
-    on_sample = sample_stage.dataset_of(problem.survey.sample).reduce(visit)
+    on_sample = sample_stage.as_dataset(problem.survey.sample).reduce(visit)
     scored = []
     # Per two parameters, what a fit to the sample lacks of a fit to all rows (Wilks 1938).
     gap = 1.0 / len(problem.survey.sample.rows) - 1.0 / problem.survey.n_usable
@@ -212,13 +216,16 @@ def _score(problem: FitProblem, ended: Sequence[FitState | None]) -> list[Scored
     return scored
 
 
-def _final_rule(finalists: Sequence[ScoredCandidate], rule: Rule) -> Rule:
+def _final_rule(finalists: Sequence[ScoredCandidate], rule: StoppingRule) -> StoppingRule:
     """Return the stopping rule of the finalists."""
-    return full_data_rule(worth_mentioning(rule, finalists[0].statistics.total_weight))
+    return full_data_rule(tighten_rule(rule, finalists[0].statistics.total_weight))
 
 
 def _first_iteration(
-    problem: FitProblem, finalists: Sequence[ScoredCandidate], criterion: Criterion, rule: Rule
+    problem: FitProblem,
+    finalists: Sequence[ScoredCandidate],
+    criterion: Criterion,
+    rule: StoppingRule,
 ) -> list[FitState]:
     """Return the finalists after their first iteration, the pass that all candidates shared."""
     rule, objective = _final_rule(finalists, rule), problem.objective
@@ -240,36 +247,36 @@ def _first_iteration(
     return em.with_outcomes(rivals, rule)
 
 
-def worth_mentioning(rule: Rule, total_weight: float) -> Rule:
+def tighten_rule(rule: StoppingRule, total_weight: float) -> StoppingRule:
     """The rule, for as long as a criterion may move by what is worth mentioning.
 
     But not beyond the digits by which bounds are compared.
     """
-    least = max(0.5 * WORTH_MENTIONING / total_weight, 10.0**-DIGITS)
+    least = max(0.5 * NEGLIGIBLE_DIFFERENCE / total_weight, 10.0**-BOUND_DIGITS)
     return replace(rule, tol=min(rule.tol, least))
 
 
 def _rival(finalist: ScoredCandidate, criterion: Criterion) -> FitState:
     """A finalist among its rivals; what is held out is fixed, and nobody's to lose."""
     state, scores = finalist.state, finalist.scores
-    if criterion.is_of_sample:
-        return replace(state, contest=finalist.number)
+    if criterion.is_held_out:
+        return replace(state, rival_group=finalist.number)
     penalty = scores.mean_log_likelihood + 0.5 * criterion.loss(scores) / scores.total_weight
-    return replace(state, handicap=penalty)
+    return replace(state, penalty=penalty)
 
 
-def _finished(candidate: Candidate, seen: ScoredCandidate, state: FitState) -> Candidate:
+def _finished(candidate: Candidate, scored: ScoredCandidate, state: FitState) -> Candidate:
     """A finalist at the last parameters that a pass has visited, with what that says of them."""
     if not state.n_iter:
-        visited, statistics = state.parameters, seen.statistics
-    elif state.memory is not None:
-        visited, statistics = state.memory.base, state.memory.statistics
+        visited, statistics = state.parameters, scored.statistics
+    elif state.accelerator is not None:
+        visited, statistics = state.accelerator.base, state.accelerator.statistics
     else:  # a component was mended in the very last pass
-        return replace(candidate, state=state, carried=True)
+        return replace(candidate, state=state, is_finalist=True)
     return replace(
         candidate,
         state=replace(state, parameters=visited),
-        scores=Scores.of(visited.point_estimate, statistics, held_out=seen.scores.held_out),
-        carried=True,
-        estimated=False,
+        scores=Scores.of(visited.point_estimate, statistics, held_out=scored.scores.held_out),
+        is_finalist=True,
+        is_estimate=False,
     )

@@ -7,10 +7,10 @@ from daskgmm.fit.state import FitState, Outcome
 
 @dataclass(frozen=True)
 class AbsoluteChange:
-    """scikit-learn's rule: stop when an iteration changes the mean log-likelihood by < tol.
+    """scikit-learn's rule: stop when an iteration changes the lower bound by less than `tol`.
 
-    A change from one bound to the next says nothing where a component was mended between the
-    two, or after the second.
+    The change counts only if no component was repaired or moved between the two bounds or after
+    the second.
 
     Attributes
     ----------
@@ -23,9 +23,9 @@ class AbsoluteChange:
     max_iter: int
 
     def outcome(self, state: FitState) -> Outcome | None:
-        """Why the state is done, or None."""
-        if state.n_iter and abs(state.change) < self.tol and not _was_mended(state, 1):
-            return Outcome.SETTLED
+        """Return the outcome of the state, or None if the fit continues."""
+        if state.n_iter and abs(state.change) < self.tol and not _has_recent_event(state, 1):
+            return Outcome.CHANGE_BELOW_TOL
         if state.n_iter >= self.max_iter:
             return Outcome.REACHED_MAX_ITER
         return None
@@ -33,11 +33,12 @@ class AbsoluteChange:
 
 @dataclass(frozen=True)
 class ExpectedGain:
-    """Stop when less than tol is still to be gained, as far as the fit can tell.
+    """Stop when the expected gain is less than `tol`.
 
-    By the quadratic model of an accelerated fit (half the gradient times its Newton step). A model
-    of few steps knows no slow direction: so only where the last iterations together have gained
-    less than tol as well, or where a step on the sample has just gained what it promised.
+    The expected gain is that of the quadratic model of an accelerated fit: half the gradient
+    times the Newton step. A model of few steps misses slow directions. So the last iterations
+    together must also have gained less than `tol`, or the last step on the sample must have gained
+    what was predicted.
 
     Attributes
     ----------
@@ -45,7 +46,7 @@ class ExpectedGain:
         Nats per unit of weight.
     max_iter : int
     window : int
-        How many iterations.
+        Number of last iterations.
     """
 
     tol: float
@@ -53,29 +54,29 @@ class ExpectedGain:
     window: int = 3
 
     def outcome(self, state: FitState) -> Outcome | None:
-        """Why the state is done, or None."""
-        memory = state.memory
+        """Return the outcome of the state, or None if the fit continues."""
+        accelerator = state.accelerator
         if (
-            memory is not None
-            and memory.gain < self.tol
-            and (memory.is_borne_out or self._has_settled(state))
+            accelerator is not None
+            and accelerator.expected_gain < self.tol
+            and (accelerator.is_prediction_confirmed or self._is_stable(state))
         ):
             return Outcome.CONVERGED
         if state.n_iter >= self.max_iter:
             return Outcome.REACHED_MAX_ITER
         return None
 
-    def _has_settled(self, state: FitState) -> bool:
-        """Whether the last iterations together have changed little, and nothing was mended."""
+    def _is_stable(self, state: FitState) -> bool:
+        """Return whether the last iterations changed the bound by less than `tol`."""
         bounds = (state.previous_bound, *state.lower_bounds)
-        if len(bounds) <= self.window or _was_mended(state, self.window):
+        if len(bounds) <= self.window or _has_recent_event(state, self.window):
             return False
         return abs(bounds[-1] - bounds[-1 - self.window]) < self.tol
 
 
-Rule = AbsoluteChange | ExpectedGain
+StoppingRule = AbsoluteChange | ExpectedGain
 
 
-def _was_mended(state: FitState, window: int) -> bool:
-    """Whether the last bounds stand before and after a component was mended."""
+def _has_recent_event(state: FitState, window: int) -> bool:
+    """Return whether a component was repaired or moved between the last bounds."""
     return bool(state.events) and state.events[-1].n_pass >= state.n_iter - window

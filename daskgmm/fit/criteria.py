@@ -107,11 +107,11 @@ class Criterion(NamedTuple):
 
     label: str
     of: Callable[[Scores], float]
-    is_of_sample: bool = False
+    is_held_out: bool = False
 
     def loss(self, scores: Scores) -> float:
         """The same, lower being better."""
-        return -self.of(scores) if self.is_of_sample else self.of(scores)
+        return -self.of(scores) if self.is_held_out else self.of(scores)
 
 
 CRITERIA = {
@@ -119,7 +119,7 @@ CRITERIA = {
     "aic": Criterion("AIC", attrgetter("aic")),
     "icl": Criterion("ICL", attrgetter("icl")),
     "held-out": Criterion(
-        "held-out log-density (nats per row)", attrgetter("held_out"), is_of_sample=True
+        "held-out log-density (nats per row)", attrgetter("held_out"), is_held_out=True
     ),
 }
 
@@ -155,8 +155,8 @@ class Candidate:
     settings: Settings
     state: FitState | None
     scores: Scores | None = None
-    carried: bool = False
-    estimated: bool = True
+    is_finalist: bool = False
+    is_estimate: bool = True
     is_too_large: bool = False
 
     @property
@@ -164,7 +164,7 @@ class Candidate:
         """Readings of all rows that served it, after the survey; the first served all."""
         if self.scores is None:
             return 0
-        return max(self.state.n_iter, 1) if self.carried and self.state else 1
+        return max(self.state.n_iter, 1) if self.is_finalist and self.state else 1
 
     @property
     def outcome(self) -> Outcome:

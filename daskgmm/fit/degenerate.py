@@ -1,4 +1,4 @@
-"""What is done where a component's covariance collapses, or no row belongs to it any more."""
+"""Policies for degenerate components: a covariance collapses, or a component becomes empty."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,38 +18,40 @@ from daskgmm.model.densities import densities
 from daskgmm.model.e_step import log_prob_norm
 from daskgmm.model.mixture import Mixture
 
-# What is added to a diagonal, in variances of the data: the first that is enough.
-LADDER = tuple(10.0**power for power in range(-6, 1))
+# Amounts that are added to a diagonal, in variances of the data. The first that suffices is used.
+RIDGES = tuple(10.0**power for power in range(-6, 1))
 
-# A component that collapses again and again is let be.
-MOST_REINITIALIZED = 3
+# A component that still collapses after so many reinitializations is regularized.
+MAX_REINITIALIZATIONS = 3
 
-# A share of the data's variances that must not matter, or its covariance counts as singular.
+# The data's covariance is singular if it is not positive definite after this share of the variances
+# is subtracted.
 MARGIN = 1e-12
 
-# New places are drawn from the worst explained of this share of the rows.
-WORST = 0.1
+# New means are drawn from this share of the rows, those of lowest density.
+WORST_SHARE = 0.1
 
-SINGULAR = " (the data's own covariance is singular: any other would collapse as well)"
+SINGULAR = " (the covariance of the data is singular, so every component would collapse)"
 
 Components = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Draft:
-    """A mixture that may have collapsed, with what has been done to it before.
+class Proposal:
+    """Estimates of a mixture, whose covariances may not be positive definite.
 
     Attributes
     ----------
-    family, weights, means, covariances : as in `Mixture`
+    family, weights, means, covariances
+        As in `Mixture`.
     empty : (n_components,) bool array
-        Components that no row belongs to.
+        Components without rows.
     n_pass : int
-        The iteration that made it, 0 for a start.
+        Number of the iteration; 0 for the start.
     ridge : (n_components,) array
-        What is to be added to each component's diagonal, in variances of the data.
+        What is added to the diagonal of each component's covariance, in variances of the data.
     events : tuple of Event
-        All of the candidate's so far.
+        All events of the candidate.
     """
 
     family: Family
@@ -61,17 +63,17 @@ class Draft:
     ridge: Array
     events: tuple[Event, ...] = ()
 
-    def noted(self, component: int | None, action: Action, sentence: str) -> "Draft":
-        """The draft with one event more."""
+    def with_event(self, component: int | None, action: Action, sentence: str) -> "Proposal":
+        """Return the proposal with one more event."""
         event = Event(self.n_pass, component, action, sentence)
         return replace(self, events=(*self.events, event))
 
     def count(self, component: int, action: Action) -> int:
-        """How often this has been done to a component."""
+        """Return how many events of a component have this action."""
         return sum(e.component == component and e.action is action for e in self.events)
 
-    def selected(self, components: Components) -> "Draft":
-        """Some of the components, with weights that sum to one."""
+    def subset(self, components: Components) -> "Proposal":
+        """Return some of the components, with weights that sum to one."""
         weights = self.weights[components]
         total = weights.sum()
         return replace(
@@ -83,29 +85,32 @@ class Draft:
             ridge=self.ridge[components],
         )
 
-    def widened(self, scales: Array) -> "Draft":
-        """The draft with what is to be added to its covariances, given the data's variances."""
+    def with_ridge(self, scales: Array) -> "Proposal":
+        """Return the proposal with the ridge added to its covariances.
+
+        `scales` are the variances of the data.
+        """
         if not self.ridge.any():
             return self
         added = self.family.projected(np.diag(scales))
-        # An empty component's covariance is that of before, to which it has been added.
+        # An empty component keeps its covariance, which contains the ridge already.
         ridge = self.ridge[:1] if self.family.shared else self.ridge * ~self.empty
         ridge = ridge.reshape(-1, *np.ones(added.ndim - 1, dtype=int))
         return replace(self, covariances=self.covariances + ridge * added)
 
 
 @dataclass(frozen=True)
-class Data:
-    """What a policy knows of the rows.
+class DataSummary:
+    """The summary of the data that policies use.
 
     Attributes
     ----------
     sample : Sample
     mean : (n_features,) array
     covariance : (n_features, n_features) array
-        Of all rows, with the regularization that each component gets.
+        Covariance of all rows plus the regularization of a component.
     scales : (n_features,) array
-        Variances of the features; of constant ones a substitute.
+        Variances of the features; a substitute for constant features.
     seed : int
     """
 
@@ -116,173 +121,193 @@ class Data:
     seed: int
 
     @classmethod
-    def of(cls, survey: Survey, reg_covar: float | Array, seed: int) -> "Data":
+    def of(cls, survey: Survey, reg_covar: float | Array, seed: int) -> "DataSummary":
+        """Return the summary of a survey."""
         covariance = survey.covariance + reg_covar * np.eye(len(survey.mean))
         return cls(survey.sample, survey.mean, covariance, survey.scales, seed)
 
     def raise_for_overflow(self) -> None:
-        """Raise DataError where the squares of the rows overflow: no remedy could help."""
+        """Raise DataError if the squares of the rows overflow. No policy can repair that."""
         if not np.isfinite(self.covariance).all():
             raise DataError(
                 "the rows hold values whose squares overflow float64 (beyond about 1e154): "
-                "divide the data by a number"
+                "rescale the data"
             )
 
     def is_singular(self, family: Family) -> bool:
-        """Whether not even the data as a whole has a sound covariance of this family."""
+        """Return whether the covariance of the data is singular in this family."""
         margin = MARGIN * np.diag(np.diagonal(self.covariance))
-        return not _is_sound(family, family.projected(self.covariance - margin))
+        return not _is_positive_definite(family, family.projected(self.covariance - margin))
 
 
-class Mended(NamedTuple):
-    """A mixture whose covariances are sound, and what was done for it."""
+class SoundMixture(NamedTuple):
+    """A mixture with positive definite covariances, the ridge and the events that led to it."""
 
     mixture: Mixture
     ridge: tuple[float, ...]
     events: tuple[Event, ...]
 
 
-Remedy = Callable[[Draft], Mended]
-"""Makes a mixture of a draft, or raises DegenerateCovarianceError."""
+Remedy = Callable[[Proposal], SoundMixture]
+"""Makes a mixture of a proposal, or raises DegenerateCovarianceError."""
 
-Policy = Callable[[Draft, Components, Data], Draft]
-"""Mends a draft, given the components whose covariances have no factor."""
-
-
-def refuse(draft: Draft) -> Mended:
-    """scikit-learn's contract: a collapsed covariance is an error, an empty component is not."""
-    return _made(_kept(draft, draft.empty))
+Policy = Callable[[Proposal, Components, DataSummary], Proposal]
+"""Repairs a proposal, given the components whose covariances are not positive definite."""
 
 
-def _made(draft: Draft) -> Mended:
-    """A draft's mixture; DegenerateCovarianceError where there is none."""
-    mixture = Mixture.from_covariances(draft.family, draft.weights, draft.means, draft.covariances)
-    return Mended(mixture, tuple(draft.ridge.tolist()), draft.events)
+def refuse(proposal: Proposal) -> SoundMixture:
+    """Raise DegenerateCovarianceError if a covariance collapsed; keep empty components.
+
+    This is the behaviour of scikit-learn.
+    """
+    return _factorize(_keep_empty(proposal, proposal.empty))
+
+
+def _factorize(proposal: Proposal) -> SoundMixture:
+    """Return the mixture of a proposal; DegenerateCovarianceError if a covariance collapsed."""
+    mixture = Mixture.from_covariances(
+        proposal.family, proposal.weights, proposal.means, proposal.covariances
+    )
+    return SoundMixture(mixture, tuple(proposal.ridge.tolist()), proposal.events)
 
 
 def collapses(components: tuple[int, ...], n_pass: int) -> tuple[Event, ...]:
-    """The events of a candidate that ends; no components: the covariance that all share."""
-    return tuple(Event(n_pass, k, Action.COLLAPSED, _trouble(k)) for k in (components or (None,)))
+    """Return the events of a candidate that collapsed. No components means a shared covariance."""
+    return tuple(Event(n_pass, k, Action.COLLAPSED, _describe(k)) for k in (components or (None,)))
 
 
 @dataclass(frozen=True)
-class Mend:
-    """Goes on, as a policy says."""
+class PolicyRemedy:
+    """Repairs proposals by a policy."""
 
     policy: Policy
-    data: Data
+    data: DataSummary
 
     def __post_init__(self) -> None:
         self.data.raise_for_overflow()
 
-    def __call__(self, draft: Draft) -> Mended:
-        broken = np.zeros(len(draft.weights), dtype=np.bool_)
+    def __call__(self, proposal: Proposal) -> SoundMixture:
+        singular = np.zeros(len(proposal.weights), dtype=np.bool_)
         try:
-            mended = _made(draft.widened(self.data.scales))
+            mixture = _factorize(proposal.with_ridge(self.data.scales))
         except DegenerateCovarianceError as error:
-            broken[list(error.components) or slice(None)] = True
+            singular[list(error.components) or slice(None)] = True
         else:
-            if not draft.empty.any():
-                return mended
-        draft = self.policy(draft, broken, self.data)
-        lost = ~np.isfinite(draft.means).all(axis=1)
-        if lost.any():  # not a number: of sums that overflowed
-            raise DegenerateCovarianceError(np.flatnonzero(lost).tolist())
-        return _made(draft.widened(self.data.scales))
+            if not proposal.empty.any():
+                return mixture
+        proposal = self.policy(proposal, singular, self.data)
+        overflowed = ~np.isfinite(proposal.means).all(axis=1)
+        if overflowed.any():  # NaN or infinite: sums overflowed
+            raise DegenerateCovarianceError(np.flatnonzero(overflowed).tolist())
+        return _factorize(proposal.with_ridge(self.data.scales))
 
 
-def regularize(draft: Draft, broken: Components, data: Data, why: str = "") -> Draft:
-    """Add the smallest rung of `LADDER` that makes each broken covariance sound, for good.
+def regularize(
+    proposal: Proposal, singular: Components, data: DataSummary, why: str = ""
+) -> Proposal:
+    """Add the smallest of `RIDGES` that makes each singular covariance positive definite.
 
-    For good, so that the iterations to come have a fixed point and the fit can converge. Where
-    no rung does (rounding has made it larger than the data, or no number), the data's variances
-    take its place once. An empty component whose covariance is sound is kept, as in
-    scikit-learn.
+    The ridge is permanent, so that the next iterations have a fixed point and the fit can
+    converge. If no ridge suffices (rounding made the covariance larger than that of the data, or
+    NaN), the variances of the data replace the covariance once. An empty component with a
+    positive definite covariance is kept, as in scikit-learn.
     """
-    family, ridge, covariances = draft.family, draft.ridge.copy(), draft.covariances.copy()
+    family, ridge, covariances = proposal.family, proposal.ridge.copy(), proposal.covariances.copy()
     added = family.projected(np.diag(data.scales))
-    for k in np.flatnonzero(broken)[: 1 if family.shared else None].tolist():
-        covariance = family.selected(draft.covariances, np.array([k]))
-        enough = (r for r in LADDER if r > ridge[k] and _is_sound(family, covariance + r * added))
-        rung = next(enough, None)
-        mine = slice(None) if family.shared else slice(k, k + 1)
-        if rung is None:
-            covariances[mine] = added
-            what = "the data's variances take its place"
+    for k in np.flatnonzero(singular)[: 1 if family.shared else None].tolist():
+        covariance = family.selected(proposal.covariances, np.array([k]))
+        sufficient = (
+            r
+            for r in RIDGES
+            if r > ridge[k] and _is_positive_definite(family, covariance + r * added)
+        )
+        smallest = next(sufficient, None)
+        slot = slice(None) if family.shared else slice(k, k + 1)
+        if smallest is None:
+            covariances[slot] = added
+            measure = "its covariance is replaced by the variances of the data"
         else:
-            ridge[mine] = rung
-            what = f"{rung:g} of the data's variance is added to its diagonal from now on"
+            ridge[slot] = smallest
+            measure = f"{smallest:g} of the data's variance is added to its diagonal permanently"
         component = None if family.shared else k
-        empty = bool(draft.empty[k]) and not family.shared
-        sentence = f"{_trouble(component, empty=empty)}: {what}{why}"
-        draft = draft.noted(component, Action.REGULARIZED, sentence)
-    kept = draft.empty & ~broken
-    return replace(_kept(draft, kept, why), empty=kept, covariances=covariances, ridge=ridge)
+        empty = bool(proposal.empty[k]) and not family.shared
+        sentence = f"{_describe(component, empty=empty)}: {measure}{why}"
+        proposal = proposal.with_event(component, Action.REGULARIZED, sentence)
+    unchanged = proposal.empty & ~singular
+    return replace(
+        _keep_empty(proposal, unchanged, why), empty=unchanged, covariances=covariances, ridge=ridge
+    )
 
 
-def _kept(draft: Draft, components: Components, why: str = "") -> Draft:
-    """The draft with empty components noted that are left alone, each once."""
+def _keep_empty(proposal: Proposal, components: Components, why: str = "") -> Proposal:
+    """Return the proposal with one event for each empty component that is kept."""
     for k in np.flatnonzero(components).tolist():
-        if not draft.count(k, Action.KEPT):
-            sentence = f"{_trouble(k, empty=True)}: it is kept as it is{why}"
-            draft = draft.noted(k, Action.KEPT, sentence)
-    return draft
+        if not proposal.count(k, Action.KEPT):
+            sentence = f"{_describe(k, empty=True)}: it keeps its mean and covariance{why}"
+            proposal = proposal.with_event(k, Action.KEPT, sentence)
+    return proposal
 
 
-def reinitialize(draft: Draft, broken: Components, data: Data) -> Draft:
-    """Move components to rows that the others explain badly, as wide as the whole data.
+def reinitialize(proposal: Proposal, singular: Components, data: DataSummary) -> Proposal:
+    """Move components to rows of low density, with the covariance of the data.
 
-    What cannot be moved is regularized: a covariance that all share, and everything where
-    the data's own covariance is singular or where moving has not helped.
+    Components that cannot be moved are regularized: a shared covariance, all components if the
+    covariance of the data is singular, and components that collapsed again after several moves.
     """
-    family, n_components = draft.family, len(draft.weights)
-    often = [
-        draft.count(k, Action.REINITIALIZED) >= MOST_REINITIALIZED for k in range(n_components)
+    family, n_components = proposal.family, len(proposal.weights)
+    is_exhausted = [
+        proposal.count(k, Action.REINITIALIZED) >= MAX_REINITIALIZATIONS
+        for k in range(n_components)
     ]
-    moved = _movable(draft, broken) & ~np.array(often)
-    why = f" (it has begun anew {MOST_REINITIALIZED} times)" if any(often) else ""
+    moving = _removable(proposal, singular) & ~np.array(is_exhausted)
+    why = f" (it was reinitialized {MAX_REINITIALIZATIONS} times)" if any(is_exhausted) else ""
     if not family.shared and data.is_singular(family):
-        moved[:] = False
+        moving[:] = False
         why = SINGULAR
-    # A shared covariance stays broken wherever the means go.
-    left = replace(draft, empty=draft.empty & ~moved)
-    left = regularize(left, broken if family.shared else broken & ~moved, data, why)
-    weights, means = np.full(n_components, 1.0 / n_components), left.means.copy()
-    covariances, ridge = left.covariances.copy(), left.ridge.copy()
-    if not moved.all():
-        weights[~moved] = (1.0 - moved.mean()) * left.selected(~moved).weights
-    means[moved] = _badly_explained(left, moved, data)
+    # A shared covariance stays singular wherever the means are.
+    repaired = replace(proposal, empty=proposal.empty & ~moving)
+    repaired = regularize(repaired, singular if family.shared else singular & ~moving, data, why)
+    weights, means = np.full(n_components, 1.0 / n_components), repaired.means.copy()
+    covariances, ridge = repaired.covariances.copy(), repaired.ridge.copy()
+    if not moving.all():
+        weights[~moving] = (1.0 - moving.mean()) * repaired.subset(~moving).weights
+    means[moving] = _low_density_rows(repaired, moving, data)
     if not family.shared:
-        covariances[moved] = family.projected(data.covariance)
-        ridge[moved] = 0.0
-    for k in np.flatnonzero(moved).tolist():
-        trouble = _trouble(k, empty=bool(draft.empty[k]))
-        sentence = f"{trouble}: it begins anew at a row that the others explain badly"
-        left = left.noted(k, Action.REINITIALIZED, sentence)
-    return replace(left, weights=weights, means=means, covariances=covariances, ridge=ridge)
+        covariances[moving] = family.projected(data.covariance)
+        ridge[moving] = 0.0
+    for k in np.flatnonzero(moving).tolist():
+        description = _describe(k, empty=bool(proposal.empty[k]))
+        sentence = f"{description}: it is reinitialized at a row of low density"
+        repaired = repaired.with_event(k, Action.REINITIALIZED, sentence)
+    return replace(repaired, weights=weights, means=means, covariances=covariances, ridge=ridge)
 
 
-def drop(draft: Draft, broken: Components, data: Data) -> Draft:
-    """Leave components out.
+def drop(proposal: Proposal, singular: Components, data: DataSummary) -> Proposal:
+    """Drop components.
 
-    Those with rows are regularized instead where all would collapse, sooner or later.
+    If all would collapse sooner or later, those with rows are regularized instead.
     """
-    leaving, why = _movable(draft, broken), ""
-    if not draft.family.shared and data.is_singular(draft.family):
-        leaving, why = draft.empty.copy(), SINGULAR
-    elif leaving.all():
-        leaving, why = draft.empty.copy(), " (no sound component would be left without it)"
-    leaving &= not leaving.all()
-    left = replace(draft, empty=draft.empty & ~leaving)
-    left = regularize(left, broken if draft.family.shared else broken & ~leaving, data, why)
-    for k in np.flatnonzero(leaving).tolist():
-        trouble = _trouble(k, empty=bool(draft.empty[k]))
-        left = left.noted(k, Action.DROPPED, f"{trouble}: it is dropped")
-    return left.selected(~leaving)
+    dropping, why = _removable(proposal, singular), ""
+    if not proposal.family.shared and data.is_singular(proposal.family):
+        dropping, why = proposal.empty.copy(), SINGULAR
+    elif dropping.all():
+        dropping, why = (
+            proposal.empty.copy(),
+            " (otherwise no component would remain)",
+        )
+    dropping &= not dropping.all()
+    repaired = replace(proposal, empty=proposal.empty & ~dropping)
+    repaired = regularize(
+        repaired, singular if proposal.family.shared else singular & ~dropping, data, why
+    )
+    for k in np.flatnonzero(dropping).tolist():
+        description = _describe(k, empty=bool(proposal.empty[k]))
+        repaired = repaired.with_event(k, Action.DROPPED, f"{description}: it is dropped")
+    return repaired.subset(~dropping)
 
 
 class DegeneracyPolicy(StrEnum):
-    """What happens to a degenerate component."""
+    """How a fit treats a degenerate component."""
 
     RAISE = "raise"
     REGULARIZE = "regularize"
@@ -290,42 +315,43 @@ class DegeneracyPolicy(StrEnum):
     DROP = "drop"
 
 
-POLICIES: dict[DegeneracyPolicy, Callable[[Data], Remedy]] = {
+POLICIES: dict[DegeneracyPolicy, Callable[[DataSummary], Remedy]] = {
     DegeneracyPolicy.RAISE: lambda _: refuse,
-    DegeneracyPolicy.REGULARIZE: lambda data: Mend(regularize, data),
-    DegeneracyPolicy.REINITIALIZE: lambda data: Mend(reinitialize, data),
-    DegeneracyPolicy.DROP: lambda data: Mend(drop, data),
+    DegeneracyPolicy.REGULARIZE: lambda data: PolicyRemedy(regularize, data),
+    DegeneracyPolicy.REINITIALIZE: lambda data: PolicyRemedy(reinitialize, data),
+    DegeneracyPolicy.DROP: lambda data: PolicyRemedy(drop, data),
 }
 
 
-def _movable(draft: Draft, broken: Components) -> Components:
-    """Components in trouble of their own: a broken covariance that all share is nobody's."""
-    return draft.empty.copy() if draft.family.shared else draft.empty | broken
+def _removable(proposal: Proposal, singular: Components) -> Components:
+    """Return the components that can be moved or dropped. A shared covariance belongs to none."""
+    return proposal.empty.copy() if proposal.family.shared else proposal.empty | singular
 
 
-def _badly_explained(draft: Draft, moved: Components, data: Data) -> Array:
-    """A row for each component that moves, drawn among those of low density under the rest.
+def _low_density_rows(proposal: Proposal, moving: Components, data: DataSummary) -> Array:
+    """Return a row for each component that moves, drawn among those of lowest density.
 
-    The draw depends on seed, pass and component alone.
+    The density is that of the other components. The draw depends on the seed, the pass and the
+    component only.
     """
     rows, weights = data.sample.rows, data.sample.weights
-    rows = rows if weights is None else rows[weights > 0.0]  # a row of no weight is no row
+    rows = rows if weights is None else rows[weights > 0.0]  # rows of zero weight do not count
     order = np.arange(len(rows))
-    if not moved.all():
-        rest = _made(draft.selected(~moved).widened(data.scales)).mixture
+    if not moving.all():
+        others = _factorize(proposal.subset(~moving).with_ridge(data.scales)).mixture
         with one_blas_thread():
-            density = log_prob_norm(rows, densities(rest, data.mean, marginal=True))
-        worst = max(int(WORST * len(rows)), int(moved.sum()))
+            density = log_prob_norm(rows, densities(others, data.mean, marginal=True))
+        worst = max(int(WORST_SHARE * len(rows)), int(moving.sum()))
         order = np.argsort(density, kind="stable")[:worst]
-    chosen = []
-    for k in np.flatnonzero(moved).tolist():
-        place = np.random.default_rng((data.seed, draft.n_pass, k)).integers(len(order))
-        chosen.append(order[place])
-        order = np.delete(order, place) if len(order) > 1 else order
-    return np.where(np.isnan(rows[chosen]), data.mean, rows[chosen]).astype(np.float64)
+    indices = []
+    for k in np.flatnonzero(moving).tolist():
+        position = np.random.default_rng((data.seed, proposal.n_pass, k)).integers(len(order))
+        indices.append(order[position])
+        order = np.delete(order, position) if len(order) > 1 else order
+    return np.where(np.isnan(rows[indices]), data.mean, rows[indices]).astype(np.float64)
 
 
-def _is_sound(family: Family, covariances: Array) -> bool:
+def _is_positive_definite(family: Family, covariances: Array) -> bool:
     try:
         family.precision_cholesky(covariances)
     except DegenerateCovarianceError:
@@ -333,6 +359,6 @@ def _is_sound(family: Family, covariances: Array) -> bool:
     return True
 
 
-def _trouble(component: int | None, *, empty: bool = False) -> str:
+def _describe(component: int | None, *, empty: bool = False) -> str:
     name = named(() if component is None else (component,))
-    return f"no row belongs to {name}" if empty else f"{name} collapsed"
+    return f"{name} has no rows" if empty else f"{name} collapsed"

@@ -13,10 +13,10 @@ from daskgmm.data.survey import Survey
 from daskgmm.fit import em, sample_stage
 from daskgmm.fit.acceleration.quasi_newton import Acceleration, QuasiNewton
 from daskgmm.fit.checkpoint.store import NO_CHECKPOINTS, Checkpoints
-from daskgmm.fit.convergence import Rule
+from daskgmm.fit.convergence import StoppingRule
 from daskgmm.fit.observers import Observer
 from daskgmm.fit.problem import FitProblem, open_problem
-from daskgmm.fit.ranking import DIGITS, best
+from daskgmm.fit.ranking import BOUND_DIGITS, best
 from daskgmm.fit.sample_stage import full_data_rule
 from daskgmm.fit.settings import Settings
 from daskgmm.fit.split_merge.relocate import Relocation
@@ -72,20 +72,20 @@ def fit_mixture(
     rule, acceleration = _full_data_steps(problem, settings)
     with problem.journal(observer, checkpoints) as journal:
         converge = partial(problem.converge, journal=journal, acceleration=acceleration)
-        if journal.now.purpose == "start":
+        if journal.snapshot.purpose == "start":
             candidates = _candidates(problem, settings, random, observer)
-            journal.begin("iteration", em.with_outcomes(candidates, rule))
-        states = list(journal.now.states)
-        if journal.now.purpose == "iteration":
-            relocate = _relocation(problem, settings) if journal.now.is_first else None
+            journal.start_stage("iteration", em.with_outcomes(candidates, rule))
+        states = list(journal.snapshot.states)
+        if journal.snapshot.purpose == "iteration":
+            relocate = _relocation(problem, settings) if journal.snapshot.is_first else None
             states = converge(states, "iteration", rule, relocate=relocate)
             winner = best(states)
             if moved := _moved(winner, problem, settings):
                 # The winner stays a candidate in case the moves lead nowhere.
                 judged = em.with_outcomes([moved], full_data_rule(rule))
-                journal.begin("refinement", [*judged, winner])
-        if journal.now.purpose == "refinement":
-            states = converge(journal.now.states, "refinement", full_data_rule(rule))
+                journal.start_stage("refinement", [*judged, winner])
+        if journal.snapshot.purpose == "refinement":
+            states = converge(journal.snapshot.states, "refinement", full_data_rule(rule))
         state, lower_bound = _with_bound(states, problem.rows.serving("bound"), problem.objective)
     observer.on_end(state, lower_bound)
     return Fit(state, lower_bound, problem.survey, tuple(problem.rows.passes))
@@ -96,7 +96,9 @@ def _starts_on_sample(problem: FitProblem, settings: Settings) -> bool:
     return settings.sample_start and not problem.survey.sample_is_all
 
 
-def _full_data_steps(problem: FitProblem, settings: Settings) -> tuple[Rule, Acceleration | None]:
+def _full_data_steps(
+    problem: FitProblem, settings: Settings
+) -> tuple[StoppingRule, Acceleration | None]:
     """Return the stopping rule and the acceleration of the passes over all rows."""
     if not settings.accelerated:
         return settings.rule, None
@@ -115,8 +117,8 @@ def _candidates(
     states = problem.initialize(settings, random)
     observer.on_start(states)
     if _starts_on_sample(problem, settings):
-        began = perf_counter()
-        states = sample_stage.converged(
+        start_time = perf_counter()
+        states = sample_stage.candidates_from_sample(
             states,
             problem.survey.sample,
             problem.objective,
@@ -124,7 +126,7 @@ def _candidates(
             acceleration=QuasiNewton() if settings.accelerated else None,
             refine=problem.refinement(settings),
         )
-        observer.on_sample(states, perf_counter() - began)
+        observer.on_sample(states, perf_counter() - start_time)
     return states
 
 
@@ -141,9 +143,9 @@ def _moved(state: FitState, problem: FitProblem, settings: Settings) -> FitState
     A move needs two more iterations before `max_iter`.
     """
     refine = problem.refinement(settings)
-    is_met = state.outcome is not None and state.outcome.is_met
+    is_converged = state.outcome is not None and state.outcome.is_converged
     has_time = state.n_iter + 2 <= settings.rule.max_iter
-    if refine is None or not problem.survey.sample_is_all or not is_met or not has_time:
+    if refine is None or not problem.survey.sample_is_all or not is_converged or not has_time:
         return None
     refined = refine(state)
     return None if refined is state else sample_stage.restart_from(refined, after=state)
@@ -158,8 +160,8 @@ def _with_bound(
     tol. Otherwise one more pass compares the candidates after their last M-step.
     """
     state = best(states)
-    if (memory := state.memory) and state.outcome is Outcome.CONVERGED:
-        return replace(state, parameters=memory.base), memory.bound
+    if (accelerator := state.accelerator) and state.outcome is Outcome.CONVERGED:
+        return replace(state, parameters=accelerator.base), accelerator.bound
     sound = [each for each in states if each.outcome is not Outcome.DEGENERATE]
     densities = [objective.densities(each.parameters) for each in sound]
     statistics = rows.reduce(partial(e_steps, densities=densities))
@@ -167,6 +169,6 @@ def _with_bound(
         objective.lower_bound(sums, each.parameters)
         for sums, each in zip(statistics, sound, strict=True)
     ]
-    winner = int(np.argmax(np.nan_to_num(np.round(bounds, DIGITS), nan=-np.inf)))
+    winner = int(np.argmax(np.nan_to_num(np.round(bounds, BOUND_DIGITS), nan=-np.inf)))
     rows.note(bounds[winner])
     return sound[winner], bounds[winner]

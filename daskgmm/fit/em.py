@@ -1,4 +1,4 @@
-"""The only loop: a pass for all live candidates, then one step of each."""
+"""The EM loop: a pass for all candidates that still advance, then one step of each."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,19 +12,19 @@ from daskgmm.data.dataset import Dataset
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit.acceleration.quasi_newton import (
     Acceleration,
+    AcceleratorState,
     Evaluation,
-    Memory,
     fall_back,
 )
-from daskgmm.fit.convergence import Rule
+from daskgmm.fit.convergence import StoppingRule
 from daskgmm.fit.degenerate import (
-    Draft,
+    Proposal,
     Remedy,
     collapses,
     refuse,
 )
 from daskgmm.fit.observers import PassObserver
-from daskgmm.fit.ranking import drop_losers
+from daskgmm.fit.ranking import eliminate
 from daskgmm.fit.state import FitState, Outcome
 from daskgmm.model.densities import Densities
 from daskgmm.model.e_step import e_steps, e_steps_and_worst_rows
@@ -40,49 +40,49 @@ from daskgmm.model.worst_rows import WorstRows
 
 
 class Relocate(Protocol):
-    """What the rows that a candidate explains worst are good for.
+    """Moves components of a candidate to the rows that it explains worst.
 
     Attributes
     ----------
     size : int
-        How many it is shown.
+        Number of worst rows that a pass collects.
     """
 
     @property
     def size(self) -> int: ...
 
-    def __call__(self, visited: Parameters, after: FitState, tail: WorstRows) -> FitState | None:
-        """One more candidate, or None, given the mixture that the tail is of."""
+    def __call__(self, trial: Parameters, after: FitState, tail: WorstRows) -> FitState | None:
+        """Return one more candidate, or None, given the parameters of the pass and the state."""
 
 
 def advance(
     state: FitState,
     statistics: SufficientStatistics,
     objective: Objective,
-    rule: Rule,
+    rule: StoppingRule,
     *,
     remedy: Remedy = refuse,
     acceleration: Acceleration | None = None,
 ) -> FitState:
-    """The state after one iteration; a pure function of its arguments.
+    """Return the state after one iteration. This is a pure function of its arguments.
 
-    A candidate that collapses beyond remedy keeps its last parameters; one that cannot be
-    accelerated takes the EM step.
+    A candidate that collapses and cannot be repaired keeps its last parameters. One that cannot
+    be accelerated takes the EM step.
     """
-    visited, before, pairs = state.trial, state.memory, state.pairs
-    bound, n_pass = objective.lower_bound(statistics, visited), state.n_iter + 1
-    if before is not None and not before.accepts(bound):
-        memory = _after_failure(before, statistics, objective)
-        bounds = (*state.lower_bounds, memory.bound)
-        state = replace(state, lower_bounds=bounds, memory=memory)
+    trial, previous, pairs = state.trial, state.accelerator, state.pairs
+    bound, n_pass = objective.lower_bound(statistics, trial), state.n_iter + 1
+    if previous is not None and not previous.accepts(bound):
+        accelerator = _after_failure(previous, statistics, objective)
+        bounds = (*state.lower_bounds, accelerator.bound)
+        state = replace(state, lower_bounds=bounds, accelerator=accelerator)
         return replace(state, outcome=rule.outcome(state))
     bounds = (*state.lower_bounds, bound)
     ridge, events = state.ridge, state.events
 
     def factorize(estimates: Estimates) -> Mixture:
-        """Mend the estimates where the policy says so."""
+        """Repair the estimates if the policy asks for it."""
         nonlocal ridge, events
-        draft = Draft(
+        proposal = Proposal(
             statistics.family,
             *estimates,
             empty=statistics.empty,
@@ -90,11 +90,11 @@ def advance(
             ridge=np.array(state.ridge or np.zeros(len(statistics.pivot))),
             events=state.events,
         )
-        mixture, ridge, events = remedy(draft)
+        mixture, ridge, events = remedy(proposal)
         return mixture
 
     try:
-        parameters = objective.m_step(statistics, visited, factorize)
+        parameters = objective.m_step(statistics, trial, factorize)
     except DegenerateCovarianceError as error:
         events = (*state.events, *collapses(error.components, n_pass))
         return replace(state, lower_bounds=bounds, events=events, outcome=Outcome.DEGENERATE)
@@ -104,28 +104,30 @@ def advance(
         lower_bounds=bounds,
         events=events,
         ridge=ridge,
-        memory=None,
+        accelerator=None,
         pairs=(),
     )
-    had_rows = visited.point_estimate.weights > EMPTY_WEIGHT
-    lost_a_component = bool((statistics.empty & had_rows).any())
+    was_occupied = trial.point_estimate.weights > EMPTY_WEIGHT
+    lost_a_component = bool((statistics.empty & was_occupied).any())
     if acceleration is None or state.new_events or lost_a_component:
         return replace(state, outcome=rule.outcome(state))
-    plain = objective.without_regularization.estimates(statistics, visited)
-    added = parameters.point_estimate.covariances - plain.covariances
-    visit = Evaluation(visited, statistics, bound, parameters, added, objective.coordinates)
+    plain = objective.without_regularization.estimates(statistics, trial)
+    regularization = parameters.point_estimate.covariances - plain.covariances
+    evaluation = Evaluation(
+        trial, statistics, bound, parameters, regularization, objective.coordinates
+    )
     try:
-        memory = acceleration.accepted(before, visit, pairs)
+        accelerator = acceleration.update(previous, evaluation, pairs)
     except DegenerateCovarianceError:  # the EM step has no coordinates about these parameters
         return replace(state, outcome=rule.outcome(state))
-    state = replace(state, memory=memory)
+    state = replace(state, accelerator=accelerator)
     if (outcome := rule.outcome(state)) is not None:
         return replace(state, outcome=outcome)
-    return replace(state, memory=acceleration.aimed(memory, visit))
+    return replace(state, accelerator=acceleration.improve_trial(accelerator, evaluation))
 
 
-def with_outcomes(states: Sequence[FitState], rule: Rule) -> list[FitState]:
-    """The candidates with the outcome that a rule gives them, or none."""
+def with_outcomes(states: Sequence[FitState], rule: StoppingRule) -> list[FitState]:
+    """Return the candidates with the outcomes that a stopping rule gives them."""
     return [replace(state, outcome=rule.outcome(state)) for state in states]
 
 
@@ -133,59 +135,63 @@ def run(
     states: Sequence[FitState],
     dataset: Dataset,
     objective: Objective,
-    rule: Rule,
+    rule: StoppingRule,
     observer: PassObserver,
     *,
     remedy: Remedy = refuse,
     acceleration: Acceleration | None = None,
     relocate: Relocate | None = None,
 ) -> list[FitState]:
-    """Advance the candidates until each has an outcome; each pass serves all that have none.
+    """Advance the candidates until each has an outcome. They share the passes.
 
-    Accelerated candidates that can no longer win are left behind, and all where the observer says
-    so. The first pass finds tails as
-    well, if there is something that makes candidates of them: those share the passes to come.
+    Accelerated candidates that can no longer win are eliminated. The observer can stop all
+    candidates. If `relocate` is there, the first pass also collects the rows that each candidate
+    explains worst. The candidates that `relocate` makes of them share the next passes.
     """
     while live := [state for state in states if state.outcome is None]:
-        began = perf_counter()
+        start_time = perf_counter()
         densities = [objective.densities(state.trial) for state in live]
-        statistics, tails = _visit(dataset, densities, relocate)
+        statistics, tails = _reduce(dataset, densities, relocate)
         pairs = zip(live, statistics, strict=True)
         step = partial(
             advance, objective=objective, rule=rule, remedy=remedy, acceleration=acceleration
         )
         advanced = [step(state, each) for state, each in pairs]
-        among = iter(advanced)
-        states = [next(among) if state.outcome is None else state for state in states]
+        new_states = iter(advanced)
+        states = [next(new_states) if state.outcome is None else state for state in states]
         if relocate is not None:
-            visits = zip(live, advanced, tails, strict=True)
-            found = [relocate(was.trial, now, tail) for was, now, tail in visits if not now.outcome]
-            states += [state for state in found if state]
+            candidates = zip(live, advanced, tails, strict=True)
+            relocations = [
+                relocate(before.trial, after, tail)
+                for before, after, tail in candidates
+                if not after.outcome
+            ]
+            states += [state for state in relocations if state]
             relocate = None
         if acceleration is not None:
-            states = drop_losers(states)
-        if observer.on_pass(states, perf_counter() - began):
+            states = eliminate(states)
+        if observer.on_pass(states, perf_counter() - start_time):
             states = [replace(each, outcome=each.outcome or Outcome.STOPPED) for each in states]
     return list(states)
 
 
-def _visit(
+def _reduce(
     dataset: Dataset, densities: list[Densities], relocate: Relocate | None
 ) -> tuple[JointStatistics, tuple[WorstRows, ...]]:
-    """What a pass brings home: tails too, where there is something to be made of them."""
+    """Return the statistics of a pass, and the worst rows of each candidate if needed."""
     if relocate is None:
         return dataset.reduce(partial(e_steps, densities=densities)), ()
-    visit = partial(e_steps_and_worst_rows, densities=densities, size=relocate.size)
-    both = dataset.reduce(visit)
-    return both.statistics, both.tails
+    evaluation = partial(e_steps_and_worst_rows, densities=densities, size=relocate.size)
+    sums = dataset.reduce(evaluation)
+    return sums.statistics, sums.tails
 
 
 def _after_failure(
-    memory: Memory, statistics: SufficientStatistics, objective: Objective
-) -> Memory:
-    """Return the memory after a trial that failed."""
+    accelerator: AcceleratorState, statistics: SufficientStatistics, objective: Objective
+) -> AcceleratorState:
+    """Return the state of the accelerator after a trial that failed."""
     try:
-        em = objective.m_step(statistics, memory.trial)
-        return fall_back(memory, em, objective.coordinates)
+        em = objective.m_step(statistics, accelerator.trial)
+        return fall_back(accelerator, em, objective.coordinates)
     except DegenerateCovarianceError:
-        return fall_back(memory, None, objective.coordinates)
+        return fall_back(accelerator, None, objective.coordinates)

@@ -142,7 +142,7 @@ class ObserverGroup:
             each.on_end(state, lower_bound)
 
 
-def observer_of(verbose: int, interval: int) -> Observer:
+def verbose_observer(verbose: int, interval: int) -> Observer:
     """Who watches where nobody is named: what scikit-learn prints, or nobody."""
     return PrintingObserver(verbose, interval) if verbose else NullObserver()
 
@@ -263,7 +263,7 @@ class Events(NullObserver):
             n_iter=n_iter,
             lower_bound=best.lower_bound,
             change=self._standing.change,
-            remaining_gain=None if best.memory is None else best.memory.gain,
+            remaining_gain=None if best.accelerator is None else best.accelerator.expected_gain,
             n_candidates=sum(state.outcome is None for state in states),
         )
         self._ended = None
@@ -276,7 +276,7 @@ class Events(NullObserver):
         self._tell(
             "fitted",
             outcome=state.outcome.value if state.outcome else "",
-            converged=state.outcome is not None and state.outcome.is_met,
+            converged=state.outcome is not None and state.outcome.is_converged,
             n_iter=state.n_iter,
             n_components=state.mixture.n_components,
             lower_bound=lower_bound,

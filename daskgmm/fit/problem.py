@@ -18,8 +18,8 @@ from daskgmm.fit.acceleration.quasi_newton import Acceleration
 from daskgmm.fit.acceleration.sample_newton import SampleSteps
 from daskgmm.fit.checkpoint.snapshot import Snapshot
 from daskgmm.fit.checkpoint.store import Checkpoints, Journal
-from daskgmm.fit.convergence import Rule
-from daskgmm.fit.degenerate import POLICIES, Data, Remedy
+from daskgmm.fit.convergence import StoppingRule
+from daskgmm.fit.degenerate import POLICIES, DataSummary, Remedy
 from daskgmm.fit.initialization.clustering import Distance
 from daskgmm.fit.initialization.context import InitContext
 from daskgmm.fit.initialization.registry import starts
@@ -66,7 +66,7 @@ class FitProblem(NamedTuple):
         """Record the fit. If it is interrupted, its state is written to a checkpoint."""
         if self.is_resumed:
             observer.on_resume(self.survey, self.start.states)
-        with checkpoints.at_hand(observer.on_checkpoint):
+        with checkpoints.saving_on_failure(observer.on_checkpoint):
             yield Journal(observer, self.rows, self.start, checkpoints)
 
     def initialize(
@@ -93,7 +93,7 @@ class FitProblem(NamedTuple):
         self, settings: Settings, random: np.random.RandomState, n_survivors: int
     ) -> list[FitState]:
         """Return the first candidates; initializers that take passes read the sample only."""
-        rows = LoggedDataset(sample_stage.dataset_of(self.survey.sample))
+        rows = LoggedDataset(sample_stage.as_dataset(self.survey.sample))
         return self._replace(rows=rows).initialize(settings, random, n_survivors)
 
     def refinement(self, settings: Settings) -> Refinement | None:
@@ -109,13 +109,13 @@ class FitProblem(NamedTuple):
 
     def sample_steps(self) -> SampleSteps:
         """Return the acceleration by steps on the corrected sample."""
-        return SampleSteps(sample_stage.dataset_of(self.survey.sample), self.objective)
+        return SampleSteps(sample_stage.as_dataset(self.survey.sample), self.objective)
 
     def converge(
         self,
         states: Sequence[FitState],
         purpose: str,
-        rule: Rule,
+        rule: StoppingRule,
         *,
         journal: Journal,
         acceleration: Acceleration | None,
@@ -150,7 +150,7 @@ def open_problem(
     that of the checkpoint. Rows that cannot be used raise DataError. Chunks that are skipped give
     a DataWarning.
     """
-    checkpoint = checkpoints.found()
+    checkpoint = checkpoints.load()
     if checkpoint:
         random.set_state(checkpoint.random)
     random_state: tuple[Any, ...] = tuple(random.get_state())
@@ -159,12 +159,12 @@ def open_problem(
         dataset = dataset.counted(checkpoint.lengths)
     passes = list(checkpoint.passes) if checkpoint else []
     rows = LoggedDataset(dataset, passes=passes, watch=observer).prepared()
-    began = perf_counter()
+    start_time = perf_counter()
     if checkpoint and checkpoint.survey:
         survey = checkpoint.survey
     else:
         survey = _survey(rows.serving("survey"), settings, sample_size, seed, max_sample_share)
-        observer.on_survey(survey, perf_counter() - began)
+        observer.on_survey(survey, perf_counter() - start_time)
     rows = replace(rows.skipping(survey.skipped), checksums=survey.checksums)
     marginal = survey.marginal and survey.n_incomplete > 0
     if survey.n_incomplete and not marginal:
@@ -177,7 +177,7 @@ def open_problem(
         rows,
         survey,
         settings.objective(settings.family, regularization, pivot, marginal=marginal),
-        POLICIES[settings.policy](Data.of(survey, regularization, seed)),
+        POLICIES[settings.policy](DataSummary.of(survey, regularization, seed)),
         settings.distance(survey, settings.units(survey)),
         seed,
         start.resumed_from(checkpoint),

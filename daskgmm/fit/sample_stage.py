@@ -1,8 +1,8 @@
-"""Candidates converge on the sample before they meet all rows; only the best go on.
+"""The sample stage: candidates converge on the sample, and the best continue on all rows.
 
-On a sample of n rows a model of p free parameters ends about p / (2 n) nats per row below the
-optimum of all rows (the expectation of a likelihood ratio, Wilks 1938): a handful of passes away
-from it, where a cold start needs dozens.
+A model of p free parameters that converged on a sample of n rows is about p / (2 n) nats per row
+below the optimum of all rows (the expectation of a likelihood ratio, Wilks 1938). It needs a few
+passes over all rows to get there. A cold start needs dozens.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,31 +12,31 @@ from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.survey import Sample
 from daskgmm.fit import em
 from daskgmm.fit.acceleration.quasi_newton import Acceleration
-from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain, Rule
+from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain, StoppingRule
 from daskgmm.fit.degenerate import Remedy
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.ranking import rank
 from daskgmm.fit.state import FitState, Outcome
 from daskgmm.model.objective import Objective
 
-# The sample's iterations cost no pass: they end when hardly anything is left.
+# Iterations on the sample need no pass over the data, so the tolerance is tight.
 TOL, MAX_ITER = 1e-6, 500
 RULE = ExpectedGain(TOL, MAX_ITER, window=5)
 
-# Rows for a first look: at least, and per component and feature.
+# Rows of a subsample: at least, and per component and feature.
 MIN_ROWS, ROWS_PER_MEAN = 10_000, 10
 
-# Bounds as near as this are one optimum.
-SAME = 1e-6
+# Bounds that differ by less than this belong to one optimum.
+SAME_BOUND = 1e-6
 
 
-def dataset_of(sample: Sample) -> InMemoryDataset:
-    """The sample's rows, to be visited like any others."""
+def as_dataset(sample: Sample) -> InMemoryDataset:
+    """Return the sample as a dataset in memory."""
     return InMemoryDataset(sample.rows, sample.weights)
 
 
-def part_of(sample: Sample, n_components: int) -> Sample:
-    """Rows of the sample for a first look: a bounded number, uniform as it is."""
+def subsample(sample: Sample, n_components: int) -> Sample:
+    """Return a uniform part of the sample, of a size that the model needs."""
     size = max(MIN_ROWS, ROWS_PER_MEAN * n_components * sample.rows.shape[1])
     return replace(sample, size=size).kept()
 
@@ -49,11 +49,11 @@ def converge_on_sample(
     remedy: Remedy,
     acceleration: Acceleration | None,
 ) -> list[FitState]:
-    """The candidates where they end on the sample."""
+    """Return the candidates at their optima of the sample."""
     rule = RULE if acceleration else AbsoluteChange(TOL, MAX_ITER)
     return em.run(
         em.with_outcomes(states, rule),
-        dataset_of(sample),
+        as_dataset(sample),
         objective,
         rule,
         NullObserver(),
@@ -63,32 +63,32 @@ def converge_on_sample(
 
 
 def start_from(state: FitState) -> FitState:
-    """The start that an end on the sample is, which knows the curvature."""
+    """Return a new start from an optimum of the sample, with its curvature pairs."""
     return FitState(
         state.parameters,
         events=tuple(event._replace(n_pass=0) for event in state.events),
         ridge=state.ridge,
-        pairs=state.memory.pairs if state.memory else (),
+        pairs=state.accelerator.pairs if state.accelerator else (),
     )
 
 
-def restart_from(better: FitState, *, after: FitState) -> FitState:
-    """The start that an optimum found on the sample is for a candidate that has ended elsewhere."""
-    new = better.events[len(after.events) :]
+def restart_from(optimum: FitState, *, after: FitState) -> FitState:
+    """Return a start from an optimum of the sample that continues a candidate's history."""
+    new = optimum.events[len(after.events) :]
     return replace(
-        start_from(better),
+        start_from(optimum),
         lower_bounds=after.lower_bounds,
         previous_bound=after.previous_bound,
         events=(*after.events, *(event._replace(n_pass=after.n_iter) for event in new)),
     )
 
 
-def full_data_rule(rule: Rule) -> Rule:
-    """What the sample has settled needs no waiting for: its slow directions are known."""
+def full_data_rule(rule: StoppingRule) -> StoppingRule:
+    """Return the rule after the sample stage, which has found the slow directions already."""
     return replace(rule, window=1) if isinstance(rule, ExpectedGain) else rule
 
 
-def converged(
+def candidates_from_sample(
     states: Sequence[FitState],
     sample: Sample,
     objective: Objective,
@@ -97,23 +97,23 @@ def converged(
     acceleration: Acceleration | None,
     refine: Callable[[FitState], FitState] | None = None,
 ) -> list[FitState]:
-    """The candidates that go on from the sample, best first, as starts that know the curvature.
+    """Converge the candidates on the sample, and return those that continue on all rows.
 
-    Those that the sample cannot tell from the best: no further below than it is from the optimum
-    of all rows. The best may be refined first. Where all collapse on the sample, the starts
-    themselves.
+    The best comes first, refined if `refine` is there. The others are those that the sample cannot
+    distinguish from it: their bounds are at most p / (2 n) lower. Candidates at one optimum count
+    once. If all candidates collapse on the sample, the starts themselves are returned.
     """
-    ended = converge_on_sample(states, sample, objective, remedy=remedy, acceleration=acceleration)
-    sound = rank(state for state in ended if state.outcome is not Outcome.DEGENERATE)
+    optima = converge_on_sample(states, sample, objective, remedy=remedy, acceleration=acceleration)
+    sound = rank(state for state in optima if state.outcome is not Outcome.DEGENERATE)
     if not sound:
         return list(states)
     if refine is not None:
         sound[0] = refine(sound[0])
     best = sound[0]
     margin = best.mixture.n_parameters / (2.0 * len(sample.rows))
-    kept: list[FitState] = []
+    candidates: list[FitState] = []
     for state in sound:
-        is_new = not kept or kept[-1].lower_bound - state.lower_bound > SAME
+        is_new = not candidates or candidates[-1].lower_bound - state.lower_bound > SAME_BOUND
         if is_new and best.lower_bound - state.lower_bound <= margin:
-            kept.append(state)
-    return [start_from(state) for state in kept]
+            candidates.append(state)
+    return [start_from(state) for state in candidates]

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from daskgmm.data.survey import Survey
-from daskgmm.fit.convergence import Rule
+from daskgmm.fit.convergence import StoppingRule
 from daskgmm.fit.degenerate import DegeneracyPolicy
 from daskgmm.fit.initialization.clustering import Distance
 from daskgmm.fit.initialization.registry import Initializer
@@ -20,12 +20,12 @@ from daskgmm.model.objective import Objective
 MIN_SAMPLE_ROWS = 50_000
 MAX_SAMPLE_BYTES = 1 << 28
 
-# Nats per row that a model converged on the sample may be from the optimum of all rows.
+# The distance between the optima of the sample and of all rows, in nats per row, at most.
 START_GAP = 1e-2
 
 
 class ObjectiveFactory(Protocol):
-    """Makes the objective of a fit from what the survey knows."""
+    """Makes the objective of a fit, given the results of the survey."""
 
     def __call__(
         self, family: Family, reg_covar: float | Array, pivot: Array, *, marginal: bool
@@ -53,16 +53,16 @@ class Settings:
     warm_start : FitState or None
         The state that a warm start continues. Then nothing is initialized.
     reg_is_relative : bool
-        Whether `reg_covar` is in variances of the features, not in squared units of the data.
+        Whether `reg_covar` is in variances of the features instead of squared units of the data.
     standardised : tuple of bool
-        Which features count in their standard deviations; empty for none.
+        Which features are measured in their standard deviations; empty for none.
     policy : DegeneracyPolicy
     distance : function
-        Makes the distance between rows for the initialization.
+        Returns the distance between rows for the initialization.
     accelerated : bool
         Whether steps are quasi-Newton steps. Otherwise they are plain EM steps.
     sample_start : bool
-        Whether candidates converge on the sample before they meet all rows.
+        Whether candidates converge on the sample before the passes over all rows.
     refine : bool
         Whether split and merge moves follow on the sample, if steps are accelerated.
     """
@@ -71,7 +71,7 @@ class Settings:
     family: Family
     n_components: int
     reg_covar: float
-    rule: Rule
+    rule: StoppingRule
     n_init: int
     initializer: Initializer
     user_parameters: UserParameters
@@ -91,7 +91,7 @@ class Settings:
         return np.where(self.standardised, survey.scales, 1.0)
 
     def regularization(self, survey: Survey) -> Array | float:
-        """Return what is added to the diagonals of covariances, in squared units of the data."""
+        """Return what is added to the diagonal of covariances, in squared units of the data."""
         return self.reg_covar * (survey.scales if self.reg_is_relative else self.units(survey))
 
     @property
@@ -102,7 +102,7 @@ class Settings:
 
     @property
     def n_candidates(self) -> int:
-        """How many candidates share a pass at most, relocated ones included."""
+        """Largest number of candidates that share a pass, relocated ones included."""
         if self.warm_start is not None or self.user_parameters.complete:
             return 1
         per_restart = self.initializer.n_survivors if self.accelerated else 1
@@ -119,8 +119,9 @@ class Settings:
     def sample_size(self, n_features: int) -> int:
         """Return the number of rows of the survey's sample, which holds at most 256 MiB.
 
-        It is at least a hundred per component and feature. It is so large that a model of p free
-        parameters ends p / (2 n) < `START_GAP` nats per row from the optimum.
+        It is at least a hundred per component and feature. It is so large that the optimum of
+        the sample is p / (2 n) < `START_GAP` nats per row from that of all rows, for p free
+        parameters.
         """
         n_parameters = self.family.n_parameters(self.n_components, n_features)
         n_parameters += self.n_components * (n_features + 1) - 1

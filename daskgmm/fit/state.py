@@ -1,33 +1,51 @@
-"""Where a fit stands, as a value: a checkpoint writes it, a test feeds it by hand."""
+"""The state of a fit between two passes, as plain values."""
 
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import NamedTuple
 
-from daskgmm.fit.acceleration.quasi_newton import CurvaturePair, Memory
+from daskgmm.fit.acceleration.quasi_newton import AcceleratorState, CurvaturePair
 from daskgmm.model.mixture import Mixture
 from daskgmm.model.objective import Parameters
 
 
 class Outcome(Enum):
-    """Why a candidate is no longer advanced, and the sentence that says so."""
+    """Why a candidate takes no more iterations. The value is a sentence for users.
 
-    CONVERGED = "converged: less than tol is expected to be gained"
-    SETTLED = "settled: the last iteration changed the lower bound by less than tol"
-    OUTRUN = "left behind: the best candidate is ahead by more than could still be gained"
-    REACHED_MAX_ITER = "reached max_iter before the lower bound settled"
-    STOPPED = "stopped by who watched the fit"
-    TOO_FEW_ROWS = "too few rows for its components: the sample holds fewer"
+    Attributes
+    ----------
+    CONVERGED
+        The expected gain of an accelerated fit is less than `tol`.
+    CHANGE_BELOW_TOL
+        The last iteration changed the lower bound by less than `tol`.
+    ELIMINATED
+        A better candidate made a win impossible.
+    REACHED_MAX_ITER
+        The fit took `max_iter` iterations.
+    STOPPED
+        An observer stopped the fit.
+    TOO_FEW_ROWS
+        The candidate has more components than the sample has rows.
+    DEGENERATE
+        A covariance collapsed, and the policy could not repair it.
+    """
+
+    CONVERGED = "converged: the expected gain is less than tol"
+    CHANGE_BELOW_TOL = "converged: the last iteration changed the lower bound by less than tol"
+    ELIMINATED = "eliminated: another candidate is too far ahead"
+    REACHED_MAX_ITER = "reached max_iter before it converged"
+    STOPPED = "stopped by an observer"
+    TOO_FEW_ROWS = "too few rows for its components: the sample has fewer"
     DEGENERATE = "a component's covariance collapsed"
 
     @property
-    def is_met(self) -> bool:
+    def is_converged(self) -> bool:
         """Whether the stopping rule was met."""
-        return self in (Outcome.CONVERGED, Outcome.SETTLED)
+        return self in (Outcome.CONVERGED, Outcome.CHANGE_BELOW_TOL)
 
 
 class Action(StrEnum):
-    """What is done with a component, degenerate or better placed elsewhere."""
+    """What happened to a component."""
 
     COLLAPSED = "collapsed"
     REGULARIZED = "regularized"
@@ -38,16 +56,18 @@ class Action(StrEnum):
 
 
 class Event(NamedTuple):
-    """What became of a component that was degenerate, or moved.
+    """A change of a component that was degenerate or that moved.
 
     Attributes
     ----------
     n_pass : int
-        The iteration, 0 for a start.
+        Number of the iteration; 0 for the start.
     component : int or None
-        Its number before the iteration; None for the covariance that all share.
+        Number of the component before the iteration; None for a shared covariance.
     action : Action
+        'collapsed', 'regularized', 'reinitialized', 'dropped', 'kept' or 'moved'.
     sentence : str
+        The event in words.
     """
 
     n_pass: int
@@ -61,33 +81,32 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True)
 class FitState:
-    """One candidate between two passes.
+    """The state of one candidate between two passes.
 
     Attributes
     ----------
     parameters : Parameters
-        The result, were the fit to end here: the M-step from the best that a pass has seen.
+        The parameters after the last M-step.
     lower_bounds : tuple of float
-        One per iteration: the bound of the parameters that the M-step was taken from. Where an
-        accelerated step has failed, that of before.
+        One bound per iteration, in nats per unit of weight: that of the parameters before its
+        M-step. If an accelerated step failed, the previous bound is repeated.
     previous_bound : float
-        The bound before the first iteration: of an earlier fit, or -inf.
+        The bound before the first iteration: that of an earlier fit, or -inf.
     outcome : Outcome or None
-        None while there is more to do.
+        None while the candidate still advances.
     events : tuple of Event
-        What became of degenerate components, and of those that moved.
+        Changes of degenerate components and moves.
     ridge : tuple of float
-        What each component's diagonal has added for good, in variances of the data; empty
-        where nothing has.
-    memory : Memory or None
-        What an accelerated fit remembers; None before its first pass, and where a component has
-        been mended.
-    pairs : tuple of Pair
-        What a fit before this one has learnt of the curvature.
-    contest : int
-        Candidates of one contest are rivals: those that can no longer win it are left behind.
-    handicap : float
-        What is taken from the bound where rivals are compared (nats per unit of weight).
+        What is permanently added to the diagonal of each component's covariance, in variances
+        of the data. Empty if nothing is added.
+    accelerator : AcceleratorState or None
+        None for plain EM, before the first pass and after a repair.
+    pairs : tuple of CurvaturePair
+        Curvature pairs of an earlier fit.
+    rival_group : int
+        Candidates of one group compete. Those that can no longer win are eliminated.
+    penalty : float
+        Subtracted from the bound when candidates are compared, in nats per unit of weight.
     """
 
     parameters: Parameters
@@ -96,15 +115,15 @@ class FitState:
     outcome: Outcome | None = None
     events: tuple[Event, ...] = ()
     ridge: tuple[float, ...] = ()
-    memory: Memory | None = None
+    accelerator: AcceleratorState | None = None
     pairs: tuple[CurvaturePair, ...] = ()
-    contest: int = 0
-    handicap: float = 0.0
+    rival_group: int = 0
+    penalty: float = 0.0
 
     @property
     def trial(self) -> Parameters:
-        """What the next pass visits."""
-        return self.parameters if self.memory is None else self.memory.trial
+        """The parameters that the next pass evaluates."""
+        return self.parameters if self.accelerator is None else self.accelerator.trial
 
     @property
     def mixture(self) -> Mixture:
@@ -113,6 +132,7 @@ class FitState:
 
     @property
     def n_iter(self) -> int:
+        """The number of iterations."""
         return len(self.lower_bounds)
 
     @property
@@ -122,11 +142,11 @@ class FitState:
 
     @property
     def change(self) -> float:
-        """What the last iteration added to the bound."""
+        """How much the last iteration changed the bound."""
         bounds = (self.previous_bound, *self.lower_bounds)
         return bounds[-1] - bounds[-2]
 
     @property
     def new_events(self) -> tuple[Event, ...]:
-        """Those of the last iteration, or of the start."""
+        """The events of the last iteration, or of the start before the first iteration."""
         return tuple(event for event in self.events if event.n_pass == self.n_iter)

@@ -53,7 +53,7 @@ def test_a_callback_ends_the_fit():
     model = GaussianMixture(**MODEL, acceleration=None).set_callbacks(recording)
     with pytest.warns(UserWarning, match="did not converge"):
         model.fit(X)
-    assert (model.n_iter_, model.outcome_) == (2, "stopped by who watched the fit")
+    assert (model.n_iter_, model.outcome_) == (2, "stopped by an observer")
     assert np.isfinite(model.lower_bound_)
 
 

@@ -94,10 +94,10 @@ def test_another_process_goes_on(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"n_components": 4}, "had n_components = 3, this one has 4"),
-        ({"means_init": np.zeros((3, 3))}, "had means_init = None, this one has ndarray "),
-        ({"random_state": 1}, "had random_state = 0, this one has 1"),
-        ({"init_params": "kmeans"}, "had init_params = short-em, this one has kmeans"),
+        ({"n_components": 4}, "n_components was 3 and is now 4"),
+        ({"means_init": np.zeros((3, 3))}, "means_init was None and is now ndarray "),
+        ({"random_state": 1}, "random_state was 0 and is now 1"),
+        ({"init_params": "kmeans"}, "init_params was short-em and is now kmeans"),
     ],
 )
 def test_other_parameters_are_another_fit(changes, sentence, tmp_path):
@@ -109,10 +109,10 @@ def test_other_parameters_are_another_fit(changes, sentence, tmp_path):
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (X[:500], "had n_rows = 600, this one has 500"),
-        (X.astype(np.float32), "had dtype = <f8, this one has <f4"),
-        (X[:, :2], "had n_features = 3, this one has 2"),
-        (da.from_array(X, chunks=(150, 3)), "had n_chunks = 6, this one has 4"),
+        (X[:500], "n_rows was 600 and is now 500"),
+        (X.astype(np.float32), "dtype was <f8 and is now <f4"),
+        (X[:, :2], "n_features was 3 and is now 2"),
+        (da.from_array(X, chunks=(150, 3)), "n_chunks was 6 and is now 4"),
         (da.from_array(X, chunks=((90, 110, 100, 100, 100, 100), 3)), "had chunks = "),
     ],
 )
@@ -142,7 +142,7 @@ def test_other_rows_or_weights_in_memory_are_another_fit(weights, tmp_path):
 def test_weights_beside_rows_that_are_read_are_another_fit(tmp_path):
     stopped(tmp_path)
     weights = da.ones(600, chunks=100)
-    with pytest.raises(CheckpointError, match="had weighted = False, this one has True"):
+    with pytest.raises(CheckpointError, match="weighted was False and is now True"):
         clone(MODEL).fit(rows(), None, weights, checkpoint=tmp_path)
 
 
@@ -151,7 +151,7 @@ def test_a_warm_start_is_another_fit_than_the_first(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         model.set_params(tol=1e-9).fit(rows(), observer=Dies(2), checkpoint=tmp_path)
     first = clone(model)
-    with pytest.raises(CheckpointError, match=r"had begins_at = [0-9a-f]+, this one has None"):
+    with pytest.raises(CheckpointError, match=r"begins_at was [0-9a-f]+ and is now None"):
         first.fit(rows(), checkpoint=tmp_path)
 
 

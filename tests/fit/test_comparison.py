@@ -12,7 +12,7 @@ from daskgmm.data.execution.shards import ignore_chunks
 from daskgmm.errors import CheckpointError, DataError, DegenerateCovarianceError
 from daskgmm.fit.checkpoint.snapshot import from_bytes
 from daskgmm.fit.checkpoint.store import NO_CHECKPOINTS, FolderCheckpoints
-from daskgmm.fit.comparison import MOST, compare, worth_mentioning
+from daskgmm.fit.comparison import MOST, compare, tighten_rule
 from daskgmm.fit.convergence import ExpectedGain
 from daskgmm.fit.criteria import CRITERIA
 from daskgmm.fit.driver import fit_mixture
@@ -96,9 +96,9 @@ def test_ten_candidates_cost_the_passes_of_the_slowest():
 
 def test_only_the_finalists_are_carried_on_and_the_rest_are_estimates():
     found = compared(InMemoryDataset(X), [settings(k) for k in range(1, 7)])
-    carried = [each for each in found.candidates if each.carried]
-    assert len(carried) == 2
-    assert all(each.estimated is not each.carried for each in found.candidates)
+    finalists = [each for each in found.candidates if each.is_finalist]
+    assert len(finalists) == 2
+    assert all(each.is_estimate is not each.is_finalist for each in found.candidates)
     losses = sorted(each.scores.bic for each in found.candidates)
     assert losses[0] == found.best.scores.bic
 
@@ -150,7 +150,7 @@ def test_rows_that_are_held_out_are_those_that_the_sample_does_not_hold():
 def test_of_few_rows_some_are_held_out_and_all_candidates_are_carried_on():
     found = compared(InMemoryDataset(X), [settings(k, kind=Settings) for k in range(1, 6)])
     assert len(found.survey.sample.rows) == int(MOST * len(X))
-    assert all(each.carried and not each.estimated for each in found.candidates)
+    assert all(each.is_finalist and not each.is_estimate for each in found.candidates)
     assert found.best.settings.n_components == 3
 
 
@@ -164,9 +164,9 @@ def test_memory_and_dask_choose_the_same_to_the_bit():
 
 
 def test_who_stands_beside_a_candidate_does_not_change_it():
-    alone = compared(InMemoryDataset(X), [settings(3)]).candidates[0]
+    single = compared(InMemoryDataset(X), [settings(3)]).candidates[0]
     among = compared(InMemoryDataset(X), [settings(5), settings(3), settings(2)]).candidates[1]
-    assert among.scores.held_out == pytest.approx(alone.scores.held_out, abs=1e-9)
+    assert among.scores.held_out == pytest.approx(single.scores.held_out, abs=1e-9)
 
 
 def test_the_best_of_several_starts_goes_on():
@@ -198,11 +198,11 @@ def test_collapsed_candidates_are_reported_beside_the_others():
     rows = np.repeat(few, 50, axis=0)
     several = [settings(k, reg_covar=0.0) for k in (1, len(few) + 5, 10**6)]
     sound, collapsed, too_large = compared(InMemoryDataset(rows), several).candidates
-    assert sound.carried
+    assert sound.is_finalist
     assert (collapsed.outcome, too_large.outcome) == (Outcome.DEGENERATE, Outcome.TOO_FEW_ROWS)
     for each in (collapsed, too_large):
         assert each.scores is None
-        assert not each.carried
+        assert not each.is_finalist
 
 
 def test_where_all_collapse_it_is_said():
@@ -223,7 +223,7 @@ def test_a_criterion_that_nobody_can_win_any_more_ends_a_finalists_passes():
     several = [replace(settings(k), rule=ExpectedGain(0.0, 60)) for k in (1, 2, 3, 5)]
     found = compared(InMemoryDataset(X), several, n_finalists=4)
     outcomes = [each.outcome for each in found.candidates]
-    assert Outcome.OUTRUN in outcomes
+    assert Outcome.ELIMINATED in outcomes
     assert found.best.settings.n_components == 3
 
 
@@ -239,7 +239,7 @@ def test_without_iterations_models_are_scored_where_the_sample_has_taken_them():
     assert found.best.settings.n_components == 3
     for each in found.candidates:
         assert each.outcome is Outcome.REACHED_MAX_ITER
-        assert (each.carried, each.estimated, each.state.n_iter) == (True, False, 0)
+        assert (each.is_finalist, each.is_estimate, each.state.n_iter) == (True, False, 0)
         m = each.state.parameters
         _, norm = oracles.e_step(X, m.weights, m.means, m.dense_covariances)
         np.testing.assert_allclose(each.scores.mean_log_likelihood, norm.mean())
@@ -252,7 +252,7 @@ def test_without_iterations_models_are_scored_where_the_sample_has_taken_them():
     [(1e-3, 100.0, 1e-3), (1e-3, 1e6, 1e-6), (1e-3, 1e12, 1e-9), (0.0, 1e12, 0.0)],
 )
 def test_no_fit_is_carried_on_for_what_is_below_the_digits_of_bounds(tol, total_weight, expected):
-    rule = worth_mentioning(ExpectedGain(tol, 100), total_weight)
+    rule = tighten_rule(ExpectedGain(tol, 100), total_weight)
     assert (rule.tol, rule.max_iter) == (expected, 100)
 
 
@@ -318,7 +318,7 @@ def test_forced_to_go_on_with_other_rows_it_compares_anew(tmp_path):
 def test_a_checkpoint_of_another_selection_or_of_a_fit_is_refused(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         compared(OneVisit(X), [settings(1), settings(2)], checkpoints=kept(tmp_path))
-    with pytest.raises(CheckpointError, match="its selection had models = 2, this one has 3"):
+    with pytest.raises(CheckpointError, match="selection.models was 2 and is now 3"):
         kept(tmp_path, 3, force=True).found()
-    with pytest.raises(CheckpointError, match="its selection had models = 2, this one has None"):
+    with pytest.raises(CheckpointError, match="selection.models was 2 and is now None"):
         FolderCheckpoints(Folder(tmp_path), {}, force=True).found()

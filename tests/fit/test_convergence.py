@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from strategies import mixture
 
-from daskgmm.fit.acceleration.quasi_newton import Memory, Origin
+from daskgmm.fit.acceleration.quasi_newton import AcceleratorState, Origin
 from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
 from daskgmm.fit.state import (
     Action,
@@ -21,12 +21,12 @@ START = mixture("full")
     [
         ((), -INF, None),
         ((-5.0,), -INF, None),
-        ((-5.0, -4.9995), -INF, Outcome.SETTLED),
-        ((-5.0, -5.0005), -INF, Outcome.SETTLED),
+        ((-5.0, -4.9995), -INF, Outcome.CHANGE_BELOW_TOL),
+        ((-5.0, -5.0005), -INF, Outcome.CHANGE_BELOW_TOL),
         ((-5.0, -4.0), -INF, None),
-        ((-5.0,), -5.0005, Outcome.SETTLED),  # a warm start knows the bound before
+        ((-5.0,), -5.0005, Outcome.CHANGE_BELOW_TOL),  # a warm start knows the bound before
         ((-5.0, -4.0, -3.0), -INF, Outcome.REACHED_MAX_ITER),
-        ((-5.0, -4.0, -3.9999), -INF, Outcome.SETTLED),
+        ((-5.0, -4.0, -3.9999), -INF, Outcome.CHANGE_BELOW_TOL),
     ],
 )
 def test_it_stops_where_scikit_learn_does(bounds, previous, outcome):
@@ -34,7 +34,9 @@ def test_it_stops_where_scikit_learn_does(bounds, previous, outcome):
     assert AbsoluteChange(tol=1e-3, max_iter=3).outcome(state) is outcome
 
 
-@pytest.mark.parametrize(("n_pass", "outcome"), [(1, Outcome.SETTLED), (2, None), (3, None)])
+@pytest.mark.parametrize(
+    ("n_pass", "outcome"), [(1, Outcome.CHANGE_BELOW_TOL), (2, None), (3, None)]
+)
 def test_an_iteration_with_an_event_between_its_bounds_or_after_them_is_not_converged(
     n_pass, outcome
 ):
@@ -52,37 +54,37 @@ def test_no_iterations_are_reached_at_once():
     assert AbsoluteChange(1e-3, 0).outcome(FitState(START)) is Outcome.REACHED_MAX_ITER
 
 
-def remembered(gain, *, is_borne_out=False):
-    return Memory(
+def remembered(gain, *, is_prediction_confirmed=False):
+    return AcceleratorState(
         base=START,
         bound=-4.0,
-        em=START,
-        added=np.zeros(3),
+        em_step=START,
+        regularization=np.zeros(3),
         statistics=SufficientStatistics.zero(START.family, START.means),
         gradient=np.zeros(3),
         trial=START,
         step=np.zeros(3),
         origin=Origin.EM,
-        gain=gain,
-        is_borne_out=is_borne_out,
+        expected_gain=gain,
+        is_prediction_confirmed=is_prediction_confirmed,
     )
 
 
 @pytest.mark.parametrize(
-    ("bounds", "memory", "outcome"),
+    ("bounds", "accelerator", "outcome"),
     [
         ((-5.0, -4.0002, -4.0001, -4.0), remembered(1e-4), None),  # four bounds say three changes
         ((-5.0, -4.0002, -4.0001, -4.00005, -4.0), remembered(1e-4), Outcome.CONVERGED),
         ((-5.0, -4.0002, -4.0001, -4.00005, -4.0), remembered(1e-2), None),
         ((-5.0, -4.0), remembered(1e-4), None),
-        ((-5.0, -4.0), remembered(1e-4, is_borne_out=True), Outcome.CONVERGED),
-        ((-5.0, -4.0), remembered(1e-2, is_borne_out=True), None),
+        ((-5.0, -4.0), remembered(1e-4, is_prediction_confirmed=True), Outcome.CONVERGED),
+        ((-5.0, -4.0), remembered(1e-2, is_prediction_confirmed=True), None),
         ((-4.0,) * 5, None, None),  # plain steps, or a component was just mended
         ((-4.0,) * 9, None, Outcome.REACHED_MAX_ITER),
     ],
 )
-def test_it_ends_where_little_is_expected_and_nothing_says_otherwise(bounds, memory, outcome):
-    state = FitState(START, lower_bounds=bounds, memory=memory)
+def test_it_ends_where_little_is_expected_and_nothing_says_otherwise(bounds, accelerator, outcome):
+    state = FitState(START, lower_bounds=bounds, accelerator=accelerator)
     assert ExpectedGain(tol=1e-3, max_iter=9).outcome(state) is outcome
 
 
@@ -90,10 +92,10 @@ def test_it_ends_where_little_is_expected_and_nothing_says_otherwise(bounds, mem
 def test_bounds_before_an_event_say_nothing_of_those_after_it(n_pass, outcome):
     event = Event(n_pass, 0, Action.REINITIALIZED, "")
     bounds = (-5.0, -4.0, -4.0, -4.0, -4.0)
-    state = FitState(START, lower_bounds=bounds, events=(event,), memory=remembered(1e-5))
+    state = FitState(START, lower_bounds=bounds, events=(event,), accelerator=remembered(1e-5))
     assert ExpectedGain(tol=1e-3, max_iter=9).outcome(state) is outcome
 
 
 def test_outcomes_say_whether_the_rule_was_met():
-    met = {outcome for outcome in Outcome if outcome.is_met}
-    assert met == {Outcome.CONVERGED, Outcome.SETTLED}
+    met = {outcome for outcome in Outcome if outcome.is_converged}
+    assert met == {Outcome.CONVERGED, Outcome.CHANGE_BELOW_TOL}

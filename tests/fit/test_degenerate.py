@@ -9,10 +9,10 @@ from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.survey import take_survey
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit.degenerate import (
-    LADDER,
     POLICIES,
-    Data,
-    Draft,
+    RIDGES,
+    DataSummary,
+    Proposal,
 )
 from daskgmm.fit.state import Action, Event
 from daskgmm.model.covariance import FAMILIES
@@ -32,7 +32,7 @@ def changed(column, values):
 
 def data_of(rows, weights=None):
     survey = take_survey(InMemoryDataset(rows, weights), seed=0, sample_size=len(rows))
-    return Data.of(survey, 0.0, seed=3)
+    return DataSummary.of(survey, 0.0, seed=3)
 
 
 def draft_of(name, *, broken=(), empty=(), n_pass=4):
@@ -42,7 +42,7 @@ def draft_of(name, *, broken=(), empty=(), n_pass=4):
         unit = unit * (not broken)
     else:
         unit[list(broken)] = 0.0
-    return Draft(
+    return Proposal(
         family,
         np.array([0.25, 0.25, 0.5]),
         np.array([[0.0] * 3, [8.0] * 3, [4.0] * 3]),
@@ -179,7 +179,7 @@ def test_a_covariance_that_all_share_is_regularized_and_its_components_still_mov
             (None, Action.REGULARIZED),
             (1, action),
         ]
-        assert set(ridge) == {LADDER[0]}
+        assert set(ridge) == {RIDGES[0]}
 
 
 @pytest.mark.parametrize("policy", GOING_ON)

@@ -10,7 +10,7 @@ from daskgmm import GaussianMixture
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
 from daskgmm.errors import DataError, DegenerateCovarianceError
 from daskgmm.fit.convergence import AbsoluteChange
-from daskgmm.fit.degenerate import LADDER, POLICIES
+from daskgmm.fit.degenerate import POLICIES, RIDGES
 from daskgmm.fit.driver import fit_mixture
 from daskgmm.fit.initialization.user_parameters import UserParameters
 from daskgmm.fit.observers import NullObserver
@@ -79,7 +79,7 @@ def test_no_trouble_ends_a_fit_that_is_to_go_on(name, data, policy, regularizati
     changes = {"policy": policy, **REGULARIZATIONS[regularization]}
     state = fitted(rows, name, n_components, **changes)
     assert_sound(state)
-    assert state.outcome is Outcome.SETTLED
+    assert state.outcome is Outcome.CHANGE_BELOW_TOL
     assert [e.n_pass for e in state.events] == sorted(e.n_pass for e in state.events)
     dropped = sum(event.action is Action.DROPPED for event in state.events)
     assert len(state.parameters.weights) == n_components - dropped
@@ -131,7 +131,7 @@ def test_what_is_done_is_what_was_chosen(data, name):
 
     actions, state = events("regularize")
     assert actions == [Action.REGULARIZED]
-    assert sorted(state.ridge) == [0.0, 0.0, LADDER[0]]
+    assert sorted(state.ridge) == [0.0, 0.0, RIDGES[0]]
     actions, state = events("drop")
     assert actions == [Action.DROPPED]
     assert len(state.parameters.weights) == len(state.ridge) == 2
@@ -139,7 +139,7 @@ def test_what_is_done_is_what_was_chosen(data, name):
     actions, state = events("reinitialize")
     assert actions == [Action.REINITIALIZED] * 3 + [Action.REGULARIZED]
     assert "it has begun anew 3 times" in state.events[-1].sentence
-    assert sorted(state.ridge) == [0.0, 0.0, LADDER[0]]
+    assert sorted(state.ridge) == [0.0, 0.0, RIDGES[0]]
 
 
 @pytest.mark.parametrize("policy", ["reinitialize", "drop"])

@@ -12,7 +12,7 @@ from daskgmm.data.dataset import DaskDataset, InMemoryDataset
 from daskgmm.errors import DataError, DegenerateCovarianceError
 from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
 from daskgmm.fit.driver import fit_mixture
-from daskgmm.fit.initialization.labels import ByFunction
+from daskgmm.fit.initialization.labels import FromFunction
 from daskgmm.fit.initialization.registry import Initializer
 from daskgmm.fit.initialization.user_parameters import UserParameters
 from daskgmm.fit.observers import NullObserver
@@ -33,7 +33,7 @@ def test_memory_and_dask_give_the_same_fit(family_name):
     dask = fitted(DaskDataset.of(da.from_array(X, chunks=(100, 3))), name=family_name)
     assert memory.state.lower_bounds == dask.state.lower_bounds
     assert memory.state.parameters.means.tobytes() == dask.state.parameters.means.tobytes()
-    assert memory.state.outcome is Outcome.SETTLED
+    assert memory.state.outcome is Outcome.CHANGE_BELOW_TOL
 
 
 def test_passes_are_the_survey_and_the_iterations():
@@ -54,7 +54,7 @@ def test_what_has_converged_takes_no_more_reading():
     assert fit.state.outcome is Outcome.CONVERGED
     assert [each.purpose for each in fit.passes] == ["survey", *["iteration"] * fit.state.n_iter]
     assert fit.lower_bound == fit.state.lower_bound
-    assert fit.state.parameters is fit.state.memory.base
+    assert fit.state.parameters is fit.state.accelerator.base
 
 
 def test_rows_with_gaps_are_left_out_where_that_is_asked_for(family_name):
@@ -100,9 +100,9 @@ def test_the_scale_of_the_weights_does_not_matter(scale):
 
 
 def test_the_best_of_several_starts_is_kept():
-    alone = [fitted(InMemoryDataset(X), seed=1, init_params="random_from_data")]
+    single = [fitted(InMemoryDataset(X), seed=1, init_params="random_from_data")]
     many = fitted(InMemoryDataset(X), seed=1, init_params="random_from_data", n_init=6)
-    assert many.state.lower_bound >= alone[0].state.lower_bound
+    assert many.state.lower_bound >= single[0].state.lower_bound
 
 
 def test_where_every_start_collapses_it_is_said():
@@ -130,7 +130,7 @@ def fitted_apart(**changes):
 
 
 # Every start is the poor one, as if an initializer had found it.
-POOR = Initializer(ByFunction(poorly))
+POOR = Initializer(FromFunction(poorly))
 
 
 def test_moves_act_on_rows_that_the_sample_holds_whole(family_name):

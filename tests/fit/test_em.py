@@ -10,7 +10,7 @@ from daskgmm.data.survey import take_survey
 from daskgmm.fit import em
 from daskgmm.fit.acceleration.quasi_newton import QuasiNewton
 from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
-from daskgmm.fit.degenerate import POLICIES, Data
+from daskgmm.fit.degenerate import POLICIES, DataSummary
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.state import Action, FitState, Outcome
 from daskgmm.kernels import Quadratic, Triangular
@@ -50,10 +50,10 @@ def test_candidates_share_each_pass_and_end_as_if_alone():
     assert len(dataset.passes) == max(state.n_iter for state in together)
     assert len({state.n_iter for state in together}) > 1
     for start, state in zip(starts, together, strict=True):
-        (alone,) = em.run([FitState(start)], counted(), model, rule, NullObserver())
+        (single,) = em.run([FitState(start)], counted(), model, rule, NullObserver())
         # They share products: the last bits are those of who was there.
-        np.testing.assert_allclose(alone.lower_bounds, state.lower_bounds, rtol=1e-11)
-        np.testing.assert_allclose(alone.parameters.means, state.parameters.means, rtol=1e-9)
+        np.testing.assert_allclose(single.lower_bounds, state.lower_bounds, rtol=1e-11)
+        np.testing.assert_allclose(single.parameters.means, state.parameters.means, rtol=1e-9)
 
 
 def test_a_fit_continued_is_the_uninterrupted_one():
@@ -145,7 +145,7 @@ def test_a_component_without_rows_is_kept_as_it_is(family_name, kernel, policy, 
         model,
         rule,
         NullObserver(),
-        remedy=POLICIES[policy](Data.of(survey, 1e-6, seed=0)),
+        remedy=POLICIES[policy](DataSummary.of(survey, 1e-6, seed=0)),
         acceleration=acceleration,
     )
     np.testing.assert_array_equal(found.parameters.means[1], 500.0)
@@ -153,7 +153,7 @@ def test_a_component_without_rows_is_kept_as_it_is(family_name, kernel, policy, 
         kept = found.parameters.covariances[1]
         np.testing.assert_allclose(kept, start.covariances[1], rtol=1e-13)
     assert found.parameters.weights[1] < 1e-200
-    assert found.outcome.is_met
+    assert found.outcome.is_converged
     (event,) = found.events
     assert event == (1, 1, Action.KEPT, "no row belongs to component 1: it is kept as it is")
 

@@ -5,8 +5,8 @@ import pytest
 from strategies import mixture
 
 from daskgmm.errors import DegenerateCovarianceError
-from daskgmm.fit.acceleration.quasi_newton import Memory, Origin
-from daskgmm.fit.ranking import best, drop_losers, rank
+from daskgmm.fit.acceleration.quasi_newton import AcceleratorState, Origin
+from daskgmm.fit.ranking import best, eliminate, rank
 from daskgmm.fit.state import (
     Action,
     Event,
@@ -18,7 +18,7 @@ from daskgmm.model.sufficient_statistics import SufficientStatistics
 START = mixture("full")
 
 
-def state(bound, outcome=Outcome.SETTLED):
+def state(bound, outcome=Outcome.CHANGE_BELOW_TOL):
     return FitState(START, lower_bounds=(bound,), outcome=outcome)
 
 
@@ -52,19 +52,19 @@ def test_the_error_carries_the_best_of_the_last_sound_models():
 
 
 def remembered(bounds, gain, **changes):
-    memory = Memory(
+    accelerator = AcceleratorState(
         base=START,
         bound=bounds[-1],
-        em=START,
-        added=np.zeros(3),
+        em_step=START,
+        regularization=np.zeros(3),
         statistics=SufficientStatistics.zero(START.family, START.means),
         gradient=np.zeros(3),
         trial=START,
         step=np.zeros(3),
         origin=Origin.EM,
-        gain=gain,
+        expected_gain=gain,
     )
-    return FitState(START, lower_bounds=bounds, memory=memory, **changes)
+    return FitState(START, lower_bounds=bounds, accelerator=accelerator, **changes)
 
 
 @pytest.mark.parametrize(
@@ -79,14 +79,14 @@ def remembered(bounds, gain, **changes):
 )
 def test_who_cannot_win_any_more_is_left_behind(bounds, gain, is_left):
     best_one = remembered((-1.5,) * 12, 1e-6)
-    kept, judged = drop_losers([best_one, remembered(bounds, gain)])
+    kept, judged = eliminate([best_one, remembered(bounds, gain)])
     assert kept is best_one or bounds[0] == -1.0
-    assert (judged.outcome is Outcome.OUTRUN) is is_left
+    assert (judged.outcome is Outcome.ELIMINATED) is is_left
 
 
 def test_plain_candidates_are_all_run_to_their_ends():
     states = [state(-1.0, None), state(-9.0, None)]
-    assert drop_losers(states) == states
+    assert eliminate(states) == states
 
 
 def test_candidates_are_ranked_by_bound_equals_in_their_order():
@@ -95,31 +95,31 @@ def test_candidates_are_ranked_by_bound_equals_in_their_order():
 
 
 def test_a_handicap_is_taken_from_the_bound():
-    light, heavy = remembered((-2.0,) * 12, 1e-6), remembered((-1.0,) * 12, 1e-6, handicap=2.0)
+    light, heavy = remembered((-2.0,) * 12, 1e-6), remembered((-1.0,) * 12, 1e-6, penalty=2.0)
     assert best([light, heavy]) is light
-    first, second = drop_losers([light, heavy])
-    assert (first.outcome, second.outcome) == (None, Outcome.OUTRUN)
+    first, second = eliminate([light, heavy])
+    assert (first.outcome, second.outcome) == (None, Outcome.ELIMINATED)
 
 
 def test_only_candidates_of_one_contest_are_rivals():
     states = [
         remembered((-1.0,) * 12, 1e-6),
-        remembered((-2.0,) * 12, 1e-6, contest=1),
-        remembered((-3.0,) * 12, 1e-6, contest=1),
+        remembered((-2.0,) * 12, 1e-6, rival_group=1),
+        remembered((-3.0,) * 12, 1e-6, rival_group=1),
     ]
-    outcomes = [state.outcome for state in drop_losers(states)]
-    assert outcomes == [None, None, Outcome.OUTRUN]
+    outcomes = [state.outcome for state in eliminate(states)]
+    assert outcomes == [None, None, Outcome.ELIMINATED]
 
 
 def test_who_has_collapsed_outruns_nobody():
     dead = replace(remembered([50.0] * 14, gain=0.0), outcome=Outcome.DEGENERATE)
     live = remembered([1.0] * 14, gain=1e-3)
-    assert drop_losers([dead, live]) == [dead, live]
+    assert eliminate([dead, live]) == [dead, live]
 
 
 def test_who_was_outrun_by_one_that_collapses_goes_on():
     fast, slow = remembered([50.0] * 14, gain=0.0), remembered([1.0] * 14, gain=1e-3)
-    fast, outrun = drop_losers([fast, slow])
-    assert outrun.outcome is Outcome.OUTRUN
-    _, again = drop_losers([replace(fast, outcome=Outcome.DEGENERATE), outrun])
+    fast, outrun = eliminate([fast, slow])
+    assert outrun.outcome is Outcome.ELIMINATED
+    _, again = eliminate([replace(fast, outcome=Outcome.DEGENERATE), outrun])
     assert again.outcome is None

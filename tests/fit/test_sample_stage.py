@@ -24,17 +24,17 @@ def sample_of(size=1000):
 
 def converged(starts, acceleration=FAST, reg_covar=1e-6):
     model = MaximumLikelihood(starts[0].parameters.family, reg_covar, X.mean(axis=0))
-    return sample_stage.converged(
+    return sample_stage.candidates_from_sample(
         starts, sample_of(), model, remedy=refuse, acceleration=acceleration
     )
 
 
 def test_one_optimum_goes_on_once(family_name):
     start = FitState(mixture(family_name))
-    (kept,) = converged([start, start, start])
-    assert kept.n_iter == 0
-    assert kept.outcome is None
-    assert kept.pairs
+    (candidates,) = converged([start, start, start])
+    assert candidates.n_iter == 0
+    assert candidates.outcome is None
+    assert candidates.pairs
 
 
 def test_candidates_that_the_sample_tells_apart_do_not_go_on():
@@ -57,8 +57,8 @@ def test_where_all_collapse_the_starts_meet_all_rows():
 
 
 def test_plain_em_stays_plain():
-    (kept,) = converged([FitState(mixture("full"))], acceleration=None)
-    assert kept.pairs == ()
+    (candidates,) = converged([FitState(mixture("full"))], acceleration=None)
+    assert candidates.pairs == ()
 
 
 @pytest.mark.parametrize("name", ["full", "diag"])
@@ -93,5 +93,5 @@ def test_a_warm_start_takes_steps_on_the_sample_too():
 def test_a_first_look_is_at_a_bounded_number_of_rows():
     rows = clusters(sample_stage.MIN_ROWS + 500)
     sample = take_survey(InMemoryDataset(rows), seed=0, sample_size=len(rows)).sample
-    assert len(sample_stage.part_of(sample, 5).rows) == sample_stage.MIN_ROWS
-    assert len(sample_stage.part_of(sample, 400).rows) == len(rows)
+    assert len(sample_stage.subsample(sample, 5).rows) == sample_stage.MIN_ROWS
+    assert len(sample_stage.subsample(sample, 400).rows) == len(rows)

@@ -15,7 +15,7 @@ def test_a_candidate_that_has_ended_adds_nothing():
     standing.advance([at(-3.0), at(-4.0)])
     assert (standing.n_passes, standing.lower_bound) == (1, -3.0)
     assert math.isnan(standing.change)
-    ended = at(-3.0, -2.0, outcome=Outcome.SETTLED)
+    ended = at(-3.0, -2.0, outcome=Outcome.CHANGE_BELOW_TOL)
     standing.advance([ended, at(-4.0, -3.0)])
     assert standing.change == 1.0
     standing.advance([ended, at(-4.0, -3.0, -2.5)])

@@ -131,13 +131,17 @@ def smaller_sample(wanted):
 
 def held(snapshot):
     """What a checkpoint holds, in words."""
-    states = [*snapshot.states, *filter(None, snapshot.ended), *(s.state for s in snapshot.seen)]
-    memories = [state.memory for state in states if state.memory]
+    states = [
+        *snapshot.states,
+        *filter(None, snapshot.sample_optima),
+        *(s.state for s in snapshot.scored),
+    ]
+    memories = [state.accelerator for state in states if state.accelerator]
     return {
         "purpose": snapshot.purpose,
         "states": len(snapshot.states),
-        "ended": len(snapshot.ended),
-        "seen": len(snapshot.seen),
+        "ended": len(snapshot.sample_optima),
+        "seen": len(snapshot.scored),
         "outcomes": sorted({each.outcome.name for each in states if each.outcome}),
         "actions": sorted({event.action.name for each in states for event in each.events}),
         "ridge": max((len(each.ridge) for each in states), default=0),

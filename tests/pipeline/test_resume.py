@@ -146,7 +146,7 @@ def test_a_run_that_was_told_something_else_is_refused_until_it_begins_anew(plac
     process.communicate()
     result = CliRunner().invoke(main, [*FIT, "--set", "model.tol=0.1"])
     assert result.exit_code == 2
-    assert "its model had tol = 0.0, this one has 0.1" in result.stderr
+    assert "model.tol was 0.0 and is now 0.1" in result.stderr
     assert "daskgmm resume results/checkpoint" in result.stderr
     assert "resumed" not in done(*FIT, "--set", "model.tol=0.1", "--anew")
 
@@ -193,7 +193,7 @@ def test_a_selection_goes_on_where_it_was_killed(place, line):
     process.kill()
     process.communicate()
     result = CliRunner().invoke(main, FIT)
-    assert "its selection had models = full 2, full 3" in result.stderr
+    assert "selection.models was full 2, full 3" in result.stderr
     os.chdir("/")
     assert "resumed   after" in done("resume", str(place / "results/checkpoint"))
     os.chdir(place)

@@ -51,12 +51,12 @@ def fits(name: str, family: str, n_rows: int, n_seeds: int) -> Iterator[Reached]
     survey = take_survey(dataset, seed=0, sample_size=len(rows))
     model = MaximumLikelihood(FAMILIES[family], 1e-6, survey.mean)
     distance = Distance.whitened(survey)
-    ground = InitContext(
+    context = InitContext(
         survey, dataset, SETS[name].n_components, model, UserParameters(), distance
     )
     for seed in range(n_seeds):
         times = [perf_counter()]
-        starts = short_em(ground, 1, np.random.RandomState(seed))
+        starts = short_em(context, 1, np.random.RandomState(seed))
         times.append(perf_counter())
         (plain,) = em.run(
             starts, dataset, model, RULE, NullObserver(), remedy=refuse, acceleration=QuasiNewton()

@@ -1,9 +1,9 @@
 """Quasi-Newton steps preconditioned by the EM step, and the safeguard that bounds them.
 
 These are pure functions of the results of the last passes. In the objective's coordinates the EM
-step is the gradient, so limited-memory BFGS from the identity is quasi-Newton acceleration of EM
+step is the gradient. So limited-memory BFGS from the identity is quasi-Newton acceleration of EM
 (Jamshidian & Jennrich 1997, QN2; Nocedal 1980 for the recursion). A step that lowers the objective
-is never accepted. The fit takes the EM step instead, at the price of one pass.
+is never accepted. The fit then takes the EM step, which costs one more pass.
 """
 
 from collections.abc import Callable
@@ -18,36 +18,36 @@ from daskgmm.kernels.moments import Array
 from daskgmm.model.objective import Coordinates, Parameters
 from daskgmm.model.sufficient_statistics import SufficientStatistics
 
-# Steps that are remembered.
+# Number of curvature pairs.
 HISTORY = 10
 
-# The largest relative change of a parameter in an accelerated step: a factor e of a weight or a
-# deviation, a deviation of a mean.
-LONGEST = 1.0
+# The largest change of a parameter in an accelerated step: a factor e of a weight or a standard
+# deviation, one standard deviation of a mean.
+MAX_STEP = 1.0
 
-# A step that was too long makes the next a quarter as long at the most; a good one lets it double.
+# A step that fails limits the next to a quarter of its length. A good one lets it double.
 SHRINK, GROW = 0.25, 2.0
 
-# A trial from the sample that has failed makes the next stay nearer.
-NEARER = 5.0
+# The factor of the proximal weight after a trial from the sample has failed.
+PROXIMAL_GROWTH = 5.0
 
-# In these coordinates the Hessian is between zero and, but for rounding and its change along the
-# step, one. Pairs of other curvature are of no use (for the lower bound: Li & Fukushima 2001).
-LEAST_CURVATURE, MOST_CURVATURE = 1e-8, 4.0
+# In these coordinates the Hessian is between zero and one, apart from rounding and its change along
+# the step. Pairs of other curvature are rejected (for the minimum: Li & Fukushima 2001).
+MIN_CURVATURE, MAX_CURVATURE = 1e-8, 4.0
 
-# What rounding may take from a bound, relative to it.
+# Relative rounding error of a bound.
 ROUNDING = 1e-13
 
 
 class CurvaturePair(NamedTuple):
-    """A step, and what it changed of the gradient (with its sign: a decrease is positive)."""
+    """A step and the decrease of the gradient along it."""
 
     step: Array
     change: Array
 
 
 class Origin(Enum):
-    """Where a trial comes from."""
+    """The method that chose a trial."""
 
     EM = "the EM step"
     QUASI_NEWTON = "a quasi-Newton step"
@@ -55,32 +55,32 @@ class Origin(Enum):
 
 
 class Evaluation(NamedTuple):
-    """The parameters of a pass, and what the pass found about them.
+    """The parameters of a pass and its results.
 
     Attributes
     ----------
     parameters : Parameters
     statistics : SufficientStatistics
     bound : float
-    em : Parameters
+    em_step : Parameters
         The parameters after the EM step.
-    added : array
-        What the EM step added to the covariances of the statistics (regularization).
+    regularization : array
+        What the EM step added to the covariances of the statistics.
     coordinates : function
-        From parameters to the coordinates about them.
+        Returns the coordinates about parameters.
     """
 
     parameters: Parameters
     statistics: SufficientStatistics
     bound: float
-    em: Parameters
-    added: Array
+    em_step: Parameters
+    regularization: Array
     coordinates: Callable[[Parameters], Coordinates]
 
 
 @dataclass(frozen=True)
-class Memory:
-    """What an accelerated candidate carries from one pass to the next.
+class AcceleratorState:
+    """The state of an accelerated candidate between two passes.
 
     Attributes
     ----------
@@ -88,10 +88,10 @@ class Memory:
         The last accepted parameters.
     bound : float
         Their lower bound.
-    em : Parameters
-        The EM step from the base. It comes next if the trial fails.
-    added : array
-        What the EM step added to the covariances of the statistics (regularization).
+    em_step : Parameters
+        The parameters after the EM step from the base. They come next if the trial fails.
+    regularization : array
+        What the EM step added to the covariances of the statistics.
     statistics : SufficientStatistics
         The statistics of the pass at the base.
     gradient : (n_coordinates,) array
@@ -101,188 +101,210 @@ class Memory:
     step : (n_coordinates,) array
         From the base to the trial.
     origin : Origin
-        An EM step is accepted whatever its bound.
-    gain : float
-        What is still to be gained by the quadratic model, in nats per unit of weight.
-    pairs : tuple of Pair
-        The newest last.
+        The method that chose the trial. An EM step is accepted whatever its bound.
+    expected_gain : float
+        The gain that the quadratic model still expects, in nats per unit of weight.
+    pairs : tuple of CurvaturePair
+        The newest is last.
     radius : float
-        Quasi-Newton steps are no longer than this.
-    promise : float
-        What the trial should add to the objective.
-    nearness : float
-        How many rows as the base would draw them keep a trial from the sample near, as a share
-        of all rows.
-    is_borne_out : bool
-        Whether the base, a trial from the sample, has added what it promised: then the sample
-        knows the curvature, and the gain that is left can be believed.
+        The longest quasi-Newton step.
+    predicted_increase : float
+        How much the trial should add to the objective.
+    proximal_weight : float
+        Weight of the proximal term of a trial from the sample, as a share of all rows.
+    is_prediction_confirmed : bool
+        Whether the base was a trial from the sample and added what was predicted. Then the
+        sample shows the curvature, and `expected_gain` is reliable.
     """
 
     base: Parameters
     bound: float
-    em: Parameters
-    added: Array
+    em_step: Parameters
+    regularization: Array
     statistics: SufficientStatistics
     gradient: Array
     trial: Parameters
     step: Array
     origin: Origin
-    gain: float
+    expected_gain: float
     pairs: tuple[CurvaturePair, ...] = ()
     radius: float = np.inf
-    promise: float = 0.0
-    nearness: float = 0.01
-    is_borne_out: bool = False
+    predicted_increase: float = 0.0
+    proximal_weight: float = 0.01
+    is_prediction_confirmed: bool = False
 
-    def ascent(self, bound: float) -> float:
-        """What the trial, with its lower bound, adds to the objective.
+    def increase(self, bound: float) -> float:
+        """Return how much the trial, with this lower bound, adds to the objective.
 
-        The bound, less what regularization takes from it: half the trace of what it adds times
-        the precision, per row. A regularized EM step never lowers that, with the shares of the
-        rows that the base has.
+        The objective is the bound less the regularization penalty: half the trace of the
+        regularization times the precision, per row. A regularized EM step never lowers it, given
+        the weights of the base.
         """
         return bound - self.bound - self.penalty(self.trial)
 
     def accepts(self, bound: float) -> bool:
-        """Whether the trial may take the base's place; a bound that is no number may not."""
-        return self.origin is Origin.EM or self.ascent(bound) >= -ROUNDING * abs(self.bound)
+        """Return whether the trial may replace the base. It may not if the bound is NaN."""
+        return self.origin is Origin.EM or self.increase(bound) >= -ROUNDING * abs(self.bound)
 
     def penalty(self, parameters: Parameters) -> float:
-        """Return the regularization penalty of parameters, less that of the base."""
-        mixture, weights = parameters.point_estimate, self.em.point_estimate.weights
-        second = mixture.family.second_moments(self.added, weights, mixture.n_features)
+        """Return the regularization penalty of parameters minus that of the base."""
+        mixture, weights = parameters.point_estimate, self.em_step.point_estimate.weights
+        second = mixture.family.second_moments(self.regularization, weights, mixture.n_features)
         change = mixture.precisions - self.base.point_estimate.precisions
         return 0.5 * float(np.sum(change * second))
 
 
 class Acceleration(Protocol):
-    """What an accelerated fit does after a pass."""
+    """Updates the state of an accelerated candidate after a pass."""
 
-    def accepted(
-        self, memory: Memory | None, visit: Evaluation, pairs: tuple[CurvaturePair, ...]
-    ) -> Memory:
-        """The memory after a pass whose trial is the new base; `quasi_newton` says of what.
+    def update(
+        self,
+        accelerator: AcceleratorState | None,
+        evaluation: Evaluation,
+        pairs: tuple[CurvaturePair, ...],
+    ) -> AcceleratorState:
+        """Return the state after a pass whose trial is the new base.
 
-        DegenerateCovarianceError where the EM step has no coordinates about the base.
+        Parameters and exceptions are those of `quasi_newton_update`.
         """
 
-    def aimed(self, memory: Memory, visit: Evaluation) -> Memory:
-        """The same memory, perhaps with a better trial: asked for only where the fit goes on."""
+    def improve_trial(
+        self, accelerator: AcceleratorState, evaluation: Evaluation
+    ) -> AcceleratorState:
+        """Return the state, perhaps with a better trial. Called only if another pass follows."""
 
 
 class QuasiNewton:
-    """Quasi-Newton steps alone."""
+    """Takes quasi-Newton steps only."""
 
-    def accepted(
-        self, memory: Memory | None, visit: Evaluation, pairs: tuple[CurvaturePair, ...]
-    ) -> Memory:
-        return quasi_newton(memory, visit, pairs)
+    def update(
+        self,
+        accelerator: AcceleratorState | None,
+        evaluation: Evaluation,
+        pairs: tuple[CurvaturePair, ...],
+    ) -> AcceleratorState:
+        return quasi_newton_update(accelerator, evaluation, pairs)
 
-    def aimed(self, memory: Memory, visit: Evaluation) -> Memory:
-        return memory
+    def improve_trial(
+        self, accelerator: AcceleratorState, evaluation: Evaluation
+    ) -> AcceleratorState:
+        return accelerator
 
 
-def quasi_newton(
-    memory: Memory | None, visit: Evaluation, pairs: tuple[CurvaturePair, ...] = ()
-) -> Memory:
-    """The memory after a pass whose trial is the new base, with a quasi-Newton trial.
+def quasi_newton_update(
+    accelerator: AcceleratorState | None,
+    evaluation: Evaluation,
+    pairs: tuple[CurvaturePair, ...] = (),
+) -> AcceleratorState:
+    """Return the state after a pass whose trial is the new base, with a quasi-Newton trial.
 
     Parameters
     ----------
-    memory : Memory or None
-        From before the pass; None in the first.
-    pairs : tuple of Pair
-        Of an earlier fit, for the first pass.
+    accelerator : AcceleratorState or None
+        The state before the pass; None for the first pass.
+    evaluation : Evaluation
+    pairs : tuple of CurvaturePair
+        Curvature pairs of an earlier fit, for the first pass.
 
     Raises
     ------
     DegenerateCovarianceError
-        Where the EM step has no coordinates about the base.
+        If the EM step has no coordinates about the base.
     """
-    coordinates = visit.coordinates(visit.parameters)
-    slope = coordinates.gradient(visit.em)
+    coordinates = evaluation.coordinates(evaluation.parameters)
+    gradient = coordinates.gradient(evaluation.em_step)
     radius = np.inf
-    if memory is not None:
-        pairs = _with(memory.pairs, memory.step, memory.gradient - slope)
-        radius = memory.radius
-        if memory.origin is Origin.QUASI_NEWTON:
-            radius = max(radius, GROW * float(np.linalg.norm(memory.step)))
-    direction = _ascent_direction(pairs, slope)
-    safe = Memory(
-        base=visit.parameters,
-        bound=visit.bound,
-        em=visit.em,
-        added=visit.added,
-        statistics=visit.statistics,
-        gradient=slope,
-        trial=visit.em,
-        step=coordinates.step_to(visit.em),
+    if accelerator is not None:
+        pairs = _with_pair(accelerator.pairs, accelerator.step, accelerator.gradient - gradient)
+        radius = accelerator.radius
+        if accelerator.origin is Origin.QUASI_NEWTON:
+            radius = max(radius, GROW * float(np.linalg.norm(accelerator.step)))
+    direction = _ascent_direction(pairs, gradient)
+    plain = AcceleratorState(
+        base=evaluation.parameters,
+        bound=evaluation.bound,
+        em_step=evaluation.em_step,
+        regularization=evaluation.regularization,
+        statistics=evaluation.statistics,
+        gradient=gradient,
+        trial=evaluation.em_step,
+        step=coordinates.step_to(evaluation.em_step),
         origin=Origin.EM,
-        gain=0.5 * float(slope @ direction),
+        expected_gain=0.5 * float(gradient @ direction),
         pairs=pairs,
         radius=radius,
     )
-    return _towards(direction, safe, coordinates) if pairs else safe
+    return _move_along(direction, plain, coordinates) if pairs else plain
 
 
 def fall_back(
-    memory: Memory,
-    em: Parameters | None,
+    accelerator: AcceleratorState,
+    em_step: Parameters | None,
     coordinates: Callable[[Parameters], Coordinates],
-) -> Memory:
-    """Return the memory after a pass whose trial failed: the EM step comes next.
+) -> AcceleratorState:
+    """Return the state after a pass whose trial failed. The EM step from the base comes next.
 
-    `em` is the EM step from the trial if there is one. It tells how the gradient changes.
+    `em_step` is the EM step from the trial, if it exists. It shows how the gradient changes.
     """
-    pairs = memory.pairs
-    if em is not None:
-        change = memory.gradient - coordinates(memory.trial).gradient(em)
-        pairs = _with(pairs, memory.step, change)
+    pairs = accelerator.pairs
+    if em_step is not None:
+        change = accelerator.gradient - coordinates(accelerator.trial).gradient(em_step)
+        pairs = _with_pair(pairs, accelerator.step, change)
     return replace(
-        memory,
-        trial=memory.em,
-        step=coordinates(memory.base).step_to(memory.em),
+        accelerator,
+        trial=accelerator.em_step,
+        step=coordinates(accelerator.base).step_to(accelerator.em_step),
         origin=Origin.EM,
         pairs=pairs,
-        radius=SHRINK * float(np.linalg.norm(memory.step)),
-        nearness=memory.nearness * (NEARER if memory.origin is Origin.SAMPLE else 1.0),
+        radius=SHRINK * float(np.linalg.norm(accelerator.step)),
+        proximal_weight=accelerator.proximal_weight
+        * (PROXIMAL_GROWTH if accelerator.origin is Origin.SAMPLE else 1.0),
     )
 
 
-def _towards(direction: Array, memory: Memory, coordinates: Coordinates) -> Memory:
-    """Return the memory with a trial along a direction, as far as the limits allow."""
+def _move_along(
+    direction: Array, accelerator: AcceleratorState, coordinates: Coordinates
+) -> AcceleratorState:
+    """Return the state with a trial along a direction, within the limits of the step."""
     length = float(np.linalg.norm(direction))
-    share = min(1.0, memory.radius / length) if length else 1.0
-    step = coordinates.limit_step(share * direction, LONGEST)
+    share = min(1.0, accelerator.radius / length) if length else 1.0
+    step = coordinates.limit_step(share * direction, MAX_STEP)
     try:
         trial = coordinates.move_by(step)
     except DegenerateCovarianceError:
-        return memory
-    promise = (2.0 - share) * share * memory.gain
-    return replace(memory, trial=trial, step=step, origin=Origin.QUASI_NEWTON, promise=promise)
+        return accelerator
+    predicted_increase = (2.0 - share) * share * accelerator.expected_gain
+    return replace(
+        accelerator,
+        trial=trial,
+        step=step,
+        origin=Origin.QUASI_NEWTON,
+        predicted_increase=predicted_increase,
+    )
 
 
-def _with(
+def _with_pair(
     pairs: tuple[CurvaturePair, ...], step: Array, change: Array
 ) -> tuple[CurvaturePair, ...]:
+    """Append a pair if its curvature is plausible."""
     curvature = step @ change
-    if not (curvature > LEAST_CURVATURE * (step @ step)):
+    if not (curvature > MIN_CURVATURE * (step @ step)):
         return pairs
-    if not (change @ change < MOST_CURVATURE * curvature):
+    if not (change @ change < MAX_CURVATURE * curvature):
         return pairs
     return (*pairs, CurvaturePair(step, change))[-HISTORY:]
 
 
-def _ascent_direction(pairs: tuple[CurvaturePair, ...], slope: Array) -> Array:
-    """The inverse BFGS Hessian of the pairs times the gradient (Nocedal 1980)."""
-    direction, taken = slope.copy(), []
+def _ascent_direction(pairs: tuple[CurvaturePair, ...], gradient: Array) -> Array:
+    """Return the inverse BFGS Hessian of the pairs times the gradient (Nocedal 1980)."""
+    direction, shares = gradient.copy(), []
     for step, change in reversed(pairs):
         share = (step @ direction) / (step @ change)
         direction -= share * change
-        taken.append(share)
+        shares.append(share)
     if pairs:
         step, change = pairs[-1]
         direction *= max(float(step @ change) / float(change @ change), 1.0)
-    for (step, change), share in zip(pairs, reversed(taken), strict=True):
+    for (step, change), share in zip(pairs, reversed(shares), strict=True):
         direction += (share - (change @ direction) / (step @ change)) * step
     return direction

@@ -1,11 +1,12 @@
-"""Steps found on the sample, between two passes over all rows.
+"""Approximate Newton steps, computed on the sample between two passes over all rows.
 
-With the difference of the full and the sample's statistics at the base added to the sample's, EM
-on the sample climbs an objective that has the full data's gradient there and the sample's
-curvature: distributed approximate Newton (Shamir, Srebro & Zhang 2014), and for EM variance
-reduction by a control variate (Chen, Zhu, Teh & Zhang 2018). Its optimum is the next trial; its
-iterations cost no pass. Rows as the base itself would draw them, a small share of all, keep the
-optimum near (the proximal term of Shamir et al.).
+The difference between the statistics of all rows and those of the sample, both at the base, is
+added to the sample's statistics. EM on this corrected sample maximizes an objective that has the
+gradient of all rows at the base and the curvature of the sample. This is distributed approximate
+Newton (Shamir, Srebro & Zhang 2014), and for EM variance reduction by a control variate (Chen,
+Zhu, Teh & Zhang 2018). The optimum is the next trial. These iterations need no pass. The expected
+statistics of a few rows drawn from the base keep the optimum near it (the proximal term of Shamir
+et al.).
 """
 
 from dataclasses import dataclass, replace
@@ -16,13 +17,13 @@ import numpy as np
 from daskgmm.data.dataset import Dataset
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit.acceleration.quasi_newton import (
-    NEARER,
+    PROXIMAL_GROWTH,
+    AcceleratorState,
     CurvaturePair,
     Evaluation,
-    Memory,
     Origin,
     fall_back,
-    quasi_newton,
+    quasi_newton_update,
 )
 from daskgmm.kernels.moments import Array
 from daskgmm.model.e_step import e_step
@@ -30,108 +31,137 @@ from daskgmm.model.mixture import Mixture
 from daskgmm.model.objective import Objective, Parameters
 from daskgmm.model.sufficient_statistics import Estimates, SufficientStatistics
 
-# Where so large a share of rows keeps it near, a step on the sample is no better than EM's.
-NEAREST = 0.3
+# With a larger proximal weight, a step on the sample is no better than an EM step.
+MAX_PROXIMAL_WEIGHT = 0.3
 
-# A step that adds less than this part of what it promised was too long; one that adds more than
-# that was right.
-DISAPPOINTING, BORNE_OUT = 0.25, 0.75
+# Ratios of the actual to the predicted increase: a step below the first was too long, a step above
+# the second confirms the prediction.
+POOR_RATIO, GOOD_RATIO = 0.25, 0.75
 
-# Quasi-Newton's promises are worth this much of one from the sample, which has seen the curvature.
-CREDIT = 0.25
+# The factor of predictions by quasi-Newton, which are less reliable than those of the sample.
+QUASI_NEWTON_DISCOUNT = 0.25
 
-# Iterations on the sample between two passes, and the part of their gain that they leave.
-MOST_ITERATIONS, LEFT = 40, 0.02
+# Most iterations on the sample between two passes, and the share of the gain at which they stop.
+MAX_ITER, REMAINING_SHARE = 40, 0.02
 
 
 @dataclass(frozen=True)
 class SampleSteps:
-    """Trials from the corrected sample, where they promise more than quasi-Newton's.
+    """Takes trials from the corrected sample if they predict more than quasi-Newton steps.
 
     Attributes
     ----------
     sample : Dataset
-        Rows in memory, drawn uniformly.
+        The uniform sample, in memory.
     objective : Objective
     """
 
     sample: Dataset
     objective: Objective
 
-    def accepted(
-        self, memory: Memory | None, visit: Evaluation, pairs: tuple[CurvaturePair, ...]
-    ) -> Memory:
-        made = quasi_newton(memory, visit, pairs)
-        if memory is None:
-            return made
-        if memory.origin is not Origin.SAMPLE:
-            return replace(made, nearness=memory.nearness)
-        kept = memory.ascent(visit.bound) / memory.promise
-        nearness = memory.nearness * (NEARER if kept < DISAPPOINTING else 1.0)
-        return replace(made, nearness=nearness, is_borne_out=kept > BORNE_OUT)
+    def update(
+        self,
+        accelerator: AcceleratorState | None,
+        evaluation: Evaluation,
+        pairs: tuple[CurvaturePair, ...],
+    ) -> AcceleratorState:
+        updated = quasi_newton_update(accelerator, evaluation, pairs)
+        if accelerator is None:
+            return updated
+        if accelerator.origin is not Origin.SAMPLE:
+            return replace(updated, proximal_weight=accelerator.proximal_weight)
+        ratio = accelerator.increase(evaluation.bound) / accelerator.predicted_increase
+        proximal_weight = accelerator.proximal_weight * (
+            PROXIMAL_GROWTH if ratio < POOR_RATIO else 1.0
+        )
+        return replace(
+            updated, proximal_weight=proximal_weight, is_prediction_confirmed=ratio > GOOD_RATIO
+        )
 
-    def aimed(self, memory: Memory, visit: Evaluation) -> Memory:
-        while memory.nearness <= NEAREST:
+    def improve_trial(
+        self, accelerator: AcceleratorState, evaluation: Evaluation
+    ) -> AcceleratorState:
+        while accelerator.proximal_weight <= MAX_PROXIMAL_WEIGHT:
             try:
-                trial, promise = self._solved(visit, memory)
-                step = visit.coordinates(visit.parameters).step_to(trial)
-            except DegenerateCovarianceError:  # of a component that the correction left nothing
-                memory = replace(memory, nearness=NEARER * memory.nearness)
+                trial, predicted_increase = self._optimum(evaluation, accelerator)
+                step = evaluation.coordinates(evaluation.parameters).step_to(trial)
+            except DegenerateCovarianceError:  # the correction emptied a component
+                accelerator = replace(
+                    accelerator, proximal_weight=PROXIMAL_GROWTH * accelerator.proximal_weight
+                )
                 continue
-            if promise <= CREDIT * memory.promise:
+            if predicted_increase <= QUASI_NEWTON_DISCOUNT * accelerator.predicted_increase:
                 break
-            return replace(memory, trial=trial, step=step, origin=Origin.SAMPLE, promise=promise)
-        return memory
+            return replace(
+                accelerator,
+                trial=trial,
+                step=step,
+                origin=Origin.SAMPLE,
+                predicted_increase=predicted_increase,
+            )
+        return accelerator
 
-    def _solved(self, visit: Evaluation, memory: Memory) -> tuple[Parameters, float]:
-        """Return the optimum of the corrected sample, and what it should add to the objective."""
-        base, objective = visit.parameters, self.objective
+    def _optimum(
+        self, evaluation: Evaluation, accelerator: AcceleratorState
+    ) -> tuple[Parameters, float]:
+        """Return the optimum of the corrected sample and the increase of the objective there."""
+        base, objective = evaluation.parameters, self.objective
         mixture = base.point_estimate
         on_sample = self._statistics(base)
-        scale = visit.statistics.total_weight / on_sample.total_weight
-        # They count in the moments only: the bound is per unit of weight of the real rows.
+        scale = evaluation.statistics.total_weight / on_sample.total_weight
+        # These rows count in the moments only: the bound is per unit of weight of the data.
         proximal = replace(
             mixture.expected_statistics(
-                memory.nearness * visit.statistics.total_weight, visit.added
+                accelerator.proximal_weight * evaluation.statistics.total_weight,
+                evaluation.regularization,
             ),
             total_weight=0.0,
         )
         correction = (
-            visit.statistics.about(mixture.means)
+            evaluation.statistics.about(mixture.means)
             + on_sample.scaled(-scale).about(mixture.means)
             + proximal
         )
         correction = replace(correction, log_likelihood=0.0)
-        inner: Memory | None = None
+        inner: AcceleratorState | None = None
         trial, first = base, 0.0
-        for _ in range(MOST_ITERATIONS):
+        for _ in range(MAX_ITER):
             statistics = self._statistics(trial).scaled(scale).about(mixture.means) + correction
             complete = objective.complete_log_likelihood(correction, trial)
             corrected = replace(statistics, log_likelihood=statistics.log_likelihood + complete)
             bound = objective.lower_bound(corrected, trial)
-            em = self._m_step(statistics, visit.added)
+            em_step = self._m_step(statistics, evaluation.regularization)
             if inner is None or inner.accepts(bound):
                 first = first if inner else bound
-                step = Evaluation(trial, statistics, bound, em, visit.added, visit.coordinates)
-                inner = quasi_newton(inner, step)
-                if inner.gain < LEFT * (bound - first):
+                step = Evaluation(
+                    trial,
+                    statistics,
+                    bound,
+                    em_step,
+                    evaluation.regularization,
+                    evaluation.coordinates,
+                )
+                inner = quasi_newton_update(inner, step)
+                if inner.expected_gain < REMAINING_SHARE * (bound - first):
                     break
             else:
-                inner = fall_back(inner, em, visit.coordinates)
+                inner = fall_back(inner, em_step, evaluation.coordinates)
             trial = inner.trial
         assert inner is not None
-        return inner.base, inner.bound - first - memory.penalty(inner.base)
+        return inner.base, inner.bound - first - accelerator.penalty(inner.base)
 
     def _statistics(self, parameters: Parameters) -> SufficientStatistics:
         densities = self.objective.densities(parameters)
         return self.sample.reduce(partial(e_step, densities=densities))
 
-    def _m_step(self, statistics: SufficientStatistics, added: Array) -> Parameters:
-        if not statistics.effective_counts.min() > 0.0:  # a difference, so it may be anything
+    def _m_step(self, statistics: SufficientStatistics, regularization: Array) -> Parameters:
+        if not statistics.effective_counts.min() > 0.0:  # a difference may be negative
             raise DegenerateCovarianceError(np.flatnonzero(statistics.empty).tolist())
 
         def factorize(estimates: Estimates) -> Mixture:
             weights, means, covariances = estimates
-            return Mixture.from_covariances(statistics.family, weights, means, covariances + added)
+            return Mixture.from_covariances(
+                statistics.family, weights, means, covariances + regularization
+            )
 
         return self.objective.without_regularization.m_step(statistics, None, factorize)

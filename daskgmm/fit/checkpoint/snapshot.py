@@ -1,4 +1,4 @@
-"""A fit between two passes, as a value and as bytes."""
+"""The state of a whole fit between two passes, and its file format."""
 
 import io
 from dataclasses import dataclass, field, replace
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from daskgmm.chunk import BadChunk
 from daskgmm.data.pass_log import Pass
 from daskgmm.data.survey import BadCell, Sample, Survey
-from daskgmm.fit.acceleration.quasi_newton import CurvaturePair, Memory, Origin
+from daskgmm.fit.acceleration.quasi_newton import AcceleratorState, CurvaturePair, Origin
 from daskgmm.fit.criteria import ScoredCandidate, Scores
 from daskgmm.fit.state import (
     Action,
@@ -28,28 +28,28 @@ FORMAT_VERSION = 2
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that a fit needs to go on as if nothing had happened.
+    """All that a fit needs to resume with the same bits.
 
     Attributes
     ----------
     random : tuple
-        State of the generator before it drew a start.
+        State of the random generator before the initialization.
     lengths : tuple of int, or None
-        Rows of each chunk.
+        Number of rows of each chunk.
     survey : Survey or None
-        None where it is to be taken anew.
+        None if the survey has to be taken again.
     passes : tuple of Pass
-        So far.
+        All passes so far.
     purpose : str
-        Of the passes to come: "start", "comparison", "iteration", "refinement".
+        Purpose of the next passes: "start", "comparison", "iteration" or "refinement".
     states : tuple of FitState
-        All candidates; none before there are iterations.
-    ended : tuple of FitState or None
-        Of models that are compared, where each is on the sample.
-    seen : tuple of Seen
-        What all rows have said of those, best first; none before the comparison.
-    told : dict
-        What the fit was told, in JSON's types: see `daskgmm.checkpointing`.
+        All candidates; empty before the iterations.
+    sample_optima : tuple of FitState or None
+        In a comparison, the optimum of each model on the sample.
+    scored : tuple of ScoredCandidate
+        In a comparison, the scores of those on all rows, best first; empty before that pass.
+    fingerprint : dict
+        The settings and the data of the fit as JSON: groups of values by name.
     """
 
     random: tuple[Any, ...]
@@ -58,9 +58,9 @@ class Snapshot:
     passes: tuple[Pass, ...]
     purpose: str = "start"
     states: tuple[FitState, ...] = ()
-    ended: tuple[FitState | None, ...] = ()
-    seen: tuple[ScoredCandidate, ...] = ()
-    told: dict[str, Any] = field(default_factory=dict)
+    sample_optima: tuple[FitState | None, ...] = ()
+    scored: tuple[ScoredCandidate, ...] = ()
+    fingerprint: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_first(self) -> bool:
@@ -68,15 +68,15 @@ class Snapshot:
         return not any(state.n_iter for state in self.states)
 
     def resumed_from(self, before: "Snapshot | None") -> "Snapshot":
-        """A snapshot as far as an earlier process has come; itself where none has."""
+        """Return this snapshot at the stage of an earlier one, if there is one."""
         if before is None:
             return self
         return replace(
             self,
             purpose=before.purpose,
             states=before.states,
-            ended=before.ended,
-            seen=before.seen,
+            sample_optima=before.sample_optima,
+            scored=before.scored,
         )
 
     def to_bytes(self) -> bytes:
@@ -93,27 +93,30 @@ class Snapshot:
 
 
 class NewerFormatError(ValueError):
-    """Bytes of a format that a later daskgmm has written."""
+    """The checkpoint has a format of a newer daskgmm."""
 
 
 def from_bytes(content: bytes) -> Snapshot:
-    """The snapshot in `content`; NewerFormatError, or whatever its readers make of wrong bytes."""
+    """Return the snapshot in `content`.
+
+    Raises NewerFormatError for a newer format, and errors of any type for damaged bytes.
+    """
     with open_archive(io.BytesIO(content)) as archive:
         header = archive.header()
         if header["format"] != FORMAT:
-            raise ValueError("not a checkpoint of daskgmm's")
+            raise ValueError("not a checkpoint of daskgmm")
         if header["version"] > FORMAT_VERSION:
             raise NewerFormatError(header["version"])
         snapshot = _codec().decoder(archive).decode({"Snapshot": header["snapshot"]})
-        snapshot = replace(snapshot, told=dict(header["told"]))
-    states = (*snapshot.states, *snapshot.ended, *(each.state for each in snapshot.seen))
+        snapshot = replace(snapshot, fingerprint=dict(header["told"]))
+    states = (*snapshot.states, *snapshot.sample_optima, *(each.state for each in snapshot.scored))
     for state in filter(None, states):
         if fault := state.parameters.fault:
             raise ValueError(fault)
     return snapshot
 
 
-# The tags of classes, fields and members are fixed: files hold them.
+# Files hold these tags of classes, fields and members. They never change.
 RECORDS = {
     "BadCell": Record.of(BadCell, "chunk row column"),
     "BadChunk": Record.of(BadChunk, "number n_rows reason"),
@@ -123,7 +126,7 @@ RECORDS = {
         "parameters lower_bounds previous_bound outcome events ridge memory pairs contest handicap",
     ),
     "Memory": Record.of(
-        Memory,
+        AcceleratorState,
         "base bound em added statistics gradient trial step origin gain pairs radius promise "
         "nearness is_borne_out",
     ),
@@ -162,8 +165,8 @@ ENUMS: dict[str, dict[Any, str]] = {
     },
     "Outcome": {
         Outcome.CONVERGED: "CONVERGED",
-        Outcome.SETTLED: "SETTLED",
-        Outcome.OUTRUN: "OUTRUN",
+        Outcome.CHANGE_BELOW_TOL: "SETTLED",
+        Outcome.ELIMINATED: "OUTRUN",
         Outcome.REACHED_MAX_ITER: "REACHED_MAX_ITER",
         Outcome.STOPPED: "STOPPED",
         Outcome.TOO_FEW_ROWS: "TOO_FEW_ROWS",
@@ -173,5 +176,5 @@ ENUMS: dict[str, dict[Any, str]] = {
 
 
 def _codec() -> Codec:
-    """The codec, with all classes of parameters that are registered by now."""
+    """Return the codec, with all classes of parameters that are registered now."""
     return Codec({**RECORDS, **PARAMETERS}, ENUMS, {"family": FAMILY})

@@ -1,4 +1,4 @@
-"""Snapshots of a fit in a folder: the newest two, written now and then."""
+"""Checkpoints of a fit in a folder, and the journal that records them."""
 
 import re
 import warnings
@@ -17,18 +17,18 @@ from daskgmm.fit.state import FitState, Outcome
 from daskgmm.storage.atomic_file import intended_name
 from daskgmm.storage.folder import Folder
 
-KEPT = 2
+N_FILES = 2
 
 CHECKPOINT = re.compile(r"pass-\d+\.npz")
 
-# Where one of these differs, no force goes on: the parameters mean something else.
-VITAL = (
+# If one of these settings differs, `force` does not help: the parameters have another meaning.
+FIXED = (
     "n_components",
     "covariance_type",
     "n_features",
     "columns",
     "missing",
-    # of a selection
+    # of a comparison
     "models",
     "criterion",
     "n_finalists",
@@ -36,38 +36,38 @@ VITAL = (
 
 
 class CheckpointWarning(UserWarning):
-    """A checkpoint could not be written, or read; the fit goes on."""
+    """A checkpoint cannot be written, read or removed. The fit continues without it."""
 
 
 class Checkpoints(Protocol):
-    """Where a fit leaves what it takes to go on, and finds it again."""
+    """Stores the snapshots of a fit and loads the newest one."""
 
-    def found(self) -> Snapshot | None:
-        """Where an earlier process has left this fit; CheckpointError if it was another fit."""
+    def load(self) -> Snapshot | None:
+        """Return the newest snapshot of this fit, or None; CheckpointError if it is another fit."""
 
-    def keep(self, snapshot: Snapshot) -> None:
-        """The fit is here now."""
+    def record(self, snapshot: Snapshot) -> None:
+        """Record the newest snapshot. It may be written later."""
 
-    def at_hand(self, wrote: Callable[[str], None]) -> AbstractContextManager[None]:
-        """Whatever ends the context but success, what was to be kept is written.
+    def saving_on_failure(self, on_write: Callable[[str], None]) -> AbstractContextManager[None]:
+        """Return a context that writes the newest snapshot if an exception leaves it.
 
-        From then on `wrote` hears the name of each file that is written.
+        `on_write` is called with the name of each file that is written.
         """
 
     def close(self) -> None:
-        """The fit is over, and its result is in hand."""
+        """Remove or complete the checkpoints after the fit."""
 
 
 class NoCheckpoints:
-    """Keeps nothing."""
+    """Stores no snapshots."""
 
-    def found(self) -> Snapshot | None:
+    def load(self) -> Snapshot | None:
         return None
 
-    def keep(self, snapshot: Snapshot) -> None: ...
+    def record(self, snapshot: Snapshot) -> None: ...
 
     @contextmanager
-    def at_hand(self, wrote: Callable[[str], None]) -> Iterator[None]:
+    def saving_on_failure(self, on_write: Callable[[str], None]) -> Iterator[None]:
         yield
 
     def close(self) -> None: ...
@@ -77,77 +77,77 @@ NO_CHECKPOINTS = NoCheckpoints()
 
 
 def checkpoints_in(folder: Folder) -> list[str]:
-    """Names of the checkpoints among a folder's files, the newest last."""
+    """Return the names of the checkpoints in a folder, the newest last."""
     return [name for name in folder.names() if CHECKPOINT.fullmatch(name)]
 
 
 def remove_checkpoints(folder: Folder) -> None:
-    """Remove the checkpoints, and nothing else."""
+    """Remove the checkpoints in a folder, and no other files."""
     for name in folder.names():
         if CHECKPOINT.fullmatch(intended_name(name)):
             folder.remove(name)
 
 
-def _unheard(name: str) -> None: ...
+def _ignore(name: str) -> None: ...
 
 
 class FolderCheckpoints:
-    """Snapshots in a folder, as ``pass-000012.npz``: after twelve passes.
+    """Stores snapshots in a folder: ``pass-000012.npz`` after twelve passes. It keeps two.
 
     Parameters
     ----------
     folder : Folder
-    told : dict
-        What this fit is told: groups of values by name, in JSON's types.
+    fingerprint : dict
+        The settings and the data of this fit as JSON: groups of values by name.
     every : float
-        Seconds from one to the next at the least; 0 is after each pass.
+        Least number of seconds between two checkpoints; 0 writes one after each pass.
     force : bool
-        Whether to go on from a fit that was told something else, where that makes sense.
-    stays : bool
-        Whether the last one stays when the fit is over.
+        Whether to resume from a fit with other settings or data, if that is possible.
+    keep_last : bool
+        Whether the last checkpoint stays in the folder after the fit.
     """
 
     def __init__(
         self,
         folder: Folder,
-        told: dict[str, dict[str, Any]],
+        fingerprint: dict[str, dict[str, Any]],
         *,
         every: float = 60.0,
         force: bool = False,
-        stays: bool = False,
+        keep_last: bool = False,
     ) -> None:
         self._folder = folder
-        self._told = told
+        self._fingerprint = fingerprint
         self._every = every
         self._force = force
-        self._stays = stays
-        self._written = monotonic()
-        self._waiting: Snapshot | None = None
-        self._wrote: Callable[[str], None] = _unheard
+        self._keep_last = keep_last
+        self._last_write = monotonic()
+        self._unsaved: Snapshot | None = None
+        self._on_write: Callable[[str], None] = _ignore
 
-    def found(self) -> Snapshot | None:
-        with self._reachable():
+    def load(self) -> Snapshot | None:
+        with self._translate_errors():
             names = checkpoints_in(self._folder)
         for name in reversed(names):
-            with self._reachable():
+            with self._translate_errors():
                 content = self._folder.read(name)
             try:
                 snapshot = from_bytes(content)
             except NewerFormatError as error:
                 raise CheckpointError(
-                    f"the checkpoint {name} in {self._folder} has format {error}: go on with the "
+                    f"the checkpoint {name} in {self._folder} has format {error}: resume with the "
                     "newer daskgmm that wrote it"
                 ) from error
-            except Exception as error:  # noqa: BLE001  whatever readers make of wrong bytes
-                what = f"{type(error).__name__}: {str(error)[:200]}"  # some quote the whole file
+            except Exception as error:  # noqa: BLE001  damaged bytes raise anything
+                what = f"{type(error).__name__}: {str(error)[:200]}"  # some quote the file
                 self._warn(f"the checkpoint {name} in {self._folder} is damaged ({what})")
                 continue
-            return self._checked(snapshot)
+            return self._check(snapshot)
         return None
 
     @contextmanager
-    def _reachable(self) -> Iterator[None]:
-        """A CheckpointError in place of what disks and stores say; better than to begin anew."""
+    def _translate_errors(self) -> Iterator[None]:
+        """Raise CheckpointError for errors of storage, so that no fit restarts by mistake."""
         try:
             yield
         except Exception as error:
@@ -155,129 +155,137 @@ class FolderCheckpoints:
                 f"cannot look for checkpoints in {self._folder} ({error})"
             ) from error
 
-    def keep(self, snapshot: Snapshot) -> None:
-        self._waiting = replace(snapshot, told=self._told)
-        if monotonic() - self._written >= self._every:
+    def record(self, snapshot: Snapshot) -> None:
+        self._unsaved = replace(snapshot, fingerprint=self._fingerprint)
+        if monotonic() - self._last_write >= self._every:
             self._write()
 
     @contextmanager
-    def at_hand(self, wrote: Callable[[str], None]) -> Iterator[None]:
-        self._wrote = wrote
+    def saving_on_failure(self, on_write: Callable[[str], None]) -> Iterator[None]:
+        self._on_write = on_write
         try:
             yield
         except BaseException:
-            if self._waiting is not None:
+            if self._unsaved is not None:
                 self._write()
             raise
 
     def close(self) -> None:
-        if not self._stays:
+        if not self._keep_last:
             try:
                 remove_checkpoints(self._folder)
-            except Exception as error:  # noqa: BLE001  the fit is in hand
+            except Exception as error:  # noqa: BLE001  the fit is complete
                 self._warn(f"checkpoints cannot be removed from {self._folder} ({error})")
-        elif self._waiting is not None:
+        elif self._unsaved is not None:
             self._write()
 
     def _write(self) -> None:
-        assert self._waiting is not None
-        name = f"pass-{len(self._waiting.passes):06d}.npz"
+        assert self._unsaved is not None
+        name = f"pass-{len(self._unsaved.passes):06d}.npz"
         try:
-            self._folder.write(name, self._waiting.to_bytes())
+            self._folder.write(name, self._unsaved.to_bytes())
             others = [each for each in checkpoints_in(self._folder) if each != name]
-            for old in others[: 1 - KEPT]:
+            for old in others[: 1 - N_FILES]:
                 self._folder.remove(old)
-        except Exception as error:  # noqa: BLE001  of disks and stores of any kind
+        except Exception as error:  # noqa: BLE001  storage raises anything
             self._warn(f"no checkpoint could be written to {self._folder} ({error})")
         else:
-            self._wrote(name)
-        # A disk that is full is not asked again at once.
-        self._written, self._waiting = monotonic(), None
+            self._on_write(name)
+        # A full disk is tried again only after `every` seconds.
+        self._last_write, self._unsaved = monotonic(), None
 
     def _warn(self, sentence: str) -> None:
-        warnings.warn(f"{sentence}: the fit is none the worse", CheckpointWarning, stacklevel=3)
+        warnings.warn(f"{sentence}; the fit continues", CheckpointWarning, stacklevel=3)
 
-    def _checked(self, snapshot: Snapshot) -> Snapshot:
-        """The snapshot, as far as this fit can go on from it; CheckpointError where it can't."""
-        told, known = _flat(self._told), _flat(snapshot.told)
+    def _check(self, snapshot: Snapshot) -> Snapshot:
+        """Return the part of a snapshot that this fit can resume from, or raise CheckpointError."""
+        fingerprint, stored = _flat(self._fingerprint), _flat(snapshot.fingerprint)
         differences = {
-            place: (told.get(place), known.get(place))
-            for place in told | known
-            if told.get(place) != known.get(place)
+            setting: (fingerprint.get(setting), stored.get(setting))
+            for setting in fingerprint | stored
+            if fingerprint.get(setting) != stored.get(setting)
         }
         if not differences:
             return snapshot
-        vital = {place for place in differences if place[1] in VITAL}
-        if vital or not self._force:
-            # Whether there are several models says more than what one of them is told.
-            place = min(differences, key=lambda each: (each not in vital, each[0] != "selection"))
-            here, there = differences[place]
+        fixed = {setting for setting in differences if setting[1] in FIXED}
+        if fixed or not self._force:
+            # A difference of the selection explains more than one of a model.
+            setting = min(differences, key=lambda each: (each not in fixed, each[0] != "selection"))
+            own_value, stored_value = differences[setting]
             more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
-            force = "force it (`Checkpoint(force=True)`, `daskgmm resume --force`), or "
-            what_to_do = (
-                f"{'' if vital else f'to go on all the same, {force}'}choose another folder, or "
-                "remove the checkpoint to begin anew"
-            )
+            force = "resume with `Checkpoint(force=True)` or `daskgmm resume --force`, "
+            advice = f"{'' if fixed else force}choose another folder, or remove the checkpoint"
+            group, name = setting
             raise CheckpointError(
-                f"{self._folder} holds a checkpoint of another fit: its {place[0]} had "
-                f"{place[1]} = {there}, this one has {here}{more}; {what_to_do}"
+                f"{self._folder} holds a checkpoint of another fit: {group}.{name} was "
+                f"{stored_value} and is now {own_value}{more}; {advice}"
             )
         if not any(group == "data" for group, _ in differences):
-            final = {Outcome.OUTRUN}
+            final = {Outcome.ELIMINATED}
             if ("model", "degenerate") not in differences:
-                final.add(Outcome.DEGENERATE)  # it would collapse anew
-            states = tuple(_reopened(state, final) for state in snapshot.states)
+                final.add(Outcome.DEGENERATE)  # it would collapse again
+            states = tuple(_reopen(state, final) for state in snapshot.states)
             return replace(snapshot, states=states)
-        # What is known of other rows is known of none here: no bound, no memory.
-        states = tuple(_begun_anew(state) for state in snapshot.states)
+        # Bounds and curvature of other rows are not valid here.
+        states = tuple(_as_start(state) for state in snapshot.states)
         snapshot = replace(snapshot, states=states, lengths=None, survey=None)
-        if snapshot.ended:  # other rows have other criteria
-            snapshot = replace(snapshot, purpose="comparison", states=(), seen=())
+        if snapshot.sample_optima:  # scores of other rows are not valid here
+            snapshot = replace(snapshot, purpose="comparison", states=(), scored=())
         return snapshot
 
 
-def _flat(told: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, str], Any]:
-    return {(group, name): each for group, values in told.items() for name, each in values.items()}
+def _flat(fingerprint: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, str], Any]:
+    return {
+        (group, name): each
+        for group, values in fingerprint.items()
+        for name, each in values.items()
+    }
 
 
-def _begun_anew(state: FitState) -> FitState:
-    """The state's parameters as a start."""
+def _as_start(state: FitState) -> FitState:
+    """Return the parameters of a state as a start."""
     if state.outcome is Outcome.DEGENERATE:
         return state
     return FitState(state.parameters, events=state.events, ridge=state.ridge)
 
 
-def _reopened(state: FitState, final: Collection[Outcome]) -> FitState:
-    """The state without an outcome that another rule might not have given it."""
+def _reopen(state: FitState, final: Collection[Outcome]) -> FitState:
+    """Return the state without its outcome, which other settings might not give."""
     return state if state.outcome in final else replace(state, outcome=None)
 
 
 class Journal:
-    """Keeps a snapshot after each pass, and the bound beside it; tells another observer.
+    """Records a snapshot after each pass and calls another observer.
 
     Attributes
     ----------
-    now : Snapshot
+    snapshot : Snapshot
+        The newest one.
     """
 
     def __init__(
-        self, observer: PassObserver, rows: LoggedDataset, now: Snapshot, checkpoints: Checkpoints
+        self,
+        observer: PassObserver,
+        rows: LoggedDataset,
+        snapshot: Snapshot,
+        checkpoints: Checkpoints,
     ) -> None:
-        self.now = now
+        self.snapshot = snapshot
         self._observer = observer
         self._rows = rows
         self._checkpoints = checkpoints
-        self._keep(now)
+        self._record(snapshot)
 
-    def begin(self, purpose: str, states: Sequence[FitState], **found: Any) -> None:
-        """Passes of a purpose come next, with these candidates and what else was found."""
-        self._keep(replace(self.now, purpose=purpose, states=tuple(states), **found))
+    def start_stage(self, purpose: str, states: Sequence[FitState], **results: Any) -> None:
+        """Record a stage of the fit: its purpose, candidates and other fields of the snapshot."""
+        self._record(replace(self.snapshot, purpose=purpose, states=tuple(states), **results))
 
     def on_pass(self, states: Sequence[FitState], seconds: float) -> bool | None:
+        """Record the candidates after a pass."""
         self._rows.note(leader(states).lower_bound)
-        self._keep(replace(self.now, states=tuple(states)))
+        self._record(replace(self.snapshot, states=tuple(states)))
         return self._observer.on_pass(states, seconds)
 
-    def _keep(self, now: Snapshot) -> None:
-        self.now = replace(now, passes=tuple(self._rows.passes))
-        self._checkpoints.keep(self.now)
+    def _record(self, snapshot: Snapshot) -> None:
+        self.snapshot = replace(snapshot, passes=tuple(self._rows.passes))
+        self._checkpoints.record(self.snapshot)

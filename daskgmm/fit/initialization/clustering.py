@@ -191,7 +191,7 @@ def kmeans_plus_plus(
     return chosen.astype(np.int64)
 
 
-def anywhere(
+def uniform_seeds(
     points: Array, weights: Array | None, n_clusters: int, random: np.random.RandomState
 ) -> NDArray[np.int64]:
     """Numbers of points drawn uniformly; a point of no weight is no point."""
@@ -199,7 +199,7 @@ def anywhere(
     return some[random.choice(len(some), size=n_clusters, replace=len(some) < n_clusters)]
 
 
-def nearest_to(choose: Seeding) -> Seeding:
+def nearest_seed_labels(choose: Seeding) -> Seeding:
     """Labels by the nearest of the points that are chosen."""
 
     def labels(
@@ -210,7 +210,7 @@ def nearest_to(choose: Seeding) -> Seeding:
     return labels
 
 
-def alone(choose: Seeding) -> Seeding:
+def seed_only_labels(choose: Seeding) -> Seeding:
     """Labels of the points that are chosen, each a cluster; of all others, which are in none."""
 
     def labels(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from daskgmm.data.dataset import Dataset
 from daskgmm.data.survey import Sample, Survey
 from daskgmm.errors import DegenerateCovarianceError
-from daskgmm.fit.degenerate import Draft, Remedy, refuse
+from daskgmm.fit.degenerate import Proposal, Remedy, refuse
 from daskgmm.fit.initialization.clustering import (
     Distance,
     Labels,
@@ -76,7 +76,7 @@ class InitContext:
         """Of these rows, the one that is nearest to each of the sample."""
         return nearest(self.distance.coordinates(self.sample.rows), self.distance.coordinates(rows))
 
-    def balls(self, labels: Labels) -> SufficientStatistics:
+    def spherical_clusters(self, labels: Labels) -> SufficientStatistics:
         """The statistics of the labelled sample, its clusters taken to be round."""
         points = self.distance.coordinates(self.sample.rows)
         clusters = SphericalClusters.of(points, self.sample.weights, labels, self.n_components)
@@ -86,7 +86,7 @@ class InitContext:
         """The statistics of the sample under given responsibilities, block by block."""
         total = None
         for rows, weights, block in blocks(self.sample):
-            part = statistics_of(self.objective, rows, weights, responsibilities(block))
+            part = sample_statistics(self.objective, rows, weights, responsibilities(block))
             total = part if total is None else total.merged(part)
         assert total is not None
         return total
@@ -113,7 +113,7 @@ class InitContext:
                 return Mixture.from_precisions(
                     self.objective.family, weights, means, given.precisions
                 )
-            draft = Draft(
+            proposal = Proposal(
                 self.objective.family,
                 weights,
                 means,
@@ -122,14 +122,14 @@ class InitContext:
                 n_pass=0,
                 ridge=np.zeros(len(weights)),
             )
-            mixture, ridge, events = self.remedy(draft)
+            mixture, ridge, events = self.remedy(proposal)
             return mixture
 
         parameters = self.objective.m_step(statistics, None, factorize)
         return FitState(parameters, events=events, ridge=ridge)
 
 
-def as_given(objective: Objective, given: UserParameters) -> FitState:
+def candidate_from_user(objective: Objective, given: UserParameters) -> FitState:
     """The candidate whose parameters are all given."""
     assert given.weights is not None
     assert given.means is not None
@@ -153,7 +153,7 @@ def sound(starts: Iterable[Callable[[], FitState]]) -> list[FitState]:
     return found
 
 
-def statistics_of(
+def sample_statistics(
     objective: Objective, rows: NDArray[Any], weights: Array | None, responsibilities: Array
 ) -> SufficientStatistics:
     """The statistics of some rows under given responsibilities (K, n), about their own means.

@@ -76,24 +76,24 @@ class _PerRestart(tuple[Any, ...]):
 
 
 def k_means_parallel(
-    ground: InitContext, n_init: int, random: np.random.RandomState
+    context: InitContext, n_init: int, random: np.random.RandomState
 ) -> list[FitState]:
     """A start per restart; all of them share the passes."""
     seeds = [int(random.randint(2**31 - 1)) for _ in range(n_init)]
-    n_components, distance = ground.n_components, ground.distance
+    n_components, distance = context.n_components, context.distance
     nothing = np.zeros((0, distance.n_axes))
     drawn = [nothing for _ in seeds]
     for number in range(1, ROUNDS + 1):
         pairs = zip(seeds, drawn, strict=True)
         races = [_Race(seed, number, ROWS_PER_COMPONENT * n_components, d) for seed, d in pairs]
-        winners = ground.rows.reduce(partial(_visit, races, distance))
+        winners = context.rows.reduce(partial(_visit, races, distance))
         drawn = [np.vstack([d, w.rows]) for d, w in zip(drawn, winners, strict=True)]
     # Where all rows are equal, nothing is ever drawn: their mean stands for them.
     drawn = [d if len(d) else np.zeros((1, distance.n_axes)) for d in drawn]
-    sums = ground.rows.reduce(partial(_visit, [partial(_sums, d) for d in drawn], distance))
+    sums = context.rows.reduce(partial(_visit, [partial(_sums, d) for d in drawn], distance))
     near = [each.clusters(d) for each, d in zip(sums, drawn, strict=True)]
     joined = [_joined(n, n_components, seed) for n, seed in zip(near, seeds, strict=True)]
-    return ground.begun(each.statistics(ground.objective.family, distance) for each in joined)
+    return context.begun(each.statistics(context.objective.family, distance) for each in joined)
 
 
 def _joined(near: SphericalClusters, n_clusters: int, seed: int) -> SphericalClusters:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from daskgmm.chunk import Chunk
 from daskgmm.data.dataset import Columns
 from daskgmm.errors import DataError, ParameterError
-from daskgmm.fit.initialization.context import BLOCK_ROWS, InitContext, statistics_of
+from daskgmm.fit.initialization.context import BLOCK_ROWS, InitContext, sample_statistics
 from daskgmm.fit.state import FitState
 from daskgmm.kernels.moments import Array
 from daskgmm.model.objective import Objective
@@ -25,44 +25,46 @@ from daskgmm.model.sufficient_statistics import SufficientStatistics
 # By what the responsibilities of a row may exceed one: they may have been float32.
 MARGIN = 1e-5
 
-Finder = Callable[[Array, int, np.random.RandomState], ArrayLike]
+LabelFunction = Callable[[Array, int, np.random.RandomState], ArrayLike]
 """From rows, the number of components and a generator to labels or responsibilities."""
 
 
 @dataclass(frozen=True)
-class ByFunction:
+class FromFunction:
     """Starts from what a function makes of the sample, called for each restart."""
 
-    find: Finder
+    find: LabelFunction
 
     def __call__(
-        self, ground: InitContext, n_init: int, random: np.random.RandomState
+        self, context: InitContext, n_init: int, random: np.random.RandomState
     ) -> list[FitState]:
-        return ground.begun(self._statistics(ground, random) for _ in range(n_init))
+        return context.begun(self._statistics(context, random) for _ in range(n_init))
 
     def _statistics(
-        self, ground: InitContext, random: np.random.RandomState
+        self, context: InitContext, random: np.random.RandomState
     ) -> SufficientStatistics:
-        rows = ground.sample.rows.astype(np.float64)
-        found = np.asarray(self.find(rows, ground.n_components, random))
-        _check_shape(found.shape, len(rows), ground.n_components)
-        sums = ground.summed(lambda block: _shares(found[block], block.start, ground.n_components))
+        rows = context.sample.rows.astype(np.float64)
+        found = np.asarray(self.find(rows, context.n_components, random))
+        _check_shape(found.shape, len(rows), context.n_components)
+        sums = context.summed(
+            lambda block: _shares(found[block], block.start, context.n_components)
+        )
         return _of_some_row(sums)
 
 
 @dataclass(frozen=True)
-class ByArray:
+class FromArray:
     """The start from labels or responsibilities of all rows, by one pass over both."""
 
     array: Columns
 
     def __call__(
-        self, ground: InitContext, n_init: int, random: np.random.RandomState
+        self, context: InitContext, n_init: int, random: np.random.RandomState
     ) -> list[FitState]:
-        _check_shape(self.array.shape, ground.rows.n_rows, ground.n_components)
-        rows = ground.rows.beside(self.array)
-        sums = rows.reduce(partial(_of_chunk, ground.objective, ground.n_components))
-        return ground.begun([_of_some_row(sums.statistics)])
+        _check_shape(self.array.shape, context.rows.n_rows, context.n_components)
+        rows = context.rows.beside(self.array)
+        sums = rows.reduce(partial(_of_chunk, context.objective, context.n_components))
+        return context.begun([_of_some_row(sums.statistics)])
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def _of_blocks(objective: Objective, n_components: int, chunk: Chunk) -> Iterato
             counts &= ~np.isnan(block.rows).any(axis=1)
         if counts.any():
             weights = None if block.weights is None else block.weights[counts]
-            part = statistics_of(objective, block.rows[counts], weights, share[:, counts])
+            part = sample_statistics(objective, block.rows[counts], weights, share[:, counts])
             yield _Merged(part)
 
 

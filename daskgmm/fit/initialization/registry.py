@@ -11,15 +11,15 @@ from daskgmm.data.survey import Survey
 from daskgmm.fit.initialization.clustering import (
     Distance,
     Seeding,
-    alone,
-    anywhere,
     k_means,
     kmeans_plus_plus,
-    nearest_to,
+    nearest_seed_labels,
+    seed_only_labels,
+    uniform_seeds,
 )
-from daskgmm.fit.initialization.context import InitContext, as_given
+from daskgmm.fit.initialization.context import InitContext, candidate_from_user
 from daskgmm.fit.initialization.k_means_parallel import ROUNDS, k_means_parallel
-from daskgmm.fit.initialization.labels import ByArray, ByFunction, Finder
+from daskgmm.fit.initialization.labels import FromArray, FromFunction, LabelFunction
 from daskgmm.fit.initialization.short_em import N_SURVIVORS, short_em
 from daskgmm.fit.state import FitState
 from daskgmm.kernels.moments import Array
@@ -56,8 +56,8 @@ def _sampled(
 ) -> Method:
     """A start from statistics that are found on the sample."""
 
-    def method(ground: InitContext, n_init: int, random: np.random.RandomState) -> list[FitState]:
-        return ground.begun(find(ground, random) for _ in range(n_init))
+    def method(context: InitContext, n_init: int, random: np.random.RandomState) -> list[FitState]:
+        return context.begun(find(context, random) for _ in range(n_init))
 
     return method
 
@@ -65,9 +65,9 @@ def _sampled(
 def _clusters(seed: Seeding) -> Method:
     """Components are clusters of the sample, each with its own covariance."""
 
-    def find(ground: InitContext, random: np.random.RandomState) -> SufficientStatistics:
-        owners, components = ground.labels(seed, random), np.arange(ground.n_components)
-        return ground.summed(lambda block: np.equal.outer(components, owners[block]).astype(float))
+    def find(context: InitContext, random: np.random.RandomState) -> SufficientStatistics:
+        owners, components = context.labels(seed, random), np.arange(context.n_components)
+        return context.summed(lambda block: np.equal.outer(components, owners[block]).astype(float))
 
     return _sampled(find)
 
@@ -75,21 +75,21 @@ def _clusters(seed: Seeding) -> Method:
 def _spherical_clusters(seed: Seeding) -> Method:
     """Components are clusters of the sample that are taken to be round."""
 
-    def find(ground: InitContext, random: np.random.RandomState) -> SufficientStatistics:
-        return ground.balls(ground.labels(seed, random))
+    def find(context: InitContext, random: np.random.RandomState) -> SufficientStatistics:
+        return context.spherical_clusters(context.labels(seed, random))
 
     return _sampled(find)
 
 
-def _random(ground: InitContext, random: np.random.RandomState) -> SufficientStatistics:
+def _random(context: InitContext, random: np.random.RandomState) -> SufficientStatistics:
     """Every row belongs to all components, at random."""
 
     def responsibilities(block: slice) -> Array:
-        n_rows = len(ground.sample.rows[block])
-        share = random.uniform(size=(n_rows, ground.n_components))
+        n_rows = len(context.sample.rows[block])
+        share = random.uniform(size=(n_rows, context.n_components))
         return np.ascontiguousarray((share / share.sum(axis=1, keepdims=True)).T)
 
-    return ground.summed(responsibilities)
+    return context.summed(responsibilities)
 
 
 DISTANCES: dict[str, Callable[[Survey, Array | float], Distance]] = {
@@ -101,20 +101,20 @@ DISTANCES: dict[str, Callable[[Survey, Array | float], Distance]] = {
 INITIALIZERS: dict[str, Initializer] = {
     "short-em": Initializer(short_em, n_survivors=N_SURVIVORS),
     "kmeans": Initializer(_clusters(k_means)),
-    "k-means++": Initializer(_spherical_clusters(nearest_to(kmeans_plus_plus))),
+    "k-means++": Initializer(_spherical_clusters(nearest_seed_labels(kmeans_plus_plus))),
     "k-means||": Initializer(k_means_parallel, n_passes=ROUNDS + 1),
     "random": Initializer(_sampled(_random)),
-    "random_from_data": Initializer(_spherical_clusters(nearest_to(anywhere))),
+    "random_from_data": Initializer(_spherical_clusters(nearest_seed_labels(uniform_seeds))),
 }
 
 # With scikit-learn's distance, its starts from single rows have no clusters around them.
 SCIKIT_LEARN: dict[str, Initializer] = {
-    "k-means++": Initializer(_clusters(alone(kmeans_plus_plus))),
-    "random_from_data": Initializer(_clusters(alone(anywhere))),
+    "k-means++": Initializer(_clusters(seed_only_labels(kmeans_plus_plus))),
+    "random_from_data": Initializer(_clusters(seed_only_labels(uniform_seeds))),
 }
 SCIKIT_LEARN_DISTANCE = "euclidean"
 
-InitParams = str | Finder | ArrayLike | Columns
+InitParams = str | LabelFunction | ArrayLike | Columns
 """What `init_params` may be: a name, a function, or labels or responsibilities of all rows."""
 
 
@@ -124,19 +124,19 @@ def initializer_of(init_params: InitParams, distance: str) -> Initializer:
         is_scikit_learns = distance == SCIKIT_LEARN_DISTANCE
         return (INITIALIZERS | SCIKIT_LEARN if is_scikit_learns else INITIALIZERS)[init_params]
     if callable(init_params):
-        return Initializer(ByFunction(init_params), places_components=True)
-    return Initializer(ByArray(columns_of(init_params)), n_passes=1, places_components=True)
+        return Initializer(FromFunction(init_params), places_components=True)
+    return Initializer(FromArray(columns_of(init_params)), n_passes=1, places_components=True)
 
 
 def starts(
-    ground: InitContext, initializer: Initializer, n_init: int, random: np.random.RandomState
+    context: InitContext, initializer: Initializer, n_init: int, random: np.random.RandomState
 ) -> list[FitState]:
     """One candidate per restart, or several where they may share passes.
 
     Starts that collapse beyond remedy are passed over; DegenerateCovarianceError where all do.
     """
-    if ground.user_parameters.complete:
-        return [as_given(ground.objective, ground.user_parameters)]
-    if ground.n_components == 1:  # the data as a whole, its shape too
-        ground = replace(ground, distance=Distance.whitened(ground.survey))
-    return initializer.find(ground, n_init, random)
+    if context.user_parameters.complete:
+        return [candidate_from_user(context.objective, context.user_parameters)]
+    if context.n_components == 1:  # the data as a whole, its shape too
+        context = replace(context, distance=Distance.whitened(context.survey))
+    return initializer.find(context, n_init, random)

@@ -19,22 +19,22 @@ from daskgmm.fit.convergence import AbsoluteChange
 from daskgmm.fit.initialization.clustering import (
     Distance,
     Seeding,
-    anywhere,
     k_means,
     kmeans_plus_plus,
-    nearest_to,
+    nearest_seed_labels,
+    uniform_seeds,
 )
 from daskgmm.fit.initialization.context import InitContext
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.ranking import best, bound
-from daskgmm.fit.sample_stage import part_of
+from daskgmm.fit.sample_stage import subsample
 from daskgmm.fit.state import FitState, Outcome
 
 # Ten iterations of k-means: what more would gain, EM does better.
 SEEDINGS: tuple[Seeding, ...] = (
     *[partial(k_means, max_iter=10)] * 6,
-    *[nearest_to(kmeans_plus_plus)] * 6,
-    *[nearest_to(anywhere)] * 20,
+    *[nearest_seed_labels(kmeans_plus_plus)] * 6,
+    *[nearest_seed_labels(uniform_seeds)] * 20,
 )
 
 # Iterations in all after which so many candidates are left: at the end one, or those that survive.
@@ -45,15 +45,15 @@ HALVINGS = ((3, 6), (13, 2), (33, 1))
 N_SURVIVORS = 4
 
 # Nats by which an iteration changes the bound of a run that is not run on.
-SETTLED = 1e-4
+CHANGE_BELOW_TOL = 1e-4
 
 
-def short_em(ground: InitContext, n_init: int, random: np.random.RandomState) -> list[FitState]:
+def short_em(context: InitContext, n_init: int, random: np.random.RandomState) -> list[FitState]:
     """The best of several short runs, for each restart; or the best few, where they may survive."""
-    some, found, collapsed = part_of(ground.sample, ground.n_components), list[FitState](), None
+    some, found, collapsed = subsample(context.sample, context.n_components), list[FitState](), None
     for _ in range(n_init):
         try:
-            found.extend(_best(ground, some, random))
+            found.extend(_best(context, some, random))
         except DegenerateCovarianceError as error:
             collapsed = error
     if collapsed and not found:
@@ -61,21 +61,22 @@ def short_em(ground: InitContext, n_init: int, random: np.random.RandomState) ->
     return found
 
 
-def _best(ground: InitContext, some: Sample, random: np.random.RandomState) -> list[FitState]:
+def _best(context: InitContext, some: Sample, random: np.random.RandomState) -> list[FitState]:
     """Where the best short runs end; where they began, if the user has given a part of that."""
     given, part = (
-        ground.user_parameters,
-        replace(ground, survey=replace(ground.survey, sample=some)),
+        context.user_parameters,
+        replace(context, survey=replace(context.survey, sample=some)),
     )
-    if given.means is not None or ground.n_components == 1:
-        centers = ground.survey.mean[None] if given.means is None else given.means
-        return ground.begun([part.balls(part.nearest(centers))])
-    distances = cycle((ground.distance, Distance.whitened(ground.survey)))
+    if given.means is not None or context.n_components == 1:
+        centers = context.survey.mean[None] if given.means is None else given.means
+        return context.begun([part.spherical_clusters(part.nearest(centers))])
+    distances = cycle((context.distance, Distance.whitened(context.survey)))
     grounds = (replace(part, distance=each) for each in distances)
-    starts = ground.begun(
-        at.balls(at.labels(seed, random)) for seed, at in zip(SEEDINGS, grounds, strict=False)
+    starts = context.begun(
+        at.spherical_clusters(at.labels(seed, random))
+        for seed, at in zip(SEEDINGS, grounds, strict=False)
     )
-    winners = _race(ground, some, starts)
+    winners = _race(context, some, starts)
     if given.weights is not None or given.precisions is not None:
         return [begun for begun, _ in winners]
     # What happened on the way has happened before the first pass.
@@ -90,20 +91,20 @@ def _best(ground: InitContext, some: Sample, random: np.random.RandomState) -> l
 
 
 def _race(
-    ground: InitContext, some: Sample, starts: list[FitState]
+    context: InitContext, some: Sample, starts: list[FitState]
 ) -> list[tuple[FitState, FitState]]:
     """Where the winners began and where they ended, best first."""
     dataset = InMemoryDataset(some.rows, some.weights)
     runs = [(start, start) for start in starts]
     for n_iter, n_winners in HALVINGS:
-        rule = AbsoluteChange(SETTLED, n_iter)
+        rule = AbsoluteChange(CHANGE_BELOW_TOL, n_iter)
         states = em.run(
             em.with_outcomes([state for _, state in runs], rule),
             dataset,
-            ground.objective,
+            context.objective,
             rule,
             NullObserver(),
-            remedy=ground.remedy,
+            remedy=context.remedy,
         )
         best(states)  # raises where all have collapsed
         begun = [start for start, _ in runs]
@@ -113,7 +114,7 @@ def _race(
             if state.outcome is not Outcome.DEGENERATE
         ]
         runs.sort(key=lambda run: bound(run[1]), reverse=True)
-        del runs[max(n_winners, ground.n_survivors) :]
-        if len(runs) <= ground.n_survivors:
+        del runs[max(n_winners, context.n_survivors) :]
+        if len(runs) <= context.n_survivors:
             break
     return runs

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskgmm.errors import DegenerateCovarianceError
-from daskgmm.fit.initialization.context import statistics_of
-from daskgmm.fit.split_merge.merges import Newcomer
+from daskgmm.fit.initialization.context import sample_statistics
+from daskgmm.fit.split_merge.merges import NewComponent
 from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import Family
 from daskgmm.model.e_step import log_prob_norm
@@ -21,14 +21,14 @@ from daskgmm.model.mixture import Mixture
 from daskgmm.model.objective import Objective, plug_in_densities
 
 # Iterations, and the nats per row of its own below which one is the last.
-MOST_ITERATIONS, SETTLED = 30, 1e-3
+MOST_ITERATIONS, CHANGE_BELOW_TOL = 30, 1e-3
 
 # A newcomer takes no more than this of the whole.
-MOST_WEIGHT = 0.5
+MAX_WEIGHT = 0.5
 
 
 @dataclass(frozen=True)
-class Part:
+class RowSubset:
     """Some of the rows, and what a mixture makes of them.
 
     Attributes
@@ -54,7 +54,7 @@ class Part:
         total_weight: float,
         mixture: Mixture,
         objective: Objective,
-    ) -> "Part":
+    ) -> "RowSubset":
         """Those that the mixture has a density for."""
         weights = np.ones(len(rows)) if weights is None else weights
         log_density = log_prob_norm(rows, plug_in_densities(objective, mixture))
@@ -71,11 +71,11 @@ class Part:
         after = log_prob_norm(self.rows, plug_in_densities(objective, other))
         return float(self.weights @ (after - self.log_density))
 
-    def selected(self, some: NDArray[Any]) -> "Part":
+    def selected(self, some: NDArray[Any]) -> "RowSubset":
         """Some of them."""
         weights = self.weights[some]
         elsewhere = self.total_weight - float(weights.sum())
-        return Part(self.rows[some], weights, self.log_density[some], elsewhere)
+        return RowSubset(self.rows[some], weights, self.log_density[some], elsewhere)
 
 
 class Birth(NamedTuple):
@@ -90,7 +90,7 @@ class Birth(NamedTuple):
         That belong to it, of those looked at.
     """
 
-    newcomer: Newcomer
+    newcomer: NewComponent
     gain: float
     n_rows: float
 
@@ -102,7 +102,7 @@ def n_parameters(mixture: Mixture) -> int:
 
 
 def births(
-    part: Part,
+    part: RowSubset,
     labels: NDArray[np.int64],
     mixture: Mixture,
     objective: Objective,
@@ -119,9 +119,9 @@ def births(
     before = np.full(len(share), -np.inf)
     found: list[Birth] = []
     for _ in range(max_iter):
-        statistics = statistics_of(objective, part.rows, part.weights, share)
+        statistics = sample_statistics(objective, part.rows, part.weights, share)
         _, means, covariances = objective.estimates(statistics)
-        weights = np.minimum(statistics.effective_counts / total, MOST_WEIGHT)
+        weights = np.minimum(statistics.effective_counts / total, MAX_WEIGHT)
         if family.shared:
             covariances = mixture.covariances
         sound = _sound(family, covariances, weights > 0.0)
@@ -135,13 +135,13 @@ def births(
         gains = (both - part.log_density) @ part.weights + part.elsewhere * np.log1p(-weights)
         gains /= total
         share = np.exp(of_own - both)
-        if (gains - before < SETTLED * weights).all():
+        if (gains - before < CHANGE_BELOW_TOL * weights).all():
             break
         before = gains
     n_rows, least = share.sum(axis=1), n_parameters(mixture)
     for i in np.flatnonzero(n_rows > least):
         covariance = family.selected(covariances, np.array([i]))
-        newcomer = Newcomer(float(weights[i]), means[i : i + 1], covariance)
+        newcomer = NewComponent(float(weights[i]), means[i : i + 1], covariance)
         found.append(Birth(newcomer, float(gains[i]), float(n_rows[i])))
     return sorted(found, key=lambda birth: birth.gain, reverse=True)
 

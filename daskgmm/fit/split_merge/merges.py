@@ -17,10 +17,10 @@ from daskgmm.model.objective import Objective, plug_in_densities
 NEAREST = 5
 
 # Merges that are tried on rows, and removals of a component.
-TRIED, REMOVED = 8, 3
+N_MERGES, N_REMOVALS = 8, 3
 
 
-class Newcomer(NamedTuple):
+class NewComponent(NamedTuple):
     """One more component of a mixture.
 
     Attributes
@@ -95,7 +95,7 @@ def cheapest_merges(mixture: Mixture, sample: Dataset, objective: Objective) -> 
     Those of lowest bounds are tried: the bound itself takes components to stand apart, and is far
     too high for two that cover the same rows.
     """
-    merges = near_merges(mixture)[:TRIED]
+    merges = near_merges(mixture)[:N_MERGES]
     mixtures = [mixture, *(merged(mixture, merge.kept, merge.freed) for merge in merges)]
     densities = [plug_in_densities(objective, each) for each in mixtures]
     found = sample.reduce(partial(e_steps, densities=densities))
@@ -106,7 +106,7 @@ def cheapest_merges(mixture: Mixture, sample: Dataset, objective: Objective) -> 
 
 def removals(mixture: Mixture) -> list[Merge]:
     """The lightest components, which may be left out; their weights are all that is known."""
-    lightest = np.argsort(mixture.weights, kind="stable")[:REMOVED].tolist()
+    lightest = np.argsort(mixture.weights, kind="stable")[:N_REMOVALS].tolist()
     return [Merge(k, k, float(mixture.weights[k])) for k in lightest]
 
 
@@ -122,7 +122,7 @@ def near_merges(mixture: Mixture) -> list[Merge]:
     return sorted(merges, key=lambda merge: merge.cost)
 
 
-def moved(mixture: Mixture, merge: Merge, newcomer: Newcomer) -> Mixture:
+def moved(mixture: Mixture, merge: Merge, newcomer: NewComponent) -> Mixture:
     """The mixture after a merge, with the newcomer in the place that it frees."""
     family, freed = mixture.family, merge.freed
     rest = merged(mixture, merge.kept, freed)

@@ -16,18 +16,18 @@ from daskgmm.data.survey import Sample
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit import em
 from daskgmm.fit.acceleration.quasi_newton import QuasiNewton
-from daskgmm.fit.convergence import Rule
+from daskgmm.fit.convergence import StoppingRule
 from daskgmm.fit.degenerate import Remedy
 from daskgmm.fit.initialization.clustering import Distance, k_means
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.ranking import bound
 from daskgmm.fit.sample_stage import (
     RULE,
-    dataset_of,
-    part_of,
+    as_dataset,
     start_from,
+    subsample,
 )
-from daskgmm.fit.split_merge.births import Birth, Part, births
+from daskgmm.fit.split_merge.births import Birth, RowSubset, births
 from daskgmm.fit.split_merge.merges import cheapest_merges, moved
 from daskgmm.fit.state import FitState, Outcome
 from daskgmm.kernels.blas import one_blas_thread
@@ -43,7 +43,7 @@ N_CLUSTERS, ITERATIONS = 3, 8
 RACING, RACE = 8, 10
 
 # Rounds at the most, and the nats per row that one must gain to be followed by another.
-MOST_ROUNDS, MARGIN = 10, 1e-5
+MAX_ROUNDS, MARGIN = 10, 1e-5
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class Refinement:
 
     def __call__(self, state: FitState) -> FitState:
         """The candidate, or where its moves have led."""
-        some = part_of(self.sample, state.mixture.n_components)
-        for _ in range(MOST_ROUNDS):
+        some = subsample(self.sample, state.mixture.n_components)
+        for _ in range(MAX_ROUNDS):
             better = self._better(state, some)
             if better is None:
                 break
@@ -100,13 +100,17 @@ class Refinement:
         return None
 
     def _run(
-        self, states: list[FitState], sample: Sample, rule: Rule, rival: FitState | None = None
+        self,
+        states: list[FitState],
+        sample: Sample,
+        rule: StoppingRule,
+        rival: FitState | None = None,
     ) -> list[FitState]:
         """The candidates that don't collapse; one that the rival outruns ends where it is."""
         rivals = [] if rival is None else [rival]
         ended = em.run(
             em.with_outcomes([*states, *rivals], rule),
-            dataset_of(sample),
+            as_dataset(sample),
             self.objective,
             rule,
             NullObserver(),
@@ -126,7 +130,7 @@ class Refinement:
         """The mixture after each of the moves that promise most."""
         if mixture.n_components < 2:
             return []
-        merges = cheapest_merges(mixture, dataset_of(some), self.objective)
+        merges = cheapest_merges(mixture, as_dataset(some), self.objective)
         pairs = (
             (birth.gain - merge.cost, birth, merge)
             for k, birth in self._births(mixture, some)
@@ -139,7 +143,7 @@ class Refinement:
     def _births(self, mixture: Mixture, some: Sample) -> Iterator[tuple[int, Birth]]:
         """Newcomers among the rows of each component, which comes with them."""
         total = len(some.rows) if some.weights is None else float(some.weights.sum())
-        whole = Part.of(some.rows, some.weights, total, mixture, self.objective)
+        whole = RowSubset.of(some.rows, some.weights, total, mixture, self.objective)
         owners = labels(whole.rows, plug_in_densities(self.objective, mixture))
         for k in range(mixture.n_components):
             part = whole.selected(owners == k)

@@ -13,9 +13,9 @@ import numpy as np
 from daskgmm.data.survey import Sample, Survey
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit.initialization.clustering import Distance, k_means
-from daskgmm.fit.split_merge.births import Part, births, n_parameters
+from daskgmm.fit.split_merge.births import RowSubset, births, n_parameters
 from daskgmm.fit.split_merge.merges import (
-    TRIED,
+    N_MERGES,
     Merge,
     moved,
     near_merges,
@@ -32,7 +32,7 @@ from daskgmm.model.worst_rows import WorstRows
 TAIL_ROWS, N_CLUSTERS = 4096, 16
 
 # Components that move at the most.
-MOST_MOVES = 3
+MAX_MOVES = 3
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Relocation:
     seed: int
     size: int = TAIL_ROWS
 
-    def __call__(self, visited: Parameters, after: FitState, tail: WorstRows) -> FitState | None:
+    def __call__(self, trial: Parameters, after: FitState, tail: WorstRows) -> FitState | None:
         """The candidate with components moved, as another one; None where none moves.
 
         Parameters
@@ -66,10 +66,10 @@ class Relocation:
         after : FitState
             The candidate after that pass.
         """
-        mixture, events = visited.point_estimate, after.events
+        mixture, events = trial.point_estimate, after.events
         with one_blas_thread():
             others = self._others(mixture, tail)
-            for _ in range(MOST_MOVES):
+            for _ in range(MAX_MOVES):
                 try:
                     found = self._moved(mixture, tail, others, after.n_iter)
                 except DegenerateCovarianceError:  # so near collapse that no merge has a covariance
@@ -102,7 +102,7 @@ class Relocation:
         has been chosen among many.
         """
         survey, objective = self.survey, self.objective
-        part = Part.of(tail.rows, tail.weights, survey.total_weight, mixture, objective)
+        part = RowSubset.of(tail.rows, tail.weights, survey.total_weight, mixture, objective)
         if mixture.n_components < 2 or len(part.rows) < N_CLUSTERS:
             return None
         points = self.distance.coordinates(part.rows)
@@ -112,15 +112,17 @@ class Relocation:
         found = [b for b in births(part, labels, mixture, objective) if b.gain > chance]
         if not found:
             return None
-        elsewhere = Part.of(others.rows, others.weights, survey.total_weight, mixture, objective)
+        elsewhere = RowSubset.of(
+            others.rows, others.weights, survey.total_weight, mixture, objective
+        )
         scale = part.elsewhere / max(float(elsewhere.weights.sum()), np.finfo(np.float64).tiny)
 
         def gain(move: tuple[Merge, Mixture]) -> float:
-            seen, estimated = (each.change(move[1], objective) for each in (part, elsewhere))
-            return (seen + scale * estimated) / survey.total_weight
+            seen, is_estimate = (each.change(move[1], objective) for each in (part, elsewhere))
+            return (seen + scale * is_estimate) / survey.total_weight
 
         birth = found[0]
-        merges = [*near_merges(mixture)[:TRIED], *removals(mixture)]
+        merges = [*near_merges(mixture)[:N_MERGES], *removals(mixture)]
         moves = [(merge, moved(mixture, merge, birth.newcomer)) for merge in merges]
         best = max(moves, key=gain)
         if gain(best) <= chance:

@@ -85,7 +85,7 @@ class TimeEstimate:
         if ratio >= 1.0:
             return None
         together = changes[-1] * sum(ratio**-i for i in range(self._window))
-        gain = state.memory.gain if state.memory else 0.0
+        gain = state.accelerator.expected_gain if state.accelerator else 0.0
         left = max(together, gain) / self._tol
         return max(math.ceil(-math.log(left) / math.log(ratio)), 1)
 

@@ -8,8 +8,8 @@ from strategies import clusters, mixture
 from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.fit import em
 from daskgmm.fit.acceleration.quasi_newton import (
+    AcceleratorState,
     CurvaturePair,
-    Memory,
     Origin,
     QuasiNewton,
     _ascent_direction,
@@ -80,32 +80,32 @@ def test_where_em_is_slow_it_takes_a_fraction_of_the_passes():
 
 def test_the_result_is_the_em_step_from_the_best_that_was_seen(family_name):
     found = run(mixture(family_name), rule=ExpectedGain(0.0, 7))
-    assert found.memory is not None
-    assert found.parameters is found.memory.em
-    assert bound_of(found.memory.base) == pytest.approx(found.lower_bound, abs=1e-12)
+    assert found.accelerator is not None
+    assert found.parameters is found.accelerator.em_step
+    assert bound_of(found.accelerator.base) == pytest.approx(found.lower_bound, abs=1e-12)
     assert bound_of(found.parameters) >= found.lower_bound
 
 
 def test_a_trial_that_lowers_the_bound_costs_one_pass_and_the_em_step_follows(family_name):
     state = run(mixture(family_name), rule=ExpectedGain(0.0, 5))
     awful = mixture(family_name, seed=9, scale=4.0)
-    memory = replace(state.memory, trial=awful, origin=Origin.QUASI_NEWTON)
-    state = replace(state, memory=memory, outcome=None)
+    accelerator = replace(state.accelerator, trial=awful, origin=Origin.QUASI_NEWTON)
+    state = replace(state, accelerator=accelerator, outcome=None)
     model, rule = model_of(awful), ExpectedGain(0.0, 99)
     after = em.advance(state, statistics_at(awful), model, rule, acceleration=QuasiNewton())
     assert after.lower_bounds == (*state.lower_bounds, state.lower_bound)
     assert after.parameters is state.parameters
-    assert after.trial is state.memory.em
-    assert after.memory.origin is Origin.EM
-    assert after.memory.radius < state.memory.radius
+    assert after.trial is state.accelerator.em_step
+    assert after.accelerator.origin is Origin.EM
+    assert after.accelerator.radius < state.accelerator.radius
     better = em.advance(after, statistics_at(after.trial), model, rule, acceleration=QuasiNewton())
     assert better.lower_bound >= state.lower_bound
 
 
 def test_a_bound_that_is_no_number_is_not_accepted():
-    memory = run(mixture("full"), rule=ExpectedGain(0.0, 3)).memory
-    assert not replace(memory, origin=Origin.QUASI_NEWTON).accepts(float("nan"))
-    assert replace(memory, origin=Origin.EM).accepts(float("nan"))
+    accelerator = run(mixture("full"), rule=ExpectedGain(0.0, 3)).accelerator
+    assert not replace(accelerator, origin=Origin.QUASI_NEWTON).accepts(float("nan"))
+    assert replace(accelerator, origin=Origin.EM).accepts(float("nan"))
 
 
 def test_a_fit_continued_is_the_uninterrupted_one_bit_for_bit(family_name):
@@ -114,7 +114,10 @@ def test_a_fit_continued_is_the_uninterrupted_one_bit_for_bit(family_name):
     rest = run(replace(half, outcome=None), rule=ExpectedGain(0.0, 12))
     assert rest.lower_bounds == whole.lower_bounds
     assert rest.parameters.means.tobytes() == whole.parameters.means.tobytes()
-    assert rest.memory.trial.covariances.tobytes() == whole.memory.trial.covariances.tobytes()
+    assert (
+        rest.accelerator.trial.covariances.tobytes()
+        == whole.accelerator.trial.covariances.tobytes()
+    )
 
 
 def test_regularization_does_not_draw_it_away_from_ems_fixed_point(family_name):
@@ -168,7 +171,7 @@ def test_directions_are_those_of_bfgs():
 
 def test_memory_is_a_value():
     state = run(mixture("full"), rule=ExpectedGain(0.0, 5))
-    assert isinstance(state.memory, Memory)
+    assert isinstance(state.accelerator, AcceleratorState)
     model, rule = model_of(state.parameters), ExpectedGain(0.0, 99)
     state = replace(state, outcome=None)
     statistics = statistics_at(state.trial)
@@ -176,4 +179,4 @@ def test_memory_is_a_value():
         em.advance(state, statistics, model, rule, acceleration=QuasiNewton()) for _ in range(2)
     )
     assert once.trial.means.tobytes() == again.trial.means.tobytes()
-    assert len(once.memory.pairs) == len(state.memory.pairs) + 1
+    assert len(once.accelerator.pairs) == len(state.accelerator.pairs) + 1

@@ -68,7 +68,7 @@ def test_a_step_says_where_it_comes_from():
 
     class Watching(NullObserver):
         def on_pass(self, states, seconds):
-            origins.append(states[0].memory.origin)
+            origins.append(states[0].accelerator.origin)
 
     model = MaximumLikelihood(mixture("full").family, 1e-6, ALL.mean(axis=0))
     sample, rows = InMemoryDataset(SOME), InMemoryDataset(ALL)
@@ -77,7 +77,7 @@ def test_a_step_says_where_it_comes_from():
         [FitState(mixture("full"))], sample, model, rule, NullObserver(), acceleration=QuasiNewton()
     )
     steps = SampleSteps(sample, model)
-    start = FitState(start.parameters, pairs=start.memory.pairs)
+    start = FitState(start.parameters, pairs=start.accelerator.pairs)
     (found,) = em.run([start], rows, model, ExpectedGain(1e-5, 30), Watching(), acceleration=steps)
     assert origins[0] is Origin.SAMPLE
-    assert found.memory.is_borne_out
+    assert found.accelerator.is_prediction_confirmed

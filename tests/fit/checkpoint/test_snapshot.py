@@ -22,7 +22,7 @@ X = clusters(400)
 class Last(NoCheckpoints):
     """Holds the newest snapshot in memory."""
 
-    def keep(self, snapshot):
+    def record(self, snapshot):
         self.snapshot = snapshot
 
 
@@ -57,19 +57,19 @@ def bits(array):
 
 def test_a_snapshot_comes_back_bit_for_bit(family_name):
     one = snapshot(family_name)
-    assert one.states[0].memory.pairs
+    assert one.states[0].accelerator.pairs
     assert one.survey.sample.weights is not None
     other = from_bytes(one.to_bytes())
     assert same(one, other)
     state = other.states[0]
-    state.memory.gradient[0] += 1.0  # arrays like any others
-    assert state.memory.em.family is one.states[0].parameters.family
+    state.accelerator.gradient[0] += 1.0  # arrays like any others
+    assert state.accelerator.em_step.family is one.states[0].parameters.family
 
 
 def test_what_two_values_share_is_written_once():
     one = from_bytes(snapshot().to_bytes())
     for state in one.states:
-        assert state.memory.em.means is state.parameters.means
+        assert state.accelerator.em_step.means is state.parameters.means
 
 
 def test_a_newer_format_is_named():

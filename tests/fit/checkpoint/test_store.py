@@ -221,18 +221,21 @@ def test_a_disk_that_is_full_costs_the_checkpoint_not_the_fit(tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"model": {"n_components": 4}}, "its model had n_components = 3, this one has 4; choose"),
-        ({"model": {"tol": 1e-5}}, "its model had tol = 0.001, this one has 1e-05; .* force it"),
-        ({"data": {"n_rows": 700}}, "its data had n_rows = 600, this one has 700; .* force it"),
-        ({"versions": {"numpy": "9"}}, "its versions had numpy = None, this one has 9"),
-        ({"model": {"n_components": 4, "tol": 1}}, r"n_components = 3, .* has 4 \(and 1 more\)"),
+        ({"model": {"n_components": 4}}, "model.n_components was 3 and is now 4; choose"),
+        ({"model": {"tol": 1e-5}}, "model.tol was 0.001 and is now 1e-05; .*force=True"),
+        ({"data": {"n_rows": 700}}, "data.n_rows was 600 and is now 700; .*force=True"),
+        ({"versions": {"numpy": "9"}}, "versions.numpy was None and is now 9"),
+        (
+            {"model": {"n_components": 4, "tol": 1}},
+            r"n_components was 3 and is now 4 \(and 1 more\)",
+        ),
     ],
 )
 def test_another_fit_is_refused_with_a_sentence(changes, sentence, tmp_path):
     stopped(tmp_path, InMemoryDataset(X), 4)
     told = {group: {**TOLD.get(group, {}), **changes.get(group, {})} for group in (*TOLD, *changes)}
     with pytest.raises(CheckpointError, match=sentence):
-        checkpoints(tmp_path, told).found()
+        checkpoints(tmp_path, told).load()
 
 
 def test_force_goes_on_where_that_makes_sense(tmp_path):
@@ -249,21 +252,21 @@ def test_force_goes_on_where_that_makes_sense(tmp_path):
     assert fit.survey.n_rows == 500
     more = {**told, "model": {"n_components": 4}}
     with pytest.raises(CheckpointError, match="n_components"):
-        checkpoints(tmp_path, more, force=True).found()
+        checkpoints(tmp_path, more, force=True).load()
 
 
 def test_a_newer_format_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr("daskgmm.fit.checkpoint.snapshot.FORMAT_VERSION", 3)
     stopped(tmp_path, InMemoryDataset(X), 4)
     monkeypatch.undo()
-    with pytest.raises(CheckpointError, match="has format 3: go on with the newer daskgmm"):
-        checkpoints(tmp_path).found()
+    with pytest.raises(CheckpointError, match="has format 3: resume with the newer daskgmm"):
+        checkpoints(tmp_path).load()
 
 
 def test_a_folder_that_is_not_there_holds_none(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert checkpoints(tmp_path / "none").found() is None
+        assert checkpoints(tmp_path / "none").load() is None
 
 
 def test_what_cannot_be_removed_costs_no_fit(tmp_path, monkeypatch):

@@ -35,7 +35,7 @@ class Counted(InMemoryDataset):
         return super().reduce(fn, on_chunks)
 
 
-def ground(dataset, n_components=3):
+def context(dataset, n_components=3):
     survey = take_survey(dataset, seed=0, sample_size=10)
     model = MaximumLikelihood(FAMILIES["full"], 1e-6, survey.mean)
     distance = Distance.whitened(survey)
@@ -43,7 +43,7 @@ def ground(dataset, n_components=3):
 
 
 def start(dataset, n_init=1):
-    return k_means_parallel(ground(dataset), n_init, np.random.RandomState(0))
+    return k_means_parallel(context(dataset), n_init, np.random.RandomState(0))
 
 
 CHUNKED = [7, 100, 1000]
@@ -71,7 +71,7 @@ def test_workers_and_threads_give_the_same_bits(client):
 
 def test_passes_are_counted_and_shared_by_the_restarts():
     Counted.n_reduced = 0
-    at = ground(Counted(X))
+    at = context(Counted(X))
     Counted.n_reduced = 0
     states = k_means_parallel(at, 4, np.random.RandomState(0))
     assert Counted.n_reduced == ROUNDS + 1
@@ -85,7 +85,7 @@ def test_it_finds_clusters_that_are_apart():
     centers = 50.0 * np.array([[0, 0], [1, 0], [0, 1], [1, 1], [3, 3.0]])
     random = np.random.default_rng(0)
     rows = centers[random.integers(5, size=5000)] + random.normal(size=(5000, 2))
-    states = k_means_parallel(ground(InMemoryDataset(rows), 5), 8, np.random.RandomState(0))
+    states = k_means_parallel(context(InMemoryDataset(rows), 5), 8, np.random.RandomState(0))
     for state in states:
         nearest = np.linalg.norm(state.parameters.means[:, None] - centers, axis=2).min(axis=0)
         assert nearest.max() < 1.0
@@ -105,14 +105,14 @@ def test_a_race_is_won_in_proportion_to_weight_and_squared_distance():
 
 
 def test_a_row_that_was_drawn_is_not_drawn_again():
-    points = Distance.whitened(ground(InMemoryDataset(X)).survey).coordinates(X)
+    points = Distance.whitened(context(InMemoryDataset(X)).survey).coordinates(X)
     race = _Race(0, 2, 1000, points[:10])
     won = race(points, np.ones(1000), np.arange(1000))
     assert set(won.numbers) == set(range(10, 1000))
 
 
 def test_sums_around_the_drawn_are_the_clusters_of_their_rows():
-    at = ground(InMemoryDataset(X))
+    at = context(InMemoryDataset(X))
     points = at.distance.coordinates(X)
     drawn = points[:5]
     owners = np.linalg.norm(points[:, None] - drawn, axis=2).argmin(axis=1)

@@ -44,9 +44,9 @@ def found(
     survey = take_survey(dataset, seed=0, sample_size=len(rows))
     model = MaximumLikelihood(FAMILIES[name], reg_covar, survey.mean)
     at = DISTANCES[distance](survey)
-    ground = InitContext(survey, dataset, n_components, model, user_parameters, at, remedy)
+    context = InitContext(survey, dataset, n_components, model, user_parameters, at, remedy)
     random = np.random.RandomState(seed)
-    states = starts(ground, initializer_of(method, distance), n_init, random)
+    states = starts(context, initializer_of(method, distance), n_init, random)
     return [state.parameters for state in states]
 
 
@@ -73,8 +73,8 @@ def test_on_a_sample_that_holds_all_rows_a_euclidean_start_is_scikit_learns(fami
 @pytest.mark.parametrize("method", INITIALIZERS)
 def test_restarts_are_drawn_one_after_another(method):
     first, second = found(method=method, n_init=2, n_components=5)
-    (alone,) = found(method=method, n_components=5)
-    assert alone.means.tobytes() == first.means.tobytes()
+    (single,) = found(method=method, n_components=5)
+    assert single.means.tobytes() == first.means.tobytes()
     assert first.means.tobytes() != second.means.tobytes()
 
 

@@ -10,7 +10,7 @@ from daskgmm import GaussianMixture
 from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.survey import take_survey
 from daskgmm.errors import DegenerateCovarianceError
-from daskgmm.fit.degenerate import POLICIES, Data
+from daskgmm.fit.degenerate import POLICIES, DataSummary
 from daskgmm.fit.initialization.context import InitContext
 from daskgmm.fit.initialization.registry import DISTANCES
 from daskgmm.fit.initialization.short_em import HALVINGS, SEEDINGS, short_em
@@ -24,7 +24,7 @@ from daskgmm.model.maximum_likelihood import MaximumLikelihood
 X = clusters(600, n_components=5)
 
 
-def ground(
+def context(
     rows=X,
     weights=None,
     *,
@@ -37,7 +37,7 @@ def ground(
     dataset = InMemoryDataset(rows, weights)
     survey = take_survey(dataset, seed=0, sample_size=len(rows))
     model = MaximumLikelihood(FAMILIES[name], reg_covar, survey.mean)
-    remedy = POLICIES[policy](Data.of(survey, reg_covar, 0))
+    remedy = POLICIES[policy](DataSummary.of(survey, reg_covar, 0))
     at = DISTANCES[distance](survey)
     return InitContext(survey, dataset, n_components, model, UserParameters(), at, remedy)
 
@@ -49,7 +49,7 @@ FAR[::2] += 3.0
 @pytest.mark.parametrize("name", ["scaled", "euclidean"])
 def test_clusters_far_apart_in_many_features_are_found(name):
     """Whitened, they are as far apart as in one feature: lost among sixty."""
-    (state,) = short_em(ground(FAR, distance=name, n_components=2), 1, np.random.RandomState(0))
+    (state,) = short_em(context(FAR, distance=name, n_components=2), 1, np.random.RandomState(0))
     means = np.sort(state.parameters.means.mean(axis=1))
     np.testing.assert_allclose(means, [0.0, 3.0], atol=0.05)
 
@@ -60,7 +60,7 @@ def test_clusters_apart_where_the_data_is_narrow_are_found(name):
     noise, labels = random.normal(size=(2000, 4)), np.arange(2000) % 2
     rows = 30.0 * noise[:, :1] + 0.3 * noise
     rows[:, 0] += 4.0 * labels
-    (state,) = short_em(ground(rows, distance=name, n_components=2), 1, np.random.RandomState(0))
+    (state,) = short_em(context(rows, distance=name, n_components=2), 1, np.random.RandomState(0))
     found = e_step.labels(rows, densities(state.parameters))
     assert adjusted_rand_score(labels, found) > 0.99
 
@@ -77,7 +77,7 @@ def test_the_rounds_halve():
 
 
 def test_it_is_not_worse_than_a_single_k_means(family_name):
-    at = ground(name=family_name)
+    at = context(name=family_name)
     for seed in range(3):
         (state,) = short_em(at, 1, np.random.RandomState(seed))
         single = GaussianMixture(
@@ -94,7 +94,7 @@ def test_it_is_not_worse_than_a_single_k_means(family_name):
 
 
 def test_it_begins_a_candidate_anew():
-    (state,) = short_em(ground(), 1, np.random.RandomState(0))
+    (state,) = short_em(context(), 1, np.random.RandomState(0))
     assert state.n_iter == 0
     assert state.outcome is None
 
@@ -102,8 +102,8 @@ def test_it_begins_a_candidate_anew():
 def test_what_happened_on_the_way_happened_at_the_start():
     rows = np.vstack([X, np.tile([90.0, -90.0, 90.0], (30, 1))])
     (state,) = short_em(
-        ground(rows, policy="regularize", reg_covar=0.0), 1, np.random.RandomState(0)
+        context(rows, policy="regularize", reg_covar=0.0), 1, np.random.RandomState(0)
     )
     assert {event.n_pass for event in state.events} == {0}
     with pytest.raises(DegenerateCovarianceError, match="at the start"):
-        short_em(ground(rows, reg_covar=0.0, n_components=8), 1, np.random.RandomState(0))
+        short_em(context(rows, reg_covar=0.0, n_components=8), 1, np.random.RandomState(0))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from strategies import mixture
 
-from daskgmm.fit.split_merge.births import Part, births, n_parameters
+from daskgmm.fit.split_merge.births import RowSubset, births, n_parameters
 from daskgmm.model.densities import densities
 from daskgmm.model.e_step import log_prob_norm
 from daskgmm.model.maximum_likelihood import MaximumLikelihood
@@ -40,7 +40,7 @@ def test_the_gain_is_a_lower_bound_of_what_all_rows_gain(family_name, *, weighte
     some = np.argsort(before)[:300]
     total = len(rows) if weights is None else weights.sum()
     of_some = None if weights is None else weights[some]
-    part = Part.of(rows[some], of_some, total, model, likelihood)
+    part = RowSubset.of(rows[some], of_some, total, model, likelihood)
     labels = (rows[some][:, 0] > 10).astype(np.int64)
     found = births(part, labels, model, likelihood)
     for birth in found:
@@ -59,7 +59,7 @@ def test_fewer_rows_than_parameters_are_no_component(family_name):
     n_rare = n_parameters(model)
     rows = rows_of(model, n_rare)[-n_rare:]
     likelihood = MaximumLikelihood(model.family, 1e-6, rows.mean(axis=0))
-    part = Part.of(rows, None, 3000.0, model, likelihood)
+    part = RowSubset.of(rows, None, 3000.0, model, likelihood)
     assert births(part, np.zeros(n_rare, dtype=np.int64), model, likelihood) == []
 
 
@@ -67,7 +67,7 @@ def test_equal_rows_collapse_and_are_left_out():
     model = mixture("full")
     rows = np.tile(WHERE, (50, 1))
     likelihood = MaximumLikelihood(model.family, 0.0, WHERE)
-    part = Part.of(rows, None, 3000.0, model, likelihood)
+    part = RowSubset.of(rows, None, 3000.0, model, likelihood)
     assert births(part, np.zeros(50, dtype=np.int64), model, likelihood) == []
 
 
@@ -75,6 +75,6 @@ def test_parts_know_what_is_elsewhere():
     model = mixture("diag")
     rows = rows_of(model)
     likelihood = MaximumLikelihood(model.family, 0.0, rows.mean(axis=0))
-    part = Part.of(rows[:100], None, len(rows), model, likelihood)
+    part = RowSubset.of(rows[:100], None, len(rows), model, likelihood)
     assert (part.elsewhere, part.total_weight) == (len(rows) - 100, len(rows))
     assert part.selected(np.arange(10)).elsewhere == len(rows) - 10

@@ -6,7 +6,7 @@ from strategies import mixture
 
 from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.fit.split_merge.merges import (
-    Newcomer,
+    NewComponent,
     cheapest_merges,
     loss,
     merged,
@@ -90,7 +90,7 @@ def test_rows_say_what_a_merge_costs(family_name):
 def test_a_newcomer_takes_the_place_that_a_merge_frees(family_name):
     model = mixture(family_name, 4)
     one = mixture(family_name, 1, seed=5)
-    after = moved(model, near_merges(model)[0], Newcomer(0.1, one.means, one.covariances))
+    after = moved(model, near_merges(model)[0], NewComponent(0.1, one.means, one.covariances))
     freed = near_merges(model)[0].freed
     assert after.weights[freed] == pytest.approx(0.1)
     np.testing.assert_allclose(after.weights.sum(), 1.0)

@@ -28,8 +28,8 @@ def rows_of(n_rows=3000):
 
 
 def at(family, means):
-    balls = family.covariances(np.zeros(family.shape(3, 2)), np.ones(3), 2, 4.0)
-    return Mixture.from_covariances(family, np.full(3, 1 / 3), means, balls)
+    spherical_clusters = family.covariances(np.zeros(family.shape(3, 2)), np.ones(3), 2, 4.0)
+    return Mixture.from_covariances(family, np.full(3, 1 / 3), means, spherical_clusters)
 
 
 def converged(family, rows, means):
@@ -54,7 +54,7 @@ def test_it_leads_from_a_bad_optimum_to_the_good_one(family_name):
     bad, refined = converged(family, rows, POORLY)
     assert bad.lower_bound < good.lower_bound - 0.1
     assert refined.lower_bound == pytest.approx(good.lower_bound, abs=1e-4)
-    assert refined.outcome.is_met
+    assert refined.outcome.is_converged
 
 
 def test_what_is_best_is_left_alone(family_name):

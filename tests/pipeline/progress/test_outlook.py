@@ -43,7 +43,7 @@ def test_the_slowest_of_the_candidates_counts_and_those_that_have_ended_do_not()
         return FitState(mixture("full"), bounds, outcome=outcome)
 
     slow, fast = of(-8.0, -4.0, -2.0, -1.0), of(-8.0, -4.0, -3.0, -2.9)
-    ended, new = of(-8.0, -7.0, outcome=Outcome.SETTLED), of(-8.0, -4.0)
+    ended, new = of(-8.0, -7.0, outcome=Outcome.CHANGE_BELOW_TOL), of(-8.0, -4.0)
     outlook = TimeEstimate(0.2, 20, 1)
     for states, likely in (
         ([fast], 1),
@@ -57,7 +57,7 @@ def test_the_slowest_of_the_candidates_counts_and_those_that_have_ended_do_not()
 
 def test_it_is_never_likelier_than_the_most():
     assert after(-8.0, -4.0, -2.0, -1.0, tol=1e-9, max_iter=5).likely == 2
-    assert after(-8.0, -4.0, -2.0, outcome=Outcome.SETTLED).most == 1
+    assert after(-8.0, -4.0, -2.0, outcome=Outcome.CHANGE_BELOW_TOL).most == 1
 
 
 def test_a_rule_that_is_not_known_promises_nothing():
