@@ -27,7 +27,8 @@ from daskgmm.estimators.sample_weight import Weights
 from daskgmm.fit.comparison import compare
 from daskgmm.fit.criteria import Candidate, criterion_of
 from daskgmm.fit.driver import Fit
-from daskgmm.fit.observers import Observer, log_to_cluster, verbose_observer
+from daskgmm.fit.event_log import log_to_cluster
+from daskgmm.fit.observers import Observer, verbose_observer
 from daskgmm.fit.plan import plan_fit
 from daskgmm.fit.settings import Settings
 from daskgmm.fit.state import Outcome
@@ -280,7 +281,8 @@ def select_components(
         )
     fitted = {}
     for model, candidate in zip(models, found.candidates, strict=True):
-        if candidate.is_finalist and candidate.state and candidate.outcome is not Outcome.DEGENERATE:
+        is_sound = candidate.outcome is not Outcome.DEGENERATE
+        if candidate.is_finalist and candidate.state and is_sound:
             model._keep(
                 Fit(candidate.state, candidate.state.lower_bound, found.survey, found.passes),
                 candidate.settings,

@@ -27,8 +27,9 @@ from daskgmm.estimators.prediction import raise_for_no_rows, sums_of
 from daskgmm.estimators.sample_weight import Weights, apart
 from daskgmm.estimators.serialization import Portable
 from daskgmm.fit.driver import Fit, fit_mixture
+from daskgmm.fit.event_log import log_to_cluster
 from daskgmm.fit.initialization.registry import InitParams
-from daskgmm.fit.observers import Observer, ObserverGroup, log_to_cluster, verbose_observer
+from daskgmm.fit.observers import Observer, ObserverGroup, verbose_observer
 from daskgmm.fit.plan import Plan, plan_fit
 from daskgmm.fit.settings import Settings
 from daskgmm.fit.state import FitState

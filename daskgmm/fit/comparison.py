@@ -1,8 +1,8 @@
-"""Models of several sizes and families, fitted together and compared by a criterion.
+"""The comparison of models of several sizes and families, which share their passes.
 
-All of them converge on the sample, in memory. One pass over all rows, which they share, then says
-how likely the rows are under each: those of the sample, and the rest, which no model has seen.
-Only those that are best by the criterion meet all rows again, in passes that they share as well.
+All models converge on the sample, in memory. One pass over all rows then scores them all: on the
+rows of the sample, and on the other rows, which are held out. Only the best by the criterion, the
+finalists, are fitted to all rows. They share these passes too.
 """
 
 import math
@@ -36,30 +36,30 @@ from daskgmm.fit.settings import Settings
 from daskgmm.fit.state import FitState, Outcome
 from daskgmm.model.e_step import e_steps
 
-# The sample holds no more of the rows, so that some are left to be held out.
-MOST = 0.8
+# The largest share of the rows in the sample. The others are held out.
+MAX_SAMPLE_SHARE = 0.8
 
-# Short EM runs that survive for each model.
+# Number of short EM runs that survive for each model.
 N_SURVIVORS = 2
 
-# By what a criterion may still move where a fit ends: a difference "not worth more than a bare
-# mention" (Kass & Raftery 1995, 2 ln B).
+# The largest change of a criterion that is still expected at the end of a fit: a difference "not
+# worth more than a bare mention" (Kass & Raftery 1995, 2 ln B).
 NEGLIGIBLE_DIFFERENCE = 2.0
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison found.
+    """The result of a comparison.
 
     Attributes
     ----------
     candidates : tuple of Candidate
-        In the order of their settings.
+        All models, in the order of the settings.
     best : Candidate
-        That which the criterion chooses.
+        The choice of the criterion.
     survey : Survey
     passes : tuple of Pass
-        All readings of the data.
+        All passes over the data.
     """
 
     candidates: tuple[Candidate, ...]
@@ -80,12 +80,18 @@ def compare(
 ) -> Comparison:
     """Fit models of several sizes and families by accelerated EM, and choose among them.
 
-    Each begins as it would alone, with its own copy of the generator. In all but families and
-    numbers of components the settings must be the same. Goes on from the newest checkpoint.
+    Each model has its own copy of the generator, so its starts are those of a fit of its own. The
+    settings differ only in families and numbers of components. The comparison resumes from the
+    newest checkpoint.
 
-    Raises DataError for rows that cannot be used or are too few, DegenerateCovarianceError
-    where all candidates collapse beyond the policy's remedy, and CheckpointError where there is
-    a checkpoint of something else.
+    Raises
+    ------
+    DataError
+        If rows cannot be used, or if there are too few.
+    DegenerateCovarianceError
+        If every candidate collapses and the policy cannot repair it.
+    CheckpointError
+        If the checkpoint belongs to another fit.
     """
     smallest = min(settings, key=lambda each: each.n_components)
     sample_size = max(each.sample_size(dataset.n_features) for each in settings)
@@ -96,16 +102,16 @@ def compare(
         random,
         observer=observer,
         checkpoints=checkpoints,
-        max_sample_share=MOST,
+        max_sample_share=MAX_SAMPLE_SHARE,
     )
     survey, n_sample = problem.survey, len(problem.survey.sample.rows)
     if smallest.n_components > n_sample:
         raise DataError(
-            f"models are compared on a sample of {n_sample:,} of the {survey.n_usable:,} "
-            f"rows, too few for {smallest.n_components:,} components: ask for fewer"
+            f"models are compared on a sample of {n_sample:,} of the {survey.n_usable:,} rows, "
+            f"which is too small for {smallest.n_components:,} components; use fewer components"
         )
-    # On few rows, and without iterations, all models meet all rows: no score is an estimate.
-    is_small = n_sample == int(MOST * survey.n_usable)
+    # With few rows or without iterations, all models are finalists: no score is an estimate.
+    is_small = n_sample == int(MAX_SAMPLE_SHARE * survey.n_usable)
     n_finalists = n_finalists if smallest.rule.max_iter and not is_small else len(settings)
     with problem.journal(observer, checkpoints) as journal:
         if journal.snapshot.purpose == "start":
@@ -135,9 +141,9 @@ def compare(
     for each in journal.snapshot.scored:
         candidates[each.number] = replace(candidates[each.number], scores=each.scores)
     for each, state in zip(finalists, states, strict=True):
-        candidates[each.number] = _finished(candidates[each.number], each, state)
-    best(states)  # raises where all have collapsed
-    chosen = min(
+        candidates[each.number] = _final_candidate(candidates[each.number], each, state)
+    best(states)  # raises if all have collapsed
+    winner = min(
         (
             each
             for each in candidates
@@ -145,9 +151,9 @@ def compare(
         ),
         key=lambda each: criterion.loss(each.scores) if each.scores else math.inf,
     )
-    assert chosen.state is not None
-    observer.on_end(chosen.state, chosen.state.lower_bound)
-    return Comparison(tuple(candidates), chosen, survey, tuple(problem.rows.passes))
+    assert winner.state is not None
+    observer.on_end(winner.state, winner.state.lower_bound)
+    return Comparison(tuple(candidates), winner, survey, tuple(problem.rows.passes))
 
 
 def _is_sound(state: FitState) -> bool:
@@ -180,14 +186,14 @@ def _converge_on_sample(
         starts, sample, problem.objective, remedy=problem.remedy, acceleration=QuasiNewton()
     )
     best(sample_optima)  # raises if all have collapsed
-    winners: dict[int, FitState] = {}
+    best_restarts: dict[int, FitState] = {}
     for state in sorted(rank(sample_optima), key=_is_sound, reverse=True):
-        winners.setdefault(state.rival_group, state)
-    for number, state in winners.items():
+        best_restarts.setdefault(state.rival_group, state)
+    for number, state in best_restarts.items():
         refine = problem.refinement(settings[number])
-        winners[number] = refine(state) if refine and _is_sound(state) else state
-    observer.on_sample(list(winners.values()), perf_counter() - start_time)
-    return [winners.get(number) for number in range(len(settings))]
+        best_restarts[number] = refine(state) if refine and _is_sound(state) else state
+    observer.on_sample(list(best_restarts.values()), perf_counter() - start_time)
+    return [best_restarts.get(number) for number in range(len(settings))]
 
 
 def _score(problem: FitProblem, sample_optima: Sequence[FitState | None]) -> list[ScoredCandidate]:
@@ -198,18 +204,18 @@ def _score(problem: FitProblem, sample_optima: Sequence[FitState | None]) -> lis
         if state is not None and _is_sound(state)
     }
     densities = [problem.objective.densities(state.parameters) for state in sound.values()]
-    visit = partial(e_steps, densities=densities)
-    on_all_rows = problem.rows.serving("comparison").reduce(visit)
-    on_sample = sample_stage.as_dataset(problem.survey.sample).reduce(visit)
+    map_chunk = partial(e_steps, densities=densities)
+    on_all_rows = problem.rows.serving("comparison").reduce(map_chunk)
+    on_sample = sample_stage.as_dataset(problem.survey.sample).reduce(map_chunk)
     scored = []
     # Per two parameters, what a fit to the sample lacks of a fit to all rows (Wilks 1938).
     gap = 1.0 / len(problem.survey.sample.rows) - 1.0 / problem.survey.n_usable
     for (number, state), all_sums, sample_sums in zip(
         sound.items(), on_all_rows, on_sample, strict=True
     ):
-        rest = all_sums.total_weight - sample_sums.total_weight
+        held_out_weight = all_sums.total_weight - sample_sums.total_weight
         difference = all_sums.log_likelihood - sample_sums.log_likelihood
-        held_out = difference / rest if rest else math.nan
+        held_out = difference / held_out_weight if held_out_weight else math.nan
         gain = 0.5 * state.mixture.n_parameters * gap
         scores = Scores.of(state.mixture, all_sums, held_out=held_out, gain=gain)
         scored.append(ScoredCandidate(number, state, all_sums, scores))
@@ -229,7 +235,7 @@ def _first_iteration(
 ) -> list[FitState]:
     """Return the finalists after their first iteration, the pass that all candidates shared."""
     rule, objective = _final_rule(finalists, rule), problem.objective
-    rivals = [_rival(each, criterion) for each in finalists]
+    states = [_with_penalty(each, criterion) for each in finalists]
     statistics = [each.statistics for each in finalists]
     if rule.max_iter:
         advance = partial(
@@ -239,25 +245,28 @@ def _first_iteration(
             remedy=problem.remedy,
             acceleration=problem.sample_steps(),
         )
-        return list(map(advance, rivals, statistics))
-    rivals = [
+        return list(map(advance, states, statistics))
+    states = [
         replace(state, previous_bound=objective.lower_bound(sums, state.parameters))
-        for state, sums in zip(rivals, statistics, strict=True)
+        for state, sums in zip(states, statistics, strict=True)
     ]
-    return em.with_outcomes(rivals, rule)
+    return em.with_outcomes(states, rule)
 
 
 def tighten_rule(rule: StoppingRule, total_weight: float) -> StoppingRule:
-    """The rule, for as long as a criterion may move by what is worth mentioning.
+    """Return the rule with a tolerance at which the criterion changes by a negligible amount.
 
-    But not beyond the digits by which bounds are compared.
+    The tolerance is not below the rounding of the bounds that are compared.
     """
-    least = max(0.5 * NEGLIGIBLE_DIFFERENCE / total_weight, 10.0**-BOUND_DIGITS)
-    return replace(rule, tol=min(rule.tol, least))
+    negligible = max(0.5 * NEGLIGIBLE_DIFFERENCE / total_weight, 10.0**-BOUND_DIGITS)
+    return replace(rule, tol=min(rule.tol, negligible))
 
 
-def _rival(finalist: ScoredCandidate, criterion: Criterion) -> FitState:
-    """A finalist among its rivals; what is held out is fixed, and nobody's to lose."""
+def _with_penalty(finalist: ScoredCandidate, criterion: Criterion) -> FitState:
+    """Return the state of a finalist with the penalty of the criterion.
+
+    Held-out scores do not change any more, so such finalists do not compete.
+    """
     state, scores = finalist.state, finalist.scores
     if criterion.is_held_out:
         return replace(state, rival_group=finalist.number)
@@ -265,18 +274,18 @@ def _rival(finalist: ScoredCandidate, criterion: Criterion) -> FitState:
     return replace(state, penalty=penalty)
 
 
-def _finished(candidate: Candidate, scored: ScoredCandidate, state: FitState) -> Candidate:
-    """A finalist at the last parameters that a pass has visited, with what that says of them."""
+def _final_candidate(candidate: Candidate, scored: ScoredCandidate, state: FitState) -> Candidate:
+    """Return a finalist at the parameters of the last pass, and its scores."""
     if not state.n_iter:
-        visited, statistics = state.parameters, scored.statistics
+        parameters, statistics = state.parameters, scored.statistics
     elif state.accelerator is not None:
-        visited, statistics = state.accelerator.base, state.accelerator.statistics
-    else:  # a component was mended in the very last pass
+        parameters, statistics = state.accelerator.base, state.accelerator.statistics
+    else:  # a component was repaired in the last pass
         return replace(candidate, state=state, is_finalist=True)
     return replace(
         candidate,
-        state=replace(state, parameters=visited),
-        scores=Scores.of(visited.point_estimate, statistics, held_out=scored.scores.held_out),
+        state=replace(state, parameters=parameters),
+        scores=Scores.of(parameters.point_estimate, statistics, held_out=scored.scores.held_out),
         is_finalist=True,
         is_estimate=False,
     )

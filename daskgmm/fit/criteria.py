@@ -1,4 +1,4 @@
-"""What models of different sizes are compared by."""
+"""Criteria for the comparison of models, and the candidates that they compare."""
 
 import math
 from collections.abc import Callable
@@ -17,22 +17,24 @@ from daskgmm.model.sufficient_statistics import SufficientStatistics
 
 @dataclass(frozen=True)
 class Scores:
-    """What the rows say of a mixture.
+    """The likelihood of a mixture and what the criteria are computed from.
 
     Attributes
     ----------
     log_likelihood : float
-        Of all rows, in nats.
+        Log-likelihood of all rows, in nats.
     entropy : float
-        Of all rows' responsibilities, in nats: the less, the further components are apart.
+        Entropy of the responsibilities of all rows, in nats. It is low if components are well
+        separated.
     n_parameters : int
-        Free ones.
+        Number of free parameters.
     total_weight : float
-        Of all rows: their number, where they have no weights.
+        Total weight of the rows; their number if they have no weights.
     effective_counts : (n_components,) array
-        Weight of the rows that each component is responsible for.
+        Effective count of each component.
     held_out : float
-        Nats per unit of weight, of rows that a mixture of this size has not been fitted to.
+        Mean log-density of the rows that are not in the sample, in nats per unit of weight,
+        under the mixture that was fitted to the sample.
     """
 
     log_likelihood: float
@@ -51,15 +53,18 @@ class Scores:
         held_out: float,
         gain: float = 0.0,
     ) -> "Scores":
-        """From the statistics of a pass that has visited the mixture.
+        """Return the scores of a mixture, given the statistics of a pass with its densities.
 
-        The entropy is what the log-likelihood exceeds the expected one of rows and components by
-        (Hathaway 1986).
+        The entropy is the difference between the log-likelihood and the expected log-likelihood
+        of rows and components (Hathaway 1986).
 
         Parameters
         ----------
+        mixture : Mixture
+        statistics : SufficientStatistics
+        held_out : float
         gain : float
-            Nats per unit of weight that the likelihood would still gain.
+            Expected gain of the likelihood if the fit continued, in nats per unit of weight.
         """
         complete = complete_log_likelihood(mixture, statistics)
         return cls(
@@ -73,36 +78,37 @@ class Scores:
 
     @property
     def mean_log_likelihood(self) -> float:
-        """Nats per unit of weight."""
+        """Mean log-likelihood, in nats per unit of weight."""
         return self.log_likelihood / self.total_weight
 
     @property
     def aic(self) -> float:
-        """Akaike's criterion (Akaike 1974)."""
+        """Akaike information criterion (Akaike 1974)."""
         return 2.0 * self.n_parameters - 2.0 * self.log_likelihood
 
     @property
     def bic(self) -> float:
-        """The Bayesian criterion (Schwarz 1978); the weights are taken for numbers of rows."""
+        """Bayesian information criterion (Schwarz 1978). Weights count as numbers of rows."""
         return self.n_parameters * math.log(self.total_weight) - 2.0 * self.log_likelihood
 
     @property
     def icl(self) -> float:
-        """The integrated completed likelihood (Biernacki, Celeux & Govaert 2000)."""
+        """Integrated completed likelihood (Biernacki, Celeux & Govaert 2000)."""
         return self.bic + 2.0 * self.entropy
 
 
 class Criterion(NamedTuple):
-    """What models are chosen by.
+    """A criterion that chooses a model.
 
     Attributes
     ----------
     label : str
-        For a picture's axis.
-    of : from Scores to a number
-    is_of_sample : bool
-        Whether it is said of the model that was fitted to the sample: then a fit to all rows
-        doesn't change it, and higher is better, where lower is by the others.
+        Label of the axis of a plot.
+    of : function
+        Returns the value of the criterion, given scores.
+    is_held_out : bool
+        Whether the criterion is the log-density of held-out rows under the model of the sample.
+        Then a higher value is better, and the fit to all rows does not change it.
     """
 
     label: str
@@ -110,7 +116,7 @@ class Criterion(NamedTuple):
     is_held_out: bool = False
 
     def loss(self, scores: Scores) -> float:
-        """The same, lower being better."""
+        """Return the value with the sign for which lower is better."""
         return -self.of(scores) if self.is_held_out else self.of(scores)
 
 
@@ -125,7 +131,7 @@ CRITERIA = {
 
 
 def criterion_of(name: str) -> Criterion:
-    """The criterion of a name; ParameterError names those that there are."""
+    """Return the criterion of a name. ParameterError lists the names."""
     if name not in CRITERIA:
         names = ", ".join(map(repr, CRITERIA))
         raise ParameterError(f"criterion must be one of {names}, not {name!r}")
@@ -134,22 +140,22 @@ def criterion_of(name: str) -> Criterion:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model that is compared.
+    """A model in a comparison.
 
     Attributes
     ----------
     settings : Settings
     state : FitState or None
-        Where it is, at parameters that a pass has visited; None where it has no sound start.
+        State at the parameters of the last pass; None if all starts collapsed.
     scores : Scores or None
-        None where it has no sound start, or collapsed on the sample.
-    carried : bool
-        Whether it was carried on over all rows.
-    estimated : bool
-        Whether its likelihood is what the fit expects that it would gain to, as it has been
-        fitted to the sample alone.
+        None if the model collapsed on the sample or before.
+    is_finalist : bool
+        Whether it was fitted to all rows.
+    is_estimate : bool
+        Whether it was fitted to the sample only. Then its likelihood contains the gain that is
+        expected from a fit to all rows.
     is_too_large : bool
-        Whether the sample holds fewer rows than it has components.
+        Whether it has more components than the sample has rows.
     """
 
     settings: Settings
@@ -161,14 +167,14 @@ class Candidate:
 
     @property
     def n_passes(self) -> int:
-        """Readings of all rows that served it, after the survey; the first served all."""
+        """Number of passes over all rows for this model, without the survey."""
         if self.scores is None:
             return 0
         return max(self.state.n_iter, 1) if self.is_finalist and self.state else 1
 
     @property
     def outcome(self) -> Outcome:
-        """Why it was advanced no further."""
+        """Why the model takes no more iterations."""
         if self.is_too_large:
             return Outcome.TOO_FEW_ROWS
         if self.state is None or self.state.outcome is None:
@@ -177,18 +183,18 @@ class Candidate:
 
 
 class ScoredCandidate(NamedTuple):
-    """A candidate at its optimum of the sample, after the pass that all share.
+    """A candidate at its optimum of the sample, after the pass over all rows that scores it.
 
     Attributes
     ----------
     number : int
-        Its place among all candidates.
+        Index among all candidates.
     state : FitState
-        A start that knows the curvature.
+        The start of the fit to all rows.
     statistics : SufficientStatistics
-        Of all rows.
+        Statistics of all rows.
     scores : Scores
-        With what it is expected to gain.
+        With the gain that is expected from the fit to all rows.
     """
 
     number: int

@@ -34,8 +34,8 @@ class Fit:
     state : FitState
         State of the best candidate.
     lower_bound : float
-        Lower bound of its parameters. The last of `state.lower_bounds` may be that of the
-        parameters before them.
+        Lower bound of its parameters, in nats per unit of weight. The last of
+        `state.lower_bounds` may belong to the parameters before the last step.
     survey : Survey
     passes : tuple of Pass
         All passes over the data.
@@ -61,7 +61,7 @@ def fit_mixture(
     DataError
         If rows cannot be used.
     DegenerateCovarianceError
-        If every candidate collapses and the policy cannot mend it.
+        If every candidate collapses and the policy cannot repair it.
     CheckpointError
         If the checkpoint belongs to another fit.
     """
@@ -80,13 +80,15 @@ def fit_mixture(
             relocate = _relocation(problem, settings) if journal.snapshot.is_first else None
             states = converge(states, "iteration", rule, relocate=relocate)
             winner = best(states)
-            if moved := _moved(winner, problem, settings):
-                # The winner stays a candidate in case the moves lead nowhere.
-                judged = em.with_outcomes([moved], full_data_rule(rule))
-                journal.start_stage("refinement", [*judged, winner])
+            if refined_start := _refined_start(winner, problem, settings):
+                # The winner stays a candidate in case the moves do not help on all rows.
+                restarted = em.with_outcomes([refined_start], full_data_rule(rule))
+                journal.start_stage("refinement", [*restarted, winner])
         if journal.snapshot.purpose == "refinement":
             states = converge(journal.snapshot.states, "refinement", full_data_rule(rule))
-        state, lower_bound = _with_bound(states, problem.rows.serving("bound"), problem.objective)
+        state, lower_bound = _best_with_bound(
+            states, problem.rows.serving("bound"), problem.objective
+        )
     observer.on_end(state, lower_bound)
     return Fit(state, lower_bound, problem.survey, tuple(problem.rows.passes))
 
@@ -110,7 +112,7 @@ def _full_data_steps(
 def _candidates(
     problem: FitProblem, settings: Settings, random: np.random.RandomState, observer: Observer
 ) -> list[FitState]:
-    """Return the candidates that meet all rows."""
+    """Return the candidates for the passes over all rows."""
     if settings.warm_start is not None:
         observer.on_start([settings.warm_start])
         return [settings.warm_start]
@@ -137,8 +139,8 @@ def _relocation(problem: FitProblem, settings: Settings) -> Relocation | None:
     return problem.relocation() if is_possible and _starts_on_sample(problem, settings) else None
 
 
-def _moved(state: FitState, problem: FitProblem, settings: Settings) -> FitState | None:
-    """Return the start after moves of a converged candidate, or None if no move helps.
+def _refined_start(state: FitState, problem: FitProblem, settings: Settings) -> FitState | None:
+    """Return the start after split and merge moves of a candidate, or None if none helps.
 
     A move needs two more iterations before `max_iter`.
     """
@@ -147,17 +149,17 @@ def _moved(state: FitState, problem: FitProblem, settings: Settings) -> FitState
     has_time = state.n_iter + 2 <= settings.rule.max_iter
     if refine is None or not problem.survey.sample_is_all or not is_converged or not has_time:
         return None
-    refined = refine(state)
-    return None if refined is state else sample_stage.restart_from(refined, after=state)
+    optimum = refine(state)
+    return None if optimum is state else sample_stage.restart_from(optimum, after=state)
 
 
-def _with_bound(
+def _best_with_bound(
     states: Sequence[FitState], rows: LoggedDataset, objective: Objective
 ) -> tuple[FitState, float]:
-    """Return the best candidate at parameters whose bound is known, and that bound.
+    """Return the best candidate at parameters with a known bound, and that bound.
 
-    A converged candidate is taken where its last pass was: one more M-step would gain less than
-    tol. Otherwise one more pass compares the candidates after their last M-step.
+    A converged candidate has the parameters of its last pass: one more M-step would gain less than
+    `tol`. Otherwise one more pass compares the candidates after their last M-step.
     """
     state = best(states)
     if (accelerator := state.accelerator) and state.outcome is Outcome.CONVERGED:

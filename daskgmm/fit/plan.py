@@ -1,4 +1,4 @@
-"""What a fit will read and hold, said before anything runs."""
+"""The plan of a fit: its passes and its memory, before it runs."""
 
 import math
 import pickle
@@ -15,15 +15,15 @@ from daskgmm.kernels import Kernel
 from daskgmm.model.covariance import Family
 from daskgmm.model.sufficient_statistics import SufficientStatistics
 
-# A chunk's rows, and as much again for what they are read through and made of.
-READING = 2
+# Copies of a chunk's rows while it is decoded.
+DECODING_COPIES = 2
 
-# What glibc was seen to keep of what a thread frees: twice a chunk, where chunks are below the
-# size (32 MiB) that it always gives back.
-KEPT, MOST_KEPT = 2, 64 << 20
+# Memory that glibc keeps after a thread frees it, as measured: two chunks, if a chunk is smaller
+# than the size (32 MiB) that glibc always returns.
+ALLOCATOR_COPIES, MAX_ALLOCATOR_BYTES = 2, 64 << 20
 
-# Blocks of the survey and of labels, whatever the shapes.
-BLOCKS = 24 << 20
+# Blocks of the survey and of labels, for any shape.
+WORKSPACE_BYTES = 24 << 20
 
 
 @dataclass(frozen=True)
@@ -33,18 +33,18 @@ class Plan:
     Attributes
     ----------
     layout : Layout
-        Rows and chunks, as far as they are known.
+        Rows and chunks. Counts are None if they are unknown.
     resources : Resources
     n_shards : int
-        Tasks per pass.
+        Number of tasks per pass.
     n_passes : (int, int)
-        Readings of the data, at least and at most.
+        Number of passes over the data, at least and at most.
     bytes_per_row : int
-        That a thread needs for each row of its chunk.
-    bytes_beside : int
-        That a thread needs beside its chunk: blocks, sums and parameters.
+        Memory of a thread for each row of its chunk.
+    fixed_bytes_per_thread : int
+        Memory of a thread for blocks, sums and parameters.
     driver_bytes : int
-        That the driver needs: the sample, the sums and the parameters.
+        Memory of the driver for the sample, the sums and the parameters.
     """
 
     layout: Layout
@@ -52,50 +52,52 @@ class Plan:
     n_shards: int
     n_passes: tuple[int, int]
     bytes_per_row: int
-    bytes_beside: int
+    fixed_bytes_per_thread: int
     driver_bytes: int
 
     @property
     def bytes_per_pass(self) -> int | None:
-        """Bytes of rows that a pass reads; None before they are counted."""
+        """Bytes of the rows that a pass reads; None if the rows are not counted."""
         n_rows = self.layout.n_rows
         return None if n_rows is None else n_rows * self.layout.row_bytes
 
     @property
     def bytes_per_thread(self) -> int | None:
-        """Bytes that a thread's part of a pass takes at its peak."""
+        """Peak memory of a thread in a pass; None if the rows are not counted."""
         longest = self.layout.longest
-        return None if longest is None else longest * self.bytes_per_row + self.bytes_beside
+        return (
+            None if longest is None else longest * self.bytes_per_row + self.fixed_bytes_per_thread
+        )
 
     def raise_for_memory(self) -> None:
-        """Raise DataError, with the size that fits, where a chunk does not."""
+        """Raise DataError if a chunk does not fit into memory. The message says what size fits."""
         layout, resources, per_thread = self.layout, self.resources, self.bytes_per_thread
         n_threads = min(resources.threads_per_process, layout.n_chunks)
         if layout.lengths is None or per_thread is None or n_threads * per_thread <= resources.room:
             return
         longest = max(layout.lengths)
-        rows = int((resources.room / n_threads - self.bytes_beside) // self.bytes_per_row)
+        rows = int((resources.room / n_threads - self.fixed_bytes_per_thread) // self.bytes_per_row)
         limit = resources.memory_used + n_threads * per_thread
-        threads = f", of which {n_threads} are visited at a time" if n_threads > 1 else ""
-        smaller = f"chunks of at most {rows:,} rows would fit, or " if rows > 0 else ""
+        threads = f", and {n_threads} threads run at once" if n_threads > 1 else ""
+        smaller = f"chunks of at most {rows:,} rows, or " if rows > 0 else ""
         raise DataError(
             f"chunk {layout.lengths.index(longest)} has {longest:,} rows "
-            f"({mebibytes(longest * layout.row_bytes)}) and takes {mebibytes(per_thread)} to "
-            f"visit{threads}; a process has {mebibytes(max(resources.room, 0))} for it: {smaller}"
-            f"processes that may take {mebibytes(limit)}"
+            f"({mebibytes(longest * layout.row_bytes)}) and needs {mebibytes(per_thread)} of "
+            f"memory{threads}; a process has {mebibytes(max(resources.room, 0))} for this: use "
+            f"{smaller}processes with at least {mebibytes(limit)}"
         )
 
     def lines(self) -> dict[str, str]:
-        """The plan for people: what, and how much of it."""
+        """Return the plan as texts, by name."""
         layout, resources, longest = self.layout, self.resources, self.layout.longest
-        unknown = "not known before they are counted"
+        unknown = "unknown until the rows are counted"
         n_rows = unknown if layout.n_rows is None else f"{layout.n_rows:,}"
         chunks = f"{layout.n_chunks:,}"
         if longest is not None:
             chunks += f" of at most {longest:,} rows ({mebibytes(longest * layout.row_bytes)})"
         per_thread = self.bytes_per_thread
         limit = resources.memory_limit
-        killed = "" if limit is None else f", which may take {mebibytes(limit)}"
+        most = "" if limit is None else f", at most {mebibytes(limit)}"
         return {
             "rows": f"{n_rows}, {layout.n_features} features of {layout.dtype}",
             "chunks": chunks,
@@ -106,9 +108,9 @@ class Plan:
             else f"{self.bytes_per_pass / 1e9:,.3g} GB",
             "passes": f"{self.n_passes[0]} to {self.n_passes[1]}",
             "memory": f"{unknown if per_thread is None else mebibytes(per_thread)} per thread; "
-            f"{resources.threads_per_process} in a process that takes "
-            f"{mebibytes(resources.memory_used)} of its own{killed}"
-            + ("; chunks share values, whose memory is not known" if layout.shares else ""),
+            f"{resources.threads_per_process} per process, which needs "
+            f"{mebibytes(resources.memory_used)} itself{most}"
+            + ("; chunks share values of unknown size" if layout.shares else ""),
             "driver": f"{mebibytes(self.driver_bytes)}, most of it the sample",
         }
 
@@ -117,12 +119,12 @@ class Plan:
 
 
 def mebibytes(n_bytes: float) -> str:
-    """Bytes as people read them."""
+    """Return a number of bytes as text."""
     return f"{n_bytes / 2**20:,.0f} MiB" if n_bytes >= 10 * 2**20 else f"{n_bytes / 2**20:.1f} MiB"
 
 
 def plan_fit(dataset: Dataset, settings: Settings, resources: Resources) -> Plan:
-    """Add up what a fit will read and hold; reads nothing."""
+    """Return the plan of a fit. It reads no data."""
     layout = dataset.layout
     n_shards = dataset.n_shards(resources.n_threads)
     sums, parameters, workspace = _sizes(settings.family, settings.n_components, layout.n_features)
@@ -132,28 +134,30 @@ def plan_fit(dataset: Dataset, settings: Settings, resources: Resources) -> Plan
     levels = max(layout.n_chunks, 1).bit_length()
     sample = min(settings.sample_size(layout.n_features), layout.n_rows or 2**63)
     sample_bytes = sample * (layout.row_bytes + 24)
-    keeps = resources.keeps_freed and not layout.is_resident
-    in_shard = math.ceil(levels - math.log2(n_shards)) + 3
+    allocator_keeps = resources.keeps_freed and not layout.is_resident
+    allocator_bytes = ALLOCATOR_COPIES * (layout.longest or 0) * layout.row_bytes
+    sums_in_shard = math.ceil(levels - math.log2(n_shards)) + 3
     survey = 8 * layout.n_features**2
-    n_before = dataset.n_preparing + 1 + settings.n_initial_passes
+    n_initial = dataset.n_preparing + 1 + settings.n_initial_passes
     return Plan(
         layout=layout,
         resources=resources,
         n_shards=n_shards,
-        n_passes=(n_before + 1, n_before + settings.rule.max_iter + 1),
-        bytes_per_row=layout.copy_bytes + layout.row_bytes * READING * (not layout.is_resident),
-        bytes_beside=BLOCKS
-        + (min(KEPT * (layout.longest or 0) * layout.row_bytes, MOST_KEPT) if keeps else 0)
+        n_passes=(n_initial + 1, n_initial + settings.rule.max_iter + 1),
+        bytes_per_row=layout.copy_bytes
+        + layout.row_bytes * DECODING_COPIES * (not layout.is_resident),
+        fixed_bytes_per_thread=WORKSPACE_BYTES
+        + (min(allocator_bytes, MAX_ALLOCATOR_BYTES) if allocator_keeps else 0)
         + max(
-            2 * workspace + in_shard * sums + 2 * parameters,
-            in_shard * survey + 2 * sample_bytes // n_shards,
+            2 * workspace + sums_in_shard * sums + 2 * parameters,
+            sums_in_shard * survey + 2 * sample_bytes // n_shards,
         ),
         driver_bytes=4 * sample_bytes + (levels + n_shards) * max(sums, survey) + 4 * parameters,
     )
 
 
 def _sizes(family: Family, n_components: int, n_features: int) -> tuple[int, int, int]:
-    """Bytes of a candidate's sums, of its densities, and of the larger kernel's workspace."""
+    """Return the bytes of a candidate's sums, its densities and the largest kernel workspace."""
     shape = family.shape(n_components, n_features)
     ones, zeros = np.ones(n_components), np.zeros((n_components, n_features))
     unit = family.covariances(np.zeros(shape), ones, n_features, 1.0)

@@ -1,4 +1,4 @@
-"""The problem that a fit solves once the rows are surveyed, and the stages that solve it."""
+"""The problem of a fit after the survey, and the stages that solve it."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,7 +33,7 @@ from daskgmm.model.objective import Objective
 
 
 class FitProblem(NamedTuple):
-    """The surveyed rows and the objective.
+    """The rows, their survey and the objective.
 
     Attributes
     ----------
@@ -42,14 +42,14 @@ class FitProblem(NamedTuple):
     survey : Survey
     objective : Objective
     remedy : Remedy
-        What happens to degenerate components.
+        Repairs degenerate components.
     distance : Distance
         Between rows, for the initialization.
     seed : int
     start : Snapshot
-        Where the fit starts: at the beginning, or at its newest checkpoint.
+        The first snapshot, or that of the newest checkpoint.
     is_resumed : bool
-        Whether there was a checkpoint.
+        Whether the fit resumes from a checkpoint.
     """
 
     rows: LoggedDataset
@@ -63,7 +63,7 @@ class FitProblem(NamedTuple):
 
     @contextmanager
     def journal(self, observer: Observer, checkpoints: Checkpoints) -> Iterator[Journal]:
-        """Record the fit. If it is interrupted, its state is written to a checkpoint."""
+        """Record the fit. If an exception ends it, its state is written to a checkpoint."""
         if self.is_resumed:
             observer.on_resume(self.survey, self.start.states)
         with checkpoints.saving_on_failure(observer.on_checkpoint):
@@ -104,7 +104,7 @@ class FitProblem(NamedTuple):
         return Refinement(self.survey.sample, objective, self.distance, self.remedy, self.seed)
 
     def relocation(self) -> Relocation:
-        """Return the moves of components to the rows that the first pass explains worst."""
+        """Return the moves of components to the worst rows of the first pass."""
         return Relocation(self.survey, self.objective, self.distance, self.seed)
 
     def sample_steps(self) -> SampleSteps:
@@ -146,9 +146,9 @@ def open_problem(
 ) -> FitProblem:
     """Survey the rows, or take the survey from the newest checkpoint.
 
-    The sample holds at most a share `max_sample_share` of the rows. The state of `random` becomes
-    that of the checkpoint. Rows that cannot be used raise DataError. Chunks that are skipped give
-    a DataWarning.
+    The sample holds at most a share `max_sample_share` of the rows. With a checkpoint, `random`
+    gets the state that the checkpoint holds. Rows that cannot be used raise DataError. Chunks that
+    are skipped cause a DataWarning.
     """
     checkpoint = checkpoints.load()
     if checkpoint:
@@ -170,7 +170,7 @@ def open_problem(
     if survey.n_incomplete and not marginal:
         rows = rows.complete_rows()
     regularization = settings.regularization(survey)
-    # In the dtype of the rows, so that float32 rows can be taken about it in float32.
+    # In the dtype of the rows, so that it can be subtracted from float32 rows in float32.
     pivot = survey.mean.astype(survey.dtype).astype(np.float64)
     start = Snapshot(random_state, rows.layout.lengths, survey, tuple(rows.passes))
     return FitProblem(
@@ -189,7 +189,7 @@ def _survey(
     rows: Dataset, settings: Settings, sample_size: int, seed: int, max_sample_share: float
 ) -> Survey:
     survey = take_survey(rows, seed=seed, sample_size=sample_size)
-    if survey.skipped:  # warn now, not when the fit has ended
+    if survey.skipped:  # warn now, not at the end of the fit
         warn_caller(why_left_out(survey.skipped), DataWarning)
     survey.raise_for_bad_cells(missing=rows.missing, columns=rows.columns)
     survey.raise_for_too_few(settings.n_components)
@@ -199,9 +199,9 @@ def _survey(
 
 
 def _sample_seed(random: np.random.RandomState) -> int:
-    """Return a seed for the sample without a draw from the generator of the starts.
+    """Return a seed for the sample, without a draw from the generator of the starts.
 
-    So the starts on data that the sample holds completely are scikit-learn's own.
+    So the starts equal those of scikit-learn if the sample holds all rows.
     """
     copy = np.random.RandomState()
     copy.set_state(random.get_state())

@@ -21,7 +21,8 @@ from daskgmm.errors import ConfigError, DataWarning, DegenerateCovarianceError
 from daskgmm.estimators.checkpoint import Checkpoint
 from daskgmm.estimators.gaussian_mixture import GaussianMixture
 from daskgmm.fit.convergence import ExpectedGain
-from daskgmm.fit.observers import EventListener, Events, Observer, ObserverGroup
+from daskgmm.fit.event_log import EventListener, EventLog
+from daskgmm.fit.observers import Observer, ObserverGroup
 from daskgmm.fit.plan import Plan
 from daskgmm.model import model_file
 from daskgmm.model.densities import densities
@@ -107,7 +108,7 @@ def fit(
         began = perf_counter()
         progress = PassLines(console)
         shown = outlives.enter_context(displayed(console, place, _outlook(config, estimator)))
-        observer = ObserverGroup(progress, shown, Events(log))
+        observer = ObserverGroup(progress, shown, EventLog(log))
         with warnings.catch_warnings(), _keeping_what_collapses(dataset, folder):
             for said in (ConvergenceWarning, DataWarning):  # by the summary, by a line
                 warnings.simplefilter("ignore", said)

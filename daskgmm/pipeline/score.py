@@ -24,7 +24,8 @@ from daskgmm.data.writers.scores import (
     write_scores,
 )
 from daskgmm.errors import ConfigError, ParameterError
-from daskgmm.fit.observers import EventListener, Events, ObserverGroup
+from daskgmm.fit.event_log import EventListener, EventLog
+from daskgmm.fit.observers import ObserverGroup
 from daskgmm.model.densities import densities
 from daskgmm.model.row_scores import Scoring
 from daskgmm.pipeline.clusters import Cluster
@@ -81,7 +82,7 @@ def score(
         log("cluster", {"description": place.description, "output": out.url})
         began, kept = perf_counter(), parts.kept()
         shown = outlives.enter_context(displayed(console, place, None))
-        watched = LoggedDataset(rows, "scores", watch=ObserverGroup(shown, Events(log)))
+        watched = LoggedDataset(rows, "scores", watch=ObserverGroup(shown, EventLog(log)))
         if rows.layout.n_rows is None:  # CSV: a pass that counts
             watched = watched.prepared()
         layout = watched.layout

@@ -12,7 +12,7 @@ from daskgmm.data.execution.shards import ignore_chunks
 from daskgmm.errors import CheckpointError, DataError, DegenerateCovarianceError
 from daskgmm.fit.checkpoint.snapshot import from_bytes
 from daskgmm.fit.checkpoint.store import NO_CHECKPOINTS, FolderCheckpoints
-from daskgmm.fit.comparison import MOST, compare, tighten_rule
+from daskgmm.fit.comparison import MAX_SAMPLE_SHARE, compare, tighten_rule
 from daskgmm.fit.convergence import ExpectedGain
 from daskgmm.fit.criteria import CRITERIA
 from daskgmm.fit.driver import fit_mixture
@@ -149,7 +149,7 @@ def test_rows_that_are_held_out_are_those_that_the_sample_does_not_hold():
 
 def test_of_few_rows_some_are_held_out_and_all_candidates_are_carried_on():
     found = compared(InMemoryDataset(X), [settings(k, kind=Settings) for k in range(1, 6)])
-    assert len(found.survey.sample.rows) == int(MOST * len(X))
+    assert len(found.survey.sample.rows) == int(MAX_SAMPLE_SHARE * len(X))
     assert all(each.is_finalist and not each.is_estimate for each in found.candidates)
     assert found.best.settings.n_components == 3
 
@@ -228,7 +228,7 @@ def test_a_criterion_that_nobody_can_win_any_more_ends_a_finalists_passes():
 
 
 def test_where_no_model_has_rows_enough_it_is_said():
-    with pytest.raises(DataError, match="a sample of 8 of the 10 rows, too few for 9 components"):
+    with pytest.raises(DataError, match="a sample of 8 of the 10 rows, which is too small for 9"):
         compared(InMemoryDataset(X[:10]), [settings(k, kind=Settings) for k in (9, 10)])
 
 
@@ -318,7 +318,7 @@ def test_forced_to_go_on_with_other_rows_it_compares_anew(tmp_path):
 def test_a_checkpoint_of_another_selection_or_of_a_fit_is_refused(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         compared(OneVisit(X), [settings(1), settings(2)], checkpoints=kept(tmp_path))
-    with pytest.raises(CheckpointError, match="selection.models was 2 and is now 3"):
-        kept(tmp_path, 3, force=True).found()
-    with pytest.raises(CheckpointError, match="selection.models was 2 and is now None"):
-        FolderCheckpoints(Folder(tmp_path), {}, force=True).found()
+    with pytest.raises(CheckpointError, match=r"selection\.models was 2 and is now 3"):
+        kept(tmp_path, 3, force=True).load()
+    with pytest.raises(CheckpointError, match=r"selection\.models was 2 and is now None"):
+        FolderCheckpoints(Folder(tmp_path), {}, force=True).load()

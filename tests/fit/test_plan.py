@@ -39,7 +39,7 @@ def test_an_array_in_memory_is_visited_by_one_thread():
     made = GaussianMixture().plan(np.ones((100_000, 2)))
     assert made.resources.n_threads == made.resources.threads_per_process == 1
     assert made.lines()["tasks per pass"] == "1 on 1 thread"
-    assert made.lines()["memory"].split("; ")[1].startswith("1 in a process")
+    assert made.lines()["memory"].split("; ")[1].startswith("1 per process")
 
 
 def test_a_plan_reads_nothing_and_changes_nothing():
@@ -77,7 +77,7 @@ def test_passes_that_prepare_are_counted():
     unknown = plan(x[x[:, 0] > 0], max_iter=5)
     assert unknown.n_passes == (3, 8)
     assert unknown.bytes_per_pass is unknown.bytes_per_thread is None
-    assert "not known before they are counted" in str(unknown)
+    assert "unknown until the rows are counted" in str(unknown)
     unknown.raise_for_memory()
 
 
@@ -85,8 +85,14 @@ def test_passes_that_prepare_are_counted():
 def test_memory_grows_with_chunks_components_and_starts(family):
     X = da.ones((100_000, 20), chunks=(10_000, 20))
     small = plan(X, covariance_type=family)
-    assert plan(X, covariance_type=family, n_components=300).bytes_beside > small.bytes_beside
-    assert plan(X, covariance_type=family, n_init=3000).bytes_beside > small.bytes_beside
+    assert (
+        plan(X, covariance_type=family, n_components=300).fixed_bytes_per_thread
+        > small.fixed_bytes_per_thread
+    )
+    assert (
+        plan(X, covariance_type=family, n_init=3000).fixed_bytes_per_thread
+        > small.fixed_bytes_per_thread
+    )
     larger = plan(X.rechunk((20_000, 20)), covariance_type=family).bytes_per_thread
     assert larger - small.bytes_per_thread >= 10_000 * 160
     assert plan(X.astype("i4"), covariance_type=family).bytes_per_row == 20 * (2 * 4 + 8)
@@ -107,7 +113,7 @@ def test_a_chunk_that_cannot_fit_is_refused_with_the_size_that_fits():
         made.raise_for_memory()
     sentence = str(caught.value)
     assert sentence.startswith("chunk 1 has 2,000,000 rows (977 MiB)")
-    assert "2 are visited at a time" in sentence
+    assert "2 threads run at once" in sentence
     rows = int(sentence.split("at most ")[1].split(" rows", maxsplit=1)[0].replace(",", ""))
     plan(X.rechunk((rows, 64)), where=made.resources).raise_for_memory()
     with pytest.raises(DataError):
@@ -121,7 +127,7 @@ def test_one_chunk_is_visited_by_one_thread():
 
 def test_many_features_need_no_quadratic_workspace():
     X = da.ones((1000, 784), chunks=(100, 784))
-    assert plan(X, n_components=10, acceleration=None).bytes_beside < 600 * MIB
+    assert plan(X, n_components=10, acceleration=None).fixed_bytes_per_thread < 600 * MIB
 
 
 def test_what_lies_beside_persisted_chunks_does_not_make_them_resident(client):
@@ -134,7 +140,7 @@ def test_what_lies_beside_persisted_chunks_does_not_make_them_resident(client):
 def test_no_chunk_fits_where_a_worker_would_pause_before_it_began():
     X = da.ones((100, 2), chunks=(10, 2))
     made = plan(X, where=Resources(1, 1, 380 * MIB, 320 * MIB, 330 * MIB))
-    with pytest.raises(DataError, match=r"a process has 0.0 MiB for it: processes that may take"):
+    with pytest.raises(DataError, match=r"a process has 0.0 MiB for this: use processes with"):
         made.raise_for_memory()
 
 

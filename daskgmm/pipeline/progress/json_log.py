@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from daskgmm.errors import ConfigError
-from daskgmm.fit.observers import EventListener
+from daskgmm.fit.event_log import EventListener
 from daskgmm.version import __version__
 
 OPTION = "--log-json"

@@ -7,22 +7,22 @@ from strategies import clusters
 
 from daskgmm import GaussianMixture, select_components
 from daskgmm.data.execution.passes import TOPIC
-from daskgmm.fit.observers import Events
+from daskgmm.fit.event_log import EventLog
 
 X = clusters(600, 2)
 
 
 @pytest.fixture
-def heard():
-    """Events, each as it would stand in a file, and an observer that hears them."""
+def log():
+    """A list of events as a log file holds them, and the observer that fills it."""
     events = []
-    return events, Events(lambda event, values: events.append({"event": event, **values}))
+    return events, EventLog(lambda event, values: events.append({"event": event, **values}))
 
 
-def test_each_pass_is_told_once_and_in_order(heard, tmp_path):
-    events, observer = heard
+def test_each_pass_is_logged_once_and_in_order(log, tmp_path):
+    events, observer = log
     model = GaussianMixture(3, tol=1e-6, random_state=0, init_params="kmeans", refine=False)
-    model.fit(X, observer=observer, checkpoint=tmp_path / "kept")
+    model.fit(X, observer=observer, checkpoint=tmp_path / "checkpoint")
     passes = [each for each in events if each["event"] == "pass"]
     assert [each["purpose"] for each in passes] == [each.purpose for each in model.passes_]
     bounds = [each["lower_bound"] for each in passes if "lower_bound" in each]
@@ -35,30 +35,30 @@ def test_each_pass_is_told_once_and_in_order(heard, tmp_path):
     json.dumps(events, allow_nan=False)
 
 
-def test_what_became_of_a_component_is_an_event(heard):
-    events, observer = heard
+def test_a_degenerate_component_is_logged(log):
+    events, observer = log
     rows = np.vstack([clusters(200), [[1e4] * 3]])
     parameters = {"reg_covar": 0.0, "degenerate": "drop", "random_state": 0}
     model = GaussianMixture(3, **parameters).fit(rows, observer=observer)
-    told = [each for each in events if each["event"] == "event"]
+    logged = [each for each in events if each["event"] == "event"]
     assert model.events_
-    assert {each.sentence for each in model.events_} <= {each["sentence"] for each in told}
+    assert {each.sentence for each in model.events_} <= {each["sentence"] for each in logged}
 
 
-def test_a_selection_tells_the_same_events(heard):
-    events, observer = heard
-    found = select_components(
+def test_a_selection_logs_the_same_events(log):
+    events, observer = log
+    selection = select_components(
         X, range(1, 4), estimator=GaussianMixture(random_state=0), observer=observer
     )
     purposes = [each["purpose"] for each in events if each["event"] == "pass"]
-    assert purposes == [each.purpose for each in found.passes_]
-    assert events[-1]["n_components"] == found.best.n_components
+    assert purposes == [each.purpose for each in selection.passes_]
+    assert events[-1]["n_components"] == selection.best.n_components
 
 
-def test_a_cluster_hears_of_the_fits_that_run_on_it(client):
+def test_fits_are_logged_to_their_cluster(client):
     GaussianMixture(3, random_state=0).fit(da.from_array(X, chunks=(100, 2)), client=client)
-    told = [each["event"] for _, each in client.get_events(TOPIC)]
-    assert told[:2] == ["pass", "survey"]
-    assert told[-1] == "fitted"
+    logged = [each["event"] for _, each in client.get_events(TOPIC)]
+    assert logged[:2] == ["pass", "survey"]
+    assert logged[-1] == "fitted"
     GaussianMixture(3, random_state=0).fit(X, client=client)
-    assert len(client.get_events(TOPIC)) == len(told)
+    assert len(client.get_events(TOPIC)) == len(logged)
