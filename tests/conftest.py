@@ -8,6 +8,9 @@ from moto.server import ThreadedMotoServer
 from strategies import FAMILY_NAMES
 from threadpoolctl import ThreadpoolController
 
+from daskgmm import open_dataset
+from daskgmm.errors import DataError
+
 # Worker processes are forked from one that has imported all they need.
 dask.config.set(
     {
@@ -90,3 +93,17 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.section("faults")
         for line in disturbed.table():
             terminalreporter.line(line)
+
+
+@pytest.fixture
+def refusal():
+    """The one sentence with which rows are refused, be it when opened or when read."""
+
+    def refused(url, columns=None):
+        with pytest.raises(DataError) as caught:
+            open_dataset(url, columns=columns).collection.compute(scheduler="sync")
+        sentence = str(caught.value)
+        assert "\n" not in sentence
+        return sentence
+
+    return refused

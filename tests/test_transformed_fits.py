@@ -8,7 +8,12 @@ from strategies import clusters, in_pairs, local_cluster
 
 from daskgmm import GaussianMixture, open_dataset, select_components
 from daskgmm.data.sources import parquet
-from daskgmm.errors import CheckpointError, DataError, DataWarning, ParameterError
+from daskgmm.errors import (
+    CheckpointError,
+    DataError,
+    DataWarning,
+    ParameterError,
+)
 from daskgmm.model import model_file
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

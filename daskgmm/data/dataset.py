@@ -1,8 +1,7 @@
-"""Rows that can be visited: the one thing a fit asks of its data is `reduce`."""
+"""The shape of a dataset."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -11,18 +10,95 @@ import dask.array as da
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from daskgmm.chunk import BadChunk, Chunk
-from daskgmm.data.beside import Columns
-from daskgmm.data.layout import Layout
-from daskgmm.data.passes import ready, run_pass
-from daskgmm.data.recipe import Recipe, RowFunction
-from daskgmm.data.shards import Came, cut_into_shards, unheard, weights_of
-from daskgmm.data.source import Collection, GraphSource, source_of, whole_rows
-from daskgmm.data.tree import Addable, Partial, TreeSum
+from daskgmm.data.execution.graph_source import (
+    Collection,
+    GraphSource,
+    source_of,
+    whole_rows,
+)
+from daskgmm.data.execution.passes import ready, run_pass
+from daskgmm.data.execution.shards import (
+    Addable,
+    OnChunks,
+    Partial,
+    TreeSum,
+    cut_into_shards,
+    ignore_chunks,
+    weights_of,
+)
+from daskgmm.data.preprocessing.preprocessing import Preprocessing, RowFunction
 from daskgmm.errors import DataError
-from daskgmm.kernels.blas_threads import one_blas_thread
+from daskgmm.kernels.blas import one_blas_thread
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The shape of a dataset, as far as it is known without reading it.
+
+    Attributes
+    ----------
+    n_chunks, n_features : int
+    dtype : of the rows where they are
+    lengths : rows per chunk, or None
+    is_resident : bool
+        Whether visiting a chunk takes no memory of its own: it lies in memory already.
+    shares : bool
+        Whether chunks are made of values that several need, of sizes that nobody knows.
+    n_read : int or None
+        Columns that are read; None for the features alone.
+    is_made : bool
+        Whether features are made of the columns: a copy.
+    """
+
+    n_chunks: int
+    n_features: int
+    dtype: np.dtype[Any]
+    lengths: tuple[int, ...] | None
+    is_resident: bool
+    shares: bool = False
+    n_read: int | None = None
+    is_made: bool = False
+
+    @property
+    def n_rows(self) -> int | None:
+        """Rows in all chunks."""
+        return None if self.lengths is None else sum(self.lengths)
+
+    @property
+    def longest(self) -> int | None:
+        """Rows in the longest chunk."""
+        return None if self.lengths is None else max(self.lengths)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row where it is."""
+        return (self.n_read or self.n_features) * self.dtype.itemsize
+
+    @property
+    def copy_bytes(self) -> int:
+        """Bytes of a row's copies: as floats, unless it is of some, and where features are made."""
+        is_kept = self.dtype in (np.dtype(np.float32), np.dtype(np.float64))
+        as_floats = 0 if is_kept else 8 * (self.n_read or self.n_features)
+        return as_floats + 8 * self.n_features * self.is_made
+
+
+Columns = NDArray[Any] | da.Array
+
+
+def columns_of(array: ArrayLike | da.Array) -> Columns:
+    """What may stand beside rows as a Dask array of known length, or an array in memory."""
+    if not isinstance(array, da.Array):
+        return np.asarray(array)
+    if np.isnan(array.shape).any():
+        raise DataError(
+            "a Dask array that stands beside the rows does not know its length: call "
+            ".compute_chunk_sizes() on it first"
+        )
+    return array
+
 
 Value = TypeVar("Value", bound=Addable)
 Result = TypeVar("Result")
@@ -51,9 +127,8 @@ class Dataset(ABC):
     """Whether each pass reads the rows anew, and could find others."""
     n_preparing: int = 0
     """Passes that `prepared` takes."""
-    recipe: Recipe | None = None
+    recipe: Preprocessing | None = None
     """What its rows are made by, of those that are stored."""
-    came: Came = staticmethod(unheard)
     weights: Any = None
 
     @property
@@ -78,22 +153,19 @@ class Dataset(ABC):
         """Rows of a counted dataset, those with a missing value included."""
 
     @abstractmethod
-    def reduce(self, fn: Callable[[Chunk], Value]) -> Value:
-        """One pass: the sum of ``fn(chunk)`` over all chunks, by one fixed tree."""
+    def reduce(self, fn: Callable[[Chunk], Value], on_chunks: OnChunks = ignore_chunks) -> Value:
+        """One pass: the sum of ``fn(chunk)`` over all chunks, by one fixed tree.
+
+        `on_chunks` is called in this process with the numbers of the chunks that are done.
+        """
 
     def map(self, fn: Callable[[Chunk], Result]) -> list[Result]:
         """One pass: ``fn(chunk)`` of each chunk, in order."""
         return self.reduce(partial(_listed, fn))
 
-    def prepared(self) -> "Dataset":
-        """The same rows, counted and ready for passes."""
+    def prepared(self, on_chunks: OnChunks = ignore_chunks) -> "Dataset":
+        """The same rows, counted and ready for passes; `on_chunks` as for `reduce`."""
         return self
-
-    def telling(self, came: Came) -> "Dataset":
-        """The same rows; `came` hears, in this process, of chunks that a pass has visited."""
-        told = copy(self)
-        object.__setattr__(told, "came", came)  # some are frozen
-        return told
 
     def counted(self, lengths: tuple[int, ...]) -> "Dataset":
         """The same rows, which an earlier process has counted: so many in each chunk."""
@@ -137,8 +209,8 @@ class CompleteRows(Dataset):
     def layout(self) -> Layout:
         return self._dataset.layout
 
-    def reduce(self, fn: Callable[[Chunk], Value]) -> Value:
-        return self._dataset.telling(self.came).reduce(partial(_of_complete, fn))
+    def reduce(self, fn: Callable[[Chunk], Value], on_chunks: OnChunks = ignore_chunks) -> Value:
+        return self._dataset.reduce(partial(_of_complete, fn), on_chunks)
 
     def beside(self, array: Columns) -> Dataset:
         return CompleteRows(self._dataset.beside(array))
@@ -174,7 +246,7 @@ class InMemoryDataset(Dataset):
         lengths = tuple(min(self.chunk_rows, len(self.rows) - start) for start in starts)
         return Layout(len(starts), self.n_features, self.rows.dtype, lengths, is_resident=True)
 
-    def reduce(self, fn: Callable[[Chunk], Value]) -> Value:
+    def reduce(self, fn: Callable[[Chunk], Value], on_chunks: OnChunks = ignore_chunks) -> Value:
         tree: TreeSum[Value] = TreeSum()
         with one_blas_thread():
             for number, start in enumerate(range(0, max(len(self.rows), 1), self.chunk_rows)):
@@ -183,7 +255,7 @@ class InMemoryDataset(Dataset):
                 others = None if self.others is None else self.others[some]
                 chunk = Chunk(self.rows[some], weights, number, start, beside=others)
                 tree.add(Partial(number, 1, fn(chunk)))
-                self.came([number])
+                on_chunks([number])
         return tree.total()
 
     def beside(self, array: Columns) -> "InMemoryDataset":
@@ -223,7 +295,7 @@ class DaskDataset(Dataset):
         missing: str = "raise",
         retries: int | None = None,
         on_bad_chunk: str = "raise",
-        recipe: Recipe | None = None,
+        recipe: Preprocessing | None = None,
     ) -> "DaskDataset":
         """Plan the passes over a collection, given what `daskgmm.open_dataset` is given.
 
@@ -267,7 +339,7 @@ class DaskDataset(Dataset):
         return self.source.columns
 
     @property
-    def recipe(self) -> Recipe | None:  # type: ignore[override]
+    def recipe(self) -> Preprocessing | None:  # type: ignore[override]
         return self.source.recipe
 
     @property
@@ -276,8 +348,8 @@ class DaskDataset(Dataset):
             raise ValueError("the rows are not counted yet: ask for .prepared()")
         return sum(self.source.lengths)
 
-    def reduce(self, fn: Callable[[Chunk], Value]) -> Value:
-        return run_pass(fn, self.source, self.came)
+    def reduce(self, fn: Callable[[Chunk], Value], on_chunks: OnChunks = ignore_chunks) -> Value:
+        return run_pass(fn, self.source, on_chunks)
 
     def of_stored(self, fn: RowFunction) -> RowFunction:
         """A row-wise function of the features, as one of the collection's own rows."""
@@ -292,11 +364,11 @@ class DaskDataset(Dataset):
     def n_preparing(self) -> int:  # type: ignore[override]
         return (not self.source.is_ready) + (self.source.lengths is None)
 
-    def prepared(self) -> "DaskDataset":
+    def prepared(self, on_chunks: OnChunks = ignore_chunks) -> "DaskDataset":
         source = ready(self.source)
         if source.lengths is None:
             lenient = replace(source, is_lenient=self.on_bad_chunk == "skip")
-            counts = run_pass(partial(_listed, _counted), lenient, self.came)
+            counts = run_pass(partial(_listed, _counted), lenient, on_chunks)
             lengths = tuple(n_rows for n_rows, _ in counts)
             skipped = {bad.number: bad for _, bad in counts if bad}
             source = replace(source, lengths=lengths, skipped=skipped)

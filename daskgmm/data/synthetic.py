@@ -8,7 +8,7 @@ import dask.array as da
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from daskgmm.data.sources.reads import array_of_reads
+from daskgmm.data.sources.chunked import array_of_reads
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.mixture import Mixture
 

@@ -15,25 +15,28 @@ from time import perf_counter
 import numpy as np
 
 from daskgmm.data.dataset import Dataset
-from daskgmm.data.metered import Metered, Pass
+from daskgmm.data.pass_log import LoggedDataset, Pass
 from daskgmm.data.survey import Survey
 from daskgmm.errors import DataError, DegenerateCovarianceError
-from daskgmm.fit import em, sample_start
-from daskgmm.fit.acceleration import QuasiNewton
-from daskgmm.fit.candidates import Candidate, Seen
-from daskgmm.fit.checkpoints import NOWHERE, Checkpoints
+from daskgmm.fit import em, sample_stage
+from daskgmm.fit.acceleration.quasi_newton import QuasiNewton
+from daskgmm.fit.acceleration.sample_newton import SampleSteps
+from daskgmm.fit.checkpoint.snapshot import Snapshot
+from daskgmm.fit.checkpoint.store import NO_CHECKPOINTS, Checkpoints, Journal
 from daskgmm.fit.convergence import Rule
-from daskgmm.fit.criteria import Criterion, Scores
-from daskgmm.fit.journal import Journal
+from daskgmm.fit.criteria import Candidate, Criterion, ScoredCandidate, Scores
 from daskgmm.fit.observers import Observer
-from daskgmm.fit.sample_start import after_the_sample
-from daskgmm.fit.sampled import SampleSteps
-from daskgmm.fit.selection import DIGITS, best, leader, ranked
+from daskgmm.fit.problem import FitProblem, survey_problem
+from daskgmm.fit.ranking import (
+    DIGITS,
+    best,
+    leader,
+    rank,
+)
+from daskgmm.fit.sample_stage import full_data_rule
 from daskgmm.fit.settings import Settings
-from daskgmm.fit.snapshot import Snapshot
 from daskgmm.fit.state import FitState, Outcome
-from daskgmm.fit.surveyed import Surveyed, surveyed
-from daskgmm.model.expectation import e_steps
+from daskgmm.model.e_step import e_steps
 
 # The sample holds no more of the rows, so that some are left to be held out.
 MOST = 0.8
@@ -75,7 +78,7 @@ def compare(
     n_finalists: int,
     random: np.random.RandomState,
     observer: Observer,
-    checkpoints: Checkpoints = NOWHERE,
+    checkpoints: Checkpoints = NO_CHECKPOINTS,
 ) -> Comparison:
     """Fit models of several sizes and families by accelerated EM, and choose among them.
 
@@ -92,7 +95,9 @@ def compare(
     drawn = tuple(random.get_state())
     smallest = min(settings, key=lambda each: each.n_components)
     sample_size = max(each.sample_size(dataset.n_features) for each in settings)
-    found = surveyed(dataset, smallest, sample_size, random, observer, most=MOST, known=before)
+    found = survey_problem(
+        dataset, smallest, sample_size, random, observer, most=MOST, known=before
+    )
     rows, survey = found.rows, found.survey
     n_sample = len(survey.sample.rows)
     if smallest.n_components > n_sample:
@@ -153,14 +158,14 @@ def _is_sound(state: FitState) -> bool:
 
 
 def _on_the_sample(
-    found: Surveyed,
+    found: FitProblem,
     settings: Sequence[Settings],
     random: np.random.RandomState,
     observer: Observer,
 ) -> list[FitState | None]:
     """Where the best restart of each candidate ends, if not all of its starts collapse."""
     began, sample = perf_counter(), found.survey.sample
-    alone = found._replace(rows=Metered(sample_start.dataset_of(sample)))
+    alone = found._replace(rows=LoggedDataset(sample_stage.dataset_of(sample)))
     starts: list[FitState] = []
     collapse = DegenerateCovarianceError()
     for number, each in enumerate(settings):
@@ -175,12 +180,12 @@ def _on_the_sample(
     if not starts:
         raise collapse
     observer.on_start(starts)
-    ended = sample_start.settled(
+    ended = sample_stage.converge_on_sample(
         starts, sample, found.model, remedy=found.remedy, acceleration=QuasiNewton()
     )
     best(ended)  # raises where all have collapsed
     kept: dict[int, FitState] = {}
-    for state in sorted(ranked(ended), key=_is_sound, reverse=True):
+    for state in sorted(rank(ended), key=_is_sound, reverse=True):
         kept.setdefault(state.contest, state)
     for number, state in kept.items():
         refine = found.refinement(settings[number])
@@ -189,17 +194,17 @@ def _on_the_sample(
     return [kept.get(number) for number in range(len(settings))]
 
 
-def _seen_by_all_rows(found: Surveyed, ended: Sequence[FitState | None]) -> list[Seen]:
+def _seen_by_all_rows(found: FitProblem, ended: Sequence[FitState | None]) -> list[ScoredCandidate]:
     """The sound candidates, after one pass over all rows and one over the sample."""
     sound = {
-        number: sample_start.begun_at(state)
+        number: sample_stage.start_from(state)
         for number, state in enumerate(ended)
         if state is not None and _is_sound(state)
     }
     densities = [found.model.densities(state.parameters) for state in sound.values()]
     visit = partial(e_steps, densities=densities)
     everywhere = found.rows.serving("comparison").reduce(visit)
-    sampled = sample_start.dataset_of(found.survey.sample).reduce(visit)
+    sampled = sample_stage.dataset_of(found.survey.sample).reduce(visit)
     seen = []
     # What a fit to the sample falls short of one to all rows, for two parameters (Wilks 1938).
     missed = 1.0 / len(found.survey.sample.rows) - 1.0 / found.survey.n_usable
@@ -208,18 +213,20 @@ def _seen_by_all_rows(found: Surveyed, ended: Sequence[FitState | None]) -> list
         held_out = (of_all.log_likelihood - of_sample.log_likelihood) / rest if rest else math.nan
         gain = 0.5 * state.parameters.n_parameters * missed
         scores = Scores.of(state.parameters, of_all, held_out=held_out, gain=gain)
-        seen.append(Seen(number, state, of_all, scores))
+        seen.append(ScoredCandidate(number, state, of_all, scores))
     return seen
 
 
-def _way(found: Surveyed, finalists: Sequence[Seen], rule: Rule) -> tuple[Rule, SampleSteps]:
+def _way(
+    found: FitProblem, finalists: Sequence[ScoredCandidate], rule: Rule
+) -> tuple[Rule, SampleSteps]:
     """When finalists have converged, and how they are accelerated."""
-    rule = after_the_sample(worth_mentioning(rule, finalists[0].statistics.total_weight))
-    return rule, SampleSteps(sample_start.dataset_of(found.survey.sample), found.model)
+    rule = full_data_rule(worth_mentioning(rule, finalists[0].statistics.total_weight))
+    return rule, SampleSteps(sample_stage.dataset_of(found.survey.sample), found.model)
 
 
 def _entered(
-    found: Surveyed, finalists: Sequence[Seen], criterion: Criterion, rule: Rule
+    found: FitProblem, finalists: Sequence[ScoredCandidate], criterion: Criterion, rule: Rule
 ) -> list[FitState]:
     """The finalists among their rivals; the pass that all have shared is their first iteration."""
     rule, acceleration = _way(found, finalists, rule)
@@ -230,7 +237,7 @@ def _entered(
         return list(map(partial(advance, model=found.model, rule=rule), rivals, statistics))
     bounds = map(found.model.lower_bound, statistics)
     pairs = zip(rivals, bounds, strict=True)
-    return em.judged([replace(state, previous_bound=bound) for state, bound in pairs], rule)
+    return em.with_outcomes([replace(state, previous_bound=bound) for state, bound in pairs], rule)
 
 
 def worth_mentioning(rule: Rule, total_weight: float) -> Rule:
@@ -242,7 +249,7 @@ def worth_mentioning(rule: Rule, total_weight: float) -> Rule:
     return replace(rule, tol=min(rule.tol, least))
 
 
-def _rival(finalist: Seen, criterion: Criterion) -> FitState:
+def _rival(finalist: ScoredCandidate, criterion: Criterion) -> FitState:
     """A finalist among its rivals; what is held out is fixed, and nobody's to lose."""
     state, scores = finalist.state, finalist.scores
     if criterion.is_of_sample:
@@ -251,7 +258,7 @@ def _rival(finalist: Seen, criterion: Criterion) -> FitState:
     return replace(state, handicap=penalty)
 
 
-def _finished(candidate: Candidate, seen: Seen, state: FitState) -> Candidate:
+def _finished(candidate: Candidate, seen: ScoredCandidate, state: FitState) -> Candidate:
     """A finalist at the last parameters that a pass has visited, with what that says of them."""
     if not state.n_iter:
         visited, statistics = state.parameters, seen.statistics

@@ -7,10 +7,12 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from daskgmm.errors import ParameterError
+from daskgmm.fit.settings import Settings
+from daskgmm.fit.state import FitState, Outcome
 from daskgmm.kernels.moments import Array
-from daskgmm.model.likelihood import complete_log_likelihood
+from daskgmm.model.maximum_likelihood import complete_log_likelihood
 from daskgmm.model.mixture import Mixture
-from daskgmm.model.statistics import SufficientStatistics
+from daskgmm.model.sufficient_statistics import SufficientStatistics
 
 
 @dataclass(frozen=True)
@@ -128,3 +130,68 @@ def criterion_of(name: str) -> Criterion:
         names = ", ".join(map(repr, CRITERIA))
         raise ParameterError(f"criterion must be one of {names}, not {name!r}")
     return CRITERIA[name]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model that is compared.
+
+    Attributes
+    ----------
+    settings : Settings
+    state : FitState or None
+        Where it is, at parameters that a pass has visited; None where it has no sound start.
+    scores : Scores or None
+        None where it has no sound start, or collapsed on the sample.
+    carried : bool
+        Whether it was carried on over all rows.
+    estimated : bool
+        Whether its likelihood is what the fit expects that it would gain to, as it has been
+        fitted to the sample alone.
+    is_too_large : bool
+        Whether the sample holds fewer rows than it has components.
+    """
+
+    settings: Settings
+    state: FitState | None
+    scores: Scores | None = None
+    carried: bool = False
+    estimated: bool = True
+    is_too_large: bool = False
+
+    @property
+    def n_passes(self) -> int:
+        """Readings of all rows that served it, after the survey; the first served all."""
+        if self.scores is None:
+            return 0
+        return max(self.state.n_iter, 1) if self.carried and self.state else 1
+
+    @property
+    def outcome(self) -> Outcome:
+        """Why it was advanced no further."""
+        if self.is_too_large:
+            return Outcome.TOO_FEW_ROWS
+        if self.state is None or self.state.outcome is None:
+            return Outcome.DEGENERATE
+        return self.state.outcome
+
+
+class ScoredCandidate(NamedTuple):
+    """A candidate at its optimum of the sample, after the pass that all share.
+
+    Attributes
+    ----------
+    number : int
+        Its place among all candidates.
+    state : FitState
+        A start that knows the curvature.
+    statistics : SufficientStatistics
+        Of all rows.
+    scores : Scores
+        With what it is expected to gain.
+    """
+
+    number: int
+    state: FitState
+    statistics: SufficientStatistics
+    scores: Scores

@@ -7,15 +7,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from daskgmm.data.sample import Sample
-from daskgmm.data.survey import Survey
+from daskgmm.data.survey import Sample, Survey
 from daskgmm.errors import DataError, DegenerateCovarianceError, named
 from daskgmm.fit.state import Action, Event
-from daskgmm.kernels.blas_threads import one_blas_thread
+from daskgmm.kernels.blas import one_blas_thread
 from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import Family
-from daskgmm.model.expectation import log_prob_norm
-from daskgmm.model.likelihood import densities
+from daskgmm.model.e_step import log_prob_norm
+from daskgmm.model.maximum_likelihood import densities
 from daskgmm.model.mixture import Mixture
 
 # What is added to a diagonal, in variances of the data: the first that is enough.

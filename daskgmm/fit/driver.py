@@ -8,24 +8,23 @@ from time import perf_counter
 import numpy as np
 
 from daskgmm.data.dataset import Dataset
-from daskgmm.data.metered import Metered, Pass
+from daskgmm.data.pass_log import LoggedDataset, Pass
 from daskgmm.data.survey import Survey
-from daskgmm.fit import em, sample_start
-from daskgmm.fit.acceleration import Acceleration, QuasiNewton
-from daskgmm.fit.checkpoints import NOWHERE, Checkpoints
+from daskgmm.fit import em, sample_stage
+from daskgmm.fit.acceleration.quasi_newton import Acceleration, QuasiNewton
+from daskgmm.fit.acceleration.sample_newton import SampleSteps
+from daskgmm.fit.checkpoint.snapshot import Snapshot
+from daskgmm.fit.checkpoint.store import NO_CHECKPOINTS, Checkpoints, Journal
 from daskgmm.fit.convergence import Rule
-from daskgmm.fit.journal import Journal
 from daskgmm.fit.observers import Observer
-from daskgmm.fit.relocation import Relocation
-from daskgmm.fit.sample_start import after_the_sample
-from daskgmm.fit.sampled import SampleSteps
-from daskgmm.fit.selection import DIGITS, best
+from daskgmm.fit.problem import FitProblem, survey_problem
+from daskgmm.fit.ranking import DIGITS, best
+from daskgmm.fit.sample_stage import full_data_rule
 from daskgmm.fit.settings import Settings
-from daskgmm.fit.snapshot import Snapshot
+from daskgmm.fit.split_merge.relocate import Relocation
 from daskgmm.fit.state import FitState, Outcome
-from daskgmm.fit.surveyed import Surveyed, surveyed
-from daskgmm.model.expectation import e_steps
-from daskgmm.model.likelihood import MaximumLikelihood
+from daskgmm.model.e_step import e_steps
+from daskgmm.model.maximum_likelihood import MaximumLikelihood
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def fit_mixture(
     settings: Settings,
     random: np.random.RandomState,
     observer: Observer,
-    checkpoints: Checkpoints = NOWHERE,
+    checkpoints: Checkpoints = NO_CHECKPOINTS,
 ) -> Fit:
     """Fit a mixture by EM, from the beginning or from the newest checkpoint.
 
@@ -67,7 +66,7 @@ def fit_mixture(
         random.set_state(before.random)
     drawn = tuple(random.get_state())
     sample_size = settings.sample_size(dataset.n_features)
-    found = surveyed(dataset, settings, sample_size, random, observer, known=before)
+    found = survey_problem(dataset, settings, sample_size, random, observer, known=before)
     rows, survey, model = found.rows, found.survey, found.model
     now = Snapshot(drawn, rows.layout.lengths, survey, tuple(rows.passes)).going_on(before)
     if before:
@@ -80,7 +79,7 @@ def fit_mixture(
         )
         if journal.now.purpose == "start":
             starts = _started(found, settings, random, observer)
-            journal.begin("iteration", em.judged(starts, rule))
+            journal.begin("iteration", em.with_outcomes(starts, rule))
         states = list(journal.now.states)
         if journal.now.purpose == "iteration":
             relocate = _relocation(found, settings) if journal.now.is_first else None
@@ -88,33 +87,33 @@ def fit_mixture(
             ended = best(states)
             if better := _moved(ended, found, settings):
                 # Beside where it came from, which stays if the move leads nowhere.
-                judged = em.judged([better], after_the_sample(rule))
+                judged = em.with_outcomes([better], full_data_rule(rule))
                 journal.begin("refinement", [*judged, ended])
         if journal.now.purpose == "refinement":
-            rule = after_the_sample(rule)
+            rule = full_data_rule(rule)
             states = run(journal.now.states, rows.serving("refinement"), rule=rule)
         state, lower_bound = _known(states, rows.serving("bound"), model)
     observer.on_end(state, lower_bound)
     return Fit(state, lower_bound, survey, tuple(rows.passes))
 
 
-def _has_more_rows(found: Surveyed, settings: Settings) -> bool:
+def _has_more_rows(found: FitProblem, settings: Settings) -> bool:
     """Whether candidates converge on the sample first, which is not all rows."""
     return settings.sample_start and not found.survey.sample_is_all
 
 
-def _way(found: Surveyed, settings: Settings) -> tuple[Rule, Acceleration | None]:
+def _way(found: FitProblem, settings: Settings) -> tuple[Rule, Acceleration | None]:
     """When candidates have converged, and how they are accelerated."""
     if not settings.accelerated:
         return settings.rule, None
     if not _has_more_rows(found, settings):
         return settings.rule, QuasiNewton()
-    steps = SampleSteps(sample_start.dataset_of(found.survey.sample), found.model)
-    return after_the_sample(settings.rule), steps
+    steps = SampleSteps(sample_stage.dataset_of(found.survey.sample), found.model)
+    return full_data_rule(settings.rule), steps
 
 
 def _started(
-    found: Surveyed, settings: Settings, random: np.random.RandomState, observer: Observer
+    found: FitProblem, settings: Settings, random: np.random.RandomState, observer: Observer
 ) -> list[FitState]:
     """The candidates that meet all rows."""
     if settings.resumed is not None:
@@ -124,7 +123,7 @@ def _started(
     observer.on_start(states)
     if _has_more_rows(found, settings):
         began = perf_counter()
-        states = sample_start.converged(
+        states = sample_stage.converged(
             states,
             found.survey.sample,
             found.model,
@@ -136,7 +135,7 @@ def _started(
     return states
 
 
-def _relocation(found: Surveyed, settings: Settings) -> Relocation | None:
+def _relocation(found: FitProblem, settings: Settings) -> Relocation | None:
     """What makes candidates of the rows that the first pass finds explained worst."""
     # Densities of as many features as are observed tell no badly explained row.
     if not _has_more_rows(found, settings) or not settings.may_move or found.model.marginal:
@@ -144,7 +143,7 @@ def _relocation(found: Surveyed, settings: Settings) -> Relocation | None:
     return Relocation(found.survey, found.model, found.distance, found.seed)
 
 
-def _moved(state: FitState, found: Surveyed, settings: Settings) -> FitState | None:
+def _moved(state: FitState, found: FitProblem, settings: Settings) -> FitState | None:
     """Where a candidate that has converged goes on when its components have moved, if they do.
 
     In time for the two iterations that a move takes.
@@ -155,11 +154,11 @@ def _moved(state: FitState, found: Surveyed, settings: Settings) -> FitState | N
     if refine is None or not found.survey.sample_is_all or not is_met or not in_time:
         return None
     better = refine(state)
-    return None if better is state else sample_start.begun_again(better, after=state)
+    return None if better is state else sample_stage.restart_from(better, after=state)
 
 
 def _known(
-    states: Sequence[FitState], rows: Metered, model: MaximumLikelihood
+    states: Sequence[FitState], rows: LoggedDataset, model: MaximumLikelihood
 ) -> tuple[FitState, float]:
     """The best candidate at parameters whose bound is known, and that bound.
 

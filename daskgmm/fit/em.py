@@ -10,17 +10,27 @@ import numpy as np
 
 from daskgmm.data.dataset import Dataset
 from daskgmm.errors import DegenerateCovarianceError
-from daskgmm.fit.acceleration import Acceleration, Memory, Visit, fallen_back
+from daskgmm.fit.acceleration.quasi_newton import (
+    Acceleration,
+    Evaluation,
+    Memory,
+    fall_back,
+)
 from daskgmm.fit.convergence import Rule
-from daskgmm.fit.degenerate import Draft, Remedy, collapses, refuse
+from daskgmm.fit.degenerate import (
+    Draft,
+    Remedy,
+    collapses,
+    refuse,
+)
 from daskgmm.fit.observers import PassObserver
-from daskgmm.fit.selection import without_losers
+from daskgmm.fit.ranking import drop_losers
 from daskgmm.fit.state import FitState, Outcome
-from daskgmm.model.expectation import Densities, e_steps, e_steps_and_tails
-from daskgmm.model.likelihood import MaximumLikelihood
+from daskgmm.model.e_step import Densities, e_steps, e_steps_and_worst_rows
+from daskgmm.model.maximum_likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
-from daskgmm.model.statistics import NOBODYS, JointStatistics, SufficientStatistics
-from daskgmm.model.tail import Tail
+from daskgmm.model.sufficient_statistics import EMPTY_WEIGHT, JointStatistics, SufficientStatistics
+from daskgmm.model.worst_rows import WorstRows
 
 
 class Relocate(Protocol):
@@ -35,7 +45,7 @@ class Relocate(Protocol):
     @property
     def size(self) -> int: ...
 
-    def __call__(self, visited: Mixture, after: FitState, tail: Tail) -> FitState | None:
+    def __call__(self, visited: Mixture, after: FitState, tail: WorstRows) -> FitState | None:
         """One more candidate, or None, given the mixture that the tail is of."""
 
 
@@ -83,11 +93,11 @@ def advance(
         memory=None,
         pairs=(),
     )
-    has_lost_one = bool((statistics.empty & (visited.weights > NOBODYS)).any())
+    has_lost_one = bool((statistics.empty & (visited.weights > EMPTY_WEIGHT)).any())
     if acceleration is None or state.new_events or has_lost_one:
         return replace(state, outcome=rule.outcome(state))
     added = mixture.covariances - model.without_regularization.estimates(statistics, visited)[2]
-    visit = Visit(visited, statistics, bound, mixture, added)
+    visit = Evaluation(visited, statistics, bound, mixture, added)
     try:
         memory = acceleration.accepted(before, visit, pairs)
     except DegenerateCovarianceError:  # seen from here, the EM step has no coordinates
@@ -98,7 +108,7 @@ def advance(
     return replace(state, memory=acceleration.aimed(memory, visit))
 
 
-def judged(states: Sequence[FitState], rule: Rule) -> list[FitState]:
+def with_outcomes(states: Sequence[FitState], rule: Rule) -> list[FitState]:
     """The candidates with the outcome that a rule gives them, or none."""
     return [replace(state, outcome=rule.outcome(state)) for state in states]
 
@@ -135,7 +145,7 @@ def run(
             states += [state for state in found if state]
             relocate = None
         if acceleration is not None:
-            states = without_losers(states)
+            states = drop_losers(states)
         if observer.on_pass(states, perf_counter() - began):
             states = [replace(each, outcome=each.outcome or Outcome.STOPPED) for each in states]
     return list(states)
@@ -143,11 +153,11 @@ def run(
 
 def _visit(
     dataset: Dataset, densities: list[Densities], relocate: Relocate | None
-) -> tuple[JointStatistics, tuple[Tail, ...]]:
+) -> tuple[JointStatistics, tuple[WorstRows, ...]]:
     """What a pass brings home: tails too, where there is something to be made of them."""
     if relocate is None:
         return dataset.reduce(partial(e_steps, densities=densities)), ()
-    visit = partial(e_steps_and_tails, densities=densities, size=relocate.size)
+    visit = partial(e_steps_and_worst_rows, densities=densities, size=relocate.size)
     both = dataset.reduce(visit)
     return both.statistics, both.tails
 
@@ -157,6 +167,6 @@ def _after_failure(
 ) -> Memory:
     """What is left of a trial that failed: how the gradient changes, if it has an M-step."""
     try:
-        return fallen_back(memory, model.m_step(statistics, memory.trial))
+        return fall_back(memory, model.m_step(statistics, memory.trial))
     except DegenerateCovarianceError:
-        return fallen_back(memory, None)
+        return fall_back(memory, None)

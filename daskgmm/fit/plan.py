@@ -6,15 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from daskgmm.data.dataset import Dataset
-from daskgmm.data.layout import Layout
-from daskgmm.data.machines import Machines
+from daskgmm.data.dataset import Dataset, Layout
+from daskgmm.data.execution.resources import Resources
 from daskgmm.errors import DataError
-from daskgmm.fit.relocation import TAIL_ROWS
 from daskgmm.fit.settings import Settings
+from daskgmm.fit.split_merge.relocate import TAIL_ROWS
 from daskgmm.kernels import Kernel
 from daskgmm.model.covariance import Family
-from daskgmm.model.statistics import SufficientStatistics
+from daskgmm.model.sufficient_statistics import SufficientStatistics
 
 # A chunk's rows, and as much again for what they are read through and made of.
 READING = 2
@@ -35,7 +34,7 @@ class Plan:
     ----------
     layout : Layout
         Rows and chunks, as far as they are known.
-    machines : Machines
+    resources : Resources
     n_shards : int
         Tasks per pass.
     n_passes : (int, int)
@@ -49,7 +48,7 @@ class Plan:
     """
 
     layout: Layout
-    machines: Machines
+    resources: Resources
     n_shards: int
     n_passes: tuple[int, int]
     bytes_per_row: int
@@ -70,45 +69,45 @@ class Plan:
 
     def raise_for_memory(self) -> None:
         """Raise DataError, with the size that fits, where a chunk does not."""
-        layout, machines, per_thread = self.layout, self.machines, self.bytes_per_thread
-        n_threads = min(machines.threads_per_process, layout.n_chunks)
-        if layout.lengths is None or per_thread is None or n_threads * per_thread <= machines.room:
+        layout, resources, per_thread = self.layout, self.resources, self.bytes_per_thread
+        n_threads = min(resources.threads_per_process, layout.n_chunks)
+        if layout.lengths is None or per_thread is None or n_threads * per_thread <= resources.room:
             return
         longest = max(layout.lengths)
-        rows = int((machines.room / n_threads - self.bytes_beside) // self.bytes_per_row)
-        limit = machines.memory_used + n_threads * per_thread
+        rows = int((resources.room / n_threads - self.bytes_beside) // self.bytes_per_row)
+        limit = resources.memory_used + n_threads * per_thread
         threads = f", of which {n_threads} are visited at a time" if n_threads > 1 else ""
         smaller = f"chunks of at most {rows:,} rows would fit, or " if rows > 0 else ""
         raise DataError(
             f"chunk {layout.lengths.index(longest)} has {longest:,} rows "
             f"({mebibytes(longest * layout.row_bytes)}) and takes {mebibytes(per_thread)} to "
-            f"visit{threads}; a process has {mebibytes(max(machines.room, 0))} for it: {smaller}"
+            f"visit{threads}; a process has {mebibytes(max(resources.room, 0))} for it: {smaller}"
             f"processes that may take {mebibytes(limit)}"
         )
 
     def lines(self) -> dict[str, str]:
         """The plan for people: what, and how much of it."""
-        layout, machines, longest = self.layout, self.machines, self.layout.longest
+        layout, resources, longest = self.layout, self.resources, self.layout.longest
         unknown = "not known before they are counted"
         n_rows = unknown if layout.n_rows is None else f"{layout.n_rows:,}"
         chunks = f"{layout.n_chunks:,}"
         if longest is not None:
             chunks += f" of at most {longest:,} rows ({mebibytes(longest * layout.row_bytes)})"
         per_thread = self.bytes_per_thread
-        limit = machines.memory_limit
+        limit = resources.memory_limit
         killed = "" if limit is None else f", which may take {mebibytes(limit)}"
         return {
             "rows": f"{n_rows}, {layout.n_features} features of {layout.dtype}",
             "chunks": chunks,
-            "tasks per pass": f"{self.n_shards:,} on {machines.n_threads:,} "
-            f"thread{'s' * (machines.n_threads > 1)}",
+            "tasks per pass": f"{self.n_shards:,} on {resources.n_threads:,} "
+            f"thread{'s' * (resources.n_threads > 1)}",
             "bytes per pass": unknown
             if self.bytes_per_pass is None
             else f"{self.bytes_per_pass / 1e9:,.3g} GB",
             "passes": f"{self.n_passes[0]} to {self.n_passes[1]}",
             "memory": f"{unknown if per_thread is None else mebibytes(per_thread)} per thread; "
-            f"{machines.threads_per_process} in a process that takes "
-            f"{mebibytes(machines.memory_used)} of its own{killed}"
+            f"{resources.threads_per_process} in a process that takes "
+            f"{mebibytes(resources.memory_used)} of its own{killed}"
             + ("; chunks share values, whose memory is not known" if layout.shares else ""),
             "driver": f"{mebibytes(self.driver_bytes)}, most of it the sample",
         }
@@ -122,10 +121,10 @@ def mebibytes(n_bytes: float) -> str:
     return f"{n_bytes / 2**20:,.0f} MiB" if n_bytes >= 10 * 2**20 else f"{n_bytes / 2**20:.1f} MiB"
 
 
-def plan_fit(dataset: Dataset, settings: Settings, machines: Machines) -> Plan:
+def plan_fit(dataset: Dataset, settings: Settings, resources: Resources) -> Plan:
     """Add up what a fit will read and hold; reads nothing."""
     layout = dataset.layout
-    n_shards = dataset.n_shards(machines.n_threads)
+    n_shards = dataset.n_shards(resources.n_threads)
     sums, parameters, workspace = _sizes(settings.family, settings.n_components, layout.n_features)
     if settings.accelerated and settings.sample_start:
         sums += TAIL_ROWS * (layout.row_bytes + 24)
@@ -133,13 +132,13 @@ def plan_fit(dataset: Dataset, settings: Settings, machines: Machines) -> Plan:
     levels = max(layout.n_chunks, 1).bit_length()
     sample = min(settings.sample_size(layout.n_features), layout.n_rows or 2**63)
     sample_bytes = sample * (layout.row_bytes + 24)
-    keeps = machines.keeps_freed and not layout.is_resident
+    keeps = resources.keeps_freed and not layout.is_resident
     in_shard = math.ceil(levels - math.log2(n_shards)) + 3
     survey = 8 * layout.n_features**2
     n_before = dataset.n_preparing + 1 + settings.n_starting
     return Plan(
         layout=layout,
-        machines=machines,
+        resources=resources,
         n_shards=n_shards,
         n_passes=(n_before + 1, n_before + settings.rule.max_iter + 1),
         bytes_per_row=layout.copy_bytes + layout.row_bytes * READING * (not layout.is_resident),

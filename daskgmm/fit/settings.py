@@ -6,8 +6,8 @@ import numpy as np
 
 from daskgmm.data.survey import Survey
 from daskgmm.fit.convergence import Rule
-from daskgmm.fit.given import Given
-from daskgmm.fit.initialization import Initial, n_passes_of
+from daskgmm.fit.initialization.registry import Initial, n_passes_of
+from daskgmm.fit.initialization.user_parameters import UserParameters
 from daskgmm.fit.state import FitState
 from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import Family
@@ -55,7 +55,7 @@ class Settings:
     rule: Rule
     n_init: int
     init_params: Initial
-    given: Given
+    given: UserParameters
     resumed: FitState | None = None
     reg_is_relative: bool = False
     standardised: tuple[bool, ...] = ()

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import NamedTuple
 
-from daskgmm.fit.acceleration import Memory, Pair
+from daskgmm.fit.acceleration.quasi_newton import CurvaturePair, Memory
 from daskgmm.model.mixture import Mixture
 
 
@@ -96,7 +96,7 @@ class FitState:
     events: tuple[Event, ...] = ()
     ridge: tuple[float, ...] = ()
     memory: Memory | None = None
-    pairs: tuple[Pair, ...] = ()
+    pairs: tuple[CurvaturePair, ...] = ()
     contest: int = 0
     handicap: float = 0.0
 

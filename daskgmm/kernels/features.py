@@ -6,14 +6,14 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from daskgmm.kernels import gathered
+from daskgmm.kernels import sparse_moments
 from daskgmm.kernels.moments import Array
 
 
 class SecondOrder(Protocol):
     """The second-order features of a family of covariances."""
 
-    of_gathered: ClassVar[gathered.SecondOrder | None]
+    of_gathered: ClassVar[sparse_moments.SecondOrder | None]
     """The same of rows that are gathered; None where that never pays."""
 
     def count(self, n_features: int) -> int:
@@ -38,7 +38,7 @@ class Products:
     multiplication of x by a view that steps back a row from diagonal to diagonal.
     """
 
-    of_gathered: ClassVar[gathered.SecondOrder | None] = gathered.Scatter()
+    of_gathered: ClassVar[sparse_moments.SecondOrder | None] = sparse_moments.Scatter()
 
     def count(self, n_features: int) -> int:
         return n_features * (n_features + 1) // 2
@@ -79,7 +79,7 @@ class Products:
 class Squares:
     """The squares x_i**2; the second moment is a vector per component."""
 
-    of_gathered: ClassVar[gathered.SecondOrder | None] = None
+    of_gathered: ClassVar[sparse_moments.SecondOrder | None] = None
 
     def count(self, n_features: int) -> int:
         return n_features
@@ -98,7 +98,7 @@ class Squares:
 class SquaredNorm:
     """The one feature |x|**2; the second moment is a number per component."""
 
-    of_gathered: ClassVar[gathered.SecondOrder | None] = None
+    of_gathered: ClassVar[sparse_moments.SecondOrder | None] = None
 
     def count(self, n_features: int) -> int:
         return 1
@@ -117,7 +117,7 @@ class SquaredNorm:
 class Shared:
     """No feature of its own: the second order is the same for all components."""
 
-    of_gathered: ClassVar[gathered.SecondOrder | None] = None
+    of_gathered: ClassVar[sparse_moments.SecondOrder | None] = None
 
     def count(self, n_features: int) -> int:
         return 0

@@ -20,12 +20,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from daskgmm.kernels.blas import SMALL, STRIP, add_gram, add_inner, multiply
-from daskgmm.kernels.blocks import rows_of_block
-from daskgmm.kernels.buffers import buffers
+from daskgmm.kernels.blas import (
+    SMALL,
+    STRIP,
+    add_gram,
+    add_inner,
+    multiply,
+)
 from daskgmm.kernels.features import SecondOrder
-from daskgmm.kernels.gathered import NEGLIGIBLE, GatheredSums
 from daskgmm.kernels.moments import Array, Moments
+from daskgmm.kernels.sparse_moments import NEGLIGIBLE, GatheredSums
+from daskgmm.kernels.workspace import buffers, rows_of_block
 
 # Features and responsibilities of one block, near a core's L2, in 1, 3, 7, 15 or 31 strips: the
 # fastest of those tried on the rows of workflows/benchmarks/kernels.py.

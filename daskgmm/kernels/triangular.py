@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskgmm.kernels.blas import multiply_transposed
-from daskgmm.kernels.blocks import rows_of_block
-from daskgmm.kernels.buffers import buffers
-from daskgmm.kernels.gathered import GatheredSums, SecondOrder
 from daskgmm.kernels.moments import Array, Moments, level_of
-from daskgmm.kernels.screen import Screen
+from daskgmm.kernels.screening import Screen
+from daskgmm.kernels.sparse_moments import GatheredSums, SecondOrder
+from daskgmm.kernels.workspace import buffers, rows_of_block
 
 BLOCK_BYTES = 7 << 20
 

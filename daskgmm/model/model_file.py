@@ -12,10 +12,17 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from daskgmm.errors import ModelFileError, ParameterError
-from daskgmm.model.archive import packed, unpacked
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.mixture import Mixture
-from daskgmm.model.whole_file import write_whole
+from daskgmm.storage.atomic_file import write_atomic
+from daskgmm.storage.folder import Folder
+from daskgmm.storage.location import (
+    READ_AHEAD,
+    Location,
+    local_path,
+    refusals,
+)
+from daskgmm.storage.npz import open_archive, pack_archive
 
 FORMAT = "daskgmm mixture"
 FORMAT_VERSION = 1
@@ -46,7 +53,7 @@ def save(
     about: dict[str, Any] | None = None,
 ) -> None:
     """Write what `to_bytes` makes; what was at `path` is replaced at once or not at all."""
-    write_whole(Path(path), to_bytes(mixture, columns, about))
+    write_atomic(Path(path), to_bytes(mixture, columns, about))
 
 
 def to_bytes(
@@ -79,18 +86,12 @@ def to_bytes(
     arrays = {
         name: np.asarray(value, np.float64) for name, value in zip(ARRAYS, values, strict=True)
     }
-    return packed(header, arrays)
+    return pack_archive(header, arrays)
 
 
 def load(path: str | Path) -> Mixture:
     """Read the mixture that `save` wrote; ModelFileError where there is none, whole and sound."""
     return read(path).mixture
-
-
-def read(path: str | Path) -> Saved:
-    """All that `save` wrote; ModelFileError where it is not there, whole and sound."""
-    with opened(Path(path)) as file:
-        return read_from(file, str(path))
 
 
 def opened(path: Path) -> BinaryIO:
@@ -104,7 +105,7 @@ def opened(path: Path) -> BinaryIO:
 
 def read_from(file: BinaryIO, place: str) -> Saved:
     """The same of an open file, found at a place."""
-    with reading(place), unpacked(file) as archive:
+    with reading(place), open_archive(file) as archive:
         header = archive.header()
         if header["format"] != FORMAT:
             raise ModelFileError(f"{place} is not a model written by daskgmm")
@@ -139,3 +140,49 @@ def reading(path: str | Path) -> Iterator[None]:
         raise ModelFileError(
             f"{path} is damaged, or not a model written by daskgmm ({what})"
         ) from error
+
+
+def read(url: str | Path, /, **storage_options: Any) -> Saved:
+    """What is in a model file.
+
+    Raises
+    ------
+    ModelFileError
+        Where there is none, whole and sound.
+    DataError
+        Where a store does not answer.
+    """
+    with _opened(url, storage_options) as file:
+        return read_from(file, str(url))
+
+
+def write(url: str | Path, content: bytes, /, **storage_options: Any) -> None:
+    """Replace what is at a path or URL at once; OSError or DataError where it can't be."""
+    if (path := _on_disk(url)) is not None:
+        write_atomic(path, content)
+        return
+    scheme, _, rest = str(url).partition("://")
+    parent, _, name = rest.rpartition("/")
+    with refusals(str(url)):
+        Folder(f"{scheme}://{parent}", **storage_options).write(name, content)
+
+
+def _on_disk(url: str | Path) -> Path | None:
+    """The path that is meant; None where it is a store."""
+    scheme, separator, _ = str(url).partition("://")
+    return None if separator and scheme != "file" else local_path(str(url))
+
+
+@contextmanager
+def _opened(url: str | Path, storage_options: dict[str, Any]) -> Iterator[BinaryIO]:
+    if (path := _on_disk(url)) is not None:
+        with opened(path) as file:
+            yield file
+        return
+    place = Location.of(url, storage_options)
+    if place.found() is None:
+        raise ModelFileError(f"there is no model file at {url}")
+    with refusals(str(url)):
+        file = place.open(READ_AHEAD)
+    with file:
+        yield file

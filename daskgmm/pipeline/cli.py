@@ -17,22 +17,20 @@ from rich.table import Table
 
 from daskgmm.errors import DaskgmmError, DegenerateCovarianceError
 from daskgmm.pipeline import (
-    choices,
     clusters,
-    config,
-    defaults,
     generate,
-    json_log,
-    options,
-    restart,
+    results,
+    resume,
     run,
     score,
-    selection_table,
-    strict,
 )
-from daskgmm.pipeline.lines import WIDE_INDENT, print_table, say
-from daskgmm.pipeline.result import FitResult
-from daskgmm.pipeline.standard_output import standard_output
+from daskgmm.pipeline.clusters import dask_config
+from daskgmm.pipeline.config import commands, loader
+from daskgmm.pipeline.config.fit import FitConfig, RunConfig
+from daskgmm.pipeline.config.select import SelectConfig
+from daskgmm.pipeline.progress import json_log
+from daskgmm.pipeline.progress.console import WIDE_INDENT, print_table, say, standard_output
+from daskgmm.pipeline.results import FitResult
 from daskgmm.version import __version__
 
 BAD_INPUT = 2
@@ -79,12 +77,12 @@ def _terminate(*_: object) -> None:
 
 
 @contextmanager
-def _one_sentence() -> Iterator[list[config.Run]]:
+def _one_sentence() -> Iterator[list[RunConfig]]:
     """What a person can mend, and an interrupt, as one line and an exit code.
 
     Of the runs that are put into the list, the line says how to go on.
     """
-    runs: list[config.Run] = []
+    runs: list[RunConfig] = []
     usual = warnings.formatwarning
     warnings.formatwarning = lambda message, *_, **__: f"daskgmm: {message}\n"
     # Their tracebacks of a connection that ends: the sentence says what that means.
@@ -109,16 +107,16 @@ def _one_sentence() -> Iterator[list[config.Run]]:
         warnings.formatwarning = usual
 
 
-def _complain(sentence: str, runs: Sequence[config.Run], *options: str) -> None:
-    ways = [way for each in runs if (way := restart.command(each, *options))]
+def _complain(sentence: str, runs: Sequence[RunConfig], *options: str) -> None:
+    ways = [way for each in runs if (way := resume.command(each, *options))]
     more = f" (to go on from the last checkpoint: {ways[0]})" if ways else ""
     click.echo(f"daskgmm: {' '.join(sentence.split())}{more}", err=True)
 
 
 def _cluster(file: Path | None) -> clusters.Cluster:
     """The cluster that a file describes; without a file, that of Dask's configuration."""
-    usual = defaults.default_cluster()  # looks at the rest of it, too
-    return strict.load(file, clusters.ClusterConfig).cluster if file else usual
+    usual = dask_config.default_cluster()  # looks at the rest of it, too
+    return loader.load(file, clusters.ClusterConfig).cluster if file else usual
 
 
 def _console(*, quiet: bool = False) -> Console:
@@ -143,46 +141,46 @@ def plan(file: Path, cluster_file: Path | None, changes: tuple[str, ...]) -> Non
     """
     console = _console()
     with _one_sentence():
-        settings = strict.load(file, config.FitConfig, changes)
+        settings = loader.load(file, FitConfig, changes)
         planned = run.plan(settings, _cluster(cluster_file))
         console.print(str(planned))
         planned.raise_for_memory()
 
 
-@main.command()
+@main.command("fit")
 @click.argument("file", type=_FILE)
 @_CLUSTER
 @_CHANGES
 @click.option("--anew", is_flag=True, help="Forget what a run that was stopped has left.")
 @_LOG
 @_QUIET
-def fit(file: Path, **told: Any) -> None:
+def fit_command(file: Path, **told: Any) -> None:
     """Fit the mixture that FILE describes; label its rows; write a report.
 
     Goes on where the same run was stopped.
     """
-    _begin(file, config.FitConfig, **told)
+    _begin(file, FitConfig, **told)
 
 
-@main.command()
+@main.command("select")
 @click.argument("file", type=_FILE)
 @_CLUSTER
 @_CHANGES
 @click.option("--anew", is_flag=True, help="Forget what a run that was stopped has left.")
 @_LOG
 @_QUIET
-def select(file: Path, **told: Any) -> None:
+def select_command(file: Path, **told: Any) -> None:
     """Fit the mixtures that FILE names together; keep the best; write their table.
 
     All share the readings of the data, and those that fall behind are dropped. What is written of
     the best is what `fit` writes. Goes on where the same run was stopped.
     """
-    _begin(file, choices.SelectConfig, **told)
+    _begin(file, SelectConfig, **told)
 
 
 def _begin(
     file: Path,
-    kind: type[config.Run],
+    kind: type[RunConfig],
     cluster_file: Path | None,
     changes: Sequence[str],
     log_file: Path | None,
@@ -193,17 +191,17 @@ def _begin(
     """A run from a file, and what it found."""
     console = _console(quiet=quiet)
     with _one_sentence() as runs:
-        settings = strict.load(file, kind, changes)
+        settings = loader.load(file, kind, changes)
         cluster = _cluster(cluster_file)
         if anew:
-            restart.forget(settings)
+            resume.forget(settings)
         runs.append(settings)
         with json_log.json_log(log_file, settings.command) as log:
             result = run.fit(settings, cluster, console, log=log)
     _summary(result, settings.output.dir, console)
 
 
-@main.command()
+@main.command("resume")
 @click.argument("folder")
 @_CLUSTER
 @_CHANGES
@@ -212,7 +210,7 @@ def _begin(
 )
 @_LOG
 @_QUIET
-def resume(
+def resume_command(
     folder: str,
     cluster_file: Path | None,
     changes: tuple[str, ...],
@@ -227,7 +225,7 @@ def resume(
     """
     console = _console(quiet=quiet)
     with _one_sentence() as runs:
-        settings, cluster = restart.left(folder, changes)
+        settings, cluster = resume.left(folder, changes)
         runs.append(settings)
         cluster = _cluster(cluster_file) if cluster_file else cluster
         with json_log.json_log(log_file, "resume") as log:
@@ -239,9 +237,9 @@ def resume(
 @click.argument("kind", type=click.Choice(["fit", "select", "cluster"]))
 def schema(kind: str) -> None:
     """Print the JSON schema of a file that `fit`, `select` or `--cluster` reads, for editors."""
-    kinds: dict[str, type[strict.Strict]] = {
-        "fit": config.FitConfig,
-        "select": choices.SelectConfig,
+    kinds: dict[str, type[loader.StrictModel]] = {
+        "fit": FitConfig,
+        "select": SelectConfig,
         "cluster": clusters.ClusterConfig,
     }
     click.echo(json.dumps(kinds[kind].model_json_schema(), indent=2))
@@ -281,7 +279,7 @@ def score_rows(
     component), row by row in SOURCE's order. The same command goes on where one was stopped.
     """
     with _one_sentence():
-        settings = strict.from_options(told, options.ScoreConfig)
+        settings = loader.from_options(told, commands.ScoreConfig)
         cluster, console = _cluster(cluster_file), _console(quiet=quiet)
         with json_log.json_log(log_file, "score") as log:
             score.score(settings, cluster, console, log=log)
@@ -304,7 +302,7 @@ def generate_rows(cluster_file: Path | None, **told: str | bool) -> None:
     OUT ends in .zarr, .npy or .parquet; the mixture itself goes beside it, as .truth.npz.
     """
     with _one_sentence():
-        settings = strict.from_options(told, options.GenerateConfig)
+        settings = loader.from_options(told, commands.GenerateConfig)
         generate.generate(settings, _cluster(cluster_file), _console())
 
 
@@ -320,11 +318,11 @@ def _summary(result: FitResult, folder: str, console: Console) -> None:
     survey, total = result.survey, result.written.log_likelihood
     workers = result.peak_worker
     if result.selection:
-        print_table(selection_table.table(result.selection), "models", console)
+        print_table(results.table(result.selection), "models", console)
         say(console, "~", "expected, from a fit to the sample", indent=2)
         say(console, "smallest:", "rows of its smallest component")
         console.print()
-        say(console, "chosen", selection_table.sentence(result.selection))
+        say(console, "chosen", results.sentence(result.selection))
     print_table(table, "components, heaviest first: weight and means", console)
     console.print()
     if not result.converged:

@@ -7,15 +7,15 @@ from time import perf_counter
 import numpy as np
 from rich.console import Console
 
-from daskgmm.data.sources.place import local_path
-from daskgmm.data.stores import check_ending, draft_of, write_rows
 from daskgmm.data.synthetic import random_mixture, synthetic_rows
+from daskgmm.data.writers.rows import check_ending, draft_of, write_rows
 from daskgmm.errors import ConfigError
 from daskgmm.model import model_file
 from daskgmm.pipeline.clusters import Cluster
-from daskgmm.pipeline.display import started
-from daskgmm.pipeline.lines import say
-from daskgmm.pipeline.options import GenerateConfig
+from daskgmm.pipeline.config.commands import GenerateConfig
+from daskgmm.pipeline.progress.console import say
+from daskgmm.pipeline.progress.live_display import started
+from daskgmm.storage.location import local_path
 
 # Every worker has all covariances in memory.
 MOST_BYTES_OF_COVARIANCES = 1 << 30

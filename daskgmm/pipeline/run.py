@@ -13,35 +13,33 @@ import yaml
 from rich.console import Console
 from sklearn.exceptions import ConvergenceWarning
 
-from daskgmm.checkpointing import Checkpoint
 from daskgmm.data.dataset import DaskDataset
-from daskgmm.data.folder import Folder
-from daskgmm.data.metered import Metered
-from daskgmm.data.sinks import Parts, write_scores
-from daskgmm.data.sources import open_dataset
-from daskgmm.data.sources.place import EXTRAS, needs, reason
+from daskgmm.data.pass_log import LoggedDataset
+from daskgmm.data.sources.registry import open_dataset
+from daskgmm.data.writers.scores import Parts, write_scores
 from daskgmm.errors import ConfigError, DataWarning, DegenerateCovarianceError
-from daskgmm.estimators import GaussianMixture
+from daskgmm.estimators.checkpoint import Checkpoint
+from daskgmm.estimators.gaussian_mixture import GaussianMixture
 from daskgmm.fit.convergence import ExpectedGain
-from daskgmm.fit.events import Events, Hearer
-from daskgmm.fit.observers import Observer, Together
+from daskgmm.fit.observers import EventListener, Events, Observer, ObserverGroup
 from daskgmm.fit.plan import Plan
 from daskgmm.model import model_file
-from daskgmm.model.expectation import log_prob_norm
-from daskgmm.model.likelihood import densities
-from daskgmm.model.quantiles import Quantiles
-from daskgmm.model.scores import Scoring
-from daskgmm.pipeline import report, restart, selection_table
-from daskgmm.pipeline.choices import SelectConfig
+from daskgmm.model.diagnostics import Quantiles
+from daskgmm.model.e_step import log_prob_norm
+from daskgmm.model.maximum_likelihood import densities
+from daskgmm.model.row_scores import Scoring
+from daskgmm.model_selection import ComponentSelection, select_components
+from daskgmm.pipeline import results, resume
 from daskgmm.pipeline.clusters import Cluster
-from daskgmm.pipeline.config import FitConfig, Run
-from daskgmm.pipeline.display import displayed, started
-from daskgmm.pipeline.json_log import unheard
-from daskgmm.pipeline.outlook import Outlook
-from daskgmm.pipeline.progress import PassLines
-from daskgmm.pipeline.result import FitResult
-from daskgmm.pipeline.trained import Trained
-from daskgmm.select import ComponentSelection, select_components
+from daskgmm.pipeline.config.fit import FitConfig, RunConfig
+from daskgmm.pipeline.config.select import SelectConfig
+from daskgmm.pipeline.progress.json_log import unheard
+from daskgmm.pipeline.progress.live_display import PassLines, TimeEstimate, displayed, started
+from daskgmm.pipeline.report import report
+from daskgmm.pipeline.results import FitResult
+from daskgmm.pipeline.scoring_model import ScoringModel
+from daskgmm.storage.folder import Folder
+from daskgmm.storage.location import EXTRAS, needs, reason
 
 VERSIONED = ("daskgmm", "dask", "distributed", "numpy", "scipy", "scikit-learn", "pyarrow", "zarr")
 
@@ -49,12 +47,12 @@ VERSIONED = ("daskgmm", "dask", "distributed", "numpy", "scipy", "scikit-learn",
 def plan(config: FitConfig, cluster: Cluster) -> Plan:
     """What `fit` would read and hold; reads no row and starts no worker."""
     dataset = open_source(config)
-    made = GaussianMixture(**config.model).plan(dataset, where=cluster.machines())
+    made = GaussianMixture(**config.model).plan(dataset, where=cluster.expected_resources())
     least, most = made.n_passes
     return replace(made, n_passes=(least + 1, most + 1))  # the labels'
 
 
-def open_source(config: Run) -> DaskDataset:
+def open_source(config: RunConfig) -> DaskDataset:
     """The rows that a configuration names."""
     source = config.source
     return open_dataset(
@@ -70,12 +68,12 @@ def open_source(config: Run) -> DaskDataset:
 
 
 def fit(
-    config: Run,
+    config: RunConfig,
     cluster: Cluster,
     console: Console,
     *,
     force: bool = False,
-    log: Hearer = unheard,
+    log: EventListener = unheard,
 ) -> FitResult:
     """Fit, label, and write ``model.npz``, ``labels.parquet``, ``config.yaml``, ``report.html``.
 
@@ -94,13 +92,13 @@ def fit(
         folder = Folder(config.output.dir)
         folder.make()
     # A seed that nobody chose is chosen here, and written down.
-    seeds = (config.model.get("random_state"), restart.seed_of(config), secrets.randbelow(2**31))
+    seeds = (config.model.get("random_state"), resume.seed_of(config), secrets.randbelow(2**31))
     seed = next(each for each in seeds if each is not None)
     config = config.model_copy(update={"model": {**config.model, "random_state": seed}})
     every = config.checkpoint.every
     checkpoint = Checkpoint(config.checkpoint_dir, every=every, force=force, stays=True)
     with (
-        restart.kept(config, cluster),
+        resume.kept(config, cluster),
         started(cluster, console) as place,
         ExitStack() as outlives,
     ):
@@ -108,14 +106,14 @@ def fit(
         began = perf_counter()
         progress = PassLines(console)
         shown = outlives.enter_context(displayed(console, place, _outlook(config)))
-        observer = Together(progress, shown, Events(log))
+        observer = ObserverGroup(progress, shown, Events(log))
         with warnings.catch_warnings(), _keeping_what_collapses(dataset, folder):
             for said in (ConvergenceWarning, DataWarning):  # by the summary, by a line
                 warnings.simplefilter("ignore", said)
             estimator, selection = _found(config, dataset, observer, checkpoint)
         mixture = estimator.mixture_
         survey = progress.survey
-        rows = Metered(
+        rows = LoggedDataset(
             dataset.skipping(survey.skipped), "labels", checksums=survey.checksums, watch=observer
         )
         marginal = dataset.missing == "marginal"
@@ -123,10 +121,10 @@ def fit(
         found = Quantiles.of(log_prob_norm(survey.sample.rows, sent))
         with _writing_to(config.output.dir):
             estimator.save(config.output.at("model.npz"))
-            trained = Trained(mixture, config.source.columns, dataset.missing, found)
+            trained = ScoringModel(mixture, config.source.columns, dataset.missing, found)
             trained.note(config.output.at("model.npz"))
             if selection:
-                folder.write("selection.csv", selection_table.csv(selection).encode())
+                folder.write("selection.csv", results.csv(selection).encode())
         labels = Folder(config.output.at("labels.parquet"))
         written = write_scores(rows, Parts(labels, Scoring(sent)), kept={})
         seconds = perf_counter() - began
@@ -148,7 +146,7 @@ def fit(
             peak_worker=peak_worker,
             selection=selection,
         )
-        page = report.page(result)
+        page = report.render_report(result)
         with _writing_to(config.output.dir):
             folder.write("config.yaml", result.resolved.encode())
             folder.write("report.html", page.encode())
@@ -156,16 +154,16 @@ def fit(
     return result
 
 
-def _outlook(config: Run) -> Outlook:
+def _outlook(config: RunConfig) -> TimeEstimate:
     """What is known of the passes to come; of a selection not when it will have converged."""
     told = GaussianMixture(**config.model)
     window = 1 if told.acceleration is None else ExpectedGain.window
     tol = 0.0 if isinstance(config, SelectConfig) else told.tol
-    return Outlook(tol, told.max_iter, window)
+    return TimeEstimate(tol, told.max_iter, window)
 
 
 def _found(
-    config: Run, dataset: DaskDataset, observer: Observer, checkpoint: Checkpoint
+    config: RunConfig, dataset: DaskDataset, observer: Observer, checkpoint: Checkpoint
 ) -> tuple[GaussianMixture, ComponentSelection | None]:
     """The model that a run comes to, and what it was chosen among."""
     if not isinstance(config, SelectConfig):
@@ -220,7 +218,7 @@ def _writing_to(folder: str) -> Iterator[None]:
         raise ConfigError(f"output.dir: cannot write to {folder}: {why}") from error
 
 
-def _resolved(config: Run, cluster: Cluster, estimator: GaussianMixture) -> str:
+def _resolved(config: RunConfig, cluster: Cluster, estimator: GaussianMixture) -> str:
     """The configuration as it ran, with every default and the seed, to run again.
 
     Versions and machines stand in comments: they are facts, not wishes.

@@ -10,24 +10,36 @@ from typing import Any
 from rich.console import Console
 
 from daskgmm.data.dataset import DaskDataset
-from daskgmm.data.folder import Folder
-from daskgmm.data.gathering import BEGUN, check_kind, gather, made_of
-from daskgmm.data.metered import Metered
-from daskgmm.data.sinks import Ids, Parts, Written, write_scores
-from daskgmm.data.sources import names_in, open_dataset, open_ids
-from daskgmm.data.sources.place import EXTRAS, needs, reason, refusals
-from daskgmm.data.stores import draft_of
+from daskgmm.data.pass_log import LoggedDataset
+from daskgmm.data.sources.registry import names_in, open_dataset, open_ids
+from daskgmm.data.writers.rows import draft_of
+from daskgmm.data.writers.scores import (
+    BEGUN,
+    Ids,
+    Parts,
+    Written,
+    check_kind,
+    gather,
+    made_of,
+    write_scores,
+)
 from daskgmm.errors import ConfigError, ParameterError
-from daskgmm.fit.events import Events, Hearer
-from daskgmm.fit.observers import Together
-from daskgmm.model.likelihood import densities
-from daskgmm.model.scores import Scoring
+from daskgmm.fit.observers import EventListener, Events, ObserverGroup
+from daskgmm.model.maximum_likelihood import densities
+from daskgmm.model.row_scores import Scoring
 from daskgmm.pipeline.clusters import Cluster
-from daskgmm.pipeline.display import displayed, started
-from daskgmm.pipeline.json_log import unheard
-from daskgmm.pipeline.lines import say
-from daskgmm.pipeline.options import ScoreConfig
-from daskgmm.pipeline.trained import Trained
+from daskgmm.pipeline.config.commands import ScoreConfig
+from daskgmm.pipeline.progress.console import say
+from daskgmm.pipeline.progress.json_log import unheard
+from daskgmm.pipeline.progress.live_display import displayed, started
+from daskgmm.pipeline.scoring_model import ScoringModel
+from daskgmm.storage.folder import Folder
+from daskgmm.storage.location import (
+    EXTRAS,
+    needs,
+    reason,
+    refusals,
+)
 from daskgmm.version import __version__
 
 ZARR = ".zarr"
@@ -37,14 +49,14 @@ MOST_REASONS = 3
 
 
 def score(
-    config: ScoreConfig, cluster: Cluster, console: Console, *, log: Hearer = unheard
+    config: ScoreConfig, cluster: Cluster, console: Console, *, log: EventListener = unheard
 ) -> None:
     """Score the rows of a source; ``config.out`` is there when the last of them is written.
 
     Until then parts of it are in a folder beside it, and the same call goes on from them. Raises
     DaskgmmError for anything that a person can mend.
     """
-    model = Trained.read(config.model, **config.options_of(config.model))
+    model = ScoringModel.read(config.model, **config.options_of(config.model))
     dataset = _opened(config, model)
     scoring, ids, rows = _scoring(config, model, dataset), None, dataset
     if config.id is not None:
@@ -69,7 +81,7 @@ def score(
         log("cluster", {"description": place.description, "output": out.url})
         began, kept = perf_counter(), parts.kept()
         shown = outlives.enter_context(displayed(console, place, None))
-        watched = Metered(rows, "scores", watch=Together(shown, Events(log)))
+        watched = LoggedDataset(rows, "scores", watch=ObserverGroup(shown, Events(log)))
         if rows.layout.n_rows is None:  # CSV: a pass that counts
             watched = watched.prepared()
         layout = watched.layout
@@ -115,7 +127,7 @@ def _folders(config: ScoreConfig) -> tuple[Folder, Folder]:
     return out, parts
 
 
-def _opened(config: ScoreConfig, model: Trained) -> DaskDataset:
+def _opened(config: ScoreConfig, model: ScoringModel) -> DaskDataset:
     """The rows, by the columns that are named, or that the model was fitted to; else by all."""
     told = config.storage_options
     how: dict[str, Any] = {
@@ -150,7 +162,7 @@ def _opened(config: ScoreConfig, model: Trained) -> DaskDataset:
     return dataset
 
 
-def _scoring(config: ScoreConfig, model: Trained, dataset: DaskDataset) -> Scoring:
+def _scoring(config: ScoreConfig, model: ScoringModel, dataset: DaskDataset) -> Scoring:
     if config.top > model.mixture.n_components:
         raise ConfigError(f"--top: {config.model} has {model.mixture.n_components} components")
     threshold = None
@@ -169,7 +181,7 @@ def _scoring(config: ScoreConfig, model: Trained, dataset: DaskDataset) -> Scori
 
 
 def _fingerprint(
-    config: ScoreConfig, model: Trained, scoring: Scoring, dataset: DaskDataset
+    config: ScoreConfig, model: ScoringModel, scoring: Scoring, dataset: DaskDataset
 ) -> str:
     """What the scores are made of: the same model, rows and options give the same.
 

@@ -5,11 +5,11 @@ and the figure in `figure_`. Colours are those of `component_colour`, the same i
 """
 
 from daskgmm.plots.convergence import ConvergenceDisplay
+from daskgmm.plots.display import component_colour
 from daskgmm.plots.ellipses import EllipsesDisplay
 from daskgmm.plots.entropy import EntropyDisplay
 from daskgmm.plots.marginal import MarginalDisplay
 from daskgmm.plots.selection import SelectionDisplay
-from daskgmm.plots.styles import component_colour
 
 __all__ = [
     "ConvergenceDisplay",

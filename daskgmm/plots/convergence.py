@@ -7,11 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from daskgmm.data.metered import Pass
+from daskgmm.data.pass_log import Pass
 from daskgmm.errors import ParameterError
-from daskgmm.fitted import FittedMixture
-from daskgmm.plots.sampled import checked
-from daskgmm.plots.styles import axes_for, component_colour
+from daskgmm.estimators.fitted_mixture import FittedMixture
+from daskgmm.plots.display import axes_for, checked, component_colour
 
 # Bounds that differ by a smaller share of themselves are drawn as a flat line.
 FLAT = 1e-7

@@ -11,13 +11,20 @@ from matplotlib.patches import Ellipse
 from numpy.typing import NDArray
 
 from daskgmm.errors import ParameterError
-from daskgmm.fitted import FittedMixture, Rows
+from daskgmm.estimators.fitted_mixture import FittedMixture, Rows
+from daskgmm.estimators.sample_weight import Weights
 from daskgmm.kernels.moments import Array
+from daskgmm.model.diagnostics import covariances_of
 from daskgmm.model.mixture import Mixture
-from daskgmm.model.separation import covariances_of
-from daskgmm.plots.sampled import Sampled, number_of, view_of
-from daskgmm.plots.styles import axes_for, component_colour, ink, line_style
-from daskgmm.weighting import Weights
+from daskgmm.plots.display import (
+    Sampled,
+    axes_for,
+    component_colour,
+    ink,
+    line_style,
+    number_of,
+    view_of,
+)
 
 # More rows, less transparent: reads on light paper and on dark.
 _SHADES = LinearSegmentedColormap.from_list("shades", [(0.5, 0.5, 0.5, 0.06), (0.5, 0.5, 0.5, 0.8)])

@@ -7,13 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from daskgmm.fitted import FittedMixture, Rows
+from daskgmm.estimators.fitted_mixture import FittedMixture, Rows
+from daskgmm.estimators.sample_weight import Weights
 from daskgmm.kernels.moments import Array
-from daskgmm.model.likelihood import densities
-from daskgmm.model.separation import Separation
-from daskgmm.plots.sampled import Sampled
-from daskgmm.plots.styles import axes_for, component_colour, ink
-from daskgmm.weighting import Weights
+from daskgmm.model.diagnostics import Separation
+from daskgmm.model.maximum_likelihood import densities
+from daskgmm.plots.display import Sampled, axes_for, component_colour, ink
 
 # Lines stand at the entropies of so many equally likely components.
 ALIKE = (2, 3, 5, 10, 20, 50, 100)

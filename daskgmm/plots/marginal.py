@@ -8,12 +8,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from daskgmm.fitted import FittedMixture, Rows
+from daskgmm.estimators.fitted_mixture import FittedMixture, Rows
+from daskgmm.estimators.sample_weight import Weights
 from daskgmm.kernels.moments import Array
 from daskgmm.model.mixture import Mixture
-from daskgmm.plots.sampled import Sampled, number_of, view_of
-from daskgmm.plots.styles import axes_for, component_colour, ink, line_style
-from daskgmm.weighting import Weights
+from daskgmm.plots.display import (
+    Sampled,
+    axes_for,
+    component_colour,
+    ink,
+    line_style,
+    number_of,
+    view_of,
+)
 
 # A curve that stays below this share of the picture's height lies on its axis.
 FLAT = 2e-3

@@ -7,7 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from daskgmm.plots.styles import axes_for, component_colour, ink, paper
+from daskgmm.plots.display import (
+    axes_for,
+    component_colour,
+    ink,
+    paper,
+)
 
 
 class Point(NamedTuple):

@@ -8,11 +8,10 @@ from hypothesis import given, settings
 from strategies import clusters, cuts
 
 from daskgmm.chunk import BadChunk, Chunk
-from daskgmm.data.checksums import checksum
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
-from daskgmm.data.metered import Metered
-from daskgmm.data.sample import Aim, row_keys
-from daskgmm.data.survey import survey_chunk, take_survey
+from daskgmm.data.execution.checksums import checksum
+from daskgmm.data.pass_log import LoggedDataset
+from daskgmm.data.survey import Aim, row_keys, survey_chunk, take_survey
 from daskgmm.errors import DataError
 
 X = clusters(60)
@@ -150,10 +149,10 @@ def test_chunks_hold_little_more_than_the_sample_in_all():
 def test_where_most_rows_are_left_out_the_sample_is_drawn_again():
     rows = np.full((20_000, 1), np.nan)
     rows[::100] = 1.0
-    rows = Metered(InMemoryDataset(rows, chunk_rows=999))
+    rows = LoggedDataset(InMemoryDataset(rows, chunk_rows=999))
     assert len(take_survey(rows, seed=0, sample_size=150).sample.numbers) == 150
     assert len(rows.passes) == 2
-    rows = Metered(InMemoryDataset(X))
+    rows = LoggedDataset(InMemoryDataset(X))
     take_survey(rows, seed=0, sample_size=20)
     assert len(rows.passes) == 1
 
@@ -264,7 +263,7 @@ def test_a_sample_that_is_drawn_again_leaves_the_same_chunks_out():
     rows = np.arange(20_000.0)[:, None]
     rows[1000:, 0][::500] = np.nan  # one at least in all chunks but the first
     dataset = DaskDataset.of(da.from_array(rows, chunks=(1000, 1)), on_bad_chunk="skip")
-    metered = Metered(dataset)
+    metered = LoggedDataset(dataset)
     found = take_survey(metered, seed=0, sample_size=500)
     assert len(metered.passes) == 2
     assert [bad.number for bad in found.skipped] == list(range(1, 20))

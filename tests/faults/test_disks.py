@@ -17,11 +17,11 @@ from strategies import clusters
 
 from daskgmm import GaussianMixture
 from daskgmm.errors import DaskgmmError
-from daskgmm.fit.checkpoints import CheckpointWarning
-from daskgmm.pipeline import restart, run
+from daskgmm.fit.checkpoint.store import CheckpointWarning
+from daskgmm.pipeline import resume, run
 from daskgmm.pipeline.cli import main
-from daskgmm.pipeline.clusters.here import Threads
-from daskgmm.pipeline.config import FitConfig
+from daskgmm.pipeline.clusters.local import Threads
+from daskgmm.pipeline.config.fit import FitConfig
 
 THREADS = Threads(kind="threads", n_threads=2)
 FULL = r"no checkpoint could be written to .* \(\[Errno 28\] No space left on device"
@@ -114,10 +114,10 @@ def test_results_are_written_when_there_is_room_again(disk, tmp_path, what):
         fill(disk)
     with pytest.raises(DaskgmmError, match=r"cannot (be written|write to .*): No space left on"):
         done(config)
-    assert restart.command(config)
+    assert resume.command(config)
     assert not list(disk.glob("labels.parquet/.*"))
     mount(disk, "remount,size=16m")
-    resumed, _ = restart.left(str(tmp_path / "kept"))
+    resumed, _ = resume.left(str(tmp_path / "kept"))
     assert done(resumed) == whole
     FATES[f"disk full, {what}"]["refused"] += 1
 

@@ -7,19 +7,20 @@ import pytest
 from strategies import clusters
 
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
-from daskgmm.data.folder import Folder
+from daskgmm.data.execution.shards import ignore_chunks
 from daskgmm.errors import CheckpointError, DataError, DegenerateCovarianceError
-from daskgmm.fit.checkpoints import NOWHERE, FolderCheckpoints
+from daskgmm.fit.checkpoint.snapshot import from_bytes
+from daskgmm.fit.checkpoint.store import NO_CHECKPOINTS, FolderCheckpoints
 from daskgmm.fit.comparison import MOST, compare, worth_mentioning
 from daskgmm.fit.convergence import ExpectedGain
 from daskgmm.fit.criteria import CRITERIA
 from daskgmm.fit.driver import fit_mixture
-from daskgmm.fit.given import Given
+from daskgmm.fit.initialization.user_parameters import UserParameters
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.settings import Settings
-from daskgmm.fit.snapshot import from_bytes
 from daskgmm.fit.state import Outcome
 from daskgmm.model.covariance import FAMILIES
+from daskgmm.storage.folder import Folder
 
 X = clusters(1500, 2, seed=1, spread=6.0)
 
@@ -37,7 +38,7 @@ def settings(n_components, name="full", kind=Small, **changes):
         "rule": ExpectedGain(1e-3, 100),
         "n_init": 1,
         "init_params": "kmeans",
-        "given": Given(),
+        "given": UserParameters(),
         "accelerated": True,
         "sample_start": True,
     }
@@ -47,15 +48,14 @@ def settings(n_components, name="full", kind=Small, **changes):
 class Counted(InMemoryDataset):
     """Rows in memory that are visited in the sight of a test."""
 
-    def telling(self, came):  # a view would count for itself
-        return self
-
-    def reduce(self, fn):
+    def reduce(self, fn, on_chunks=ignore_chunks):
         self.__dict__["visits"] = self.__dict__.get("visits", 0) + 1
-        return super().reduce(fn)
+        return super().reduce(fn, on_chunks)
 
 
-def compared(dataset, several, criterion="bic", n_finalists=2, seed=0, *, checkpoints=NOWHERE):
+def compared(
+    dataset, several, criterion="bic", n_finalists=2, seed=0, *, checkpoints=NO_CHECKPOINTS
+):
     random = np.random.RandomState(seed)
     return compare(
         dataset,
@@ -267,14 +267,11 @@ def test_no_fit_is_carried_on_for_what_is_below_the_digits_of_bounds(tol, total_
 class OneVisit(InMemoryDataset):
     """Rows of a process that dies when it comes to see them a second time."""
 
-    def telling(self, came):  # a view would count for itself
-        return self
-
-    def reduce(self, fn):
+    def reduce(self, fn, on_chunks=ignore_chunks):
         if self.__dict__.setdefault("visits", 0):
             raise KeyboardInterrupt
         self.__dict__["visits"] = 1
-        return super().reduce(fn)
+        return super().reduce(fn, on_chunks)
 
 
 def kept(folder, told=2, **options):

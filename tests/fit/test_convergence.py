@@ -2,10 +2,15 @@ import numpy as np
 import pytest
 from strategies import mixture
 
-from daskgmm.fit.acceleration import Memory, Origin
+from daskgmm.fit.acceleration.quasi_newton import Memory, Origin
 from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
-from daskgmm.fit.state import Action, Event, FitState, Outcome
-from daskgmm.model.statistics import SufficientStatistics
+from daskgmm.fit.state import (
+    Action,
+    Event,
+    FitState,
+    Outcome,
+)
+from daskgmm.model.sufficient_statistics import SufficientStatistics
 
 INF = float("inf")
 START = mixture("full")

@@ -8,7 +8,12 @@ import pytest
 from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.survey import take_survey
 from daskgmm.errors import DegenerateCovarianceError
-from daskgmm.fit.degenerate import LADDER, POLICIES, Data, Draft
+from daskgmm.fit.degenerate import (
+    LADDER,
+    POLICIES,
+    Data,
+    Draft,
+)
 from daskgmm.fit.state import Action, Event
 from daskgmm.model.covariance import FAMILIES
 

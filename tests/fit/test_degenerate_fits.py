@@ -11,7 +11,7 @@ from daskgmm.errors import DataError, DegenerateCovarianceError
 from daskgmm.fit.convergence import AbsoluteChange
 from daskgmm.fit.degenerate import LADDER, POLICIES
 from daskgmm.fit.driver import fit_mixture
-from daskgmm.fit.given import Given
+from daskgmm.fit.initialization.user_parameters import UserParameters
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.settings import Settings
 from daskgmm.fit.state import Action, Outcome
@@ -51,7 +51,7 @@ def settings(name, n_components, **changes):
         "rule": AbsoluteChange(1e-3, 60),
         "n_init": 1,
         "init_params": "kmeans",
-        "given": Given(),
+        "given": UserParameters(),
     }
     return Settings(**{**defaults, **changes})
 
@@ -259,5 +259,5 @@ def test_squares_that_overflow_are_said(policy):
 @pytest.mark.parametrize("policy", GOING_ON)
 def test_means_given_far_from_all_rows_lose_nothing_but_the_first_covariances(family_name, policy):
     rows = BASE + 1e8  # moments about points 1e8 away have no digit left
-    given = Given(means=np.array([[0.0] * 3, [1.0] * 3]))
+    given = UserParameters(means=np.array([[0.0] * 3, [1.0] * 3]))
     assert_sound(fitted(rows, family_name, 2, given=given, policy=policy))

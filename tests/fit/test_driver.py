@@ -12,10 +12,10 @@ from daskgmm.data.dataset import DaskDataset, InMemoryDataset
 from daskgmm.errors import DataError, DegenerateCovarianceError
 from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
 from daskgmm.fit.driver import fit_mixture
-from daskgmm.fit.given import Given
-from daskgmm.fit.initialization import method_of
+from daskgmm.fit.initialization.registry import method_of
+from daskgmm.fit.initialization.user_parameters import UserParameters
 from daskgmm.fit.observers import NullObserver
-from daskgmm.fit.refinement import Refinement
+from daskgmm.fit.split_merge.refine import Refinement
 from daskgmm.fit.state import Outcome
 from daskgmm.model.mixture import Mixture
 
@@ -70,7 +70,7 @@ def test_rows_with_gaps_are_left_out_where_that_is_asked_for(family_name):
 
 def test_whole_weights_are_repeated_rows(family_name):
     start = mixture(family_name)
-    given = Given(start.weights, start.means, start.precisions)
+    given = UserParameters(start.weights, start.means, start.precisions)
     weights = np.random.default_rng(0).integers(0, 4, size=500)
     rule = AbsoluteChange(0.0, 10)
     weighted = fitted(
@@ -125,7 +125,7 @@ def fitted_apart(**changes):
 def poor_start(monkeypatch):
     """Lets every start be the poor one, as if it had been found."""
     poor = method_of(poorly, "whitened")
-    monkeypatch.setattr("daskgmm.fit.surveyed.method_of", lambda *_: poor)
+    monkeypatch.setattr("daskgmm.fit.problem.method_of", lambda *_: poor)
 
 
 def test_moves_act_on_rows_that_the_sample_holds_whole(monkeypatch, family_name):
@@ -186,7 +186,7 @@ def test_of_more_rows_than_a_sample_nothing_moves_without_a_stage_on_it(monkeypa
 
 def test_components_stay_where_the_user_has_put_them():
     means = np.array([[3.0, 0.0], [79.0, 80.0], [81.0, 80.0]])
-    given = Given(means=means)
+    given = UserParameters(means=means)
     left, asked = (fitted_apart(given=given, refine=each) for each in (False, True))
     assert asked.state.lower_bounds == left.state.lower_bounds
     left, asked = (fitted_apart(init_params=poorly(APART), refine=each) for each in (False, True))

@@ -5,18 +5,18 @@ import pytest
 from strategies import clusters, mixture
 
 from daskgmm.data.dataset import InMemoryDataset
-from daskgmm.data.metered import Metered
+from daskgmm.data.pass_log import LoggedDataset
 from daskgmm.data.survey import take_survey
 from daskgmm.fit import em
-from daskgmm.fit.acceleration import QuasiNewton
+from daskgmm.fit.acceleration.quasi_newton import QuasiNewton
 from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
 from daskgmm.fit.degenerate import POLICIES, Data
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.state import Action, FitState, Outcome
 from daskgmm.kernels import Quadratic, Triangular
 from daskgmm.model.covariance import FAMILIES
-from daskgmm.model.expectation import e_step
-from daskgmm.model.likelihood import MaximumLikelihood
+from daskgmm.model.e_step import e_step
+from daskgmm.model.maximum_likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
 
 X = clusters(300)
@@ -27,7 +27,7 @@ def model_of(start, reg_covar=1e-6):
 
 
 def counted():
-    return Metered(InMemoryDataset(X, chunk_rows=64))
+    return LoggedDataset(InMemoryDataset(X, chunk_rows=64))
 
 
 def test_advance_is_pure_and_keeps_the_bound_of_the_parameters_it_began_with(family_name):
@@ -73,7 +73,7 @@ def test_a_fit_continued_is_the_uninterrupted_one():
 def test_no_iterations_read_nothing():
     dataset = counted()
     start, rule = mixture("full"), AbsoluteChange(1e-3, 0)
-    begun = em.judged([FitState(start)], rule)
+    begun = em.with_outcomes([FitState(start)], rule)
     (state,) = em.run(begun, dataset, model_of(start), rule, NullObserver())
     assert (len(dataset.passes), state.outcome) == (0, Outcome.REACHED_MAX_ITER)
 

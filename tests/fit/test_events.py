@@ -6,8 +6,8 @@ import pytest
 from strategies import clusters
 
 from daskgmm import GaussianMixture, select_components
-from daskgmm.data.passes import TOPIC
-from daskgmm.fit.events import Events
+from daskgmm.data.execution.passes import TOPIC
+from daskgmm.fit.observers import Events
 
 X = clusters(600, 2)
 

@@ -13,13 +13,13 @@ from strategies import FAMILY_NAMES
 
 from daskgmm import GaussianMixture
 from daskgmm.data.dataset import InMemoryDataset
-from daskgmm.data.machines import Machines
-from daskgmm.data.stores import write_rows
+from daskgmm.data.execution.resources import Resources
 from daskgmm.data.synthetic import random_mixture, synthetic_rows
+from daskgmm.data.writers.rows import write_rows
 from daskgmm.errors import DataError
 
 MIB = 1 << 20
-ROOMY = Machines(2, 1, 4096 * MIB, 3000 * MIB, 200 * MIB)
+ROOMY = Resources(2, 1, 4096 * MIB, 3000 * MIB, 200 * MIB)
 
 
 def plan(X, where=ROOMY, **parameters):
@@ -37,7 +37,7 @@ def test_a_plan_says_what_a_fit_reads():
 
 def test_an_array_in_memory_is_visited_by_one_thread():
     made = GaussianMixture().plan(np.ones((100_000, 2)))
-    assert made.machines.n_threads == made.machines.threads_per_process == 1
+    assert made.resources.n_threads == made.resources.threads_per_process == 1
     assert made.lines()["tasks per pass"] == "1 on 1 thread"
     assert made.lines()["memory"].split("; ")[1].startswith("1 in a process")
 
@@ -102,21 +102,21 @@ def test_rows_in_memory_take_none():
 
 def test_a_chunk_that_cannot_fit_is_refused_with_the_size_that_fits():
     X = da.ones((3_000_000, 64), chunks=((1_000_000, 2_000_000), 64))
-    made = plan(X, where=Machines(4, 2, 2048 * MIB, 1700 * MIB, 200 * MIB))
+    made = plan(X, where=Resources(4, 2, 2048 * MIB, 1700 * MIB, 200 * MIB))
     with pytest.raises(DataError) as caught:
         made.raise_for_memory()
     sentence = str(caught.value)
     assert sentence.startswith("chunk 1 has 2,000,000 rows (977 MiB)")
     assert "2 are visited at a time" in sentence
     rows = int(sentence.split("at most ")[1].split(" rows", maxsplit=1)[0].replace(",", ""))
-    plan(X.rechunk((rows, 64)), where=made.machines).raise_for_memory()
+    plan(X.rechunk((rows, 64)), where=made.resources).raise_for_memory()
     with pytest.raises(DataError):
-        plan(X.rechunk((int(1.05 * rows), 64)), where=made.machines).raise_for_memory()
+        plan(X.rechunk((int(1.05 * rows), 64)), where=made.resources).raise_for_memory()
 
 
 def test_one_chunk_is_visited_by_one_thread():
     X = da.ones((2_000_000, 64), chunks=(2_000_000, 64))
-    plan(X, where=Machines(8, 8, 3072 * MIB, 2600 * MIB, 200 * MIB)).raise_for_memory()
+    plan(X, where=Resources(8, 8, 3072 * MIB, 2600 * MIB, 200 * MIB)).raise_for_memory()
 
 
 def test_many_features_need_no_quadratic_workspace():
@@ -133,7 +133,7 @@ def test_what_lies_beside_persisted_chunks_does_not_make_them_resident(client):
 
 def test_no_chunk_fits_where_a_worker_would_pause_before_it_began():
     X = da.ones((100, 2), chunks=(10, 2))
-    made = plan(X, where=Machines(1, 1, 380 * MIB, 320 * MIB, 330 * MIB))
+    made = plan(X, where=Resources(1, 1, 380 * MIB, 320 * MIB, 330 * MIB))
     with pytest.raises(DataError, match=r"a process has 0.0 MiB for it: processes that may take"):
         made.raise_for_memory()
 
@@ -149,7 +149,7 @@ import json, sys
 from pathlib import Path
 import dask
 from daskgmm import GaussianMixture, open_dataset
-from daskgmm.pipeline.clusters.place import _peak_memory
+from daskgmm.pipeline.clusters.connection import _peak_memory
 
 def status(name):
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from strategies import settings
 
-from daskgmm.fit.given import Given
+from daskgmm.fit.initialization.user_parameters import UserParameters
 from daskgmm.fit.settings import SURVIVORS
 
 
@@ -24,7 +24,7 @@ def test_the_sample_grows_with_the_model_and_stays_in_memory():
         ({"init_params": "short-em", "accelerated": False}, False, 1),
         ({"init_params": "kmeans"}, True, 1),
         ({"init_params": np.zeros(5)}, False, 1),
-        ({"init_params": "kmeans", "given": Given(means=np.zeros((3, 2)))}, False, 1),
+        ({"init_params": "kmeans", "given": UserParameters(means=np.zeros((3, 2)))}, False, 1),
     ],
 )
 def test_who_may_move_and_how_many_share_a_pass(changes, may_move, n_candidates):

@@ -2,7 +2,7 @@ import math
 
 from strategies import mixture
 
-from daskgmm.fit.standing import Standing
+from daskgmm.fit.observers import FitProgress
 from daskgmm.fit.state import FitState, Outcome
 
 
@@ -11,7 +11,7 @@ def at(*bounds, outcome=None):
 
 
 def test_a_candidate_that_has_ended_adds_nothing():
-    standing = Standing()
+    standing = FitProgress()
     standing.advance([at(-3.0), at(-4.0)])
     assert (standing.n_passes, standing.lower_bound) == (1, -3.0)
     assert math.isnan(standing.change)
@@ -25,7 +25,7 @@ def test_a_candidate_that_has_ended_adds_nothing():
 
 
 def test_passes_are_counted_where_a_candidate_begins_again_after_fewer_iterations():
-    standing = Standing()
+    standing = FitProgress()
     for n in range(1, 4):
         standing.advance([at(*range(-9, -9 + n))])
     standing.advance([at(-9.0, -6.0)])
@@ -33,7 +33,7 @@ def test_passes_are_counted_where_a_candidate_begins_again_after_fewer_iteration
 
 
 def test_a_fit_goes_on_where_it_was():
-    standing = Standing()
+    standing = FitProgress()
     standing.resume([])
     assert standing.n_passes == 0
     standing.resume([at(-3.0, -2.0)])

@@ -3,7 +3,12 @@ import threading
 import numpy as np
 import pytest
 
-from daskgmm.kernels.blas import add_gram, add_inner, multiply, multiply_transposed
+from daskgmm.kernels.blas import (
+    add_gram,
+    add_inner,
+    multiply,
+    multiply_transposed,
+)
 
 random = np.random.default_rng(0)
 # One strip and less, many, a ragged end, several parts of results, and too much for strips.

@@ -5,7 +5,7 @@ from threading import Barrier
 import pytest
 from threadpoolctl import threadpool_info
 
-from daskgmm.kernels.blas_threads import one_blas_thread
+from daskgmm.kernels.blas import one_blas_thread
 
 
 @pytest.fixture(autouse=True)

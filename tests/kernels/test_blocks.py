@@ -1,7 +1,12 @@
 import pytest
 
 from daskgmm.kernels.blas import STRIP
-from daskgmm.kernels.blocks import CACHE_BYTES, FEWEST_ROWS, MANY, rows_of_block
+from daskgmm.kernels.workspace import (
+    CACHE_BYTES,
+    FEWEST_ROWS,
+    MANY,
+    rows_of_block,
+)
 
 
 @pytest.mark.parametrize("n_values", [1, 14, 57, 169, 593, 2209, 8000, 10**6])

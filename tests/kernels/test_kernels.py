@@ -8,10 +8,10 @@ from strategies import clusters, mixture
 
 from daskgmm import kernels
 from daskgmm.chunk import Chunk
-from daskgmm.kernels.buffers import forget
 from daskgmm.kernels.softmax import softmax
+from daskgmm.kernels.workspace import forget
 from daskgmm.model.covariance import FAMILIES
-from daskgmm.model.expectation import Densities, e_step
+from daskgmm.model.e_step import Densities, e_step
 
 
 def built(kind, model, pivot):

@@ -7,8 +7,8 @@ from hard_cases import Case
 from strategies import FAMILY_NAMES, clusters, in_pairs, mixture
 
 from daskgmm.chunk import Chunk
-from daskgmm.model import expectation
-from daskgmm.model.likelihood import MaximumLikelihood, densities
+from daskgmm.model import e_step
+from daskgmm.model.maximum_likelihood import MaximumLikelihood, densities
 from daskgmm.model.mixture import Mixture
 
 KERNELS = ["quadratic", "triangular"]
@@ -19,7 +19,7 @@ def sent(name, kernel, model=None):
     model = model or mixture(name)
     case = Case(name, n_components=model.n_components)
     case.__dict__.update(mixture=model, pivot=np.zeros(3))
-    return expectation.Densities(case.mixture.family, case.kernels[kernel])
+    return e_step.Densities(case.mixture.family, case.kernels[kernel])
 
 
 def sums(statistics):
@@ -34,13 +34,13 @@ def test_a_row_however_far_belongs_somewhere(name, kernel, direction, far):
     rows = np.vstack([far * np.array(direction), clusters(20)])
     each = sent(name, kernel)
     with np.errstate(all="raise", under="ignore"):
-        norm = expectation.log_prob_norm(rows, each)
-        shares = expectation.responsibilities(rows, each)
+        norm = e_step.log_prob_norm(rows, each)
+        shares = e_step.responsibilities(rows, each)
     np.testing.assert_allclose(shares.sum(axis=1), 1.0)
     model = mixture(name)
     exact = exact_e_step(rows, model.weights, model.means, model.dense_covariances)
     np.testing.assert_allclose(norm, exact.log_prob_norm.astype(float), rtol=1e-12)
-    (label,), (probability,), _ = expectation.ranked(rows, each, 1)
+    (label,), (probability,), _ = e_step.top_components(rows, each, 1)
     assert probability[0] == shares[0, label[0]]
 
 
@@ -54,10 +54,10 @@ def test_a_row_whose_square_overflows_belongs_somewhere(name, kernel, direction,
     rows = np.vstack([far * np.array(direction), clusters(20)])
     each = sent(name, kernel)
     with np.errstate(all="ignore"):
-        norm = expectation.log_prob_norm(rows, each)
-        shares = expectation.responsibilities(rows, each)
-        (label,), (probability,), _ = expectation.ranked(rows, each, 1)
-        statistics = expectation.e_step(Chunk(rows, None, 0, 0), each)
+        norm = e_step.log_prob_norm(rows, each)
+        shares = e_step.responsibilities(rows, each)
+        (label,), (probability,), _ = e_step.top_components(rows, each, 1)
+        statistics = e_step.e_step(Chunk(rows, None, 0, 0), each)
     assert norm[0] <= -1e300
     assert np.isfinite(norm[1:]).all()
     np.testing.assert_allclose(shares.sum(axis=1), 1.0)
@@ -71,7 +71,7 @@ def test_rows_of_the_largest_float32_have_finite_densities(family_name):
     rows = np.vstack([np.full((1, 3), np.finfo(np.float32).max), clusters(20)]).astype(np.float32)
     exact = exact_e_step(rows, model.weights, model.means, model.dense_covariances)
     for kernel in (*KERNELS, "automatic"):
-        norm = expectation.log_prob_norm(rows, sent(family_name, kernel))
+        norm = e_step.log_prob_norm(rows, sent(family_name, kernel))
         np.testing.assert_allclose(norm, exact.log_prob_norm.astype(float), rtol=1e-4)
 
 
@@ -81,9 +81,9 @@ def test_an_outlier_moves_only_the_component_it_belongs_to(name, kernel):
     # A responsibility that is floored at 1e-282, times a square of 1e280, is something.
     model, rows, each = mixture(name), clusters(50), sent(name, kernel)
     outlier = np.array([[1e140, 0.0, 0.0]])
-    alone = expectation.e_step(Chunk(rows, None, 0, 0), each)
-    both = expectation.e_step(Chunk(np.vstack([rows, outlier]), None, 0, 0), each)
-    others = np.arange(model.n_components) != expectation.labels(outlier, each)[0]
+    alone = e_step.e_step(Chunk(rows, None, 0, 0), each)
+    both = e_step.e_step(Chunk(np.vstack([rows, outlier]), None, 0, 0), each)
+    others = np.arange(model.n_components) != e_step.labels(outlier, each)[0]
     for with_it, without in zip(sums(both), sums(alone), strict=True):
         np.testing.assert_allclose(with_it[others], without[others], rtol=1e-8, atol=1e-8)
 
@@ -94,7 +94,7 @@ def test_denormal_rows_are_rows_at_zero(family_name, kernel):
     each = sent(family_name, kernel)
     with np.errstate(all="raise", under="ignore"):
         found, zero = (
-            expectation.e_step(Chunk(x, None, 0, 0), each) for x in (rows, np.zeros_like(rows))
+            e_step.e_step(Chunk(x, None, 0, 0), each) for x in (rows, np.zeros_like(rows))
         )
     assert found.log_likelihood == zero.log_likelihood
     for mine, theirs in zip(sums(found), sums(zero), strict=True):
@@ -109,7 +109,7 @@ def test_units_near_the_ends_of_the_range_scale_the_answer(family_name, scale):
         start.family, start.weights, start.means * scale, start.covariances * scale**2
     )
     found, expected = (
-        model.m_step(expectation.e_step(Chunk(x, None, 0, 0), model.densities(m)))
+        model.m_step(e_step.e_step(Chunk(x, None, 0, 0), model.densities(m)))
         for x, m, model in (
             (rows * scale, small, MaximumLikelihood(start.family, 0.0, np.zeros(3))),
             (rows, start, MaximumLikelihood(start.family, 0.0, np.zeros(3))),
@@ -125,9 +125,9 @@ def test_rows_of_no_weight_may_hold_anything(family_name, kernel, anything):
     rows = np.vstack([clusters(50), np.full((3, 3), anything)])
     weights = np.r_[np.ones(50), np.zeros(3)]
     order = np.random.default_rng(0).permutation(53)
-    found = expectation.e_step(Chunk(rows[order], weights[order], 0, 0), sent(family_name, kernel))
+    found = e_step.e_step(Chunk(rows[order], weights[order], 0, 0), sent(family_name, kernel))
     kept = order[order < 50]
-    expected = expectation.e_step(Chunk(rows[kept], weights[kept], 0, 0), sent(family_name, kernel))
+    expected = e_step.e_step(Chunk(rows[kept], weights[kept], 0, 0), sent(family_name, kernel))
     for mine, theirs in zip(sums(found), sums(expected), strict=True):
         np.testing.assert_array_equal(mine, theirs)
     assert found.total_weight == 50.0
@@ -135,7 +135,7 @@ def test_rows_of_no_weight_may_hold_anything(family_name, kernel, anything):
 
 def test_a_chunk_whose_rows_have_no_weight_is_an_empty_one(family_name):
     each = densities(mixture(family_name))
-    none = expectation.e_step(Chunk(np.full((9, 3), np.nan), np.zeros(9), 0, 0), each)
+    none = e_step.e_step(Chunk(np.full((9, 3), np.nan), np.zeros(9), 0, 0), each)
     assert not any(total.any() for total in sums(none))
     assert (none.total_weight, none.log_likelihood) == (0.0, 0.0)
 
@@ -145,11 +145,11 @@ def test_a_chunk_whose_rows_have_no_weight_is_an_empty_one(family_name):
 def test_chunks_of_one_row_and_of_none_add_up_to_the_whole(family_name, kernel, n_components):
     rows = clusters(40)
     each = sent(family_name, kernel, mixture(family_name, n_components))
-    whole = expectation.e_step(Chunk(rows, None, 0, 0), each)
-    total = expectation.e_step(Chunk(rows[:0], None, 0, 0), each)
+    whole = e_step.e_step(Chunk(rows, None, 0, 0), each)
+    total = e_step.e_step(Chunk(rows[:0], None, 0, 0), each)
     for i in range(40):
-        total = total + expectation.e_step(Chunk(rows[i : i + 1], None, i, i), each)
-        total = total + expectation.e_step(Chunk(rows[:0], np.ones(0), i, i), each)
+        total = total + e_step.e_step(Chunk(rows[i : i + 1], None, i, i), each)
+        total = total + e_step.e_step(Chunk(rows[:0], np.ones(0), i, i), each)
     for mine, theirs in zip(sums(total), sums(whole), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-11, atol=1e-11)
     assert total.total_weight == 40.0
@@ -158,7 +158,7 @@ def test_chunks_of_one_row_and_of_none_add_up_to_the_whole(family_name, kernel, 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_each_row_alone_has_the_density_it_has_among_others(family_name, kernel):
     rows, each = clusters(30), sent(family_name, kernel)
-    together = expectation.log_prob_norm(rows, each)
-    alone = [expectation.log_prob_norm(rows[i : i + 1], each)[0] for i in range(30)]
+    together = e_step.log_prob_norm(rows, each)
+    alone = [e_step.log_prob_norm(rows[i : i + 1], each)[0] for i in range(30)]
     np.testing.assert_allclose(alone, together, rtol=1e-12)
-    assert expectation.responsibilities(rows[:0], each).shape == (0, 3)
+    assert e_step.responsibilities(rows[:0], each).shape == (0, 3)

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from strategies import FAMILY_NAMES, clusters, cuts, mixture
 
 from daskgmm.chunk import Chunk
-from daskgmm.model import expectation
+from daskgmm.model import e_step
 from daskgmm.model.covariance import FAMILIES
-from daskgmm.model.likelihood import MaximumLikelihood
+from daskgmm.model.maximum_likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
-from daskgmm.model.statistics import SufficientStatistics
+from daskgmm.model.sufficient_statistics import SufficientStatistics
 
 N_ROWS = 40
 names = st.sampled_from(FAMILY_NAMES)
@@ -34,11 +34,11 @@ def weights_of(kind, seed=0, n_rows=N_ROWS):
 def kernel_of(model, kernel, pivot):
     case = Case(model.family.name, n_components=model.n_components, n_features=model.n_features)
     case.__dict__.update(mixture=model, pivot=pivot)
-    return expectation.Densities(model.family, case.kernels[kernel])
+    return e_step.Densities(model.family, case.kernels[kernel])
 
 
 def visited(rows, weights, sent):
-    return expectation.e_step(Chunk(rows, weights, 0, 0), sent)
+    return e_step.e_step(Chunk(rows, weights, 0, 0), sent)
 
 
 def em(rows, weights, model, start, kernel="automatic"):
@@ -176,7 +176,7 @@ def test_the_families_nest(weighing, seed):
     models = {name: MaximumLikelihood(FAMILIES[name], 1e-9, rows.mean(axis=0)) for name in starts}
     found = {name: em(rows, weights, models[name], start) for name, start in starts.items()}
     # Expected log-likelihood of the complete data, whose best covariances the M-step takes.
-    shares = expectation.responsibilities(rows, models["full"].densities(starts["full"]))
+    shares = e_step.responsibilities(rows, models["full"].densities(starts["full"]))
     w = np.ones(N_ROWS) if weights is None else weights
 
     def complete(name):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from daskgmm.errors import ParameterError
-from daskgmm.model.quantiles import Quantiles
+from daskgmm.model.diagnostics import Quantiles
 
 VALUES = np.random.default_rng(0).normal(size=50_000)
 

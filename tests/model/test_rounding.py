@@ -4,16 +4,17 @@ from itertools import product
 
 import numpy as np
 import pytest
-from extended_precision import e_step, m_step
+from extended_precision import e_step as exact_e_step
+from extended_precision import m_step
 from hard_cases import CORRELATED, Case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import FAMILY_NAMES, clusters
 
 from daskgmm.chunk import Chunk
-from daskgmm.model import expectation
+from daskgmm.model import e_step
 from daskgmm.model.covariance import FAMILIES
-from daskgmm.model.likelihood import MaximumLikelihood
+from daskgmm.model.maximum_likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
 
 DTYPES = [np.float64, np.float32]
@@ -76,7 +77,7 @@ def test_a_covariance_that_collapses_is_right_after_another_pass(family_name, of
     )
     mixture = Mixture.from_covariances(family, np.full(2, 0.5), rows[[0, 40]], broad)
     for _ in range(2):
-        statistics = expectation.e_step(Chunk(rows, None, 0, 0), model.densities(mixture))
+        statistics = e_step.e_step(Chunk(rows, None, 0, 0), model.densities(mixture))
         mixture = model.m_step(statistics)
     exact = m_step(family_name, rows, np.repeat(np.eye(2), 40, axis=1).astype(np.longdouble), None)
     np.testing.assert_allclose(
@@ -94,9 +95,9 @@ def test_rows_that_hardly_belong_count_where_they_are_far(name):
     covariances = np.multiply.outer(variances, {"full": np.eye(2), "diag": np.ones(2)}.get(name, 1))
     mixture = Mixture.from_covariances(family, weights, np.zeros((2, 2)), covariances)
     model = MaximumLikelihood(family, 0.0, rows.mean(axis=0))
-    statistics = expectation.e_step(Chunk(rows, None, 0, 0), model.densities(mixture))
+    statistics = e_step.e_step(Chunk(rows, None, 0, 0), model.densities(mixture))
     found = family.dense(model.estimates(statistics)[2], 2, 2)
-    exact = e_step(rows, weights, mixture.means, mixture.dense_covariances)
+    exact = exact_e_step(rows, weights, mixture.means, mixture.dense_covariances)
     best = m_step(name, rows, exact.responsibilities, None).covariances.astype(float)
     assert found[0, 0, 0] == pytest.approx(best[0, 0, 0], rel=1e-8)
 
@@ -109,8 +110,8 @@ def test_one_component_is_closed_form_at_any_offset(family_name):
             case.mixture.family, np.ones(1), rows[:1], case.mixture.covariances
         )
         model = MaximumLikelihood(start.family, 0.0, rows.mean(axis=0))
-        found = model.m_step(expectation.e_step(Chunk(rows, None, 0, 0), model.densities(start)))
-        one = e_step(rows, np.ones(1), start.means, start.dense_covariances)
+        found = model.m_step(e_step.e_step(Chunk(rows, None, 0, 0), model.densities(start)))
+        one = exact_e_step(rows, np.ones(1), start.means, start.dense_covariances)
         best = m_step(family_name, rows, one.responsibilities, None)
         np.testing.assert_allclose(found.means[0], best.means[0].astype(float), rtol=1e-15)
         exact = best.covariances.astype(float)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from strategies import FAMILY_NAMES, clusters, mixture
 
 from daskgmm.chunk import Chunk
-from daskgmm.kernels.together import stacks
-from daskgmm.model.expectation import Densities, e_step, e_steps
-from daskgmm.model.likelihood import densities
+from daskgmm.kernels.batching import stacks
+from daskgmm.model.e_step import Densities, e_step, e_steps
+from daskgmm.model.maximum_likelihood import densities
 
 drawn = settings(max_examples=40, deadline=None, derandomize=True)
 

@@ -10,9 +10,9 @@ from scoring import write_all
 from strategies import clusters
 
 from daskgmm.pipeline import run
-from daskgmm.pipeline.choices import SelectConfig
-from daskgmm.pipeline.clusters.here import Threads
-from daskgmm.pipeline.config import FitConfig
+from daskgmm.pipeline.clusters.local import Threads
+from daskgmm.pipeline.config.fit import FitConfig
+from daskgmm.pipeline.config.select import SelectConfig
 
 THREADS = Threads(kind="threads", n_threads=2)
 

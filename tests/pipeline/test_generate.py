@@ -5,12 +5,12 @@ import pytest
 from click.testing import CliRunner
 
 from daskgmm import GaussianMixture, open_dataset
-from daskgmm.data.stores import STORES
 from daskgmm.data.synthetic import random_mixture
+from daskgmm.data.writers.rows import STORES
 from daskgmm.model import model_file
 from daskgmm.pipeline.cli import main
-from daskgmm.pipeline.options import GenerateConfig
-from daskgmm.pipeline.strict import from_options
+from daskgmm.pipeline.config.commands import GenerateConfig
+from daskgmm.pipeline.config.loader import from_options
 
 ENDINGS = [".zarr", ".npy", ".parquet"]
 # 250 rows of 3 features in float32: chunks of 100 rows.

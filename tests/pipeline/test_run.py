@@ -10,16 +10,15 @@ import yaml
 from rich.console import Console
 
 from daskgmm import GaussianMixture, open_dataset, select_components
-from daskgmm.data.folder import Folder
 from daskgmm.errors import DaskgmmError, DataError, DegenerateCovarianceError
 from daskgmm.model import model_file
 from daskgmm.pipeline import run
-from daskgmm.pipeline.choices import SelectConfig
-from daskgmm.pipeline.clusters.here import Threads
-from daskgmm.pipeline.clusters.local import LocalCluster
-from daskgmm.pipeline.config import ELSEWHERE, FitConfig
+from daskgmm.pipeline.clusters.local import LocalCluster, Threads
+from daskgmm.pipeline.config.fit import ELSEWHERE, FitConfig
+from daskgmm.pipeline.config.loader import load
+from daskgmm.pipeline.config.select import SelectConfig
 from daskgmm.pipeline.run import VERSIONED
-from daskgmm.pipeline.strict import load
+from daskgmm.storage.folder import Folder
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

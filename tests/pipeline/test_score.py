@@ -19,7 +19,7 @@ from strategies import clusters
 from daskgmm import GaussianMixture
 from daskgmm.model import model_file
 from daskgmm.pipeline.cli import main
-from daskgmm.pipeline.trained import Trained
+from daskgmm.pipeline.scoring_model import ScoringModel
 
 
 def content(folder):
@@ -42,7 +42,9 @@ def test_scores_are_the_estimators_in_the_order_of_the_rows(scoring_place, sourc
     np.testing.assert_array_equal(found["label_2"][known], np.argsort(-proba, axis=1)[:, 1])
     np.testing.assert_allclose(found["probability"][known], proba.max(axis=1), rtol=1e-12)
     np.testing.assert_allclose(found["log_density"][known], log_density, rtol=1e-12)
-    below = log_density < Trained.read(scoring_place / "results/model.npz").log_density.at(0.01)
+    below = log_density < ScoringModel.read(scoring_place / "results/model.npz").log_density.at(
+        0.01
+    )
     np.testing.assert_array_equal(found["outlier"][known], below)
     assert below.sum() == 20
     assert (found.loc[~known, ["label", "label_2"]] == -1).all(axis=None)
@@ -162,7 +164,7 @@ def test_memory_does_not_grow_with_the_chunks(scoring_place, out):
     program = (
         "import sys\nfrom daskgmm.pipeline.cli import main\n"
         "main(sys.argv[1:], standalone_mode=False)\n"
-        "from daskgmm.pipeline.clusters.place import _peak_memory\nprint(_peak_memory())"
+        "from daskgmm.pipeline.clusters.connection import _peak_memory\nprint(_peak_memory())"
     )
     peaks = []
     for n_chunks in (3, 30):

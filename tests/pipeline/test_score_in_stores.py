@@ -74,7 +74,7 @@ def test_a_group_that_was_begun_is_not_in_the_way(store, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("daskgmm.data.gathering._Writer.close", full)
+        patch.setattr("daskgmm.data.writers.scores._Writer.close", full)
         said = refused("rows.parquet", out, *options)
     assert f"{out} cannot be written: No space left on device" in said
     assert "kept      7 parts" in scored("rows.parquet", out, *options)
@@ -111,7 +111,7 @@ def test_other_credentials_are_no_other_rows(store, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("daskgmm.data.gathering._Writer.close", full)
+        patch.setattr("daskgmm.data.writers.scores._Writer.close", full)
         refused(*arguments, *options)
     others = json.dumps({**json.loads(options[1]), "key": "another", "secret": "one"})
     assert "kept      7 parts" in scored(*arguments, "--storage-options", others)

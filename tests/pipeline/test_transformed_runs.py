@@ -17,9 +17,9 @@ from strategies import clusters
 from daskgmm import GaussianMixture, open_dataset
 from daskgmm.errors import ModelFileError
 from daskgmm.model import model_file
-from daskgmm.pipeline import restart
+from daskgmm.pipeline import resume
 from daskgmm.pipeline.cli import main
-from daskgmm.pipeline.trained import Trained
+from daskgmm.pipeline.scoring_model import ScoringModel
 
 FIT = """
 source:
@@ -242,7 +242,7 @@ def test_what_a_model_file_says_is_not_believed(place, tmp_path):
         about = {**saved.about, "history": {**history, "recipe_": said}}
         model_file.save(saved.mixture, "wrong.npz", saved.columns, about)
         with pytest.raises(ModelFileError, match=r"wrong\.npz is damaged"):
-            Trained.read(Path("wrong.npz"))
+            ScoringModel.read(Path("wrong.npz"))
     for change in ({"filter": "open('x') > 1"}, {"transforms": [{"exec": "x"}]}, {"filter": 3}):
         about = {**saved.about, "history": {**history, "recipe_": {**history["recipe_"], **change}}}
         model_file.save(saved.mixture, "wrong.npz", saved.columns, about)
@@ -250,7 +250,7 @@ def test_what_a_model_file_says_is_not_believed(place, tmp_path):
     more = {**history["recipe_"], "storage_options": {"anon": True}, "url": "elsewhere"}
     about = {**saved.about, "history": {**history, "recipe_": more}}
     model_file.save(saved.mixture, "more.npz", saved.columns, about)
-    assert set(Trained.read(Path("more.npz")).recipe) == {"columns", "filter", "transforms"}
+    assert set(ScoringModel.read(Path("more.npz")).recipe) == {"columns", "filter", "transforms"}
 
 
 def test_the_model_from_before_a_collapse_says_so_too(place):
@@ -266,7 +266,7 @@ def test_the_model_from_before_a_collapse_says_so_too(place):
     Path("late.yaml").write_text(yaml.safe_dump(config))
     assert "collapsed in pass" in refused("fit", "late.yaml")
     recipe = GaussianMixture.load("late/before_collapse.npz").recipe_
-    assert recipe == Trained.read(Path("late/before_collapse.npz")).recipe
+    assert recipe == ScoringModel.read(Path("late/before_collapse.npz")).recipe
     assert recipe["filter"] == "x0 > -9"
 
 
@@ -298,6 +298,6 @@ def test_a_run_that_was_stopped_is_resumed_with_its_transforms_and_no_others(pla
     process.kill()
     line = refused("fit", "slow.yaml", "--set", "source.transforms=[{standardise: all}]")
     assert "another fit" in line
-    left, _ = restart.left(str(folder))
+    left, _ = resume.left(str(folder))
     assert left.source.filter == config["source"]["filter"]
     assert left.source.transforms == config["source"]["transforms"]

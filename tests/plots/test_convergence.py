@@ -1,7 +1,7 @@
 import pytest
 
 from daskgmm import GaussianMixture
-from daskgmm.data.metered import Pass
+from daskgmm.data.pass_log import Pass
 from daskgmm.plots import ConvergenceDisplay
 
 PASSES = [

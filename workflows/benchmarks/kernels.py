@@ -46,12 +46,12 @@ from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from daskgmm.chunk import Chunk
-from daskgmm.kernels.buffers import forget
+from daskgmm.kernels.workspace import forget
 from daskgmm.model.covariance import FAMILIES
-from daskgmm.model.expectation import e_step
-from daskgmm.model.likelihood import MaximumLikelihood
+from daskgmm.model.e_step import e_step
+from daskgmm.model.maximum_likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
-from daskgmm.model.statistics import SufficientStatistics
+from daskgmm.model.sufficient_statistics import SufficientStatistics
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.floating]

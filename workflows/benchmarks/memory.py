@@ -18,7 +18,7 @@ import dask
 import numpy as np
 
 from daskgmm import GaussianMixture, open_dataset
-from daskgmm.data.machines import Machines
+from daskgmm.data.execution.resources import Resources
 
 # Times as many chunks of the same size, and so times as many rows.
 MORE = (1, 10, 100)
@@ -38,7 +38,7 @@ def fit_one(url: str, n_components: int) -> None:
     with dask.config.set(scheduler="threads", num_workers=2):
         noise = np.random.default_rng(0).normal(size=(1000, dataset.n_features))
         model.fit(dask.array.from_array(noise, chunks=(100, -1)))
-        plan = model.plan(dataset, where=Machines.of_threads(2))
+        plan = model.plan(dataset, where=Resources.of_threads(2))
         before = peak()
         model.fit(dataset)
     assert plan.bytes_per_thread is not None

@@ -27,10 +27,10 @@ from distributed import Client, LocalCluster, wait
 from daskgmm import open_dataset
 from daskgmm.chunk import Chunk
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
-from daskgmm.data.stores import write_rows
 from daskgmm.data.synthetic import random_mixture
-from daskgmm.model.expectation import Densities, e_step
-from daskgmm.model.likelihood import densities
+from daskgmm.data.writers.rows import write_rows
+from daskgmm.model.e_step import Densities, e_step
+from daskgmm.model.maximum_likelihood import densities
 
 CHUNK_ROWS, FEATURES, COMPONENTS = 32, 8, 8
 PEER = "peer: cluster, a task per chunk"

@@ -17,17 +17,17 @@ from sets import SETS
 from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.data.survey import take_survey
 from daskgmm.fit import em
-from daskgmm.fit.acceleration import QuasiNewton
+from daskgmm.fit.acceleration.quasi_newton import QuasiNewton
 from daskgmm.fit.degenerate import refuse
-from daskgmm.fit.distance import Distance
-from daskgmm.fit.given import Given
-from daskgmm.fit.ground import Ground
+from daskgmm.fit.initialization.clustering import Distance
+from daskgmm.fit.initialization.context import InitContext
+from daskgmm.fit.initialization.short_em import short_em
+from daskgmm.fit.initialization.user_parameters import UserParameters
 from daskgmm.fit.observers import NullObserver
-from daskgmm.fit.refinement import Refinement
-from daskgmm.fit.sample_start import RULE
-from daskgmm.fit.short_runs import short_em
+from daskgmm.fit.sample_stage import RULE
+from daskgmm.fit.split_merge.refine import Refinement
 from daskgmm.model.covariance import FAMILIES
-from daskgmm.model.likelihood import MaximumLikelihood
+from daskgmm.model.maximum_likelihood import MaximumLikelihood
 
 NEAR = (1e-4, 1e-3, 1e-2)
 """Nats per row from the best that still count as reaching it."""
@@ -50,7 +50,9 @@ def fits(name: str, family: str, n_rows: int, n_seeds: int) -> Iterator[Reached]
     survey = take_survey(dataset, seed=0, sample_size=len(rows))
     model = MaximumLikelihood(FAMILIES[family], 1e-6, survey.mean)
     distance = Distance.whitened(survey)
-    ground = Ground(survey, dataset, SETS[name].n_components, model, Given(), distance)
+    ground = InitContext(
+        survey, dataset, SETS[name].n_components, model, UserParameters(), distance
+    )
     for seed in range(n_seeds):
         times = [perf_counter()]
         starts = short_em(ground, 1, np.random.RandomState(seed))

@@ -33,7 +33,7 @@ from distributed import Client, LocalCluster
 from sklearn.exceptions import ConvergenceWarning
 
 from daskgmm import Checkpoint, GaussianMixture, open_dataset
-from daskgmm.data.stores import write_rows
+from daskgmm.data.writers.rows import write_rows
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.state import FitState
 

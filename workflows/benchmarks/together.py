@@ -13,10 +13,10 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from daskgmm.chunk import Chunk
-from daskgmm.kernels.together import stacks
+from daskgmm.kernels.batching import stacks
 from daskgmm.model.covariance import FAMILIES
-from daskgmm.model.expectation import Densities, e_step, e_steps
-from daskgmm.model.likelihood import densities
+from daskgmm.model.e_step import Densities, e_step, e_steps
+from daskgmm.model.maximum_likelihood import densities
 from daskgmm.model.mixture import Mixture
 
 N_ROWS = 100_000

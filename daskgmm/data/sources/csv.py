@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from daskgmm.data.sources import reads
-from daskgmm.data.sources.place import Place, reason
-from daskgmm.data.sources.reads import Rows
+from daskgmm.data.sources import chunked
+from daskgmm.data.sources.chunked import Rows
 from daskgmm.errors import DataError
+from daskgmm.storage.location import Location, reason
 
 # Bytes that tell the names of the columns, and which of them hold numbers.
 HEAD_BYTES = 1 << 16
@@ -20,13 +20,13 @@ HEAD_BYTES = 1 << 16
 Numbers = NDArray[np.float64]
 
 
-def open_rows(place: Place, columns: Sequence[str | int] | None) -> Rows:
+def open_rows(place: Location, columns: Sequence[str | int] | None) -> Rows:
     """The lines of a file whose first line names the columns; no line spans several."""
     version = place.version()
     sample, start, n_bytes = _head(place)
     names = list(sample.columns)
     chosen = _chosen(sample, columns, place)
-    step = reads.CHUNK_BYTES
+    step = chunked.CHUNK_BYTES
     return Rows(
         place,
         read_lines,
@@ -40,7 +40,11 @@ def open_rows(place: Place, columns: Sequence[str | int] | None) -> Rows:
 
 
 def read_lines(
-    place: Place, names: list[str], block: tuple[int, int], columns: list[str], dtype: np.dtype[Any]
+    place: Location,
+    names: list[str],
+    block: tuple[int, int],
+    columns: list[str],
+    dtype: np.dtype[Any],
 ) -> Numbers:
     """The numbers in the lines that begin in a block of bytes, gaps as NaN."""
     try:
@@ -64,13 +68,13 @@ def read_lines(
     return frame[columns].to_numpy()
 
 
-def names_in(place: Place) -> list[str]:
+def names_in(place: Location) -> list[str]:
     """The columns that the first line names."""
     place.version()  # which says where there is nothing
     return list(_head(place)[0].columns)
 
 
-def _head(place: Place) -> tuple[pd.DataFrame, int, int]:
+def _head(place: Location) -> tuple[pd.DataFrame, int, int]:
     """The first rows of a file, the byte where rows begin, and how many bytes there are."""
     try:
         with place.open() as file:
@@ -98,7 +102,9 @@ def _lines(file: BinaryIO, start: int, stop: int) -> bytes:
     return content.partition(b"\n")[2]
 
 
-def _chosen(sample: pd.DataFrame, columns: Sequence[str | int] | None, place: Place) -> list[str]:
+def _chosen(
+    sample: pd.DataFrame, columns: Sequence[str | int] | None, place: Location
+) -> list[str]:
     """The names of the columns to read; DataError for one that isn't there or is text."""
     names = list(sample.columns) if columns is None else [str(name) for name in columns]
     for name in names:

@@ -7,12 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from daskgmm.data.sources.place import AHEAD, Place, needs, reason
-from daskgmm.data.sources.reads import Rows, chosen_of, rows_of_array
+from daskgmm.data.sources.chunked import Rows, chosen_of, rows_of_array
 from daskgmm.errors import DataError
+from daskgmm.storage.location import (
+    READ_AHEAD,
+    Location,
+    needs,
+    reason,
+)
 
 
-def open_rows(place: Place, columns: Sequence[str | int] | None) -> Rows:
+def open_rows(place: Location, columns: Sequence[str | int] | None) -> Rows:
     """The rows of a two-dimensional data set, ``file.h5::/its/path``, in chunks of 32 MiB."""
     version = place.version()
     try:
@@ -29,7 +34,7 @@ def open_rows(place: Place, columns: Sequence[str | int] | None) -> Rows:
 
 
 def read_rows(
-    place: Place, span: tuple[int, int], columns: list[int], dtype: np.dtype[Any]
+    place: Location, span: tuple[int, int], columns: list[int], dtype: np.dtype[Any]
 ) -> NDArray[Any]:
     """Some rows and columns of a data set."""
     start, stop = span
@@ -44,7 +49,7 @@ def read_rows(
 
 
 @contextmanager
-def _opened(place: Place) -> Iterator[Any]:
+def _opened(place: Location) -> Iterator[Any]:
     try:
         import h5py  # noqa: PLC0415  an extra, for those who have such files
     except ImportError as error:
@@ -53,11 +58,11 @@ def _opened(place: Place) -> Iterator[Any]:
         with h5py.File(place.url, "r") as file:
             yield file
     else:
-        with place.open(AHEAD) as stream, h5py.File(stream, "r") as file:
+        with place.open(READ_AHEAD) as stream, h5py.File(stream, "r") as file:
             yield file
 
 
-def _data_set(file: Any, place: Place) -> Any:
+def _data_set(file: Any, place: Location) -> Any:
     """The one that is meant; DataError that lists all of them where it isn't there."""
     stored = file.get(place.inside) if place.inside else None
     if hasattr(stored, "shape"):

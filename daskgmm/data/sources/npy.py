@@ -12,9 +12,9 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from daskgmm.data.sources.place import Place, reason
-from daskgmm.data.sources.reads import Rows, chosen_of, rows_of_array
+from daskgmm.data.sources.chunked import Rows, chosen_of, rows_of_array
 from daskgmm.errors import DataError
+from daskgmm.storage.location import Location, reason
 
 # More than the description of any array of numbers.
 HEADER_BYTES = 4096
@@ -36,7 +36,7 @@ class Header(NamedTuple):
         return cls(*read(file), file.tell())
 
 
-def open_rows(place: Place, columns: Sequence[str | int] | None) -> Rows:
+def open_rows(place: Location, columns: Sequence[str | int] | None) -> Rows:
     """The rows of a two-dimensional array, in chunks of 32 MiB."""
     version = place.version()
     try:
@@ -58,7 +58,7 @@ def open_rows(place: Place, columns: Sequence[str | int] | None) -> Rows:
 
 
 def read_rows(
-    place: Place, header: Header, span: tuple[int, int], columns: list[int], dtype: np.dtype[Any]
+    place: Location, header: Header, span: tuple[int, int], columns: list[int], dtype: np.dtype[Any]
 ) -> NDArray[Any]:
     """Some rows and columns of a file."""
     start, stop = span

@@ -10,12 +10,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from daskgmm.data.sources.place import Place, reason
-from daskgmm.data.sources.reads import Rows
+from daskgmm.data.sources.chunked import Rows
 from daskgmm.errors import DataError
+from daskgmm.storage.location import Location, reason
 
 
-def open_rows(place: Place, columns: Sequence[str | int] | None) -> Rows:
+def open_rows(place: Location, columns: Sequence[str | int] | None) -> Rows:
     """The row groups of a file."""
     version = place.version()
     metadata, schema = _footer(place)
@@ -33,13 +33,13 @@ def open_rows(place: Place, columns: Sequence[str | int] | None) -> Rows:
     )
 
 
-def names_in(place: Place) -> list[str]:
+def names_in(place: Location) -> list[str]:
     """The columns of a file."""
     place.version()  # which says where there is nothing
     return list(_footer(place)[1].names)
 
 
-def open_column(place: Place, column: str | int) -> tuple[Rows, pa.DataType]:
+def open_column(place: Location, column: str | int) -> tuple[Rows, pa.DataType]:
     """One column as it is, whatever it holds, in the chunks of `open_rows`; and its Arrow type.
 
     A null in it is a DataError when it is read.
@@ -63,7 +63,7 @@ def open_column(place: Place, column: str | int) -> tuple[Rows, pa.DataType]:
 
 
 def read_column(
-    place: Place,
+    place: Location,
     version: str,
     group: int,
     columns: list[str],
@@ -80,14 +80,14 @@ def read_column(
 
 
 @lru_cache(maxsize=64)
-def _metadata(place: Place, version: str) -> Any:  # noqa: ARG001  a key of the cache
+def _metadata(place: Location, version: str) -> Any:  # noqa: ARG001  a key of the cache
     """What a file's footer says, parsed once per process: there may be many row groups."""
     with place.open() as file:
         return pq.read_metadata(file)
 
 
 def read_row_group(
-    place: Place, version: str, group: int, columns: list[str], dtype: np.dtype[Any]
+    place: Location, version: str, group: int, columns: list[str], dtype: np.dtype[Any]
 ) -> NDArray[Any]:
     """The rows of one row group, nulls as NaN; another version's footer is read anew."""
     table = _read(place, version, group, columns)
@@ -97,7 +97,7 @@ def read_row_group(
     return rows
 
 
-def _read(place: Place, version: str, group: int, columns: list[str]) -> Any:
+def _read(place: Location, version: str, group: int, columns: list[str]) -> Any:
     try:
         metadata = _metadata(place, version)
         with place.open() as file:
@@ -108,7 +108,7 @@ def _read(place: Place, version: str, group: int, columns: list[str]) -> Any:
         raise DataError(f"{place}: row group {group} cannot be read: {reason(error)}") from error
 
 
-def _footer(place: Place) -> tuple[Any, Any]:
+def _footer(place: Location) -> tuple[Any, Any]:
     """What a file says of its row groups, and of its columns."""
     try:
         with place.open() as file:
@@ -119,7 +119,7 @@ def _footer(place: Place) -> tuple[Any, Any]:
 
 
 def _chosen(
-    schema: Any, columns: Sequence[str | int] | None, file: Place
+    schema: Any, columns: Sequence[str | int] | None, file: Location
 ) -> tuple[list[str], np.dtype[Any]]:
     """Names and common dtype of the columns; DataError for one that isn't there or is text."""
     names = schema.names if columns is None else [str(name) for name in columns]
@@ -139,7 +139,7 @@ def _chosen(
     return names, np.dtype(np.float32 if narrow else np.float64)
 
 
-def _kind_of(schema: Any, name: str, file: Place) -> pa.DataType:
+def _kind_of(schema: Any, name: str, file: Location) -> pa.DataType:
     """The Arrow type of a column; DataError where there isn't one of that name, or several."""
     names = schema.names
     if name not in names:

@@ -12,15 +12,15 @@ import zarr
 from numpy.typing import NDArray
 from zarr.storage import FsspecStore
 
-from daskgmm.data.sources.place import Place, reason, refusals
-from daskgmm.data.sources.reads import Rows, chosen_of, rows_of_array
+from daskgmm.data.sources.chunked import Rows, chosen_of, rows_of_array
 from daskgmm.errors import DataError
+from daskgmm.storage.location import Location, reason, refusals
 
 # What describes an array or a group, of versions 3 and 2.
 DESCRIPTIONS = ("zarr.json", ".zarray", ".zgroup")
 
 
-def open_rows(place: Place, columns: Sequence[str | int] | None) -> Rows:
+def open_rows(place: Location, columns: Sequence[str | int] | None) -> Rows:
     """The rows of a two-dimensional array; one inside a group is named by its path."""
     version = version_of(place)
     try:
@@ -42,7 +42,7 @@ def open_rows(place: Place, columns: Sequence[str | int] | None) -> Rows:
     )
 
 
-def version_of(place: Place) -> str:
+def version_of(place: Location) -> str:
     """What is another where the store is: of a disk, all of it; else what describes it.
 
     To list the chunks of an array in a store takes a request per thousand. Raises DataError where
@@ -59,7 +59,7 @@ def version_of(place: Place) -> str:
     raise DataError(f"{place} is not a Zarr store: there is no {' or '.join(DESCRIPTIONS)} in it")
 
 
-def _store(place: Place) -> str | FsspecStore:
+def _store(place: Location) -> str | FsspecStore:
     if place.is_local:
         return place.url
     with refusals(place.url):
@@ -67,13 +67,13 @@ def _store(place: Place) -> str | FsspecStore:
 
 
 @lru_cache(maxsize=16)
-def _opened(place: Place, version: str) -> Any:  # noqa: ARG001  a key of the cache
+def _opened(place: Location, version: str) -> Any:  # noqa: ARG001  a key of the cache
     """An array, opened once per process: it takes longer than to read a small chunk."""
     return zarr.open_array(_store(place), mode="r")
 
 
 def read_rows(
-    place: Place, version: str, span: tuple[int, int], columns: list[int], dtype: np.dtype[Any]
+    place: Location, version: str, span: tuple[int, int], columns: list[int], dtype: np.dtype[Any]
 ) -> NDArray[Any]:
     """Some rows and columns of an array; another version is opened anew."""
     start, stop = span

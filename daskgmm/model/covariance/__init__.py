@@ -1,9 +1,8 @@
 """Families of covariance matrices; `FAMILIES` is where a string becomes one."""
 
-from daskgmm.model.covariance.diag import Diag
+from daskgmm.model.covariance.diagonal import Diag, Spherical
 from daskgmm.model.covariance.family import Family
 from daskgmm.model.covariance.full import Full
-from daskgmm.model.covariance.spherical import Spherical
 from daskgmm.model.covariance.tied import Tied
 
 FAMILIES: dict[str, Family] = {

@@ -1,12 +1,20 @@
 """Each component has a covariance matrix of its own."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from daskgmm.errors import DegenerateCovarianceError
-from daskgmm.kernels import Quadratic, Triangular, features, gathered, triangular
+from daskgmm.kernels import (
+    Quadratic,
+    Triangular,
+    features,
+    sparse_moments,
+    triangular,
+)
 from daskgmm.kernels.moments import Array, level_of
-from daskgmm.model.covariance import triangles
+from daskgmm.model.covariance import log_cholesky
 from daskgmm.model.covariance.family import (
     Family,
     check_positive_definite,
@@ -22,6 +30,7 @@ from daskgmm.model.covariance.regression import Regression, of_matrices, regress
 SCREENED = 32
 
 
+@dataclass(frozen=True)
 class Full(Family):
     """Covariances of shape (n_components, n_features, n_features)."""
 
@@ -97,16 +106,16 @@ class Full(Family):
         return precision_cholesky.transpose(0, 2, 1) @ covariances @ precision_cholesky
 
     def slope(self, relative: Array, n_features: int) -> Array:
-        return triangles.slope(relative)
+        return log_cholesky.slope(relative)
 
     def information(self, n_features: int) -> Array:
-        return triangles.information(n_features)
+        return log_cholesky.information(n_features)
 
     def coordinates(self, relative: Array) -> Array:
-        return triangles.coordinates(relative)
+        return log_cholesky.coordinates(relative)
 
     def stretched(self, covariances: Array, coordinates: Array) -> Array:
-        return triangles.stretched(covariances, coordinates)
+        return log_cholesky.stretched(covariances, coordinates)
 
     def regression(
         self, covariances: Array, shape: tuple[int, int], observed: NDArray[np.bool_]
@@ -135,6 +144,6 @@ class Full(Family):
             means,
             precision_cholesky,
             triangular.by_matrix,
-            gathered.Scatter(),
+            sparse_moments.Scatter(),
             screened=means.shape[1] >= SCREENED,
         )

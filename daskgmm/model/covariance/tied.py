@@ -1,12 +1,20 @@
 """All components share one covariance matrix."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from daskgmm.errors import DegenerateCovarianceError
-from daskgmm.kernels import Quadratic, Triangular, features, gathered, triangular
+from daskgmm.kernels import (
+    Quadratic,
+    Triangular,
+    features,
+    sparse_moments,
+    triangular,
+)
 from daskgmm.kernels.moments import Array, level_of
-from daskgmm.model.covariance import triangles
+from daskgmm.model.covariance import log_cholesky
 from daskgmm.model.covariance.family import (
     Family,
     check_positive_definite,
@@ -19,6 +27,7 @@ from daskgmm.model.covariance.family import (
 from daskgmm.model.covariance.regression import Regression, of_matrices, regressed
 
 
+@dataclass(frozen=True)
 class Tied(Family):
     """One covariance of shape (n_features, n_features); second moments are pooled."""
 
@@ -98,16 +107,16 @@ class Tied(Family):
         return precision_cholesky.T @ covariances @ precision_cholesky
 
     def slope(self, relative: Array, n_features: int) -> Array:
-        return triangles.slope(relative)[None]
+        return log_cholesky.slope(relative)[None]
 
     def information(self, n_features: int) -> Array:
-        return triangles.information(n_features)
+        return log_cholesky.information(n_features)
 
     def coordinates(self, relative: Array) -> Array:
-        return triangles.coordinates(relative)[None]
+        return log_cholesky.coordinates(relative)[None]
 
     def stretched(self, covariances: Array, coordinates: Array) -> Array:
-        return triangles.stretched(covariances, coordinates[0])
+        return log_cholesky.stretched(covariances, coordinates[0])
 
     def regression(
         self, covariances: Array, shape: tuple[int, int], observed: NDArray[np.bool_]
@@ -129,5 +138,5 @@ class Tied(Family):
     def triangular(self, constants: Array, means: Array, precision_cholesky: Array) -> Triangular:
         factors = np.broadcast_to(precision_cholesky, (len(means), *precision_cholesky.shape))
         return Triangular(
-            constants, means, factors, triangular.by_matrix, gathered.Scatter(pooled=True)
+            constants, means, factors, triangular.by_matrix, sparse_moments.Scatter(pooled=True)
         )

@@ -9,18 +9,15 @@ from typing import Annotated
 from pydantic import Field
 
 from daskgmm.pipeline.clusters.address import Address
-from daskgmm.pipeline.clusters.cloud import Cloud
-from daskgmm.pipeline.clusters.gateway import Gateway
-from daskgmm.pipeline.clusters.here import Processes, Threads
-from daskgmm.pipeline.clusters.jobs import Jobs
-from daskgmm.pipeline.clusters.kubernetes import Kubernetes
-from daskgmm.pipeline.clusters.local import LocalCluster
-from daskgmm.pipeline.strict import Strict
+from daskgmm.pipeline.clusters.batch_jobs import BatchJobs
+from daskgmm.pipeline.clusters.local import LocalCluster, Processes, Threads
+from daskgmm.pipeline.clusters.remote import Cloud, Gateway, Kubernetes
+from daskgmm.pipeline.config.loader import StrictModel
 
-Cluster = LocalCluster | Threads | Processes | Address | Jobs | Kubernetes | Gateway | Cloud
+Cluster = LocalCluster | Threads | Processes | Address | BatchJobs | Kubernetes | Gateway | Cloud
 
 
-class ClusterConfig(Strict):
+class ClusterConfig(StrictModel):
     """On which machines."""
 
     cluster: Annotated[Cluster, Field(discriminator="kind")]

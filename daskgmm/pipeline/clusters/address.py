@@ -9,17 +9,16 @@ import dask
 import distributed
 from pydantic import AfterValidator, Field
 
-from daskgmm.data.machines import Machines
+from daskgmm.data.execution.resources import Resources
 from daskgmm.errors import ConfigError
-from daskgmm.pipeline.clusters.place import Place, Say, caution, quiet_logs
-from daskgmm.pipeline.clusters.workers import Awaited
-from daskgmm.pipeline.strict import Strict
+from daskgmm.pipeline.clusters.connection import Awaited, Connection, Say, caution, quiet_logs
+from daskgmm.pipeline.config.loader import StrictModel
 
 # From wherever a run is taken up again.
 File = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 
 
-class Tls(Strict):
+class Tls(StrictModel):
     """Files that encrypt the way to a scheduler, as `distributed.Security` takes them."""
 
     ca_file: File
@@ -57,13 +56,13 @@ class Address(Awaited):
     tls: Tls | None = None
     timeout: float = Field(default=30.0, gt=0.0)
 
-    def machines(self) -> Machines:
+    def expected_resources(self) -> Resources:
         """Its workers, which are asked."""
         with self._client() as client:
-            return Machines.of_client(client)
+            return Resources.of_client(client)
 
     @contextmanager
-    def connected(self, say: Say) -> Iterator[Place]:
+    def connected(self, say: Say) -> Iterator[Connection]:
         """Make it the place where Dask computes, for the length of the context."""
         with ExitStack() as closing, self._client() as client:
             at = client.scheduler.address
@@ -74,7 +73,9 @@ class Address(Awaited):
                 seen = f", dashboard {link}" if link else ""
                 size = f"{at}, {n} worker{'s' * (n != 1)}"
                 try:
-                    yield Place(size + seen + caution(at, "use tls:// with cluster.tls"), client)
+                    yield Connection(
+                        size + seen + caution(at, "use tls:// with cluster.tls"), client
+                    )
                 finally:
                     closing.enter_context(quiet_logs())
 

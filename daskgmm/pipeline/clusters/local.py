@@ -1,4 +1,4 @@
-"""Worker processes on this machine, each with a nanny that watches its memory."""
+"""Dask's own schedulers on this machine: threads of this process, or processes."""
 
 import os
 from collections.abc import Iterator
@@ -11,11 +11,55 @@ import distributed
 from dask.utils import parse_bytes
 from pydantic import AfterValidator, Field, model_validator
 
-from daskgmm.data.machines import Machines
-from daskgmm.pipeline.clusters.extras import starting
-from daskgmm.pipeline.clusters.place import DeafToInterrupts, Place, Say
-from daskgmm.pipeline.clusters.workers import Scaled, Time
-from daskgmm.pipeline.strict import Strict
+from daskgmm.data.execution.resources import Resources
+from daskgmm.pipeline.clusters.connection import (
+    Connection,
+    IgnoreInterrupts,
+    Say,
+    Scaled,
+    Time,
+    starting,
+)
+from daskgmm.pipeline.config.loader import StrictModel
+
+
+class Threads(StrictModel):
+    """Threads of this process; default one per core."""
+
+    kind: Literal["threads"] = "threads"
+    n_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+
+    def expected_resources(self) -> Resources:
+        """The process itself."""
+        return Resources.of_threads(self.n_threads)
+
+    @contextmanager
+    def connected(self, say: Say) -> Iterator[Connection]:
+        """Make them the place where Dask computes, for the length of the context."""
+        with dask.config.set(scheduler="threads", num_workers=self.n_threads):
+            yield Connection(f"{self.n_threads} thread{'s' * (self.n_threads > 1)}")
+
+
+class Processes(StrictModel):
+    """Dask's multiprocessing scheduler: processes of a thread each; default one per core.
+
+    They have no memory limit and no dashboard, and nobody starts one anew that has died: that
+    is `local`. They need no network, not even loopback.
+    """
+
+    kind: Literal["processes"] = "processes"
+    n_processes: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+
+    def expected_resources(self) -> Resources:
+        """Processes that share this machine."""
+        return Resources.of_processes(self.n_processes)
+
+    @contextmanager
+    def connected(self, say: Say) -> Iterator[Connection]:
+        """Make them the place where Dask computes, for the length of the context."""
+        with dask.config.set(scheduler="processes", num_workers=self.n_processes):
+            yield Connection(f"{self.n_processes} process{'es' * (self.n_processes > 1)}")
+
 
 # A worker that has not ended by then is killed.
 CLOSE_SECONDS = 30.0
@@ -30,7 +74,7 @@ def _limit(text: str) -> str:
 Share = Annotated[float, Field(gt=0.0, le=1.0, strict=True)] | Literal[False]
 
 
-class Memory(Strict):
+class Memory(StrictModel):
     """Shares of a worker's memory limit at which something is done; false is never.
 
     Attributes
@@ -68,7 +112,7 @@ class Memory(Strict):
         }
 
 
-class Nanny(Strict):
+class Nanny(StrictModel):
     """Of what starts a worker and watches it.
 
     Attributes
@@ -126,19 +170,19 @@ class LocalCluster(Scaled):
         """One per core."""
         return os.cpu_count() or 1
 
-    def machines(self) -> Machines:
+    def expected_resources(self) -> Resources:
         """Workers to be."""
         with dask.config.set(self.memory.settings()):
-            return Machines.of_workers(self.most, self.threads_per_worker, self.memory_limit)
+            return Resources.of_workers(self.most, self.threads_per_worker, self.memory_limit)
 
     def scale(self, cluster: Any, client: distributed.Client) -> None:
         """The first ones are there, and become deaf to Ctrl-C before they do anything."""
-        client.register_plugin(DeafToInterrupts())
+        client.register_plugin(IgnoreInterrupts())
         if self.adapt:
             super().scale(cluster, client)
 
     @contextmanager
-    def connected(self, say: Say) -> Iterator[Place]:
+    def connected(self, say: Say) -> Iterator[Connection]:
         """Make them the place where Dask computes, for the length of the context."""
         m = self.threads_per_worker
         of = f"{self.counted('process', 'processes')} x {m} thread{'s' * (m > 1)}"

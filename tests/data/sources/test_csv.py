@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from daskgmm import GaussianMixture, open_dataset
-from daskgmm.data.sources import reads
+from daskgmm.data.sources import chunked
 from daskgmm.errors import DataError
 
 X = np.random.default_rng(0).normal(size=(200, 3))
@@ -18,7 +18,7 @@ def path(tmp_path):
 @pytest.fixture
 def blocks(monkeypatch):
     """Cut files into blocks of so many bytes."""
-    return lambda n_bytes: monkeypatch.setattr(reads, "CHUNK_BYTES", n_bytes)
+    return lambda n_bytes: monkeypatch.setattr(chunked, "CHUNK_BYTES", n_bytes)
 
 
 def read(url, **options):

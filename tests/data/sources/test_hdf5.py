@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from daskgmm import open_dataset
-from daskgmm.data.sources import reads
+from daskgmm.data.sources import chunked
 
 X = np.random.default_rng(0).normal(size=(500, 3))
 
@@ -44,7 +44,7 @@ def test_rows_come_back_as_they_were_stored(write, dtype):
     ],
 )
 def test_a_chunk_is_whole_chunks_of_the_file(write, monkeypatch, stored, lengths):
-    monkeypatch.setattr(reads, "CHUNK_BYTES", 200 * 24)
+    monkeypatch.setattr(chunked, "CHUNK_BYTES", 200 * 24)
     url = write(X, compression="gzip" if stored else None, **stored)
     assert open_dataset(url).source.lengths == lengths
     np.testing.assert_array_equal(read(url), X)

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from daskgmm import open_dataset
-from daskgmm.data.sources import names_in, open_ids
+from daskgmm.data.sources.registry import names_in, open_ids
 from daskgmm.errors import DataError
 
 

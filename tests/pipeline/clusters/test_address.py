@@ -64,11 +64,11 @@ def test_a_scheduler_that_runs_already_is_met_through_tls(certificate):
         assert address.startswith("tls://")
         with Address(address=address, tls=certificate).connected(print) as place:
             assert da.ones(10, chunks=5).sum().compute() == 10
-            assert Address(address=address, tls=certificate).machines().n_threads == 1
+            assert Address(address=address, tls=certificate).expected_resources().n_threads == 1
             assert place.description.startswith(f"{address}, 1 worker, dashboard http")
             assert "CAUTION" not in place.description
         with pytest.raises(ConfigError, match=r"no scheduler answers at tls://"):
-            Address(address=address, timeout=2.0).machines()
+            Address(address=address, timeout=2.0).expected_resources()
 
 
 def test_certificates_are_found_wherever_a_run_is_taken_up(tmp_path, monkeypatch):
@@ -82,13 +82,13 @@ def test_certificates_are_found_wherever_a_run_is_taken_up(tmp_path, monkeypatch
     assert tls.cert == tmp_path / "home/cert.pem"
     sentence = f"cluster.tls.key: there is no file at {tmp_path}/key.pem"
     with pytest.raises(ConfigError, match=sentence):
-        Address(address="tls://127.0.0.1:1", tls=tls).machines()
+        Address(address="tls://127.0.0.1:1", tls=tls).expected_resources()
 
 
 def test_nobody_at_an_address_is_said():
     before = scheduler()
     with pytest.raises(ConfigError, match=r"no scheduler answers at tcp://127.0.0.1:1 "):
-        Address(address="tcp://127.0.0.1:1", timeout=0.5).machines()
+        Address(address="tcp://127.0.0.1:1", timeout=0.5).expected_resources()
     assert scheduler() == before
 
 
@@ -97,14 +97,14 @@ def test_a_scheduler_that_has_stopped_is_said():
         os.kill(processes.scheduler.pid, signal.SIGSTOP)
         sentence = r"no scheduler answers at .* \(timed out after 3 s\)"
         with pytest.raises(ConfigError, match=sentence):
-            Address(address=processes.address, timeout=2.0).machines()
+            Address(address=processes.address, timeout=2.0).expected_resources()
 
 
 def test_who_has_met_nobody_is_closed_at_once():
     """Not by the garbage collector, perhaps while the next client starts: both want one lock."""
     before = set(threading.enumerate())
     with pytest.raises(ConfigError, match="no scheduler answers") as caught:
-        Address(address="tls://127.0.0.1:1", timeout=0.5).machines()
+        Address(address="tls://127.0.0.1:1", timeout=0.5).expected_resources()
     assert caught.value.__cause__  # whose frames hold the client
     assert set(threading.enumerate()) <= before
 

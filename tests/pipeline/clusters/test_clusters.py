@@ -8,11 +8,10 @@ import yaml
 
 from daskgmm.errors import ConfigError
 from daskgmm.pipeline.clusters import ClusterConfig
-from daskgmm.pipeline.clusters.cloud import MODULES
-from daskgmm.pipeline.clusters.here import Processes, Threads
-from daskgmm.pipeline.clusters.jobs import SYSTEMS
-from daskgmm.pipeline.clusters.local import LocalCluster
-from daskgmm.pipeline.strict import load
+from daskgmm.pipeline.clusters.batch_jobs import SYSTEMS
+from daskgmm.pipeline.clusters.local import LocalCluster, Processes, Threads
+from daskgmm.pipeline.clusters.remote import MODULES
+from daskgmm.pipeline.config.loader import load
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "config/cluster").glob("*.yaml"))
 
@@ -40,7 +39,7 @@ def test_an_example_loads_twice_and_tells_plan_what_it_will_be(path):
     again = ClusterConfig.model_validate({"cluster": cluster.as_written()}).cluster
     assert again == cluster  # which `daskgmm resume` relies on
     if path.stem != "address":  # whose scheduler would be asked
-        assert cluster.machines().n_threads >= 1
+        assert cluster.expected_resources().n_threads >= 1
 
 
 def test_every_kind_has_its_example():
@@ -51,7 +50,7 @@ def test_every_kind_has_its_example():
 
 
 def test_nothing_said_is_every_core(described):
-    assert described("kind: local").machines().n_threads == os.cpu_count()
+    assert described("kind: local").expected_resources().n_threads == os.cpu_count()
     assert described("kind: local") == LocalCluster()
     assert described("kind: threads") == Threads(n_threads=os.cpu_count())
     assert described("kind: processes") == Processes(n_processes=os.cpu_count())
@@ -78,9 +77,9 @@ SLURM = "kind: slurm, cores: 4, memory: 8 GiB"
     ],
 )
 def test_plan_counts_what_is_asked_for(described, text, threads, per_process, room):
-    machines = described(text).machines()
-    assert (machines.n_threads, machines.threads_per_process) == (threads, per_process)
-    assert machines.memory_limit == (room and int(0.95 * room))
+    resources = described(text).expected_resources()
+    assert (resources.n_threads, resources.threads_per_process) == (threads, per_process)
+    assert resources.memory_limit == (room and int(0.95 * room))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 import dask
 
-from daskgmm.pipeline.clusters.here import Processes, Threads
+from daskgmm.pipeline.clusters.local import Processes, Threads
 
 
 def scheduler():
@@ -35,6 +35,9 @@ def test_processes_give_the_bits_of_threads(fit, save, rows):
 
 
 def test_processes_share_the_memory_of_their_machine():
-    alone, both = Threads(n_threads=2).machines(), Processes(n_processes=2).machines()
+    alone, both = (
+        Threads(n_threads=2).expected_resources(),
+        Processes(n_processes=2).expected_resources(),
+    )
     assert (both.n_threads, both.threads_per_process) == (2, 1)
     assert both.memory_limit == alone.memory_limit // 2

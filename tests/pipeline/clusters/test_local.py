@@ -106,14 +106,14 @@ def test_workers_spill_pause_and_live_as_they_are_told(tmp_path):
     assert (shares, pause, who) == ((False, 0.5), 0.6, "me")
     assert folder.startswith(str(tmp_path))
     assert dask.config.get("distributed.worker.memory") == before
-    machines = cluster.machines()
-    assert machines.memory_limit == int(0.9 * 2**30)
-    assert machines.memory_pause == int(0.6 * 2**30)
+    resources = cluster.expected_resources()
+    assert resources.memory_limit == int(0.9 * 2**30)
+    assert resources.memory_pause == int(0.6 * 2**30)
 
 
 def test_workers_come_where_there_is_work_and_go_where_there_is_none(fit, save, rows):
     cluster = LocalCluster.model_validate({"adapt": {"minimum": 1, "maximum": 2}})
-    assert cluster.machines().n_threads == 2
+    assert cluster.expected_resources().n_threads == 2
     with cluster.connected(print) as place:
         assert place.description.startswith("1 to 2 processes x 1 thread")
         futures = place.client.map(pause, range(40))

@@ -1,0 +1,1 @@
+"""How a pass runs: shards, local schedulers, clusters, retries."""

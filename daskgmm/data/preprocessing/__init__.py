@@ -1,0 +1,1 @@
+"""Row filters, transforms and missing values, applied chunk by chunk."""

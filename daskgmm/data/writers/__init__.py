@@ -1,0 +1,1 @@
+"""Files that rows and scores are written to."""

@@ -1,0 +1,1 @@
+"""Split, merge and relocation moves of components."""

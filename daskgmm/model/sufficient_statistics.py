@@ -1,0 +1,191 @@
+"""What one pass brings home: a value with a zero and a sum."""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daskgmm.errors import ParameterError
+from daskgmm.kernels.moments import Array
+from daskgmm.model.covariance import Family
+
+# Components of less than this share of all weight are nobody's: weights may span 1e24.
+EMPTY_WEIGHT = 1e-30
+
+
+@dataclass(frozen=True, eq=False)
+class SufficientStatistics:
+    """Sums over rows of weight * responsibility * [1, x - pivot, (x - pivot)²].
+
+    Attributes
+    ----------
+    family : Family
+    pivot : (n_components, n_features) array
+        The point per component that the moments are about.
+    effective_counts : (n_components,) array
+    first_moment : (n_components, n_features) array
+    second_moment : array of the shape of the family's covariances
+        For tied covariances pooled over the components.
+    log_likelihood : float
+        Sum of weight * log-density under the densities of the pass, in nats.
+    total_weight : float
+        Sum of the rows' weights.
+    fingerprint : str
+        Of the mixture that the responsibilities are by; empty where that is not told. Those of
+        two mixtures are no statistics of either, and do not add up.
+    """
+
+    family: Family
+    pivot: Array
+    effective_counts: Array
+    first_moment: Array
+    second_moment: Array
+    log_likelihood: float
+    total_weight: float
+    fingerprint: str = ""
+
+    @classmethod
+    def zero(cls, family: Family, pivot: Array) -> "SufficientStatistics":
+        """The statistics of no rows."""
+        return cls(
+            family=family,
+            pivot=pivot,
+            effective_counts=np.zeros(len(pivot)),
+            first_moment=np.zeros_like(pivot),
+            second_moment=np.zeros(family.shape(*pivot.shape)),
+            log_likelihood=0.0,
+            total_weight=0.0,
+        )
+
+    @classmethod
+    def of(
+        cls, family: Family, rows: Array, responsibilities: Array, pivot: Array
+    ) -> "SufficientStatistics":
+        """The statistics of rows (n, D) and given responsibilities (K, n), as defined.
+
+        The plain form that the kernels are tested against; also the way from a start's
+        labels to its parameters. `pivot` is (K, D).
+        """
+        differences = [rows - point for point in pivot]
+        pairs = list(zip(differences, responsibilities, strict=True))
+        return cls(
+            family=family,
+            pivot=pivot,
+            effective_counts=responsibilities.sum(axis=1),
+            first_moment=np.stack([r @ x for x, r in pairs]),
+            second_moment=family.joined([family.second_moment(x, r[None]) for x, r in pairs]),
+            log_likelihood=0.0,
+            total_weight=float(responsibilities.sum()),
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return same_values(self, other)
+
+    __hash__ = None  # type: ignore[assignment]  # its arrays can change
+
+    def __add__(self, other: "SufficientStatistics") -> "SufficientStatistics":
+        """The statistics of both sets of rows; both must be under one mixture, about one pivot."""
+        if self.fingerprint and other.fingerprint and self.fingerprint != other.fingerprint:
+            raise ParameterError(
+                "statistics under different mixtures do not add up: take all of them under one, "
+                "and take a step from their sum"
+            )
+        if not np.array_equal(self.pivot, other.pivot):
+            raise ParameterError(
+                "statistics about different pivots do not add up: bring both to one pivot "
+                "with .about(pivot) first"
+            )
+        return replace(
+            self,
+            effective_counts=self.effective_counts + other.effective_counts,
+            first_moment=self.first_moment + other.first_moment,
+            second_moment=self.second_moment + other.second_moment,
+            log_likelihood=self.log_likelihood + other.log_likelihood,
+            total_weight=self.total_weight + other.total_weight,
+            fingerprint=self.fingerprint or other.fingerprint,
+        )
+
+    @property
+    def empty(self) -> NDArray[np.bool_]:
+        """Components that no row belongs to, as far as the total weight can tell, (K,)."""
+        return ~(self.effective_counts > EMPTY_WEIGHT * self.total_weight)
+
+    def estimates(
+        self, reg_covar: float | Array, before: tuple[Array, Array] | None = None
+    ) -> tuple[Array, Array, Array]:
+        """Weights, means and covariances of highest likelihood given responsibilities.
+
+        Bishop 2006, eq. 9.24-9.26. Covariances are about the means as they are before they are
+        rounded.
+
+        Parameters
+        ----------
+        reg_covar : float or (n_features,) array
+            Added to the diagonal of every covariance, in squared units of the data.
+        before : means and covariances, optional
+            A component that no row belongs to keeps its own; without them its mean is the pivot.
+        """
+        counts = np.maximum(self.effective_counts, np.finfo(np.float64).tiny)
+        shift = self.first_moment / counts[:, None]
+        second = self.family.shifted(
+            self.second_moment, self.first_moment, self.effective_counts, shift
+        )
+        covariances = self.family.covariances(second, counts, shift.shape[1], reg_covar)
+        means = self.pivot + shift
+        if before is not None:
+            kept = self.effective_counts <= EMPTY_WEIGHT * self.total_weight  # NaN is not
+            means[kept] = before[0][kept]
+            if not self.family.shared:
+                covariances[kept] = before[1][kept]
+        return counts / counts.sum(), means, covariances
+
+    def merged(self, other: "SufficientStatistics") -> "SufficientStatistics":
+        """The sum of statistics about their own means, about the means of both.
+
+        Chan, Golub & LeVeque 1979, eq. 2.1: all terms are positive, nothing cancels.
+        """
+        total = self.effective_counts + other.effective_counts
+        share = other.effective_counts / np.maximum(total, np.finfo(np.float64).tiny)
+        pivot = self.pivot + share[:, None] * (other.pivot - self.pivot)
+        return self.about(pivot) + other.about(pivot)
+
+    def scaled(self, factor: float) -> "SufficientStatistics":
+        """The statistics of the same rows with their weights times `factor`."""
+        return replace(
+            self,
+            effective_counts=self.effective_counts * factor,
+            first_moment=self.first_moment * factor,
+            second_moment=self.second_moment * factor,
+            log_likelihood=self.log_likelihood * factor,
+            total_weight=self.total_weight * factor,
+        )
+
+    def about(self, pivot: Array) -> "SufficientStatistics":
+        """The same statistics about another pivot (n_components, n_features)."""
+        shift = pivot - self.pivot
+        counts = self.effective_counts
+        return replace(
+            self,
+            pivot=pivot,
+            first_moment=self.first_moment - counts[:, None] * shift,
+            second_moment=self.family.shifted(self.second_moment, self.first_moment, counts, shift),
+        )
+
+
+def same_values(one: Any, other: Any) -> bool:
+    """Whether two dataclasses have the same type and equal fields; arrays count elementwise."""
+    return type(one) is type(other) and all(
+        np.array_equal(getattr(one, each.name), getattr(other, each.name)) for each in fields(one)
+    )
+
+
+class JointStatistics(tuple[SufficientStatistics, ...]):
+    """The statistics of several candidates that share a pass; they add one by one."""
+
+    __slots__ = ()
+
+    def __add__(self, other: object) -> "JointStatistics":
+        if not isinstance(other, JointStatistics) or len(other) != len(self):
+            return NotImplemented
+        return JointStatistics(mine + yours for mine, yours in zip(self, other, strict=True))

@@ -1,0 +1,1 @@
+"""What a run shows while it goes: lines, a live display, a JSON log."""

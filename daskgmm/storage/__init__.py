@@ -1,0 +1,1 @@
+"""Files, folders and archives, on disks and in object stores."""

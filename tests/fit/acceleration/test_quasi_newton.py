@@ -1,0 +1,179 @@
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+from strategies import clusters, mixture
+
+from daskgmm.data.dataset import InMemoryDataset
+from daskgmm.fit import em
+from daskgmm.fit.acceleration.quasi_newton import (
+    CurvaturePair,
+    Memory,
+    Origin,
+    QuasiNewton,
+    _ascent_direction,
+)
+from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
+from daskgmm.fit.observers import NullObserver
+from daskgmm.fit.state import FitState, Outcome
+from daskgmm.model.e_step import e_step
+from daskgmm.model.maximum_likelihood import MaximumLikelihood
+from daskgmm.model.mixture import Mixture
+
+# Overlapping clusters: plain EM takes hundreds of passes.
+X = clusters(2000, spread=1.0)
+FAST = QuasiNewton()
+WEIGHTS = np.random.default_rng(5).uniform(0.0, 2.0, size=2000)
+
+
+def model_of(start, reg_covar=1e-6, rows=X):
+    return MaximumLikelihood(start.family, reg_covar, rows.mean(axis=0))
+
+
+def run(state, *, rows=X, weights=None, rule=None, reg_covar=1e-6, acceleration=FAST):
+    state = FitState(state) if isinstance(state, Mixture) else state
+    model = model_of(state.parameters, reg_covar, rows)
+    (found,) = em.run(
+        [state],
+        InMemoryDataset(rows, weights),
+        model,
+        ExpectedGain(1e-9, 2000) if rule is None else rule,
+        NullObserver(),
+        acceleration=acceleration,
+    )
+    return found
+
+
+def statistics_at(mixture, rows=X, reg_covar=1e-6):
+    model = model_of(mixture, reg_covar, rows)
+    return InMemoryDataset(rows).reduce(partial(e_step, densities=model.densities(mixture)))
+
+
+def bound_of(mixture, rows=X):
+    statistics = statistics_at(mixture, rows)
+    return statistics.log_likelihood / statistics.total_weight
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["ones", "weights"])
+def test_the_bound_never_falls_and_ends_no_lower_than_plain_ems(family_name, weights):
+    start = mixture(family_name)
+    # Regularization may lower the bound, if only in its last digits.
+    some = {"weights": weights, "reg_covar": 0.0}
+    plain = run(start, rule=AbsoluteChange(1e-10, 5000), acceleration=None, **some)
+    fast = run(start, **some)
+    assert fast.outcome is Outcome.CONVERGED
+    assert np.diff(fast.lower_bounds).min() >= -1e-13 * abs(fast.lower_bound)
+    assert fast.lower_bound >= plain.lower_bound - 1e-8
+    assert fast.n_iter < plain.n_iter
+
+
+def test_where_em_is_slow_it_takes_a_fraction_of_the_passes():
+    rows, start = clusters(4000, 2, 5, seed=2, spread=0.7), mixture("full", 5, 2)
+    plain = run(start, rows=rows, rule=AbsoluteChange(0.0, 1500), acceleration=None)
+    fast = run(start, rows=rows)
+    goal = fast.lower_bound - 1e-5
+    taken, needed = (np.argmax(np.array(s.lower_bounds) >= goal) for s in (fast, plain))
+    assert plain.lower_bound > goal
+    assert 4 * taken < needed
+
+
+def test_the_result_is_the_em_step_from_the_best_that_was_seen(family_name):
+    found = run(mixture(family_name), rule=ExpectedGain(0.0, 7))
+    assert found.memory is not None
+    assert found.parameters is found.memory.em
+    assert bound_of(found.memory.base) == pytest.approx(found.lower_bound, abs=1e-12)
+    assert bound_of(found.parameters) >= found.lower_bound
+
+
+def test_a_trial_that_lowers_the_bound_costs_one_pass_and_the_em_step_follows(family_name):
+    state = run(mixture(family_name), rule=ExpectedGain(0.0, 5))
+    awful = mixture(family_name, seed=9, scale=4.0)
+    memory = replace(state.memory, trial=awful, origin=Origin.QUASI_NEWTON)
+    state = replace(state, memory=memory, outcome=None)
+    model, rule = model_of(awful), ExpectedGain(0.0, 99)
+    after = em.advance(state, statistics_at(awful), model, rule, acceleration=QuasiNewton())
+    assert after.lower_bounds == (*state.lower_bounds, state.lower_bound)
+    assert after.parameters is state.parameters
+    assert after.trial is state.memory.em
+    assert after.memory.origin is Origin.EM
+    assert after.memory.radius < state.memory.radius
+    better = em.advance(after, statistics_at(after.trial), model, rule, acceleration=QuasiNewton())
+    assert better.lower_bound >= state.lower_bound
+
+
+def test_a_bound_that_is_no_number_is_not_accepted():
+    memory = run(mixture("full"), rule=ExpectedGain(0.0, 3)).memory
+    assert not replace(memory, origin=Origin.QUASI_NEWTON).accepts(float("nan"))
+    assert replace(memory, origin=Origin.EM).accepts(float("nan"))
+
+
+def test_a_fit_continued_is_the_uninterrupted_one_bit_for_bit(family_name):
+    whole = run(mixture(family_name), rule=ExpectedGain(0.0, 12))
+    half = run(mixture(family_name), rule=ExpectedGain(0.0, 5))
+    rest = run(replace(half, outcome=None), rule=ExpectedGain(0.0, 12))
+    assert rest.lower_bounds == whole.lower_bounds
+    assert rest.parameters.means.tobytes() == whole.parameters.means.tobytes()
+    assert rest.memory.trial.covariances.tobytes() == whole.memory.trial.covariances.tobytes()
+
+
+def test_regularization_does_not_draw_it_away_from_ems_fixed_point(family_name):
+    # Equal rows: their component is as narrow as regularization lets it be.
+    rows = np.vstack([X, np.full((300, 3), 2.5)])
+    start = mixture(family_name)
+    plain = run(
+        start, rows=rows, reg_covar=1e-3, rule=AbsoluteChange(1e-12, 5000), acceleration=None
+    )
+    fast = run(plain.parameters, rows=rows, reg_covar=1e-3, rule=ExpectedGain(0.0, 15))
+    for ours, theirs in zip(
+        (fast.parameters.means, fast.parameters.covariances),
+        (plain.parameters.means, plain.parameters.covariances),
+        strict=True,
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=2e-4)
+
+
+def test_a_dead_component_holds_up_no_other():
+    start = mixture("full", 4)
+    weights = np.array([0.4, 0.3, 0.3 - 1e-200, 1e-200])
+    means = start.means.copy()
+    means[3] = 1e3
+    dead = Mixture.from_covariances(start.family, weights, means, start.covariances)
+    assert run(dead, rule=ExpectedGain(1e-6, 500)).n_iter < 200
+
+
+def test_one_component_is_there_after_one_step(family_name):
+    found = run(mixture(family_name, 1), rule=ExpectedGain(1e-10, 50, window=1))
+    assert found.n_iter <= 3
+    np.testing.assert_allclose(found.parameters.means[0], X.mean(axis=0))
+
+
+def test_directions_are_those_of_bfgs():
+    # Against the matrices that the recursion stands for (Nocedal & Wright 2006, eq. 6.17).
+    random = np.random.default_rng(0)
+    root = random.normal(size=(6, 6))
+    hessian = root @ root.T / 6 + 0.1 * np.eye(6)
+    hessian /= np.linalg.eigvalsh(hessian).max()
+    steps = random.normal(size=(4, 6))
+    pairs = tuple(CurvaturePair(step, hessian @ step) for step in steps)
+    step, change = pairs[-1]
+    inverse = np.eye(6) * max((step @ change) / (change @ change), 1.0)
+    for step, change in pairs:
+        rho = 1.0 / (step @ change)
+        left = np.eye(6) - rho * np.outer(step, change)
+        inverse = left @ inverse @ left.T + rho * np.outer(step, step)
+    slope = random.normal(size=6)
+    np.testing.assert_allclose(_ascent_direction(pairs, slope), inverse @ slope, rtol=1e-10)
+
+
+def test_memory_is_a_value():
+    state = run(mixture("full"), rule=ExpectedGain(0.0, 5))
+    assert isinstance(state.memory, Memory)
+    model, rule = model_of(state.parameters), ExpectedGain(0.0, 99)
+    state = replace(state, outcome=None)
+    statistics = statistics_at(state.trial)
+    once, again = (
+        em.advance(state, statistics, model, rule, acceleration=QuasiNewton()) for _ in range(2)
+    )
+    assert once.trial.means.tobytes() == again.trial.means.tobytes()
+    assert len(once.memory.pairs) == len(state.memory.pairs) + 1

@@ -1,0 +1,109 @@
+from dataclasses import replace
+from functools import cache
+
+import dask.array as da
+import numpy as np
+import pytest
+from strategies import FAMILY_NAMES
+
+from daskgmm import GaussianMixture
+from daskgmm.fit.split_merge.relocate import Relocation
+from daskgmm.fit.state import Action
+
+SLOW = pytest.mark.slow
+RARE, WHERE = 100, np.array([14.0, -3.0])
+MEANS = np.array([[0.0, 0.0], [7.0, 0.0], [0.0, 8.0], [8.0, 8.0]])
+
+
+def rows_with_a_rare_cluster(seed=1, n_rows=1_000_000):
+    """Four clusters, and a fifth of one row in ten thousand."""
+    random = np.random.default_rng(seed)
+    owners = random.choice(4, size=n_rows, p=[0.4, 0.3, 0.2, 0.1])
+    rows = random.normal(size=(n_rows, 2)) + MEANS[owners]
+    rare = random.choice(n_rows, RARE, replace=False)
+    rows[rare] = WHERE + 0.5 * random.normal(size=(RARE, 2))
+    return rows
+
+
+ROWS = da.from_array(rows_with_a_rare_cluster(), chunks=(100_000, 2))
+
+
+def model(name, **changes):
+    told = {"init_distance": "whitened", "random_state": 5}  # a start that has not found it
+    return GaussianMixture(5, covariance_type=name, **told, **changes)
+
+
+@cache
+def fitted(name, *, refine):
+    return model(name, refine=refine).fit(ROWS)
+
+
+def families(*often):
+    """These each time, the others where there is time."""
+    names = [each if each in often else pytest.param(each, marks=SLOW) for each in FAMILY_NAMES]
+    return pytest.mark.parametrize("name", names)
+
+
+def has_found_it(fitted):
+    """Which component is the rare one."""
+    rare = np.abs(fitted.means_ - WHERE).max(axis=1).argmin()
+    np.testing.assert_allclose(fitted.means_[rare], WHERE, atol=0.3)
+    assert fitted.weights_[rare] == pytest.approx(1e-4, rel=0.1)
+    return rare
+
+
+@families("full", "tied")
+def test_a_component_of_one_row_in_ten_thousand_is_found(name):
+    found = fitted(name, refine=True)
+    has_found_it(found)
+    assert found.converged_
+
+
+@families("full", "diag", "spherical")
+def test_what_the_sample_alone_has_lost_is_found_by_the_first_pass(name):
+    found = fitted(name, refine=False)
+    (event,) = found.events_
+    assert event[:3] == (1, has_found_it(found), Action.MOVED)
+    assert "begins anew among 10" in event.sentence
+    # The survey, the pass that finds the tail, and what the moved candidate takes.
+    assert found.n_passes_ == 1 + found.n_iter_ <= 5
+
+
+def test_it_never_ends_lower(monkeypatch):
+    moved = fitted("full", refine=False)
+    monkeypatch.setattr(Relocation, "__call__", lambda *_: None)
+    left = model("full", refine=False).fit(ROWS)
+    assert left.events_ == []
+    assert moved.lower_bound_ > left.lower_bound_ + 1e-3
+
+
+def test_a_hopeless_move_costs_nothing_in_the_end(monkeypatch):
+    kept = fitted("full", refine=True)
+    relocate = Relocation.__call__
+
+    def spoilt(self, visited, after, tail):
+        """A candidate whose components have all gone to one place."""
+        state = relocate(self, visited, after, tail)
+        means = np.broadcast_to(WHERE + 100.0, (5, 2)) + np.arange(5)[:, None]
+        return replace(state, parameters=replace(state.parameters, means=means))
+
+    monkeypatch.setattr(Relocation, "__call__", spoilt)
+    spoilt_fit = model("full").fit(ROWS)
+    assert kept.lower_bounds_[0] <= spoilt_fit.lower_bound_
+
+
+def test_where_nothing_is_missing_nothing_moves(family_name):
+    rows = rows_with_a_rare_cluster(n_rows=100_000)
+    whole = rows[np.abs(rows - WHERE).max(axis=1) > 3.0]
+    found = GaussianMixture(4, covariance_type=family_name, random_state=0)
+    found.fit(da.from_array(whole, chunks=(25_000, 2)))
+    assert found.events_ == []
+
+
+def test_plain_em_moves_nothing():
+    assert model("full", acceleration=None, sample_start=True).fit(ROWS).events_ == []
+
+
+def test_chunks_do_not_matter():
+    one, other = fitted("full", refine=True), model("full").fit(ROWS.rechunk((77_000, 2)))
+    np.testing.assert_allclose(one.means_, other.means_, rtol=1e-6, atol=1e-6)

@@ -1,0 +1,103 @@
+from functools import partial
+
+import numpy as np
+import pytest
+from strategies import clusters, mixture
+
+from daskgmm.data.dataset import InMemoryDataset
+from daskgmm.model.e_step import e_step
+from daskgmm.model.local_coordinates import (
+    gradient,
+    limit_step,
+    move_by,
+    step_to,
+)
+from daskgmm.model.maximum_likelihood import MaximumLikelihood
+from daskgmm.model.mixture import Mixture
+
+ROWS = clusters(400)
+
+
+def likelihood_of(start, reg_covar=0.0):
+    return MaximumLikelihood(start.family, reg_covar, ROWS.mean(axis=0))
+
+
+def statistics_at(model, start):
+    return InMemoryDataset(ROWS).reduce(partial(e_step, densities=model.densities(start)))
+
+
+def bound_at(model, start):
+    return model.lower_bound(statistics_at(model, start))
+
+
+def step_of(start, seed=0, size=0.1):
+    n = len(gradient(start, start))
+    return size * np.random.default_rng(seed).normal(size=n)
+
+
+def test_the_gradient_is_that_of_the_bound(family_name):
+    start = mixture(family_name)
+    model = likelihood_of(start)
+    found = gradient(start, model.m_step(statistics_at(model, start)))
+    for seed in range(5):
+        step = step_of(start, seed, 1e-5)
+        rise = bound_at(model, move_by(start, step)) - bound_at(model, move_by(start, -step))
+        np.testing.assert_allclose(found @ step, rise / 2, rtol=1e-5)
+
+
+def test_an_em_step_is_the_gradient_to_first_order(family_name):
+    start = mixture(family_name)
+    for size in (1e-2, 1e-3):
+        near = move_by(start, step_of(start, size=size))
+        difference = gradient(start, near) - step_to(start, near)
+        assert np.abs(difference).max() < 30 * size**2
+
+
+def test_a_step_leads_to_where_it_was_taken_from(family_name):
+    start, goal = mixture(family_name, seed=1), mixture(family_name, seed=2)
+    reached = move_by(start, step_to(start, goal))
+    for ours, theirs in zip(
+        (reached.weights, reached.means, reached.covariances),
+        (goal.weights, goal.means, goal.covariances),
+        strict=True,
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
+def test_where_nothing_changes_nothing_rises(family_name):
+    start = mixture(family_name)
+    np.testing.assert_allclose(gradient(start, start), 0.0, atol=1e-13)
+    np.testing.assert_allclose(step_to(start, start), 0.0, atol=1e-13)
+
+
+def test_a_step_is_shortened_component_by_component(family_name):
+    start = mixture(family_name)
+    step = step_of(start, size=0.01)
+    np.testing.assert_allclose(limit_step(start, step, 1.0), step, rtol=1e-14)
+    step[0] = 100.0  # the first component's weight
+    short = limit_step(start, step, 1.0)
+    assert np.abs(short[0]) == pytest.approx(np.sqrt(start.weights[0]))
+    others = slice(1, 3)
+    np.testing.assert_allclose(short[others], step[others], rtol=1e-14)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_units_of_the_rows_do_not_matter(family_name, scale):
+    def in_other_units(each):
+        covariances = each.covariances * scale**2
+        return Mixture.from_covariances(
+            each.family, each.weights, 5.0 * scale + each.means * scale, covariances
+        )
+
+    start, goal = mixture(family_name, seed=1), mixture(family_name, seed=2)
+    there = step_to(in_other_units(start), in_other_units(goal))
+    np.testing.assert_allclose(there, step_to(start, goal), rtol=1e-7, atol=1e-9)
+
+
+def test_a_component_without_rows_has_finite_coordinates(family_name):
+    start = mixture(family_name)
+    weights = np.array([0.5, 0.5, 0.0])
+    empty = Mixture.from_covariances(start.family, weights, start.means, start.covariances)
+    assert np.isfinite(step_to(start, empty)).all()
+    assert np.isfinite(gradient(start, empty)).all()
+    assert np.isfinite(gradient(empty, start)).all()

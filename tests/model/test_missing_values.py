@@ -1,0 +1,186 @@
+import pickle
+
+import numpy as np
+import pytest
+from scipy.special import logsumexp
+from scipy.stats import multivariate_normal
+from strategies import clusters, mixture
+
+from daskgmm.chunk import Chunk
+from daskgmm.data.dataset import InMemoryDataset
+from daskgmm.model import e_step, missing_values
+from daskgmm.model.maximum_likelihood import MaximumLikelihood, densities
+
+
+def holes(rows, share=0.4, seed=5):
+    """Rows with missing cells, some rows complete, some with nothing observed."""
+    missing = np.random.default_rng(seed).random(rows.shape) < share
+    missing[:3], missing[3:6] = False, True
+    return np.where(missing, np.nan, rows)
+
+
+def by_definition(row, model):
+    """Log-densities with weights, conditional means and covariances of a row, one by one."""
+    o, m = ~np.isnan(row), np.isnan(row)
+    table, means, spreads = [], [], []
+    for weight, mean, covariance in zip(
+        model.weights, model.means, model.dense_covariances, strict=True
+    ):
+        density = 0.0
+        expected, spread = mean.copy(), covariance.copy()
+        if o.any():
+            inside = covariance[np.ix_(o, o)]
+            gain = covariance[:, o] @ np.linalg.inv(inside)
+            density = multivariate_normal(mean[o], inside).logpdf(row[o])
+            expected = mean + gain @ (row[o] - mean[o])
+            spread = covariance - gain @ covariance[o]
+            expected[o] = row[o]
+        table.append(np.log(weight) + density)
+        means.append(expected)
+        spreads.append(np.where(np.outer(m, m), spread, 0.0))
+    return np.array(table), np.array(means), np.array(spreads)
+
+
+def sums(rows, weights, model):
+    """Counts, first and dense second moments about zero, and the log-likelihood."""
+    k, d = model.means.shape
+    counts, first, second, total = np.zeros(k), np.zeros((k, d)), np.zeros((k, d, d)), 0.0
+    for row, w in zip(rows, weights, strict=True):
+        table, means, spreads = by_definition(row, model)
+        r = w * np.exp(table - logsumexp(table))
+        counts += r
+        first += r[:, None] * means
+        second += r[:, None, None] * (means[:, :, None] * means[:, None, :] + spreads)
+        total += w * logsumexp(table)
+    return counts, first, second, total
+
+
+def of_family(family, dense):
+    """What a family keeps of dense second moments."""
+    diagonals = np.diagonal(dense, axis1=1, axis2=2)
+    kept = {"full": dense, "tied": dense.sum(axis=0), "diag": diagonals}
+    return kept.get(family.name, diagonals.sum(axis=1))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("n_features", [1, 4])
+def test_statistics_are_the_definition(family_name, n_features, weighted):
+    model = mixture(family_name, n_features=n_features)
+    rows = holes(clusters(60, n_features=n_features))
+    weights = np.random.default_rng(0).gamma(1.0, size=60) if weighted else None
+    found = e_step.e_step(Chunk(rows, weights, 0, 0), densities(model, marginal=True))
+    w = np.ones(60) if weights is None else weights
+    counts, first, second, total = sums(rows, w, model)
+    found = found.about(np.zeros_like(model.means))
+    np.testing.assert_allclose(found.effective_counts, counts)
+    np.testing.assert_allclose(found.first_moment, first, atol=1e-9)
+    np.testing.assert_allclose(found.second_moment, of_family(model.family, second), atol=1e-9)
+    np.testing.assert_allclose(found.log_likelihood, total)
+    np.testing.assert_allclose(found.total_weight, w.sum())
+
+
+def test_rows_are_seen_by_definition(family_name):
+    model, rows = mixture(family_name, n_features=4), holes(clusters(80, n_features=4))
+    sent = densities(model, marginal=True)
+    defined = [by_definition(row, model) for row in rows]
+    table = np.array([log for log, *_ in defined])
+    norm = logsumexp(table, axis=1)
+    r = np.exp(table - norm[:, None])
+    np.testing.assert_allclose(e_step.log_prob_norm(rows, sent), norm, atol=1e-12)
+    np.testing.assert_allclose(e_step.responsibilities(rows, sent), r, atol=1e-12)
+    np.testing.assert_array_equal(e_step.labels(rows, sent), r.argmax(axis=1))
+    expected = np.einsum("nk,nkd->nd", r, [means for _, means, _ in defined])
+    np.testing.assert_allclose(e_step.impute(rows, sent), expected)
+
+
+def test_an_imputed_row_keeps_what_is_observed_to_the_bit(family_name):
+    rows = holes(clusters(50))
+    filled = missing_values.imputed(rows, mixture(family_name))
+    known = ~np.isnan(rows)
+    np.testing.assert_array_equal(filled[known], rows[known])
+    assert np.isfinite(filled).all()
+
+
+def test_complete_rows_are_seen_as_ever(family_name):
+    rows, model = clusters(500), mixture(family_name)
+    weights = np.random.default_rng(0).gamma(1.0, size=500)
+    plain = e_step.e_step(Chunk(rows, weights, 0, 0), densities(model))
+    same = e_step.e_step(Chunk(rows, weights, 0, 0), densities(model, marginal=True))
+    np.testing.assert_array_equal(same.second_moment, plain.second_moment)
+    assert same.log_likelihood == plain.log_likelihood
+    by_marginals = missing_values.statistics(rows, weights, model).about(plain.pivot)
+    np.testing.assert_allclose(by_marginals.first_moment, plain.first_moment, atol=1e-9)
+    np.testing.assert_allclose(by_marginals.second_moment, plain.second_moment, atol=1e-9)
+    np.testing.assert_allclose(by_marginals.log_likelihood, plain.log_likelihood)
+
+
+def test_a_row_of_nothing_says_nothing(family_name):
+    model = mixture(family_name)
+    found = missing_values.statistics(np.full((7, 3), np.nan), None, model)
+    assert abs(found.log_likelihood) < 1e-14
+    np.testing.assert_allclose(found.effective_counts, 7 * model.weights)
+    weights, means, covariances = MaximumLikelihood(model.family, 0.0, model.mean).estimates(found)
+    np.testing.assert_allclose(weights, model.weights)
+    np.testing.assert_allclose(means, model.means)
+    np.testing.assert_allclose(covariances, model.covariances)
+
+
+def test_cuts_and_order_do_not_matter(family_name):
+    rows, model = holes(clusters(900, n_features=5)), mixture(family_name, n_features=5)
+    sent = densities(model, marginal=True)
+    whole = e_step.e_step(Chunk(rows, None, 0, 0), sent)
+    summed = InMemoryDataset(rows[::-1], chunk_rows=70).reduce(
+        lambda chunk: e_step.e_step(chunk, sent)
+    )
+    np.testing.assert_allclose(summed.second_moment, whole.second_moment, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(summed.log_likelihood, whole.log_likelihood, rtol=1e-12)
+
+
+@pytest.mark.parametrize("n_features", [70, 9])
+def test_every_row_comes_once(n_features):
+    """Whatever the number of words that a pattern takes, and of rows that have it."""
+    observed = np.random.default_rng(0).random((700, n_features)) < 0.9
+    observed[:600] = observed[0]
+    observed[600:640] = observed[1]
+    model = mixture("diag", n_features=n_features)
+    places = []
+    for batch in missing_values.batches(observed, model):
+        for row, counted, pattern in zip(*batch, strict=True):
+            assert (observed[row] == pattern).all()
+            places.append(row[counted])
+    np.testing.assert_array_equal(np.sort(np.concatenate(places)), np.arange(700))
+
+
+def test_no_rows_no_batches():
+    assert not list(missing_values.batches(np.ones((0, 3), dtype=bool), mixture("full")))
+
+
+def test_a_feature_that_another_one_determines():
+    """Nearly singular, but not where the rows are seen: no digits are lost."""
+    model = mixture("full", n_components=1, n_features=2)
+    covariance = np.array([[[1.0, 1.0], [1.0, 1.0 + 1e-12]]])
+    model = type(model).from_covariances(model.family, np.ones(1), np.zeros((1, 2)), covariance)
+    rows = np.array([[3.0, np.nan], [np.nan, -2.0]])
+    np.testing.assert_allclose(
+        e_step.log_prob_norm(rows, densities(model, marginal=True)),
+        multivariate_normal(0.0, 1.0).logpdf([3.0, -2.0]),
+        rtol=1e-11,
+    )
+    np.testing.assert_allclose(missing_values.imputed(rows, model), [[3, 3], [-2, -2]], rtol=1e-11)
+
+
+def test_far_off_and_narrow(family_name):
+    model = mixture(family_name, offset=1e8, scale=1e-2)
+    rows = holes(clusters(60) * 1e-2 + 1e8)
+    norm = [logsumexp(by_definition(row, model)[0]) for row in rows]
+    found = e_step.log_prob_norm(rows, densities(model, marginal=True))
+    np.testing.assert_allclose(found, norm, rtol=1e-8, atol=1e-8)
+
+
+def test_what_a_worker_is_sent_can_travel(family_name):
+    sent = densities(mixture(family_name), marginal=True)
+    rows = holes(clusters(30))
+    again = pickle.loads(pickle.dumps(sent))
+    np.testing.assert_array_equal(
+        e_step.log_prob_norm(rows, again), e_step.log_prob_norm(rows, sent)
+    )

@@ -1,0 +1,188 @@
+from functools import reduce
+from operator import add
+
+import numpy as np
+import oracles
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import FAMILY_NAMES, clusters, cuts, mixture
+
+from daskgmm.chunk import Block, Chunk
+from daskgmm.model import e_step
+from daskgmm.model.e_step import Densities
+from daskgmm.model.maximum_likelihood import densities
+from daskgmm.model.worst_rows import Reservoir, WorstRows, lowest
+
+N_ROWS = 60
+drawn = settings(max_examples=40, deadline=None, derandomize=True)
+# Few values, so that there are ties, and those of rows beyond everything.
+values = st.lists(st.sampled_from([-np.inf, -3.0, -2.5, -1.0, 0.0]), min_size=1, max_size=80)
+
+
+def tail_of(log_density, size, *, start=0, weighted=False):
+    numbers = start + np.arange(len(log_density))
+    rows = np.column_stack([numbers, -numbers]).astype(float)
+    weights = 1.0 + numbers if weighted else None
+    log_density = np.asarray(log_density, dtype=float)
+    return WorstRows(size, log_density, numbers, rows, weights).ordered()
+
+
+def assert_same(found, expected):
+    np.testing.assert_array_equal(found.numbers, expected.numbers)
+    np.testing.assert_array_equal(found.log_density, expected.log_density)
+    np.testing.assert_array_equal(found.rows, expected.rows)
+    assert (found.weights is None) == (expected.weights is None)
+    if found.weights is not None:
+        np.testing.assert_array_equal(found.weights, expected.weights)
+
+
+def defined(log_density, size):
+    """Numbers of the rows of a tail: sort all of them."""
+    return sorted(range(len(log_density)), key=lambda i: (log_density[i], i))[:size]
+
+
+@given(values, st.integers(1, 90))
+@drawn
+def test_a_tail_is_the_first_of_all_rows_sorted(log_density, size):
+    found = tail_of(log_density, size, weighted=True)
+    expected = defined(log_density, size)
+    assert found.numbers.tolist() == expected
+    assert found.rows[:, 0].tolist() == expected
+    assert (found.weights - 1.0).tolist() == expected
+
+
+@given(values, values, values, st.integers(1, 9), st.booleans())
+@drawn
+def test_tails_add_in_any_order_to_the_tail_of_all(a, b, c, size, weighted):
+    starts = 0, len(a), len(a) + len(b)
+    x, y, z = (
+        tail_of(each, size, start=start, weighted=weighted)
+        for each, start in zip((a, b, c), starts, strict=True)
+    )
+    whole = tail_of([*a, *b, *c], size, weighted=weighted)
+    for total in (x + y + z, x + (y + z), z + x + y, z + (y + x)):
+        assert_same(total, whole)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_zero_is_neutral(weighted):
+    some, zero = tail_of([2.0, 1.0, 3.0], 2, weighted=weighted), WorstRows.zero(2, 2)
+    assert_same(zero + some, some)
+    assert_same(some + zero, some)
+    assert len(zero + zero) == 0
+
+
+def test_unlike_tails_do_not_add_up():
+    with pytest.raises(ValueError, match="of 2 and 3 rows"):
+        tail_of([1.0], 2) + tail_of([1.0], 3)
+    with pytest.raises(ValueError, match="without weights"):
+        tail_of([1.0], 2) + tail_of([1.0], 2, start=1, weighted=True)
+
+
+@given(values, st.integers(1, 90))
+@drawn
+def test_the_lowest_are_in_their_places(log_density, size):
+    found = lowest(np.array(log_density), size).tolist()
+    assert found == sorted(defined(log_density, size))
+
+
+@given(st.lists(values, max_size=6), st.integers(1, 90))
+@drawn
+def test_a_reservoir_keeps_the_tail_of_its_blocks(blocks, size):
+    log_density = np.array([value for block in blocks for value in block])
+    whole = tail_of(log_density, size, start=7)
+    rows = np.column_stack([7 + np.arange(len(log_density))] * 2) * [1.0, -1.0]
+    reservoir, at = Reservoir(size, Chunk(rows, None, 0, 7)), 0
+    for block in blocks:
+        some = slice(at, at := at + len(block))
+        reservoir.add(Block(rows[some], None, 7 + some.start), log_density[some])
+    assert_same(reservoir.tail(), whole)
+
+
+def in_pieces(rows, sent, size, lengths, *, weights=None, omit=False):
+    """Each candidate's statistics and tail, over chunks of these lengths."""
+    found, start = [], 0
+    for number, n in enumerate(lengths):
+        some = slice(start, start + n)
+        piece = Chunk(rows[some], None if weights is None else weights[some], number, start, omit)
+        found.append(e_step.e_steps_and_worst_rows(piece, sent, size))
+        start += n
+    return reduce(add, found)
+
+
+@given(
+    st.sampled_from(FAMILY_NAMES),
+    st.tuples(st.booleans(), st.booleans(), st.sampled_from([np.float64, np.float32])),
+    st.integers(1, N_ROWS + 5),
+    cuts(N_ROWS),
+    st.integers(0, 1000),
+)
+@drawn
+def test_any_chunking_gives_the_tail_of_brute_force(name, kind, size, lengths, seed):
+    weighted, omit, dtype = kind
+    random = np.random.default_rng(seed)
+    rows = clusters(N_ROWS, seed=seed).astype(dtype)
+    weights = random.integers(0, 3, N_ROWS).astype(float) if weighted else None
+    rows[5] = 1e5  # far from every component
+    counted = np.ones(N_ROWS, dtype=bool) if weights is None else weights > 0.0
+    complete = rows.copy()
+    if omit:
+        gaps = random.uniform(size=N_ROWS) < 0.2
+        rows[gaps, 1] = np.nan
+        counted &= ~gaps
+    models = [mixture(name, 3, seed=seed), mixture(name, 2, seed=seed + 1)]
+    sent = [densities(model) for model in models]
+    found = in_pieces(rows, sent, size, lengths, weights=weights, omit=omit)
+    for model, tail in zip(models, found.tails, strict=True):
+        dense = model.dense_covariances
+        norm = oracles.e_step(complete.astype(float), model.weights, model.means, dense)[1]
+        norm[~counted] = np.inf
+        expected = defined(norm, min(size, np.count_nonzero(counted)))
+        assert tail.numbers.tolist() == expected
+        np.testing.assert_allclose(tail.log_density, norm[expected], rtol=1e-9)
+        np.testing.assert_array_equal(tail.rows, rows[expected])
+        assert tail.rows.dtype == dtype
+        if weights is not None:
+            np.testing.assert_array_equal(tail.weights, weights[expected])
+
+
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_statistics_are_those_without_a_tail_to_the_bit(name, dtype, weighted):
+    # Long enough for float32 sums, and for several blocks and prunings of the reservoir.
+    model = mixture(name)
+    rows = model.sample(20_000, np.random.RandomState(0))[0].astype(dtype)
+    rows = np.random.default_rng(0).permutation(rows)
+    weights = np.random.default_rng(0).gamma(1.0, size=len(rows)) if weighted else None
+    pivot = rows.mean(axis=0, dtype=float).astype(np.float32).astype(float)
+    sent = [densities(model, pivot), densities(mixture(name, 2, seed=3), pivot)]
+    chunk = Chunk(rows, weights, 0, 0)
+    found = e_step.e_steps_and_worst_rows(chunk, sent, 50)
+    for mine, plain in zip(found.statistics, e_step.e_steps(chunk, sent), strict=True):
+        assert oracles.bits(mine) == oracles.bits(plain)
+    norm = oracles.e_step(rows, model.weights, model.means, model.dense_covariances)[1]
+    np.testing.assert_allclose(found.tails[0].log_density, np.sort(norm)[:50], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+def test_both_kernels_find_the_rows_of_no_density(name):
+    model, rows = mixture(name), clusters(500)
+    rows[[17, 400]] = 1e160  # their squares overflow
+    rows[250] = 1e20
+    factors = model.precision_cholesky
+    safe = model.family.triangular(np.zeros(3), model.means, factors)
+    fast = model.family.quadratic(np.zeros(3), model.means, factors, np.zeros(3))
+    sent = [Densities(model.family, kernel) for kernel in (safe, fast)]
+    for tail in in_pieces(rows, sent, 3, (200, 0, 300)).tails:
+        assert tail.numbers.tolist() == [17, 400, 250]
+        assert tail.log_density[:2].tolist() == [-np.inf, -np.inf]
+        assert np.isfinite(tail.log_density[2])
+
+
+def test_a_chunk_may_be_empty():
+    sent = [densities(mixture("full"))]
+    found = in_pieces(clusters(10), sent, 4, (0, 10, 0))
+    assert len(found.tails[0]) == 4
+    assert len(in_pieces(clusters(0), sent, 4, (0,)).tails[0]) == 0
