@@ -1,7 +1,6 @@
-"""The command line in a process of its own, forked from one that has imported all it needs.
+"""Programs in a process of their own, forked from one that has imported all they need.
 
-It starts at once, where ``python -m daskgmm`` first imports for seconds. What a process does when
-it is imported, and what it prints when it ends, is for tests that start a real one.
+They start at once. ``python -m daskgmm`` spends seconds on imports.
 """
 
 import atexit
@@ -10,6 +9,7 @@ import runpy
 import signal
 import sys
 from multiprocessing import get_context
+from pathlib import Path
 
 import dask
 
@@ -17,14 +17,19 @@ _CONTEXT = get_context("forkserver")
 
 
 class Command:
-    """A run of ``daskgmm``; `stdout` and `stderr` are files of text."""
+    """A run of ``daskgmm``, or of another program; `stdout` and `stderr` are files of text.
 
-    def __init__(self, *arguments):
+    Parameters
+    ----------
+    *arguments : str
+    program : path of a Python file, or None for ``python -m daskgmm``
+    """
+
+    def __init__(self, *arguments, program=None):
         pipes = [_CONTEXT.Pipe(duplex=False) for _ in range(2)]
-        told = (dict(os.environ), [str(each) for each in arguments])
-        self._process = _CONTEXT.Process(
-            target=_run, args=(*(theirs for _, theirs in pipes), *told)
-        )
+        argv = [str(each) for each in (program or "daskgmm", *arguments)]
+        ends = (theirs for _, theirs in pipes)
+        self._process = _CONTEXT.Process(target=_run, args=(*ends, dict(os.environ), argv))
         self._process.start()
         self.stdout, self.stderr = (
             os.fdopen(os.dup(ours.fileno()), encoding="utf-8") for ours, _ in pipes
@@ -66,15 +71,19 @@ class Command:
         return printed
 
 
-def _run(stdout, stderr, environment, arguments):
+def _run(stdout, stderr, environment, argv):
     for number, pipe in enumerate((stdout, stderr), start=1):
         os.dup2(pipe.fileno(), number)
         pipe.close()
     os.environ.clear()
     os.environ.update(environment)
     dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
-    sys.argv = ["daskgmm", *arguments]
+    sys.argv = argv
     try:
-        runpy.run_module("daskgmm", run_name="__main__")
+        if argv[0] == "daskgmm":
+            runpy.run_module("daskgmm", run_name="__main__")
+        else:
+            sys.path.insert(0, str(Path(argv[0]).parent))
+            runpy.run_path(argv[0], run_name="__main__")
     finally:
         atexit._run_exitfuncs()
