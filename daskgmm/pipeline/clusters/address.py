@@ -90,7 +90,7 @@ class Address(Awaited):
         except (OSError, TypeError, ValueError) as error:  # of networks, certificates, addresses
             # One that has met nobody leaves its name in Dask's configuration.
             dask.config.set(scheduler=before)
-            reason = " ".join(str(error).split()).rstrip(".")
+            reason = " ".join(str(error).split()).rstrip(".") or "timed out"  # a bare TimeoutError
             raise ConfigError(
                 f"cluster.address: no scheduler answers at {self.address} ({reason})"
             ) from error
