@@ -22,11 +22,9 @@ class StudentT(Diag):
         second = self.shifted(sums.second_moment, first, counts, shift)
         return first - counts[:, None] * shift, second, (counts,)
 
-    def maximize(self, sums, reg_covar):
+    def maximize(self, sums, ridge):
         shift = sums.first_moment / sums.further_sums[0][:, None]
-        return shift, self.moments_about(sums, shift)[1] / sums.effective_counts[
-            :, None
-        ] + reg_covar
+        return shift, self.moments_about(sums, shift)[1] / sums.effective_counts[:, None] + ridge
 
     def log_peaks(self, log_weights, precision_cholesky, n_features):
         halves, dof = np.array([self.dof + n_features, self.dof]) / 2, self.dof
