@@ -2,7 +2,7 @@ import re
 
 import numpy as np
 
-from daskgmm.html_repr import MOST_COMPONENTS, MOST_FEATURES, mixture_html
+from daskgmm.html_repr import MAX_COMPONENTS, MAX_FEATURES, mixture_html
 
 
 def rows_of(page):
@@ -31,10 +31,10 @@ def test_all_that_is_shown_is_escaped():
 
 
 def test_what_is_too_much_to_read_is_counted():
-    shape = (MOST_COMPONENTS + 3, MOST_FEATURES + 2)
+    shape = (MAX_COMPONENTS + 3, MAX_FEATURES + 2)
     weights = np.arange(1, shape[0] + 1) / np.arange(1, shape[0] + 1).sum()
     head, *rows, last = rows_of(mixture_html(weights, np.zeros(shape), about={}))
-    assert head[2:] == [*map(str, range(MOST_FEATURES)), "… 2 more"]
+    assert head[2:] == [*map(str, range(MAX_FEATURES)), "… 2 more"]
     assert [row[0] for row in rows] == [str(k) for k in range(22, 2, -1)]
     assert last == ["… 3 more"]
     whole = mixture_html(weights[:20], np.zeros((20, 8)), about={})

@@ -110,7 +110,7 @@ def test_where_all_models_collapse_it_is_said():
 
 
 def test_a_choice_that_has_not_converged_is_a_warning():
-    with pytest.warns(ConvergenceWarning, match="model chosen did not converge: it reached"):
+    with pytest.warns(ConvergenceWarning, match="The chosen model did not converge: it reached"):
         found = selected(X, range(3, 5), max_iter=1)
     assert not found.best.converged_
 
@@ -135,7 +135,7 @@ def test_a_model_of_more_components_than_rows_is_said_to_be():
 
 def test_what_is_printed_names_the_choice_and_every_model(of_five):
     text = str(of_five)
-    assert text.startswith("full, n_components=3: chosen by bic among 5 models, for ")
+    assert text.startswith("full, n_components=3: best of 5 models by bic, in ")
     assert text.count("\n") == 5 + 2
     assert text.count("<- chosen") == 1
 

@@ -1,4 +1,4 @@
-"""What the parameters of an estimator may be, and what they mean in numerical terms."""
+"""Parameters of the estimator: the values they may have, and the settings they stand for."""
 
 from numbers import Integral, Real
 from typing import Any
@@ -17,9 +17,10 @@ from daskgmm.model.covariance import FAMILIES
 
 ACCELERATIONS = ("quasi-newton",)
 
-# What reg_covar="scale" adds, in variances of the features.
-SCALE = 1e-6
+# The share of each feature's variance that reg_covar="scale" adds.
+RELATIVE_REG_COVAR = 1e-6
 
+# The values that each parameter accepts, in scikit-learn's terms.
 CONSTRAINTS: dict[str, list[Any]] = {
     "n_components": [Interval(Integral, 1, None, closed="left")],
     "covariance_type": [StrOptions(set(FAMILIES))],
@@ -44,42 +45,54 @@ CONSTRAINTS: dict[str, list[Any]] = {
 }
 
 
-def settings_of(estimator: Any, dataset: Dataset, resumed: FitState | None) -> Settings:
-    """The settings of a fit to a dataset, given an estimator's checked parameters.
+def fit_settings(estimator: Any, dataset: Dataset, initial_state: FitState | None) -> Settings:
+    """Translate an estimator's valid parameters to the settings of a fit to a dataset.
 
-    Raises ParameterError for arrays of a start that cannot be used, and where a covariance can't be
-    told in the rows' own units.
+    Parameters
+    ----------
+    estimator : GaussianMixture
+    dataset : Dataset
+    initial_state : FitState or None
+        The state in which a warm start begins.
+
+    Raises
+    ------
+    ParameterError
+        For initial parameters that are not valid, and if a covariance of standardised features
+        has no counterpart in the units of the data.
     """
-    e, family, n_features = estimator, FAMILIES[estimator.covariance_type], dataset.n_features
+    family, n_features = FAMILIES[estimator.covariance_type], dataset.n_features
     standardised = dataset.recipe.standardised if dataset.recipe else ()
     if any(standardised) and not family.has_units:
         raise ParameterError(
-            f"a {family.name} covariance of standardised features is none of the features as they "
-            "are: choose another covariance_type, or leave `standardise` out"
+            f"a {family.name} covariance of standardised features is not {family.name} in the "
+            "units of the data: choose another covariance_type, or leave `standardise` out"
         )
-    accelerated = e.acceleration is not None
-    rule = ExpectedGain if accelerated else AbsoluteChange
-    relative = isinstance(e.reg_covar, str)
+    is_accelerated = estimator.acceleration is not None
+    is_relative = isinstance(estimator.reg_covar, str)
+    # sample_start is a bool or 'auto'.
+    is_automatic = isinstance(estimator.sample_start, str)
+    make_rule = ExpectedGain if is_accelerated else AbsoluteChange
     return Settings(
         family=family,
-        n_components=e.n_components,
-        reg_covar=SCALE if relative else e.reg_covar,
-        reg_is_relative=relative,
+        n_components=estimator.n_components,
+        reg_covar=RELATIVE_REG_COVAR if is_relative else estimator.reg_covar,
+        reg_is_relative=is_relative,
         standardised=standardised,
-        policy=e.degenerate,
-        rule=rule(e.tol, e.max_iter),
-        accelerated=accelerated,
-        sample_start=accelerated if e.sample_start == "auto" else bool(e.sample_start),
-        refine=e.refine,
-        n_init=e.n_init,
-        init_params=e.init_params,
-        init_distance=e.init_distance,
+        policy=estimator.degenerate,
+        rule=make_rule(estimator.tol, estimator.max_iter),
+        accelerated=is_accelerated,
+        sample_start=is_accelerated if is_automatic else bool(estimator.sample_start),
+        refine=estimator.refine,
+        n_init=estimator.n_init,
+        init_params=estimator.init_params,
+        init_distance=estimator.init_distance,
         given=check_user_parameters(
             family,
-            (e.n_components, n_features),
-            weights=e.weights_init,
-            means=e.means_init,
-            precisions=e.precisions_init,
+            (estimator.n_components, n_features),
+            weights=estimator.weights_init,
+            means=estimator.means_init,
+            precisions=estimator.precisions_init,
         ),
-        resumed=resumed,
+        resumed=initial_state,
     )

@@ -11,7 +11,7 @@ from strategies import clusters
 from daskgmm import Checkpoint, GaussianMixture
 from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.errors import CheckpointError, ParameterError
-from daskgmm.estimators.checkpoint import told
+from daskgmm.estimators.checkpoint import fit_identity
 from daskgmm.fit.observers import NullObserver
 
 X = clusters(600, spread=1.0)
@@ -164,18 +164,18 @@ def test_what_no_checkpoint_can_be_is_said(told):
 
 
 def test_a_place_that_nobody_knows_is_said():
-    with pytest.raises(CheckpointError, match="checkpoint: foo://x is no place"):
+    with pytest.raises(CheckpointError, match="checkpoint: the folder foo://x cannot be opened"):
         clone(MODEL).fit(rows(), checkpoint="foo://x")
 
 
 def test_what_a_fit_is_told_is_the_same_in_each_process():
     model = GaussianMixture(np.int64(2), means_init=X[:2], init_params=clusters, verbose=1)
-    here = told(model, InMemoryDataset(X))
+    here = fit_identity(model, InMemoryDataset(X))
     assert here["model"]["n_components"] == 2
     assert here["model"]["init_params"].startswith("function ")
     assert "verbose" not in here["model"]
-    assert here == told(clone(model).set_params(verbose=2), InMemoryDataset(X.copy()))
-    assert here != told(model.set_params(means_init=X[1:3]), InMemoryDataset(X))
+    assert here == fit_identity(clone(model).set_params(verbose=2), InMemoryDataset(X.copy()))
+    assert here != fit_identity(model.set_params(means_init=X[1:3]), InMemoryDataset(X))
 
 
 def test_an_object_store_holds_checkpoints_too(s3):

@@ -38,7 +38,7 @@ def test_marginals_and_conditionals_by_name_and_number(family_name):
         model.marginal(["z"])
     with pytest.raises(ParameterError, match="each of them once"):
         model.conditional({"a": 1.0, 0: 2.0})
-    with pytest.raises(ParameterError, match="no feature 'a': the model's have no names"):
+    with pytest.raises(ParameterError, match="no feature 'a': the model's features have no names"):
         GaussianMixture(2).fit(X).conditional({"a": 1.0})
     with pytest.raises(NotFittedError):
         GaussianMixture().marginal([0])

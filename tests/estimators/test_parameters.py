@@ -4,13 +4,13 @@ import pytest
 from daskgmm import GaussianMixture
 from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.errors import ParameterError
-from daskgmm.estimators.parameters import CONSTRAINTS, SCALE, settings_of
+from daskgmm.estimators.parameters import CONSTRAINTS, RELATIVE_REG_COVAR, fit_settings
 from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
 from daskgmm.model.covariance import FAMILIES
 
 
 def settings(**parameters):
-    return settings_of(GaussianMixture(3, **parameters), InMemoryDataset(np.zeros((5, 2))), None)
+    return fit_settings(GaussianMixture(3, **parameters), InMemoryDataset(np.zeros((5, 2))), None)
 
 
 def test_each_parameter_is_constrained():
@@ -20,7 +20,7 @@ def test_each_parameter_is_constrained():
 def test_strings_become_objects(family_name):
     made = settings(covariance_type=family_name, reg_covar="scale", degenerate="drop")
     assert made.family is FAMILIES[family_name]
-    assert (made.reg_covar, made.reg_is_relative, made.policy) == (SCALE, True, "drop")
+    assert (made.reg_covar, made.reg_is_relative, made.policy) == (RELATIVE_REG_COVAR, True, "drop")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from strategies import clusters
 from daskgmm import GaussianMixture, open_dataset
 from daskgmm.data.dataset import DaskDataset
 from daskgmm.errors import DataError
-from daskgmm.estimators.sample_weight import apart
+from daskgmm.estimators.sample_weight import split_weights
 from daskgmm.fit.initialization.registry import NAMES
 
 X = clusters(400)
@@ -134,12 +134,12 @@ def test_a_column_of_weights_is_no_feature():
         (X, np.where(WEIGHTS == 1, np.nan, 1.0), "Input sample_weight contains NaN"),
         (X, np.zeros(400), "at least one non-zero number"),
         (X, -1.0, "Negative values in data passed to `sample_weight`"),
-        (X, "w", "names a column, but ndarray has none"),
+        (X, "w", "names a column, but the columns of a ndarray have no names"),
         (NAMED, "v", r"none of the columns: \['a', 'b', 'c', 'w'\]"),
-        (FORMS["dask"][0], WEIGHTS[:-1], r"has shape \(399,\), and there are 400 rows"),
+        (FORMS["dask"][0], WEIGHTS[:-1], r"has shape \(399,\), but there are 400 rows"),
         (FORMS["dask"][0], WEIGHTS - 2.0, r"chunk \d are not all finite and >= 0"),
         (FORMS["dask"][0], np.zeros(400), "at least one non-zero number"),
-        (dd.from_pandas(NAMED[list("abc")], npartitions=3), WEIGHTS, "give the name of a column"),
+        (dd.from_pandas(NAMED[list("abc")], npartitions=3), WEIGHTS, "pass the name of a column"),
     ],
 )
 def test_weights_that_cannot_weigh_are_named(rows, weights, sentence):
@@ -167,14 +167,14 @@ def test_a_column_of_a_file_may_hold_the_weights(place, tmp_path, monkeypatch):
     assert found.bic(rows, sample_weight="w") == pytest.approx(found.bic(REPEATED), rel=1e-10)
     with pytest.raises(DataError, match=r"none of the columns: \['"):
         found.score(rows, sample_weight="v")
-    with pytest.raises(DataError, match="has weights already"):
-        model().fit(apart(rows, "w").rows, sample_weight="a")
+    with pytest.raises(DataError, match="already has weights"):
+        model().fit(split_weights(rows, "w").rows, sample_weight="a")
 
 
 def test_a_dataset_has_one_set_of_weights():
     rows, weights = FORMS["dask"]
     dataset = DaskDataset.of(rows, weights=weights.rechunk(90))
-    with pytest.raises(DataError, match="has weights already"):
+    with pytest.raises(DataError, match="already has weights"):
         model().fit(dataset, sample_weight=weights)
     assert_same(model(**START).fit(dataset), of_repeated())
 

@@ -332,7 +332,7 @@ def test_what_is_no_mixture_of_scikit_learns_is_refused():
         GaussianMixture.from_sklearn(other)
     theirs = sklearn.mixture.GaussianMixture(2, random_state=0).fit(X)
     theirs.precisions_cholesky_ = 2.0 * theirs.precisions_cholesky_
-    with pytest.raises(ParameterError, match="cannot be taken over: its covariances"):
+    with pytest.raises(ParameterError, match="cannot be converted: its covariances"):
         GaussianMixture.from_sklearn(theirs)
 
 

@@ -26,7 +26,7 @@ def test_numbers_of_the_axis_are_whole(axes):
 def test_a_fit_without_bounds_has_nothing_to_draw(rows):
     model = GaussianMixture(2, random_state=0, max_iter=0).fit(rows)
     model.passes_ = []
-    with pytest.raises(ValueError, match="no reading of the data has found a lower bound"):
+    with pytest.raises(ValueError, match="no pass computed a lower bound"):
         ConvergenceDisplay.from_estimator(model)
 
 

@@ -110,9 +110,9 @@ def test_a_single_row_is_drawn(display, model, rows):
 
 def test_what_is_no_pair_no_axes_and_no_model_of_ours_is_said(model, rows):
     for features in ((0,), 0, None, "ab"):
-        with pytest.raises(ValueError, match="features: two are needed, not "):
+        with pytest.raises(ValueError, match="features must be two features, not "):
             plots.EllipsesDisplay.from_estimator(model, rows, features)
-    with pytest.raises(ValueError, match=r"ax: one of matplotlib's Axes is needed, not ndarray"):
+    with pytest.raises(ValueError, match=r"ax must be matplotlib Axes, not ndarray"):
         plots.EntropyDisplay.from_estimator(model, rows, ax=np.array([None]))
     for other in (model.to_sklearn(), model.mixture_):
         with pytest.raises(ValueError, match=r"GaussianMixture.from_sklearn and from_mixture make"):

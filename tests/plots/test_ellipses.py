@@ -4,7 +4,7 @@ from scipy.stats import chi2
 from strategies import clusters, mixture
 
 from daskgmm.plots import EllipsesDisplay, component_colour
-from daskgmm.plots.ellipses import MOST_NUMBERS
+from daskgmm.plots.ellipses import MAX_NUMBERS
 
 NAMES = ("a", "b", "c")
 
@@ -22,7 +22,7 @@ def test_each_component_has_an_ellipse_of_its_colour(n_components, axes):
             [int(component_colour(k)[i : i + 2], 16) / 255 for i in (1, 3, 5)],
         )
     numbers = {text.get_text() for text in axes.texts}
-    heaviest = np.argsort(-model.weights)[:MOST_NUMBERS]
+    heaviest = np.argsort(-model.weights)[:MAX_NUMBERS]
     assert numbers == {str(k) for k in heaviest}
 
 

@@ -26,7 +26,11 @@ def test_entropies_are_those_of_the_responsibilities(model, rows, axes):
 
 def test_lines_stand_where_components_are_alike(axes):
     EntropyDisplay(np.array([0.0, np.log(6.0)])).plot(axes)
-    assert [text.get_text() for text in axes.texts] == ["2 alike ", "3 alike ", "5 alike "]
+    assert [text.get_text() for text in axes.texts] == [
+        "2 equally likely ",
+        "3 equally likely ",
+        "5 equally likely ",
+    ]
     ends = [line.get_xdata()[0] for line in axes.lines]
     np.testing.assert_allclose(ends, np.log([2.0, 3.0, 5.0]))
 
