@@ -1,7 +1,7 @@
 """Model selection: many mixtures fitted together, and the best one by a criterion."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from itertools import product
@@ -282,7 +282,7 @@ def select_components(
     measure = criterion_of(criterion)
     prototype = clone(GaussianMixture() if estimator is None else estimator)
     prototype.check_parameters()
-    check_shared(prototype)
+    check_shared(prototype.get_params(deep=False))
     if n_finalists < 1:
         raise ParameterError(f"n_finalists must be at least 1, not {n_finalists}")
     observer = observer or observer_of(prototype.verbose, prototype.verbose_interval)
@@ -322,16 +322,20 @@ def select_components(
     )
 
 
-def check_shared(estimator: GaussianMixture) -> None:
-    """Raise ParameterError for parameters that several models cannot share."""
-    wrong = [name for name in INITIAL_PARAMETERS if getattr(estimator, name) is not None]
-    if estimator.warm_start:
+def check_shared(parameters: Mapping[str, Any]) -> None:
+    """Raise ParameterError for parameters of an estimator that several models cannot share.
+
+    Parameters that are left out have their default.
+    """
+    wrong = [name for name in INITIAL_PARAMETERS if parameters.get(name) is not None]
+    if parameters.get("warm_start"):
         wrong.append("warm_start")
-    if estimator.acceleration is None:
+    if not parameters.get("acceleration", True):
         wrong.append("acceleration")
-    if not (isinstance(estimator.init_params, str) or callable(estimator.init_params)):
+    init_params = parameters.get("init_params", "")
+    if not (isinstance(init_params, str) or callable(init_params)):
         wrong.append("init_params")
-    if not estimator.sample_start:
+    if not parameters.get("sample_start", True):
         wrong.append("sample_start")
     if wrong:
         raise ParameterError(

@@ -1,9 +1,14 @@
 """Parameters of the estimator: the values they may have, and the settings they stand for."""
 
+from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import (
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
 
 from daskgmm.data.dataset import MISSING, Dataset
 from daskgmm.errors import ParameterError
@@ -43,6 +48,12 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "degenerate": [StrOptions(set(POLICIES))],
     "missing": [StrOptions(set(MISSING))],
 }
+
+
+def check_values(parameters: Mapping[str, Any]) -> None:
+    """Raise scikit-learn's InvalidParameterError, a ValueError, for an invalid parameter."""
+    # scikit-learn's estimators check parameters by name, so that both report the same one first.
+    validate_parameter_constraints(CONSTRAINTS, dict(sorted(parameters.items())), "GaussianMixture")
 
 
 def fit_settings(estimator: Any, dataset: Dataset, initial_state: FitState | None) -> Settings:

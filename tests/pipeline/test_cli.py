@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from functools import wraps
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from daskgmm import GaussianMixture
 from daskgmm.pipeline.cli import main
+from daskgmm.pipeline.config.fit import FitConfig
+from daskgmm.pipeline.config.loader import load
 
 
 @pytest.fixture
@@ -48,6 +52,23 @@ def sentence(code, stderr):
     (line,) = stderr.splitlines()
     assert line.startswith("daskgmm: ")
     return line
+
+
+def test_a_fit_builds_its_estimator_once(arguments, monkeypatch):
+    built, init = [], GaussianMixture.__init__
+
+    @wraps(init)
+    def counted(self, *args, **parameters):
+        built.append(parameters)
+        init(self, *args, **parameters)
+
+    monkeypatch.setattr(GaussianMixture, "__init__", counted)
+    load(Path("fit.yaml"), FitConfig)
+    assert built == []
+    assert fitted(arguments).exit_code == 0
+    assert built == [
+        {"n_components": 3, "max_iter": 2, "random_state": 0, "degenerate": "reinitialize"}
+    ]
 
 
 def refusal(arguments, *changes):

@@ -1,7 +1,7 @@
 """A scheduler that runs already, behind TLS or not."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 
 from daskgmm.data.execution.resources import Resources
 from daskgmm.errors import ConfigError
-from daskgmm.pipeline.clusters.connection import Awaited, Connection, Say, caution
+from daskgmm.pipeline.clusters.connection import Awaited, Connection, Say, caution, quiet_logs
 from daskgmm.pipeline.config.loader import StrictModel
 
 # From wherever a run is taken up again.
@@ -64,7 +64,7 @@ class Address(Awaited):
     @contextmanager
     def connected(self, say: Say) -> Iterator[Connection]:
         """Make it the place where Dask computes, for the length of the context."""
-        with self._client() as client:
+        with ExitStack() as closing, self._client() as client:
             at = client.scheduler.address
             look_at = f"start some, with `dask worker {at}`"
             with self.met(client, f"the scheduler at {at}", look_at, say):
@@ -72,7 +72,12 @@ class Address(Awaited):
                 link = client.dashboard_link
                 seen = f", dashboard {link}" if link else ""
                 size = f"{at}, {n} worker{'s' * (n != 1)}"
-                yield Connection(size + seen + caution(at, "use tls:// with cluster.tls"), client)
+                try:
+                    yield Connection(
+                        size + seen + caution(at, "use tls:// with cluster.tls"), client
+                    )
+                finally:
+                    closing.enter_context(quiet_logs())
 
     def _client(self) -> distributed.Client:
         """ConfigError where nobody answers."""

@@ -1,11 +1,12 @@
 """Libraries of clusters that an extra brings: whether they are there, and what they can be told."""
 
 import inspect
+import logging
 import resource
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -147,13 +148,46 @@ def caution(address: str, mend: str) -> str:
     )
 
 
+@contextmanager
+def quiet_logs() -> Iterator[None]:
+    """Drop what Dask logs, so that a cluster that closes prints nothing.
+
+    The results are complete by then. A worker that has to be killed is no news for a user.
+    """
+    handlers = _log_handlers()
+    for handler in handlers:
+        handler.addFilter(_is_not_dasks)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(_is_not_dasks)
+
+
+def _log_handlers() -> set[logging.Handler]:
+    """The handlers of Dask's loggers, and of the root where a program configures logging."""
+    loggers = map(logging.getLogger, (None, "distributed", "distributed.client", "tornado"))
+    return {handler for logger in loggers for handler in logger.handlers}
+
+
+def _is_not_dasks(record: logging.LogRecord) -> bool:
+    return record.name.partition(".")[0] not in ("distributed", "tornado")
+
+
 class IgnoreInterrupts(distributed.WorkerPlugin):
-    """Ctrl-C reaches every process of a terminal; the driver closes its workers in order."""
+    """Ctrl-C reaches every process of a terminal; the driver closes its workers in order.
+
+    They print nothing while they close.
+    """
 
     name = "daskgmm-deaf-to-interrupts"
 
     def setup(self, worker: distributed.Worker) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def teardown(self, worker: distributed.Worker) -> None:
+        for handler in _log_handlers():
+            handler.addFilter(_is_not_dasks)
 
 
 def _peak_memory() -> int:
@@ -280,12 +314,19 @@ class Scaled(Awaited):
         self, cluster: AbstractContextManager[Any], of: str, look_at: str, mend: str, say: Say
     ) -> Iterator[Connection]:
         """Where passes run as soon as a worker has come; closes the cluster at the end."""
-        with cluster, cluster.get_client() as client:  # type: ignore[attr-defined]
-            self.scale(cluster, client)
-            with self.met(client, of, look_at, say):
-                # Without bokeh there is a link, but nothing behind it.
-                seen = f", dashboard {client.dashboard_link}" if find_spec("bokeh") else ""
-                yield Connection(of + seen + caution(client.scheduler.address, mend), client)
+        with (
+            ExitStack() as closing,
+            cluster,
+            cluster.get_client() as client,  # type: ignore[attr-defined]
+        ):
+            try:
+                self.scale(cluster, client)
+                with self.met(client, of, look_at, say):
+                    # Without bokeh there is a link, but nothing behind it.
+                    seen = f", dashboard {client.dashboard_link}" if find_spec("bokeh") else ""
+                    yield Connection(of + seen + caution(client.scheduler.address, mend), client)
+            finally:
+                closing.enter_context(quiet_logs())
 
 
 class Expected(StrictModel):

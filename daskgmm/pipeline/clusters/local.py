@@ -61,6 +61,10 @@ class Processes(StrictModel):
             yield Connection(f"{self.n_processes} process{'es' * (self.n_processes > 1)}")
 
 
+# A worker that has not ended by then is killed.
+CLOSE_SECONDS = 30.0
+
+
 def _limit(text: str) -> str:
     if text != "auto":
         parse_bytes(text)
@@ -123,6 +127,17 @@ class Nanny(StrictModel):
     death_timeout: Time | None = None
 
 
+class PatientNanny(distributed.Nanny):
+    """Waits until its worker has ended; on a busy machine that takes longer than Dask allows."""
+
+    async def close(  # type: ignore[override]  # its parent's is, too
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109
+        reason: str = "nanny-close",
+    ) -> Literal["OK"]:
+        return await super().close(timeout or CLOSE_SECONDS, reason)
+
+
 class LocalCluster(Scaled):
     """Worker processes on this machine.
 
@@ -174,6 +189,7 @@ class LocalCluster(Scaled):
         with dask.config.set(self.memory.settings()):
             with starting(of):
                 cluster: AbstractContextManager[Any] = distributed.LocalCluster(
+                    worker_class=PatientNanny,
                     n_workers=self.first,
                     threads_per_worker=m,
                     memory_limit=self.memory_limit,
