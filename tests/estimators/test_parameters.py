@@ -32,14 +32,14 @@ def test_strings_become_objects(family_name):
         ({"acceleration": None, "sample_start": True}, AbsoluteChange(1e-3, 100), True),
     ],
 )
-def test_acceleration_says_what_tol_means(parameters, rule, sample_start):
+def test_acceleration_decides_the_stopping_rule(parameters, rule, sample_start):
     made = settings(**parameters)
     assert made.rule == rule
     assert made.sample_start is sample_start
     assert made.accelerated is isinstance(rule, ExpectedGain)
 
 
-def test_arrays_of_a_start_are_checked():
+def test_initial_arrays_are_checked():
     with pytest.raises(ParameterError, match="should have the shape"):
         settings(weights_init=[1.0])
 
@@ -47,6 +47,6 @@ def test_arrays_of_a_start_are_checked():
 @pytest.mark.parametrize(
     "parameters", [{"acceleration": "anderson"}, {"sample_start": "maybe"}, {"init_distance": 3}]
 )
-def test_what_a_parameter_cannot_be_is_said(parameters):
+def test_invalid_parameters_are_refused(parameters):
     with pytest.raises(ValueError, match=f"The '{next(iter(parameters))}' parameter of"):
         GaussianMixture(**parameters).fit([[0.0], [1.0]])

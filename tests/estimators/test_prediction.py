@@ -35,7 +35,7 @@ def test_the_total_is_the_sum_whatever_the_chunks(family_name):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_gaps_and_infinities_are_refused(bad):
+def test_missing_values_and_infinities_are_refused(bad):
     rows = X.copy()
     rows[3, 1] = bad
     for dataset in (InMemoryDataset(rows), DaskDataset.of(da.from_array(rows))):
@@ -45,7 +45,7 @@ def test_gaps_and_infinities_are_refused(bad):
             total_log_density(dataset, mixture("full"))
 
 
-def test_an_infinity_is_refused_where_gaps_are_omitted():
+def test_an_infinity_is_refused_with_missing_omit():
     rows = X.copy()
     rows[3, 1], rows[4, 1] = np.nan, np.inf
     dataset = DaskDataset.of(da.from_array(rows), missing="omit")
