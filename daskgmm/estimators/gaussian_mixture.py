@@ -88,16 +88,16 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
         methods then draw the same random numbers as scikit-learn. Half of the short runs of EM
         always use 'whitened'.
     acceleration : {'quasi-newton', None}, default='quasi-newton'
-        Quasi-Newton steps preconditioned by the EM step. A step that would lower the lower bound
-        is not accepted, except for what regularization costs. None for plain EM, as in
-        scikit-learn.
+        'quasi-newton' takes quasi-Newton steps preconditioned by the EM step. It accepts a step
+        only if the lower bound, corrected for the effect of `reg_covar`, does not fall. None is
+        plain EM, as in scikit-learn.
     sample_start : bool or 'auto', default='auto'
         Whether all candidates converge on the sample before the first pass over all rows, if the
         data is larger than the sample. Few passes are left after that. 'auto' means True for
         accelerated fits and False for ``acceleration=None``.
     refine : bool, default=True
-        Whether to merge two components and insert one elsewhere for as long as that leads to a
-        better optimum. This runs on the sample before the first pass, or after convergence if
+        Whether to merge two components and insert another one elsewhere, as long as this leads to
+        a better optimum. This runs on the sample before the first pass, or after convergence if
         the sample is all of the data. It applies to accelerated fits only. It does not apply if
         `means_init` or `init_params` set where components are, or if ``sample_start=False`` and
         the sample is not all of the data.

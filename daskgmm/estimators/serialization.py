@@ -28,7 +28,7 @@ from daskgmm.model.mixture import Mixture
 Shape = tuple[str, int, int]
 """Covariance type, number of components and number of features that a fit was asked for."""
 
-# Attributes that describe how the mixture was found, and how each is read from JSON.
+# Attributes that describe the fit, with the function that reads each from JSON.
 HISTORY: dict[str, Callable[[Any], Any]] = {
     "converged_": bool,
     "outcome_": str,
@@ -46,7 +46,7 @@ HISTORY: dict[str, Callable[[Any], Any]] = {
     "recipe_": as_told,
     "reg_covar_": lambda value: np.array(value) if isinstance(value, list) else float(value),
 }
-# Their values if no fit found the mixture; `reg_covar_` is then the parameter's value.
+# Their values without a fit; `reg_covar_` is then the value of the parameter.
 NO_HISTORY: dict[str, Any] = {
     "converged_": False,
     "outcome_": "",
