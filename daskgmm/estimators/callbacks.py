@@ -78,5 +78,5 @@ class CallbackObserver(NullObserver):
     def _attributes(self, state: FitState) -> dict[str, Any]:
         """Attributes of an estimator whose fit ended in this state."""
         estimator = copy(self._estimator)
-        estimator._set_mixture(state.parameters, self._dtype)
+        estimator._set_mixture(state.mixture, self._dtype)
         return {**vars(estimator), "n_iter_": state.n_iter, "lower_bound_": state.lower_bound}

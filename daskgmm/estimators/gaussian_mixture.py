@@ -28,7 +28,7 @@ from daskgmm.estimators.prediction import sufficient_statistics
 from daskgmm.estimators.sample_weight import SampleWeight, split_weights
 from daskgmm.estimators.serialization import ModelState, Shape
 from daskgmm.fit.driver import Fit, fit_mixture
-from daskgmm.fit.initialization.registry import Initial
+from daskgmm.fit.initialization.registry import InitParams
 from daskgmm.fit.observers import Observer, ObserverGroup, log_to_cluster, observer_of
 from daskgmm.fit.plan import Plan, plan_fit
 from daskgmm.fit.settings import Settings
@@ -251,7 +251,7 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
         reg_covar: float | str = 1e-6,
         max_iter: int = 100,
         n_init: int = 1,
-        init_params: Initial = "short-em",
+        init_params: InitParams = "short-em",
         init_distance: str = "scaled",
         acceleration: str | None = "quasi-newton",
         sample_start: bool | str = "auto",
@@ -343,7 +343,7 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
             settings = self._settings(dataset)
             if not dataset.layout.is_resident:
                 plan_fit(dataset, settings, available_resources()).raise_for_memory()
-            initial_mixture = settings.resumed.parameters if settings.resumed else None
+            initial_mixture = settings.warm_start.mixture if settings.warm_start else None
             checkpoints = open_checkpoints(checkpoint, self, dataset, initial_mixture)
             random = check_random_state(self.random_state)
             observers = ObserverGroup(log_to_cluster(observer, dataset), callbacks)
@@ -677,11 +677,11 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
         state, survey = fit.state, fit.survey
         self._requested_shape = self._shape(self.n_features_in_)
         self._set_mixture(
-            state.parameters, np.float32 if survey.dtype == np.float32 else np.float64
+            state.mixture, np.float32 if survey.dtype == np.float32 else np.float64
         )
         self.total_weight_ = survey.total_weight
         self.n_omitted_ = 0 if survey.marginal else survey.n_incomplete
-        self.reg_covar_ = settings.added(survey)
+        self.reg_covar_ = settings.regularization(survey)
         self._fit_state = state
         self.converged_ = state.outcome is not None and state.outcome.is_met
         self.outcome_ = "" if state.outcome is None else state.outcome.value

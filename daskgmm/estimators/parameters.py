@@ -13,12 +13,13 @@ from sklearn.utils._param_validation import (
 from daskgmm.data.dataset import MISSING, Dataset
 from daskgmm.errors import ParameterError
 from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
-from daskgmm.fit.degenerate import POLICIES
-from daskgmm.fit.initialization.registry import DISTANCES, NAMES
+from daskgmm.fit.degenerate import DegeneracyPolicy
+from daskgmm.fit.initialization.registry import DISTANCES, INITIALIZERS, initializer_of
 from daskgmm.fit.initialization.user_parameters import check_user_parameters
 from daskgmm.fit.settings import Settings
 from daskgmm.fit.state import FitState
 from daskgmm.model.covariance import FAMILIES
+from daskgmm.model.maximum_likelihood import MaximumLikelihood
 
 ACCELERATIONS = ("quasi-newton",)
 
@@ -33,7 +34,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "reg_covar": [Interval(Real, 0.0, None, closed="left"), StrOptions({"scale"})],
     "max_iter": [Interval(Integral, 0, None, closed="left")],
     "n_init": [Interval(Integral, 1, None, closed="left")],
-    "init_params": [StrOptions(set(NAMES)), callable, "array-like"],
+    "init_params": [StrOptions(set(INITIALIZERS)), callable, "array-like"],
     "init_distance": [StrOptions(set(DISTANCES))],
     "acceleration": [StrOptions(set(ACCELERATIONS)), None],
     "sample_start": ["boolean", StrOptions({"auto"})],
@@ -45,7 +46,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "warm_start": ["boolean"],
     "verbose": ["verbose"],
     "verbose_interval": [Interval(Integral, 1, None, closed="left")],
-    "degenerate": [StrOptions(set(POLICIES))],
+    "degenerate": [StrOptions({policy.value for policy in DegeneracyPolicy})],
     "missing": [StrOptions(set(MISSING))],
 }
 
@@ -85,25 +86,26 @@ def fit_settings(estimator: Any, dataset: Dataset, initial_state: FitState | Non
     is_automatic = isinstance(estimator.sample_start, str)
     make_rule = ExpectedGain if is_accelerated else AbsoluteChange
     return Settings(
+        objective=MaximumLikelihood,
         family=family,
         n_components=estimator.n_components,
         reg_covar=RELATIVE_REG_COVAR if is_relative else estimator.reg_covar,
         reg_is_relative=is_relative,
         standardised=standardised,
-        policy=estimator.degenerate,
+        policy=DegeneracyPolicy(estimator.degenerate),
         rule=make_rule(estimator.tol, estimator.max_iter),
         accelerated=is_accelerated,
         sample_start=is_accelerated if is_automatic else bool(estimator.sample_start),
         refine=estimator.refine,
         n_init=estimator.n_init,
-        init_params=estimator.init_params,
-        init_distance=estimator.init_distance,
-        given=check_user_parameters(
+        initializer=initializer_of(estimator.init_params, estimator.init_distance),
+        distance=DISTANCES[estimator.init_distance],
+        user_parameters=check_user_parameters(
             family,
             (estimator.n_components, n_features),
             weights=estimator.weights_init,
             means=estimator.means_init,
             precisions=estimator.precisions_init,
         ),
-        resumed=initial_state,
+        warm_start=initial_state,
     )

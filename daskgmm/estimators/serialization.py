@@ -144,7 +144,8 @@ def read_file(
     DataError
         If a store does not answer.
     """
-    mixture, columns, about = model_file.read(path, **(storage_options or {}))
+    content = model_file.read(path, **(storage_options or {}))
+    mixture, about = content.mixture, content.about
     with model_file.reading(path):
         defaults = {"covariance_type": mixture.family.name, "n_components": mixture.n_components}
         parameters = about.get("parameters", defaults)
@@ -165,7 +166,7 @@ def read_file(
         state = ModelState(
             mixture,
             np.float32 if about.get("dtype") == np.float32.__name__ else np.float64,
-            columns,
+            content.columns,
             read_history(about.get("history", {})),
             fit_state,
             requested_shape,

@@ -10,8 +10,8 @@ from matplotlib.ticker import NullFormatter
 from daskgmm.estimators.fitted_mixture import FittedMixture, Rows
 from daskgmm.estimators.sample_weight import SampleWeight
 from daskgmm.kernels.moments import Array
+from daskgmm.model.densities import densities
 from daskgmm.model.diagnostics import Separation
-from daskgmm.model.maximum_likelihood import densities
 from daskgmm.plots.display import PlotSample, axes_for, component_colour, text_colour
 
 # Dotted lines mark the entropy of n equally likely components, for these n.
