@@ -676,9 +676,7 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
         """Set the fitted attributes from the result of a fit."""
         state, survey = fit.state, fit.survey
         self._requested_shape = self._shape(self.n_features_in_)
-        self._set_mixture(
-            state.mixture, np.float32 if survey.dtype == np.float32 else np.float64
-        )
+        self._set_mixture(state.mixture, np.float32 if survey.dtype == np.float32 else np.float64)
         self.total_weight_ = survey.total_weight
         self.n_omitted_ = 0 if survey.marginal else survey.n_incomplete
         self.reg_covar_ = settings.regularization(survey)

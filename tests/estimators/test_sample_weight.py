@@ -16,7 +16,7 @@ from daskgmm import GaussianMixture, open_dataset
 from daskgmm.data.dataset import DaskDataset
 from daskgmm.errors import DataError
 from daskgmm.estimators.sample_weight import split_weights
-from daskgmm.fit.initialization.registry import NAMES
+from daskgmm.fit.initialization.registry import INITIALIZERS
 
 X = clusters(400)
 WEIGHTS = np.random.default_rng(1).integers(0, 4, size=400)
@@ -81,7 +81,7 @@ def test_whole_weights_are_repeated_rows_in_all_families(family_name, accelerati
     assert_same(model(**given).fit(X, sample_weight=WEIGHTS), expected)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", INITIALIZERS)
 def test_every_initialization_uses_weights(name):
     # The distant rows have no weight: no component may be there.
     far = np.vstack([X, X + 1000.0])
