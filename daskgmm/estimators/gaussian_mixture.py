@@ -192,12 +192,10 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
 
     References
     ----------
-    A. P. Dempster, N. M. Laird and D. B. Rubin (1977). Maximum likelihood from incomplete data
-    via the EM algorithm. Journal of the Royal Statistical Society B 39, 1-38.
+    C. M. Bishop (2006). Pattern Recognition and Machine Learning, chapter 9. Springer.
 
-    C. Biernacki, G. Celeux and G. Govaert (2003). Choosing starting values for the EM algorithm
-    for getting the highest likelihood in multivariate Gaussian mixture models. Computational
-    Statistics & Data Analysis 41, 561-575.
+    M. Jamshidian and R. I. Jennrich (1997). Acceleration of the EM algorithm by using
+    quasi-Newton methods. Journal of the Royal Statistical Society B 59, 569-587.
 
     Examples
     --------
