@@ -52,8 +52,8 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
     n_components : int, default=1
         Number of components.
     covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
-        A matrix per component; one matrix for all components; a variance per component and
-        feature; a variance per component.
+        'full' has one covariance matrix per component, 'tied' has one for all components. 'diag'
+        has one variance per component and feature, 'spherical' has one per component.
     tol : float, default=1e-3
         Convergence threshold in nats per row. An accelerated fit has converged when the gain in
         the lower bound that is still expected is below `tol`, by the quadratic model of the
@@ -68,8 +68,9 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
     n_init : int, default=1
         Number of initializations. All of them share each pass; the best result is used.
     init_params : str, callable or array-like, default='short-em'
-        Initialization method. It runs on a uniform sample: 50,000 rows, or 100 rows per
-        component and feature if that is more, in at most 256 MiB. Smaller data is used whole.
+        Initialization method. It runs on a uniform sample of 50,000 rows, or of 100 rows per
+        component and feature if that is more, in at most 256 MiB. Data with fewer rows is used
+        as it is.
 
         - 'short-em': the best of 32 short runs of EM on a part of the sample. They start from
           k-means, k-means++ and random rows.
