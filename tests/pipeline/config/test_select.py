@@ -86,7 +86,7 @@ def test_what_is_written_down_is_read_again(read):
         ("model.covariance_type=full", "covariance_type has no meaning here: select.covariance"),
         ("model.n_init=2", "n_init has no meaning here: it is select.n_init"),
         ("model.warm_start=true", "warm_start has no meaning here: a run starts anew"),
-        ("model.acceleration=null", "model: models that are compared .* acceleration as by def"),
+        ("model.acceleration=null", "model: a selection .* acceleration at the default"),
         ("model.tol=-1", "model: the 'tol' parameter"),
     ],
 )
