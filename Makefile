@@ -1,5 +1,5 @@
-# Everything needs no more than Python 3.11 or newer: the first call makes .venv and installs
-# what constraints.txt pins.
+# Only Python 3.11 or newer is required. The first call creates .venv and installs the versions in
+# constraints.txt.
 PYTHON ?= python3
 BIN := .venv/bin
 export PIP_CONSTRAINT := constraints.txt
@@ -11,25 +11,25 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 quickstart: .venv/installed
 	$(BIN)/python workflows/end_to_end.py
 
-## the tests, but those marked slow
+## run the tests, except those marked slow, in two processes
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-## the tests that take minutes, and the rest of the grids
+## run the slow tests
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow
 
-## linter, formatter, types
+## run the linter, the formatter and the type checker
 check: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-## the pages of docs/ as a site, in results/site; a warning is an error
+## build the website from docs/ in results/site; warnings are errors
 docs: .venv/installed
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict  # with --quiet it counts no warnings
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict  # --quiet would hide warnings from --strict
 
-## ratios against peers measured in the same run; memory against its plan; digits; passes of fits
+## run the benchmarks: speed, overhead, memory, accuracy, number of passes
 benchmarks: .venv/installed
 	$(BIN)/python workflows/benchmarks/kernels.py
 	$(BIN)/python workflows/benchmarks/passes.py

@@ -4,6 +4,7 @@ from daskgmm.data.dataset import DaskDataset
 from daskgmm.data.sources.registry import open_dataset
 from daskgmm.estimators.checkpoint import Checkpoint
 from daskgmm.estimators.gaussian_mixture import GaussianMixture
+from daskgmm.fit.observers import NullObserver, Observer
 from daskgmm.model.mixture import Mixture
 from daskgmm.model_selection import ComponentSelection, select_components
 from daskgmm.version import __version__
@@ -14,6 +15,8 @@ __all__ = [
     "DaskDataset",
     "GaussianMixture",
     "Mixture",
+    "NullObserver",
+    "Observer",
     "__version__",
     "open_dataset",
     "select_components",

@@ -72,6 +72,19 @@ def s3():
     server.stop()
 
 
+def pytest_sessionfinish(session):
+    """Hand over what became of fits, where pytest-xdist has several processes run the tests."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["fates"] = {k: dict(v) for k, v in disturbed.FATES.items()}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """Take it."""
+    for row, counts in getattr(node, "workeroutput", {}).get("fates", {}).items():
+        disturbed.FATES[row].update(counts)
+
+
 def pytest_terminal_summary(terminalreporter):
     """The matrix of faults, where there were any."""
     if disturbed.FATES:

@@ -1,4 +1,4 @@
-"""The floors of daskgmm/DESIGN.md, held against the code."""
+"""The floors of the package: imports go downward, and each library has its rooms."""
 
 import ast
 import subprocess

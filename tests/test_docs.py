@@ -22,7 +22,9 @@ from daskgmm.pipeline.config.fit import FitConfig
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
+DEVELOPERS = sorted((ROOT / "docs/dev").rglob("*.md"))
 README = ROOT / "README.md"
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 # Pages that show what is told elsewhere, and have no program of their own.
 WITHOUT_PROGRAM = {"api", "command-line", "gallery", "reliability", "speed"}
 SCIKIT_LEARN = "https://github.com/scikit-learn/scikit-learn/issues/"
@@ -78,7 +80,11 @@ def test_a_page_runs_and_prints_what_it_shows(page, tmp_path, monkeypatch):
     assert names.keys() > {"__name__"} or page.stem in WITHOUT_PROGRAM, "there is no program"
 
 
-@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page",
+    [README, CONTRIBUTING, *PAGES, *DEVELOPERS],
+    ids=lambda page: page.relative_to(ROOT).as_posix(),
+)
 def test_its_links_lead_somewhere(page):
     for link in links(page):
         if link.startswith("https://"):
@@ -108,7 +114,7 @@ def test_all_pages_are_in_the_index_and_the_readme():
 
 
 def test_issues_are_linked_by_their_numbers():
-    for page in PAGES:
+    for page in [*PAGES, *DEVELOPERS]:
         for number, url in re.findall(r"\[#(\d+)\]\((\S+)\)", prose(page)):
             assert url == SCIKIT_LEARN + number
         assert not re.search(r"(?<!\[)#\d{3,}\b", prose(page)), f"an issue without a link in {page}"
@@ -116,7 +122,7 @@ def test_issues_are_linked_by_their_numbers():
 
 def test_commands_that_pages_name_are_there():
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
-    for page in PAGES:
+    for page in [*PAGES, *DEVELOPERS]:
         in_shell = [block.text for block in blocks(page) if block.language == "sh"]
         commands = "\n".join([*in_shell, *re.findall(r"`([^`]+)`", prose(page))])
         for program, known in (("daskgmm", main.commands), ("make", targets)):

@@ -72,14 +72,14 @@ def test_resume_after_failure_ends_with_the_same_bits(tmp_path):
     printed = run("resume_after_failure", "--rows", 20_000, "--after", 5, "--dir", tmp_path)
     assert "killed: exit code -9" in printed
     assert "resumed   after pass " in printed
-    assert printed.endswith("the model is the same to the bit\n")
+    assert printed.endswith("The models are equal, bit for bit.\n")
 
 
 def test_score_new_data_scores_flights_that_were_not_fitted(tmp_path):
     sizes = ("--early", 3000, "--late", 2000, "--dir", tmp_path / "new data")
     printed = run("score_new_data", *sizes, *told("model.max_iter=5", "model.n_components=4"))
-    assert "of 2,000 flights are outliers; the oddest are" in printed
-    assert printed.endswith("the same labels in scores.zarr: True\n")
+    assert "of 2,000 flights are outliers. The strongest outliers are" in printed
+    assert printed.endswith("same labels in scores.zarr: True\n")
 
 
 def test_the_galleries_flights_have_groups_outliers_and_pictures(tmp_path):
@@ -94,16 +94,16 @@ def test_the_galleries_flights_have_groups_outliers_and_pictures(tmp_path):
 
 def test_the_galleries_photo_has_parts_and_a_picture(tmp_path):
     printed = run("image_gallery", "--step", 8, "--components", 4, "--out", tmp_path / "some/where")
-    assert printed.startswith("4,320 pixels, 4 parts: converged")
+    assert printed.startswith("4,320 pixels, 4 segments: converged")
     assert pictures(tmp_path / "some/where") == ["china.webp"]
 
 
-def test_readings_are_drawn(tmp_path):
+def test_the_figure_of_passes_is_drawn(tmp_path):
     printed = run(
-        "readings_figure", "--rows", 3000, "--data", tmp_path / "few.parquet", "--out", tmp_path
+        "passes_figure", "--rows", 3000, "--data", tmp_path / "few.parquet", "--out", tmp_path
     )
-    assert len(re.findall(r"\d+ readings after the survey", printed)) == 3
-    assert pictures(tmp_path) == ["readings.webp"]
+    assert len(re.findall(r"\d+ passes after the survey", printed)) == 3
+    assert pictures(tmp_path) == ["passes.webp"]
 
 
 def pictures(folder):

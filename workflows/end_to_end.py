@@ -1,6 +1,8 @@
-"""From raw rows to labelled ones: write the flights as Parquet, fit them, look at the labels.
+"""Write the flights to a Parquet file, fit and label them, and count the labels.
 
-python workflows/end_to_end.py [CONFIG] [--data FILE] [--rows N] [-- daskgmm options]
+python workflows/end_to_end.py [CONFIG] [--data FILE] [--rows N] [-- OPTIONS]
+
+OPTIONS are options of `daskgmm fit`.
 """
 
 import argparse
@@ -14,33 +16,33 @@ from flights import write_flights
 
 
 def split(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """What stands before and behind ``--``."""
+    """Return the arguments before and after ``--``."""
     at = arguments.index("--") if "--" in arguments else len(arguments)
     return arguments[:at], arguments[at + 1 :]
 
 
 def main() -> None:
-    """Run the steps."""
+    """Write, fit, and show the labels."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", nargs="?", default="config/fit/quickstart.yaml", type=Path)
     parser.add_argument("--data", default="data/flights.parquet", type=Path)
-    parser.add_argument("--rows", type=int, help="only the first N flights")
-    mine, for_daskgmm = split(sys.argv[1:])
-    options = parser.parse_args(mine)
+    parser.add_argument("--rows", type=int, help="use only the first N flights")
+    own_arguments, fit_arguments = split(sys.argv[1:])
+    options = parser.parse_args(own_arguments)
 
-    print(f"1. writing the flights to {options.data}")
+    print(f"1. Write the flights to {options.data}")
     write_flights(options.data, last=options.rows)
 
-    command = ["daskgmm", "fit", str(options.config), *for_daskgmm]
+    command = ["daskgmm", "fit", str(options.config), *fit_arguments]
     print("2.", *command, flush=True)
     subprocess.run([sys.executable, "-m", *command], check=True)
 
     folder = Path(yaml.safe_load(options.config.read_text())["output"]["dir"])
-    for change in for_daskgmm:
-        if change.startswith("output.dir="):
-            folder = Path(change.removeprefix("output.dir="))
+    for argument in fit_arguments:
+        if argument.startswith("output.dir="):
+            folder = Path(argument.removeprefix("output.dir="))
     labels = ds.dataset(folder / "labels.parquet").to_table().to_pandas()
-    print(f"\n3. {len(labels):,} labelled rows in {folder}/labels.parquet; flights per label:")
+    print(f"\n3. {len(labels):,} labelled rows in {folder}/labels.parquet. Flights per label:")
     print(labels["label"].value_counts().sort_index().to_string())
     print(f"\nNow open {folder}/report.html in a browser.")
 

@@ -1,10 +1,10 @@
-"""A fit of 20 GB by two workers of 1 GB: make the rows, plan, fit, and look at the bandwidth.
+"""Generate 20 GB of rows, fit them on two workers of 1 GB, and measure the bandwidth.
 
 python workflows/larger_than_memory.py [--rows N] [--url URL] [--out DIR]
 
-Rows are 16 float32 features in a Zarr array, made unless they are there. They are put out of
-the system's page cache before the disk is measured and again before the fit, whose survey is
-therefore the pass that reads from the disk.
+Each row has 16 float32 features. The Zarr array is generated if it does not exist. The script
+removes the files from the page cache of the system before it measures the disk, and again before
+the fit. The survey of the fit therefore reads from the disk.
 """
 
 import argparse
@@ -20,7 +20,7 @@ CLUSTER = "config/cluster/two_gigabytes.yaml"
 
 
 def daskgmm(*arguments: object) -> str:
-    """Run a command, show what it prints, and return it."""
+    """Run a command, show its output, and return it."""
     print("$ daskgmm", *arguments, flush=True)
     command = [sys.executable, "-m", "daskgmm", *map(str, arguments)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -31,22 +31,22 @@ def daskgmm(*arguments: object) -> str:
     return "".join(lines)
 
 
-def forget(files: list[Path]) -> None:
-    """Put files out of the page cache."""
+def drop_from_cache(files: list[Path]) -> None:
+    """Remove files from the page cache."""
     for file in files:
         with file.open("rb") as opened:
             os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def disk_bandwidth(files: list[Path]) -> float:
-    """MB/s at which one reader gets files that are not in the page cache."""
-    began = perf_counter()
+    """Return the MB/s at which one process reads files that are not in the page cache."""
+    start = perf_counter()
     n_bytes = sum(len(file.read_bytes()) for file in files)
-    return n_bytes / (perf_counter() - began) / 1e6
+    return n_bytes / (perf_counter() - start) / 1e6
 
 
 def main() -> None:
-    """Run the steps."""
+    """Generate, plan, fit, and print the bandwidth."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=320_000_000)
     parser.add_argument("--url", default="data/rows.zarr", type=Path)
@@ -56,19 +56,19 @@ def main() -> None:
         shape = ("--rows", options.rows, "--features", ROW_BYTES // 4, "--components", 8)
         daskgmm("generate", options.url, *shape)
     files = sorted(file for file in options.url.rglob("*") if file.is_file())
-    forget(files)
+    drop_from_cache(files)
     disk = disk_bandwidth(files[:: max(len(files) // 64, 1)])
-    forget(files)
-    what = ("config/fit/generated.yaml", "--cluster", CLUSTER, "--set", f"source.url={options.url}")
-    daskgmm("plan", *what)
-    log = daskgmm("fit", *what, "--set", f"output.dir={options.out}")
+    drop_from_cache(files)
+    run = ("config/fit/generated.yaml", "--cluster", CLUSTER, "--set", f"source.url={options.url}")
+    daskgmm("plan", *run)
+    log = daskgmm("fit", *run, "--set", f"output.dir={options.out}")
     survey = re.search(r"survey +([\d,]+) rows.*?([\d.]+) s", log)
     passes = re.findall(r"([\d,]+) rows/s +[\d.]+ s", log)
     assert survey is not None
     cold = int(survey[1].replace(",", "")) / float(survey[2]) * ROW_BYTES / 1e6
-    warm = max(int(each.replace(",", "")) for each in passes) * ROW_BYTES / 1e6
-    print(f"read by the survey {cold:,.0f} MB/s, by the fastest pass {warm:,.0f} MB/s")
-    print(f"read from the disk by nobody else {disk:,.0f} MB/s")
+    warm = max(int(speed.replace(",", "")) for speed in passes) * ROW_BYTES / 1e6
+    print(f"survey {cold:,.0f} MB/s, fastest pass {warm:,.0f} MB/s")
+    print(f"disk, read by one process without a fit: {disk:,.0f} MB/s")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""How many kinds of flights: compare mixtures that share each reading, and use the one chosen.
+"""Compare mixtures of the flights, and use the selected model.
 
-python workflows/model_selection.py [--data FILE] [--rows N] [--out DIR] [-- daskgmm options]
+python workflows/model_selection.py [--data FILE] [--rows N] [--out DIR] [-- OPTIONS]
 """
 
 import argparse
@@ -18,32 +18,32 @@ COLUMNS = ["dep_delay", "arr_delay", "air_time", "distance"]
 
 
 def main() -> None:
-    """Run the steps."""
+    """Write, select, and use the model."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default="data/flights.parquet", type=Path)
-    parser.add_argument("--rows", type=int, help="only the first N flights")
+    parser.add_argument("--rows", type=int, help="use only the first N flights")
     parser.add_argument("--out", default="results/flights-select", type=Path)
-    parser.add_argument("more", nargs="*", help="what else `daskgmm select` is told")
+    parser.add_argument("more", nargs="*", help="options of `daskgmm select`")
     options = parser.parse_args()
 
-    print(f"1. writing the flights to {options.data}", flush=True)
+    print(f"1. Write the flights to {options.data}", flush=True)
     write_flights(options.data, last=options.rows)
 
-    places = ["--set", f"source.url={options.data}", "--set", f"output.dir={options.out}"]
-    command = ["daskgmm", "select", CONFIG, *places, *options.more]
+    settings = ["--set", f"source.url={options.data}", "--set", f"output.dir={options.out}"]
+    command = ["daskgmm", "select", CONFIG, *settings, *options.more]
     print("2.", *command, flush=True)
     subprocess.run([sys.executable, "-m", *command], check=True)
 
-    print(f"\n3. what each criterion would choose, from {options.out}/selection.csv")
+    print(f"\n3. Selection by each criterion, from {options.out}/selection.csv")
     table = pd.read_csv(options.out / "selection.csv")
     for name in ("aic", "bic", "icl"):
         best = table.sort_values(name).iloc[0]
         print(f"{name:<5} {best['covariance_type']}, {best['n_components']} components")
 
-    print(f"\n4. the model chosen, from {options.out}/model.npz")
+    print(f"\n4. Selected model, from {options.out}/model.npz")
     model = GaussianMixture.load(options.out / "model.npz")
     flights = open_dataset(options.data, columns=COLUMNS, missing="omit")
-    print(f"log-density of a flight, on the mean: {model.score(flights):.4f} nats")
+    print(f"mean log-density of a flight: {model.score(flights):.4f} nats")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A run that is killed loses one pass: kill it half-way, resume it, and compare it to the bit.
+"""Kill a run, resume it, and compare the model bit for bit with an uninterrupted run.
 
 python workflows/resume_after_failure.py [--rows N] [--after PASS] [--dir DIR]
 """
@@ -7,6 +7,7 @@ import argparse
 import subprocess
 import sys
 from pathlib import Path
+from subprocess import PIPE
 
 import numpy as np
 
@@ -17,16 +18,16 @@ DASKGMM = [sys.executable, "-m", "daskgmm"]
 PARAMETERS = ("weights_", "means_", "covariances_")
 
 
-def daskgmm(*words: object) -> None:
+def daskgmm(*arguments: object) -> None:
     """Run a command to its end."""
-    print("$ daskgmm", *words, flush=True)
-    subprocess.run([*DASKGMM, *map(str, words)], check=True)
+    print("$ daskgmm", *arguments, flush=True)
+    subprocess.run([*DASKGMM, *map(str, arguments)], check=True)
 
 
-def killed(after: int, *words: object) -> None:
-    """Run a command in a process that dies, as by a failure of its machine, after a pass."""
-    print("$ daskgmm", *words, flush=True)
-    with subprocess.Popen([*DASKGMM, *map(str, words)], stdout=subprocess.PIPE, text=True) as run:
+def run_and_kill(after: int, *arguments: object) -> None:
+    """Run a command and kill its process after a pass, as a failure of the machine would."""
+    print("$ daskgmm", *arguments, flush=True)
+    with subprocess.Popen([*DASKGMM, *map(str, arguments)], stdout=PIPE, text=True) as run:
         assert run.stdout is not None
         for line in run.stdout:
             print(line, end="", flush=True)
@@ -36,23 +37,22 @@ def killed(after: int, *words: object) -> None:
 
 
 def main() -> None:
-    """Run the steps."""
+    """Generate rows, run twice, and compare."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=2_000_000)
     parser.add_argument("--after", type=int, default=20)
     parser.add_argument("--dir", default="results/resumed", type=Path)
     options = parser.parse_args()
     rows, whole, resumed = (options.dir / name for name in ("rows.zarr", "whole", "resumed"))
-    shape = ("--rows", options.rows, "--features", 4, "--components", 8, "--force")
-    daskgmm("generate", rows, *shape)
+    daskgmm("generate", rows, "--rows", options.rows, "--features", 4, "--components", 8, "--force")
     fit = ("fit", "config/fit/long.yaml", "--cluster", THREADS, "--set", f"source.url={rows}")
     daskgmm(*fit, "--set", f"output.dir={whole}")
-    killed(options.after, *fit, "--set", f"output.dir={resumed}")
+    run_and_kill(options.after, *fit, "--set", f"output.dir={resumed}")
     daskgmm("resume", resumed / "checkpoint")
 
     one, other = (GaussianMixture.load(folder / "model.npz") for folder in (whole, resumed))
     same = all(np.array_equal(getattr(one, name), getattr(other, name)) for name in PARAMETERS)
-    print(f"the model is {'the same to the bit' if same else 'ANOTHER'}")
+    print(f"The models are {'equal, bit for bit' if same else 'DIFFERENT'}.")
     sys.exit(not same)
 
 

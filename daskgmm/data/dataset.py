@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -130,7 +129,6 @@ class Dataset(ABC):
     """Passes that `prepared` takes."""
     recipe: Preprocessing | None = None
     """What its rows are made by, of those that are stored."""
-    came: OnChunks = staticmethod(ignore_chunks)
     weights: Any = None
 
     @property
@@ -155,22 +153,19 @@ class Dataset(ABC):
         """Rows of a counted dataset, those with a missing value included."""
 
     @abstractmethod
-    def reduce(self, fn: Callable[[Chunk], Value]) -> Value:
-        """One pass: the sum of ``fn(chunk)`` over all chunks, by one fixed tree."""
+    def reduce(self, fn: Callable[[Chunk], Value], on_chunks: OnChunks = ignore_chunks) -> Value:
+        """One pass: the sum of ``fn(chunk)`` over all chunks, by one fixed tree.
+
+        `on_chunks` is called in this process with the numbers of the chunks that are done.
+        """
 
     def map(self, fn: Callable[[Chunk], Result]) -> list[Result]:
         """One pass: ``fn(chunk)`` of each chunk, in order."""
         return self.reduce(partial(_listed, fn))
 
-    def prepared(self) -> "Dataset":
-        """The same rows, counted and ready for passes."""
+    def prepared(self, on_chunks: OnChunks = ignore_chunks) -> "Dataset":
+        """The same rows, counted and ready for passes; `on_chunks` as for `reduce`."""
         return self
-
-    def telling(self, came: OnChunks) -> "Dataset":
-        """The same rows; `came` hears, in this process, of chunks that a pass has visited."""
-        told = copy(self)
-        object.__setattr__(told, "came", came)  # some are frozen
-        return told
 
     def counted(self, lengths: tuple[int, ...]) -> "Dataset":
         """The same rows, which an earlier process has counted: so many in each chunk."""
@@ -214,8 +209,8 @@ class CompleteRows(Dataset):
     def layout(self) -> Layout:
         return self._dataset.layout
 
-    def reduce(self, fn: Callable[[Chunk], Value]) -> Value:
-        return self._dataset.telling(self.came).reduce(partial(_of_complete, fn))
+    def reduce(self, fn: Callable[[Chunk], Value], on_chunks: OnChunks = ignore_chunks) -> Value:
+        return self._dataset.reduce(partial(_of_complete, fn), on_chunks)
 
     def beside(self, array: Columns) -> Dataset:
         return CompleteRows(self._dataset.beside(array))
@@ -251,7 +246,7 @@ class InMemoryDataset(Dataset):
         lengths = tuple(min(self.chunk_rows, len(self.rows) - start) for start in starts)
         return Layout(len(starts), self.n_features, self.rows.dtype, lengths, is_resident=True)
 
-    def reduce(self, fn: Callable[[Chunk], Value]) -> Value:
+    def reduce(self, fn: Callable[[Chunk], Value], on_chunks: OnChunks = ignore_chunks) -> Value:
         tree: TreeSum[Value] = TreeSum()
         with one_blas_thread():
             for number, start in enumerate(range(0, max(len(self.rows), 1), self.chunk_rows)):
@@ -260,7 +255,7 @@ class InMemoryDataset(Dataset):
                 others = None if self.others is None else self.others[some]
                 chunk = Chunk(self.rows[some], weights, number, start, beside=others)
                 tree.add(Partial(number, 1, fn(chunk)))
-                self.came([number])
+                on_chunks([number])
         return tree.total()
 
     def beside(self, array: Columns) -> "InMemoryDataset":
@@ -353,8 +348,8 @@ class DaskDataset(Dataset):
             raise ValueError("the rows are not counted yet: ask for .prepared()")
         return sum(self.source.lengths)
 
-    def reduce(self, fn: Callable[[Chunk], Value]) -> Value:
-        return run_pass(fn, self.source, self.came)
+    def reduce(self, fn: Callable[[Chunk], Value], on_chunks: OnChunks = ignore_chunks) -> Value:
+        return run_pass(fn, self.source, on_chunks)
 
     def of_stored(self, fn: RowFunction) -> RowFunction:
         """A row-wise function of the features, as one of the collection's own rows."""
@@ -369,11 +364,11 @@ class DaskDataset(Dataset):
     def n_preparing(self) -> int:  # type: ignore[override]
         return (not self.source.is_ready) + (self.source.lengths is None)
 
-    def prepared(self) -> "DaskDataset":
+    def prepared(self, on_chunks: OnChunks = ignore_chunks) -> "DaskDataset":
         source = ready(self.source)
         if source.lengths is None:
             lenient = replace(source, is_lenient=self.on_bad_chunk == "skip")
-            counts = run_pass(partial(_listed, _counted), lenient, self.came)
+            counts = run_pass(partial(_listed, _counted), lenient, on_chunks)
             lengths = tuple(n_rows for n_rows, _ in counts)
             skipped = {bad.number: bad for _, bad in counts if bad}
             source = replace(source, lengths=lengths, skipped=skipped)

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from daskgmm.chunk import BadChunk, Chunk
 from daskgmm.data.dataset import Columns, Dataset, Layout
 from daskgmm.data.execution.checksums import Checksums, checked, compare
-from daskgmm.data.execution.shards import Addable
+from daskgmm.data.execution.shards import Addable, OnChunks, ignore_chunks
 from daskgmm.data.preprocessing.preprocessing import Preprocessing
 
 Value = TypeVar("Value", bound=Addable)
@@ -91,7 +91,7 @@ class LoggedDataset(Dataset):
     checksums : (n_chunks, 3) uint64 array, or None
         Of the rows as the survey saw them: passes that find others raise DataError. None where
         nothing is known, or nothing can change.
-    watch : Watch
+    watch : PassWatcher
     """
 
     dataset: Dataset
@@ -132,35 +132,35 @@ class LoggedDataset(Dataset):
     def layout(self) -> Layout:
         return self.dataset.layout
 
-    def reduce(self, fn: Callable[[Chunk], Value]) -> Value:
+    def reduce(self, fn: Callable[[Chunk], Value], on_chunks: OnChunks = ignore_chunks) -> Value:
         began = perf_counter()
-        watched = self._watched(self.purpose)
+        counting = self._counting(self.purpose, on_chunks)
         if self.checksums is None:
-            total = watched.reduce(fn)
+            total = self.dataset.reduce(fn, counting)
         else:
-            found = watched.reduce(partial(checked, fn))
+            found = self.dataset.reduce(partial(checked, fn), counting)
             compare(self.checksums, found.checksums)
             total = found.value
         self._has_read(Pass(self.purpose, perf_counter() - began, _bytes_of(self.dataset)))
         return total
 
-    def _watched(self, purpose: str) -> Dataset:
-        """The dataset, whose next pass is watched."""
+    def _counting(self, purpose: str, on_chunks: OnChunks) -> "_Counting":
+        """Tell the watch that a pass begins; return what counts the chunks of the pass."""
         layout = self.dataset.layout
         reading = OngoingPass(purpose, layout.n_chunks, layout.n_rows, _bytes_of(self.dataset))
         self.watch.on_reading(reading)
-        return self.dataset.telling(_Counting(self.watch, reading, layout.lengths))
+        return _Counting(self.watch, reading, layout.lengths, on_chunks)
 
     def _has_read(self, ended: Pass) -> None:
         self.passes.append(ended)
         self.watch.on_read(ended)
 
-    def prepared(self) -> "LoggedDataset":
+    def prepared(self, on_chunks: OnChunks = ignore_chunks) -> "LoggedDataset":
         """The dataset counted and ready; what that takes is shared out over its passes."""
         began, n_passes = perf_counter(), self.dataset.n_preparing
         if not n_passes:
             return replace(self, dataset=self.dataset.prepared())
-        ready = self._watched("prepare").prepared()
+        ready = self.dataset.prepared(self._counting("prepare", on_chunks))
         each = Pass("prepare", (perf_counter() - began) / n_passes, _bytes_of(ready))
         for _ in range(n_passes):
             self._has_read(each)
@@ -188,14 +188,19 @@ class LoggedDataset(Dataset):
 
 
 class _Counting:
-    """Tells a watch how far a pass is, given the numbers of chunks as they come."""
+    """Tells a watch how far a pass is, given the numbers of the chunks that are done."""
 
     def __init__(
-        self, watch: PassWatcher, reading: OngoingPass, lengths: Sequence[int] | None
+        self,
+        watch: PassWatcher,
+        reading: OngoingPass,
+        lengths: Sequence[int] | None,
+        on_chunks: OnChunks,
     ) -> None:
         self._watch = watch
         self._reading = reading
         self._lengths = lengths
+        self._on_chunks = on_chunks
 
     def __call__(self, numbers: Sequence[int]) -> None:
         before, lengths = self._reading, self._lengths
@@ -204,6 +209,7 @@ class _Counting:
             rows_done=before.rows_done + (sum(lengths[i] for i in numbers) if lengths else 0),
         )
         self._watch.on_reading(self._reading)
+        self._on_chunks(numbers)
 
 
 def _bytes_of(dataset: Dataset) -> int | None:

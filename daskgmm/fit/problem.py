@@ -28,7 +28,7 @@ class FitProblem(NamedTuple):
 
     Attributes
     ----------
-    rows : Metered
+    rows : LoggedDataset
         Those that count, counted.
     survey : Survey
     model : MaximumLikelihood

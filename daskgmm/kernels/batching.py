@@ -1,7 +1,7 @@
 """Which kernels run together, sharing a block's features and its two products.
 
 Features are the smaller part of the work where components are many, and the table of
-responsibilities then leaves the cache: large stacks gain nothing (DESIGN.md, decision 77).
+responsibilities then leaves the cache: large stacks gain nothing (docs/dev/decisions/kernels.md).
 """
 
 from collections.abc import Sequence

@@ -10,13 +10,13 @@ from daskgmm.errors import ParameterError
 from daskgmm.html_repr import mixture_html
 from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import Family
-from daskgmm.model.sufficient_statistics import SufficientStatistics
+from daskgmm.model.sufficient_statistics import SufficientStatistics, same_values
 
 # By how much weights may miss one: what single precision leaves of a sum.
 SUM_TOLERANCE = 1e-6
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Mixture:
     """Weights, means and covariances of Gaussian components.
 
@@ -57,6 +57,11 @@ class Mixture:
         inverse_factors = family.precision_cholesky(precisions)
         covariances = family.precisions(inverse_factors)
         return cls(family, weights, means, covariances, factors)
+
+    def __eq__(self, other: object) -> bool:
+        return same_values(self, other)
+
+    __hash__ = None  # type: ignore[assignment]  # its arrays can change
 
     def updated(
         self,

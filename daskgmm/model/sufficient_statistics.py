@@ -1,6 +1,7 @@
 """What one pass brings home: a value with a zero and a sum."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from daskgmm.model.covariance import Family
 EMPTY_WEIGHT = 1e-30
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SufficientStatistics:
     """Sums over rows of weight * responsibility * [1, x - pivot, (x - pivot)²].
 
@@ -77,6 +78,11 @@ class SufficientStatistics:
             log_likelihood=0.0,
             total_weight=float(responsibilities.sum()),
         )
+
+    def __eq__(self, other: object) -> bool:
+        return same_values(self, other)
+
+    __hash__ = None  # type: ignore[assignment]  # its arrays can change
 
     def __add__(self, other: "SufficientStatistics") -> "SufficientStatistics":
         """The statistics of both sets of rows; both must be under one mixture, about one pivot."""
@@ -165,6 +171,13 @@ class SufficientStatistics:
             first_moment=self.first_moment - counts[:, None] * shift,
             second_moment=self.family.shifted(self.second_moment, self.first_moment, counts, shift),
         )
+
+
+def same_values(one: Any, other: Any) -> bool:
+    """Whether two dataclasses have the same type and equal fields; arrays count elementwise."""
+    return type(one) is type(other) and all(
+        np.array_equal(getattr(one, each.name), getattr(other, each.name)) for each in fields(one)
+    )
 
 
 class JointStatistics(tuple[SufficientStatistics, ...]):

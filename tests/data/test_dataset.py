@@ -9,6 +9,7 @@ from strategies import clusters, cuts
 
 from daskgmm.chunk import BadChunk
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
+from daskgmm.data.pass_log import LoggedDataset
 from daskgmm.errors import DataError
 
 X = clusters(40)
@@ -42,6 +43,40 @@ def test_any_chunks_are_visited_in_order(lengths):
     )
     np.testing.assert_array_equal(np.vstack(dataset.map(_rows)), X)
     np.testing.assert_array_equal(np.concatenate(dataset.map(_weights)), np.arange(40.0))
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        InMemoryDataset(X, chunk_rows=10),
+        InMemoryDataset(X, chunk_rows=10).complete_rows(),
+        DaskDataset.of(da.from_array(X, chunks=(10, 3))),
+        LoggedDataset(DaskDataset.of(da.from_array(X, chunks=(10, 3)))),
+    ],
+    ids=lambda dataset: type(dataset).__name__,
+)
+def test_a_pass_reports_its_chunks_and_leaves_the_dataset_as_it_was(dataset):
+    before, done = dict(vars(dataset)), []
+    dataset.reduce(_n_rows, on_chunks=done.extend)
+    assert sorted(done) == [0, 1, 2, 3]
+    dataset.reduce(_n_rows)  # without a listener
+    assert len(done) == 4
+    after = vars(dataset)
+    assert list(after) == list(before)
+    assert all(after[name] is before[name] for name in before)
+
+
+def _n_rows(chunk):
+    return np.array([len(chunk.rows)])
+
+
+def test_counting_reports_its_chunks_and_leaves_the_dataset_as_it_was():
+    dataset, done = DaskDataset.of(dd.from_pandas(pd.DataFrame(X), npartitions=3)), []
+    before = dict(vars(dataset))
+    assert dataset.prepared(on_chunks=done.extend).n_rows == len(X)
+    assert sorted(done) == [0, 1, 2]
+    assert vars(dataset) == before
+    assert dataset.source.lengths is None
 
 
 def test_no_rows_are_one_empty_chunk():

@@ -1,8 +1,11 @@
+import io
 import pickle
 from copy import deepcopy
 from functools import cache
 
+import dask
 import dask.array as da
+import joblib
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -103,6 +106,41 @@ def test_a_step_of_nothing_new_changes_nothing(family_name):
         stepped = fitted.mixture_.updated(fitted.statistics(X), forget=forget, reg_covar=0.0)
         assert_allclose(stepped.means, fitted.means_, rtol=1e-4, atol=1e-6)
         assert_allclose(stepped.covariances, fitted.covariances_, rtol=1e-4, atol=1e-6)
+
+
+def through_joblib(value):
+    stream = io.BytesIO()
+    joblib.dump(value, stream)
+    return joblib.load(stream)
+
+
+def through_pickle(value):
+    return pickle.loads(pickle.dumps(value))
+
+
+@pytest.mark.parametrize("copied", [through_pickle, through_joblib, deepcopy])
+def test_copies_of_statistics_and_mixtures_take_the_same_step(family_name, copied):
+    fitted = fitted_model(family_name)
+    statistics, mixture = fitted.statistics(X), fitted.mixture_
+    assert copied(statistics) == statistics
+    assert copied(mixture) == mixture
+    expected = mixture.updated(statistics)
+    assert mixture.updated(copied(statistics)) == expected
+    assert copied(mixture).updated(statistics) == expected
+    assert copied(fitted).mixture_.updated(statistics + copied(statistics).scaled(0.0)) == expected
+
+
+@pytest.mark.parametrize("scheduler", ["sync", "processes", "cluster"])
+def test_a_batch_gives_the_same_bits_on_every_scheduler(family_name, scheduler, request):
+    batch = da.from_array(BATCHES[0], chunks=(100, 3))
+    fitted = deepcopy(fitted_model(family_name)).partial_fit(batch)
+    elsewhere = deepcopy(fitted_model(family_name))
+    if scheduler == "cluster":
+        request.getfixturevalue("client")
+    with dask.config.set({} if scheduler == "cluster" else {"scheduler": scheduler}):
+        elsewhere.partial_fit(batch)
+    assert elsewhere.mixture_ == fitted.mixture_
+    assert elsewhere.lower_bound_ == fitted.lower_bound_
 
 
 def test_rows_that_are_added_weigh_as_many():

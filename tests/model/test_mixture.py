@@ -33,6 +33,23 @@ def test_a_fingerprint_is_that_of_the_parameters_alone(family_name):
     assert len(found) == 4 + len(FAMILY_NAMES) - 1
 
 
+def test_mixtures_with_the_same_parameters_are_equal(family_name):
+    model = mixture(family_name)
+    again = Mixture(model.family, *(a.copy() for a in arrays_of(model)))
+    assert model == again
+    for name in ("weights", "means", "covariances", "precision_cholesky"):
+        changed = getattr(model, name).copy()
+        changed.flat[0] = np.nextafter(changed.flat[0], 9.0)
+        assert model != replace(model, **{name: changed})
+    assert [model == mixture(other) for other in FAMILY_NAMES].count(True) == 1
+    assert model != mixture(family_name, 2)
+    assert model != family_name
+
+
+def arrays_of(model):
+    return model.weights, model.means, model.covariances, model.precision_cholesky
+
+
 def test_samples_have_the_moments_of_the_mixture(family_name):
     model = mixture(family_name)
     rows, labels = model.sample(200_000, np.random.RandomState(0))

@@ -148,3 +148,14 @@ def test_components_that_no_row_belongs_to_are_empty():
     assert found.empty.tolist() == [False, False, True, True]
     assert found.scaled(1e12).empty.tolist() == found.scaled(1e-12).empty.tolist()
     assert zero.empty.all()
+
+
+def test_statistics_with_the_same_numbers_are_equal():
+    zero = SufficientStatistics.zero(FAMILIES["diag"], np.zeros((2, 3)))
+    assert zero == SufficientStatistics.zero(FAMILIES["diag"], np.zeros((2, 3)))
+    assert zero != SufficientStatistics.zero(FAMILIES["full"], np.zeros((2, 3)))
+    assert zero != SufficientStatistics.zero(FAMILIES["diag"], np.zeros((3, 3)))
+    assert zero != replace(zero, effective_counts=np.array([0.0, 1.0]))
+    assert zero != replace(zero, log_likelihood=1.0)
+    assert zero != replace(zero, fingerprint="a")
+    assert zero != 0.0

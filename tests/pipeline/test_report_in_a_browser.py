@@ -7,10 +7,13 @@ import subprocess
 import pytest
 from strategies import clusters
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 
 pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="there is no Chromium: apt-get install chromium"
+    CHROMIUM is None,
+    reason="These tests need Chromium: install Debian's package chromium, or Google Chrome.",
 )
 
 SECTIONS = ("summary", "components", "marginals", "outliers", "convergence", "passes")
@@ -84,16 +87,19 @@ def test_it_is_no_wider_than_a_phone(fit, save, folder, browse, tmp_path):
     measured = re.sub("<meta http-equiv[^>]*>", "", text).replace("</body>", MEASURE)
     (tmp_path / "page.html").write_text(measured, encoding="utf-8")
     # A window is no narrower than 500, a frame is.
-    frame = tmp_path / "frame.html"
-    for width in (390, 1280):
-        frame.write_text(
-            f'<iframe id="f" src="page.html" width="{width}" style="border:0"></iframe>'
-            "<script>onload = () => {document.title = document.getElementById('f')"
-            ".contentDocument.documentElement.dataset.widths}</script>"
-        )
-        found, _ = browse(frame, "--allow-file-access-from-files")
-        (widths,) = re.findall("<title>(.*?)</title>", found)
-        page, window, n_small = map(int, widths.split())
+    widths = (390, 1280)
+    frames = "".join(
+        f'<iframe src="page.html" width="{width}" style="border:0"></iframe>' for width in widths
+    )
+    (tmp_path / "frames.html").write_text(
+        f"{frames}<script>onload = () => {{"
+        "document.title = [...document.querySelectorAll('iframe')]"
+        ".map(each => each.contentDocument.documentElement.dataset.widths).join(';')}</script>"
+    )
+    found, _ = browse(tmp_path / "frames.html", "--allow-file-access-from-files")
+    (measures,) = re.findall("<title>(.*?)</title>", found)
+    for width, measure in zip(widths, measures.split(";"), strict=True):
+        page, window, n_small = map(int, measure.split())
         assert window == width
         assert page <= width
         assert n_small == 0
@@ -103,7 +109,8 @@ def test_the_browser_would_tell_of_an_error(fit, save, folder, browse):
     fit(save(clusters(400, 2)))
     page = folder / "report.html"
     text = page.read_text(encoding="utf-8")
-    for fault in ("<script>alert(1)</script>", '<img src="http://localhost:9/x.png">'):
-        page.write_text(text.replace("</body>", f"{fault}</body>"), encoding="utf-8")
-        _, said = browse(page)
-        assert "Content Security Policy" in " ".join(said)
+    faults = "<script>alert(1)</script>", '<img src="http://localhost:9/x.png">'
+    page.write_text(text.replace("</body>", f"{''.join(faults)}</body>"), encoding="utf-8")
+    _, said = browse(page)
+    refused = [line for line in said if "Content Security Policy" in line]
+    assert len(refused) == len(faults)

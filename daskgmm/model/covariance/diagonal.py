@@ -1,5 +1,7 @@
 """What families without correlations share: variances, and factors that are inverse roots."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -63,6 +65,7 @@ class Uncorrelated(Family):
         return of_variances(variances, observed)
 
 
+@dataclass(frozen=True)
 class Diag(Uncorrelated):
     """Variances of shape (n_components, n_features)."""
 
@@ -133,6 +136,7 @@ class Diag(Uncorrelated):
         )
 
 
+@dataclass(frozen=True)
 class Spherical(Uncorrelated):
     """Variances of shape (n_components,); the second moment is that of the distance."""
 

@@ -1,6 +1,7 @@
 """What a family of covariance matrices must say about itself."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -14,12 +15,16 @@ from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance.regression import Regression
 
 
+@dataclass(frozen=True)
 class Family(ABC):
     """A shape of covariances, with its moments, its factors and its kernels.
 
     Below, K is n_components and D is n_features; `covariances` have the family's own
     `shape`, and so have second moments, precisions and precision Cholesky factors (upper
     U with precision = U Uᵀ).
+
+    Families are equal if they have the same type and the same hyperparameters, in any process.
+    Every concrete family is a frozen dataclass, whose fields are its hyperparameters.
     """
 
     name: ClassVar[str]
@@ -27,9 +32,6 @@ class Family(ABC):
     """Number of features from which the triangular kernel is the faster one."""
     shared: ClassVar[bool] = False
     """Whether all components have one covariance."""
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}()"
 
     has_units = True
     """Whether it stays one of the family where each feature is told in units of its own."""

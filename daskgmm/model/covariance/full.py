@@ -1,5 +1,7 @@
 """Each component has a covariance matrix of its own."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,6 +30,7 @@ from daskgmm.model.covariance.regression import Regression, of_matrices, regress
 SCREENED = 32
 
 
+@dataclass(frozen=True)
 class Full(Family):
     """Covariances of shape (n_components, n_features, n_features)."""
 

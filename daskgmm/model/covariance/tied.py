@@ -1,5 +1,7 @@
 """All components share one covariance matrix."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +27,7 @@ from daskgmm.model.covariance.family import (
 from daskgmm.model.covariance.regression import Regression, of_matrices, regressed
 
 
+@dataclass(frozen=True)
 class Tied(Family):
     """One covariance of shape (n_features, n_features); second moments are pooled."""
 

@@ -1,7 +1,7 @@
 """A Dask scheduler that already runs, with or without TLS."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,6 +13,7 @@ from daskgmm.data.execution.resources import Resources
 from daskgmm.errors import ConfigError
 from daskgmm.pipeline.clusters.connection import Connection, PrintLine, security_warning
 from daskgmm.pipeline.clusters.scaling import DistributedCluster
+from daskgmm.pipeline.clusters.shutdown import quiet_logs
 from daskgmm.pipeline.config.loader import StrictModel
 
 # Absolute, so that a run can be resumed from another folder.
@@ -65,7 +66,7 @@ class Address(DistributedCluster):
     @contextmanager
     def connect(self, print_line: PrintLine) -> Iterator[Connection]:
         """Run Dask's computations there while the context lasts."""
-        with self._client() as client:
+        with ExitStack() as closing, self._client() as client:
             address = client.scheduler.address
             hint = f"start one with `dask worker {address}`"
             with self.wait_for_worker(client, f"the scheduler at {address}", hint, print_line):
@@ -74,7 +75,10 @@ class Address(DistributedCluster):
                 dashboard = f", dashboard {link}" if link else ""
                 size = f"{address}, {n} worker{'s' * (n != 1)}"
                 warning = security_warning(address, "use tls:// with cluster.tls")
-                yield Connection(size + dashboard + warning, client)
+                try:
+                    yield Connection(size + dashboard + warning, client)
+                finally:
+                    closing.enter_context(quiet_logs())
 
     def _client(self) -> distributed.Client:
         """Connect; raise ConfigError if no scheduler answers."""

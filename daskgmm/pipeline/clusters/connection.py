@@ -77,15 +77,6 @@ def security_warning(address: str, remedy: str) -> str:
     )
 
 
-class IgnoreInterrupts(distributed.WorkerPlugin):
-    """Make workers ignore Ctrl-C, which a terminal sends to them, too: the driver closes them."""
-
-    name = "daskgmm-ignore-interrupts"
-
-    def setup(self, worker: distributed.Worker) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def peak_memory() -> int:
     """Peak resident bytes of this process."""
     status = Path("/proc/self/status")

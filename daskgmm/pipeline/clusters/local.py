@@ -12,10 +12,14 @@ from dask.utils import parse_bytes
 from pydantic import AfterValidator, Field, model_validator
 
 from daskgmm.data.execution.resources import Resources
-from daskgmm.pipeline.clusters.connection import Connection, IgnoreInterrupts, PrintLine
+from daskgmm.pipeline.clusters.connection import Connection, PrintLine
 from daskgmm.pipeline.clusters.optional_library import startup_errors
 from daskgmm.pipeline.clusters.scaling import ScalableCluster, Time
+from daskgmm.pipeline.clusters.shutdown import IgnoreInterrupts
 from daskgmm.pipeline.config.loader import StrictModel
+
+# A worker that has not closed after this time is killed.
+CLOSE_SECONDS = 30.0
 
 
 class Threads(StrictModel):
@@ -121,6 +125,17 @@ class Nanny(StrictModel):
     death_timeout: Time | None = None
 
 
+class PatientNanny(distributed.Nanny):
+    """Wait longer than Dask does for a worker to close, as busy machines need it."""
+
+    async def close(  # type: ignore[override]  # as in its base class
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109
+        reason: str = "nanny-close",
+    ) -> Literal["OK"]:
+        return await super().close(timeout or CLOSE_SECONDS, reason)
+
+
 class LocalCluster(ScalableCluster):
     """Worker processes on this machine.
 
@@ -172,6 +187,7 @@ class LocalCluster(ScalableCluster):
         with dask.config.set(self.memory.settings()):
             with startup_errors(name):
                 cluster: AbstractContextManager[Any] = distributed.LocalCluster(
+                    worker_class=PatientNanny,
                     n_workers=self.initial_size,
                     threads_per_worker=m,
                     memory_limit=self.memory_limit,

@@ -1,7 +1,7 @@
 """How many workers a cluster has, and how long a run waits for them."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from importlib.util import find_spec
 from typing import Annotated, Any, ClassVar, Self
 
@@ -14,6 +14,7 @@ from daskgmm.data.execution.cluster_faults import TIMEOUT, worker_timeout
 from daskgmm.data.execution.resources import Resources
 from daskgmm.errors import ConfigError
 from daskgmm.pipeline.clusters.connection import Connection, PrintLine, security_warning
+from daskgmm.pipeline.clusters.shutdown import quiet_logs
 from daskgmm.pipeline.config.loader import StrictModel
 
 
@@ -112,7 +113,9 @@ class ScalableCluster(DistributedCluster):
     @property
     def max_size(self) -> int:
         """Largest number of workers (or jobs)."""
-        return self.adapt.maximum if self.adapt else getattr(self, self.SIZE_KEY) or self.default_size
+        return (
+            self.adapt.maximum if self.adapt else getattr(self, self.SIZE_KEY) or self.default_size
+        )
 
     @property
     def initial_size(self) -> int:
@@ -154,13 +157,20 @@ class ScalableCluster(DistributedCluster):
             What encrypts the connection; see `security_warning`.
         print_line : callable
         """
-        with cluster, cluster.get_client() as client:  # type: ignore[attr-defined]
-            self.scale(cluster, client)
-            with self.wait_for_worker(client, name, hint, print_line):
-                # Without bokeh the link leads nowhere.
-                dashboard = f", dashboard {client.dashboard_link}" if find_spec("bokeh") else ""
-                warning = security_warning(client.scheduler.address, remedy)
-                yield Connection(name + dashboard + warning, client)
+        with (
+            ExitStack() as closing,
+            cluster,
+            cluster.get_client() as client,  # type: ignore[attr-defined]
+        ):
+            try:
+                self.scale(cluster, client)
+                with self.wait_for_worker(client, name, hint, print_line):
+                    # Without bokeh the link leads nowhere.
+                    dashboard = f", dashboard {client.dashboard_link}" if find_spec("bokeh") else ""
+                    warning = security_warning(client.scheduler.address, remedy)
+                    yield Connection(name + dashboard + warning, client)
+            finally:
+                closing.enter_context(quiet_logs())
 
 
 class ExpectedWorker(StrictModel):

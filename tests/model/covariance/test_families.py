@@ -1,3 +1,6 @@
+import pickle
+from dataclasses import FrozenInstanceError, dataclass
+
 import numpy as np
 import oracles
 import pytest
@@ -5,11 +8,30 @@ from strategies import clusters, mixture
 
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.model.covariance import FAMILIES
+from daskgmm.model.covariance.full import Full
 
 
 def test_names_are_the_tables_keys():
     assert {name: family.name for name, family in FAMILIES.items()} == {n: n for n in FAMILIES}
     assert set(FAMILIES) == {"full", "tied", "diag", "spherical"}
+
+
+@dataclass(frozen=True)
+class OfRank(Full):
+    """A family with a hyperparameter."""
+
+    rank: int
+
+
+def test_families_are_equal_by_type_and_hyperparameters():
+    families = [*FAMILIES.values(), OfRank(1), OfRank(2)]
+    copies = [pickle.loads(pickle.dumps(each)) for each in families]
+    for one, family in enumerate(families):
+        assert [family == other for other in copies] == [one == k for k in range(len(copies))]
+    assert dict(zip(families, range(6), strict=True)) == dict(zip(copies, range(6), strict=True))
+    assert repr(OfRank(2)) == "OfRank(rank=2)"
+    with pytest.raises(FrozenInstanceError):
+        copies[-1].rank = 3
 
 
 def test_covariances_of_second_moments_are_the_textbooks(family_name):

@@ -1,10 +1,13 @@
+import logging
 import os
+import time
 
 import dask
 import numpy as np
 import pytest
 from distributed import default_client
 
+from daskgmm.pipeline.clusters import local
 from daskgmm.pipeline.clusters.local import LocalCluster
 
 
@@ -22,6 +25,56 @@ def test_it_has_the_workers_asked_for_and_is_closed_at_the_end():
     assert place.client.status == "closed"
     with pytest.raises(ValueError, match="No client"):
         default_client()
+
+
+def stay_alive(dask_worker):
+    """Give a worker an extension that doesn't let it close."""
+
+    class Stays:
+        def close(self):
+            time.sleep(600)
+
+    dask_worker.extensions["stays"] = Stays()
+
+
+def test_a_worker_that_has_to_be_killed_at_the_end_is_no_line_on_the_terminal(monkeypatch):
+    monkeypatch.setattr(local, "CLOSE_SECONDS", 0.5)
+    logged, shown = [], []
+    terminal = logging.Handler(logging.WARNING)
+    terminal.emit = shown.append
+    monkeypatch.setattr(logging.getLogger("distributed"), "handlers", [terminal])
+    nanny = logging.getLogger("distributed.nanny")
+    nanny.addFilter(note := lambda record: logged.append(record.getMessage()) or True)
+    with LocalCluster(n_workers=1).connected(print) as place:
+        place.client.run(stay_alive)
+        nanny.warning("a line from the middle of a run")
+    nanny.removeFilter(note)
+    assert "Worker process still alive after 0.4 seconds, killing" in logged
+    assert [record.getMessage() for record in shown] == ["a line from the middle of a run"]
+    nanny.warning("a line after it")
+    assert shown[-1].getMessage() == "a line after it"
+
+
+def complain(path, dask_worker):
+    """Log a line to a file; one more when the worker closes."""
+    log = logging.getLogger("distributed")
+    file = logging.FileHandler(path)
+    file.setLevel(logging.ERROR)
+    log.addHandler(file)
+    log.error("a line of a worker")
+
+    class Complains:
+        def close(self):
+            log.error("a line of a worker that closes")
+
+    dask_worker.extensions["complains"] = Complains()
+
+
+def test_workers_log_nothing_while_they_close(tmp_path):
+    path = tmp_path / "worker.log"
+    with LocalCluster(n_workers=1).connected(print) as place:
+        place.client.run(complain, path)
+    assert path.read_text() == "a line of a worker\n"
 
 
 def test_the_peak_of_a_worker_is_its_own():

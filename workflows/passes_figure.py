@@ -1,6 +1,6 @@
-"""How far a fit is after each reading of the flights, by plain EM and by the default.
+"""Plot the lower bound after each pass over the flights, for plain EM and for the default.
 
-python workflows/readings_figure.py [--data FILE] [--rows N] [--out DIR]
+python workflows/passes_figure.py [--data FILE] [--rows N] [--out DIR]
 """
 
 import argparse
@@ -21,10 +21,10 @@ COLUMNS = ["dep_delay", "arr_delay", "air_time", "distance"]
 
 
 def main() -> None:
-    """Run the steps."""
+    """Fit three times and plot."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default="data/flights.parquet", type=Path)
-    parser.add_argument("--rows", type=int, help="only the first N flights")
+    parser.add_argument("--rows", type=int, help="use only the first N flights")
     parser.add_argument("--out", default="docs/images", type=Path)
     options = parser.parse_args()
     write_flights(options.data, last=options.rows)
@@ -32,16 +32,16 @@ def main() -> None:
 
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     axes = figure.subplots()
-    for name, how in FITS.items():
-        model = GaussianMixture(8, max_iter=200, tol=1e-5, random_state=0, **how).fit(rows)
+    for name, parameters in FITS.items():
+        model = GaussianMixture(8, max_iter=200, tol=1e-5, random_state=0, **parameters).fit(rows)
         bounds = [*model.lower_bounds_, model.lower_bound_]
         axes.plot(range(1, len(bounds) + 1), bounds, marker=".", label=name)
-        print(f"{name:<34} {len(bounds):>3} readings after the survey, {bounds[-1]:.3f} nats")
-    axes.set_xlabel("readings of all rows, after the survey")
-    axes.set_ylabel("mean log-likelihood, nats")
+        print(f"{name:<34} {len(bounds):>3} passes after the survey, {bounds[-1]:.3f} nats")
+    axes.set_xlabel("passes over the data, after the survey")
+    axes.set_ylabel("mean log-likelihood (nats per row)")
     axes.legend(frameon=False)
     options.out.mkdir(parents=True, exist_ok=True)
-    figure.savefig(options.out / "readings.webp", dpi=110)
+    figure.savefig(options.out / "passes.webp", dpi=110)
 
 
 if __name__ == "__main__":
