@@ -68,7 +68,7 @@ SAME_NAMES = (
 )
 
 
-def _check_walltime(: Any) -> Any:
+def _check_walltime(walltime: Any) -> Any:
     if isinstance(walltime, int):
         raise ValueError(  # noqa: TRY004  pydantic reports a ValueError as a mistake of this key
             "write it in quotes, such as '12:00:00': without quotes YAML reads a number"
@@ -184,7 +184,9 @@ class BatchJobs(ScalableCluster):
     def expected_resources(self) -> Resources:
         """Resources of the workers of all jobs."""
         n = self.n_processes
-        return Resources.of_workers(self.max_size * n, self.cores // n, parse_bytes(self.memory) // n)
+        return Resources.of_workers(
+            self.max_size * n, self.cores // n, parse_bytes(self.memory) // n
+        )
 
     def scale(self, cluster: Any, client: Client) -> None:
         """Submit the jobs; raise ConfigError with the batch system's message if that fails."""
