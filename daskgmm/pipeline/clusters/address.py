@@ -21,7 +21,7 @@ File = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())
 
 
 class Tls(StrictModel):
-    """Certificate files that encrypt the connection to a scheduler, as `distributed.Security` takes them."""
+    """Certificate files of an encrypted connection, as `distributed.Security` takes them."""
 
     ca_file: File
     cert: File

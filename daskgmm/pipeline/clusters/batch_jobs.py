@@ -100,7 +100,7 @@ async def _submit(cluster: Any, n_jobs: int) -> None:
 class BatchJobs(ScalableCluster):
     """Workers in jobs of a batch system; the jobs are submitted from this machine.
 
-    Keys that are left out have the values of dask-jobqueue's configuration (``jobqueue.slurm``, ...).
+    The defaults are those of dask-jobqueue's configuration (``jobqueue.slurm``, ...).
 
     Attributes
     ----------

@@ -1,7 +1,6 @@
 """The connection of a run to the threads or workers that do its passes."""
 
 import resource
-import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -62,11 +62,11 @@ def running(tls, *, worker=True):
 def test_a_scheduler_that_runs_already_is_met_through_tls(certificate):
     with running(certificate) as address:
         assert address.startswith("tls://")
-        with Address(address=address, tls=certificate).connected(print) as place:
+        with Address(address=address, tls=certificate).connect(print) as connection:
             assert da.ones(10, chunks=5).sum().compute() == 10
             assert Address(address=address, tls=certificate).expected_resources().n_threads == 1
-            assert place.description.startswith(f"{address}, 1 worker, dashboard http")
-            assert "CAUTION" not in place.description
+            assert connection.description.startswith(f"{address}, 1 worker, dashboard http")
+            assert "WARNING" not in connection.description
         with pytest.raises(ConfigError, match=r"no scheduler answers at tls://"):
             Address(address=address, timeout=2.0).expected_resources()
 
@@ -114,11 +114,11 @@ def test_a_scheduler_without_workers_is_waited_for_and_then_said():
     with running(None, worker=False) as address:
         cluster = Address(address=address, worker_timeout="1 s")
         with (
-            pytest.raises(ConfigError, match=r"no worker of the scheduler at .* start some, with"),
-            cluster.connected(said.append),
+            pytest.raises(ConfigError, match=r"no worker of the scheduler at .* start one with"),
+            cluster.connect(said.append),
         ):
             pass
     assert said == [
-        f"waiting   for the first worker of the scheduler at {address}, 1.00 s at the most"
+        f"waiting   for the first worker of the scheduler at {address}, at most 1.00 s"
     ]
     assert dask.config.get("daskgmm.worker-timeout", None) is None

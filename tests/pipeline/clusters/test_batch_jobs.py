@@ -21,7 +21,7 @@ def test_a_batch_system_is_told_what_it_knows(kind):
 def test_a_machine_without_the_batch_system_is_one_sentence(kind, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     cluster = BatchJobs(kind=kind, cores=1, memory="1 GiB")
-    with pytest.raises(ConfigError, match="on this machine"), cluster.connected(print):
+    with pytest.raises(ConfigError, match="on this machine"), cluster.connect(print):
         pass
 
 
@@ -30,7 +30,7 @@ def test_what_is_not_installed_is_one_sentence_that_names_the_extra(monkeypatch)
     cluster = BatchJobs(kind="slurm", cores=1, memory="1 GiB", options={"whatever": 1})
     with (
         pytest.raises(ConfigError, match=r"pip install 'daskgmm\[jobqueue\]'"),
-        cluster.connected(print),
+        cluster.connect(print),
     ):
         pass
 
