@@ -1,9 +1,14 @@
 """What the parameters of an estimator may be, and what they mean in numerical terms."""
 
+from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import (
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
 
 from daskgmm.data.dataset import MISSING, Dataset
 from daskgmm.errors import ParameterError
@@ -42,6 +47,12 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "degenerate": [StrOptions(set(POLICIES))],
     "missing": [StrOptions(set(MISSING))],
 }
+
+
+def check_values(parameters: Mapping[str, Any]) -> None:
+    """Raise scikit-learn's InvalidParameterError, a ValueError, for a value that can't be."""
+    # By name, as scikit-learn's estimators do: of several mistakes the same one is named.
+    validate_parameter_constraints(CONSTRAINTS, dict(sorted(parameters.items())), "GaussianMixture")
 
 
 def settings_of(estimator: Any, dataset: Dataset, resumed: FitState | None) -> Settings:

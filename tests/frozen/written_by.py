@@ -37,8 +37,8 @@ from frozen.fits import FOLDER, RUNS, STOPS, hexadecimal
 
 import daskgmm
 from daskgmm import Checkpoint, GaussianMixture, open_dataset
-from daskgmm.fit.settings import Settings
 from daskgmm.fit.checkpoint.snapshot import from_bytes
+from daskgmm.fit.settings import Settings
 from daskgmm.pipeline.progress import live_display
 
 MODELS, CHECKPOINTS, COMMANDS = (FOLDER / name for name in ("models", "checkpoints", "commands"))

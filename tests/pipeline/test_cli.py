@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from functools import wraps
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from daskgmm import GaussianMixture
 from daskgmm.pipeline.cli import main
+from daskgmm.pipeline.config.fit import FitConfig
+from daskgmm.pipeline.config.loader import load
 
 
 @pytest.fixture
@@ -50,6 +54,23 @@ def sentence(code, stderr):
     return line
 
 
+def test_a_fit_builds_its_estimator_once(arguments, monkeypatch):
+    built, init = [], GaussianMixture.__init__
+
+    @wraps(init)
+    def counted(self, *args, **parameters):
+        built.append(parameters)
+        init(self, *args, **parameters)
+
+    monkeypatch.setattr(GaussianMixture, "__init__", counted)
+    load(Path("fit.yaml"), FitConfig)
+    assert built == []
+    assert fitted(arguments).exit_code == 0
+    assert built == [
+        {"n_components": 3, "max_iter": 2, "random_state": 0, "degenerate": "reinitialize"}
+    ]
+
+
 def refusal(arguments, *changes):
     result = fitted(arguments, *changes)
     return sentence(result.exit_code, result.stderr)
@@ -76,8 +97,8 @@ def refusal(arguments, *changes):
         ("source.url=damaged.parquet", "damaged.parquet"),
         ("output.dir=fit.yaml", "fit.yaml"),
         ("output.dir=fit.yaml/results", "fit.yaml"),
-        ("source.url=results/labels.parquet", "results/labels.parquet holds the rows themselves"),
-        ("source.url=results/labels.parquet/part.npy", "labels.parquet holds the rows themselves"),
+        ("source.url=results/labels.parquet", "results/labels.parquet holds the input data"),
+        ("source.url=results/labels.parquet/part.npy", "labels.parquet holds the input data"),
     ],
 )
 def test_what_a_person_can_mend_is_said_in_one_sentence(arguments, change, part):
@@ -113,13 +134,13 @@ def test_the_summary_tells_weights_means_and_cost(arguments):
     assert result.exit_code == 0, result.stderr
     for part in ("2 threads", "survey    600 rows", "3 components x 2 features"):
         assert part in result.stdout
-    table = result.stdout.split("weight and means\n")[1].splitlines()
+    table = result.stdout.split("with their means\n")[1].splitlines()
     assert table[0].split() == ["label", "weight", "dep_delay", "arr_delay"]
     weights = [float(line.split()[1]) for line in table[1:4]]
     assert weights == sorted(weights, reverse=True)
     assert sum(weights) == pytest.approx(1.0, abs=2e-4)
     assert "not converged" in result.stdout
-    assert "600, of which 0 left out" in result.stdout
+    assert "600, 0 left out" in result.stdout
 
 
 @pytest.mark.parametrize("names", [["speed [m/s]", "[/b]"], ["[red]delay", ":smile:"]])

@@ -63,4 +63,4 @@ def test_without_another_policy_it_collapses_again(collapsed):
 def test_a_change_that_cannot_be_is_said(collapsed):
     done = CliRunner().invoke(main, ["resume", "results/checkpoint", "--set", "model.tolerance=1"])
     assert done.exit_code == 2
-    assert "unknown key 'fit.model.tolerance'; known are" in done.stderr
+    assert "unknown key 'fit.model.tolerance'; allowed are" in done.stderr

@@ -140,7 +140,7 @@ def test_what_is_there_is_kept_unless_it_is_to_be_replaced(out, tmp_path):
     generated(out)
     before = content(tmp_path / out)
     found = refusal(out, "--random-state", "1")
-    assert f"{out} is there already" in found
+    assert f"{out} exists already" in found
     assert "--force" in found
     assert content(tmp_path / out) == before
     generated(out, "--random-state", "1", "--force")
@@ -149,7 +149,7 @@ def test_what_is_there_is_kept_unless_it_is_to_be_replaced(out, tmp_path):
 
 def test_the_truth_of_other_rows_is_kept_too():
     generated("rows.npy")
-    assert "rows.truth.npz is there already" in refusal("rows.zarr")
+    assert "rows.truth.npz exists already" in refusal("rows.zarr")
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_the_truth_of_other_rows_is_kept_too():
         (["--rows", "1.5"], "--rows: '1.5' is not a whole number, such as 2000000"),
         (["--rows", "many"], "--rows: 'many' is not a whole number"),
         (["--rows", "inf"], "--rows: 'inf' is not a whole number"),
-        (["--rows", "1e15"], "the rows take 12,000,000.0 GB and "),
+        (["--rows", "1e15"], "the rows take 12,000,000.0 GB, but "),
         (["--features", "-3"], "--features: input should be greater than or equal to 1"),
         (["--features", "1e6"], "the covariances of 2 components of 1,000,000 features take"),
         (["--components", "0"], "--components: input should be greater"),
@@ -185,7 +185,7 @@ def test_an_option_that_cannot_be_meant_is_said_in_one_sentence(options, part, t
         ("rows.csv", "one of .zarr, .npy, .parquet"),
         ("rows", "one of .zarr, .npy, .parquet"),
         ("s3://bucket/rows.zarr", "unknown scheme 's3'"),
-        ("threads1.yaml/rows.npy", "cannot make the folder threads1.yaml"),
+        ("threads1.yaml/rows.npy", "cannot create the folder threads1.yaml"),
     ],
 )
 def test_a_place_that_cannot_be_written_is_said_in_one_sentence(out, part, tmp_path):

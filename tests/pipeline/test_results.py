@@ -20,7 +20,7 @@ def found():
 
 def test_the_file_has_a_line_for_each_model(found, tmp_path):
     path = tmp_path / "a file.csv"
-    path.write_text(results.csv(found))
+    path.write_text(results.selection_csv(found))
     frame, whole = pd.read_csv(path), found.to_frame()
     assert frame["n_components"].tolist() == [1, 3, 2000] * 2
     for name in ("aic", "bic", "icl", "held_out", "log_likelihood", "passes", "outcome", "chosen"):
@@ -31,7 +31,7 @@ def test_the_file_has_a_line_for_each_model(found, tmp_path):
 
 def test_the_terminal_shows_every_model_and_the_choice(found):
     file = io.StringIO()
-    Console(file=file, width=300).print(results.table(found))
+    Console(file=file, width=300).print(summary.models_table(found))
     head, *lines = file.getvalue().splitlines()
     assert head.split()[:2] == ["covariance", "components"]
     assert len(lines) == 6
@@ -43,8 +43,8 @@ def test_passes_are_those_that_a_model_has_seen(found):
     passes = found.to_frame()["passes"]
     assert passes.max() == found.n_passes_
     assert passes[2] == passes[5] == 1  # the survey's
-    said = results.sentence(found)
+    said = results.selection_sentence(found)
     assert said == (
-        f"full, 3 components: chosen by bic of 6 models, which shared {found.n_passes_} readings "
+        f"full, 3 components: chosen by bic from 6 models, which shared {found.n_passes_} readings "
         f"of the data ({passes.sum()}, had each made its own)"
     )

@@ -110,7 +110,7 @@ def test_an_interrupted_run_says_what_resumes_it_and_that_ends_with_the_same_byt
     _, said = process.communicate()
     assert process.returncode == code
     command = "daskgmm resume results/checkpoint"
-    assert said == f"daskgmm: {word} (to go on from the last checkpoint: {command})\n"
+    assert said == f"daskgmm: {word} (to resume from the last checkpoint: {command})\n"
     os.chdir("/")  # a run knows where its files are
     assert "resumed   after pass" in done("resume", str(place / "results/checkpoint"))
     assert model_of(place / "results") == whole
@@ -210,7 +210,7 @@ def test_an_interrupted_selection_says_what_resumes_it(place):
     _, said = process.communicate()
     assert process.returncode == 143
     command = "daskgmm resume results/checkpoint"
-    assert said == f"daskgmm: terminated (to go on from the last checkpoint: {command})\n"
+    assert said == f"daskgmm: terminated (to resume from the last checkpoint: {command})\n"
 
 
 def test_nothing_is_removed_that_a_run_has_not_written(tmp_path, monkeypatch):
@@ -222,9 +222,9 @@ def test_nothing_is_removed_that_a_run_has_not_written(tmp_path, monkeypatch):
     for name in ("pass-000002.npz", "run.yaml"):  # drafts that a kill has left
         (mine / f".{name}.{uuid4().hex}").touch()
     settings = config(checkpoint={"dir": "mine"})
-    with resume.kept(settings, THREADS):
+    with resume.resumable(settings, THREADS):
         (mine / "pass-000003.npz").touch()
-    resume.forget(settings)
+    resume.delete_checkpoints(settings)
     assert sorted(each.name for each in mine.iterdir()) == ["notes.txt", "pass-a.npz"]
 
 
@@ -234,24 +234,24 @@ def config(**changes):
 
 def test_what_a_run_leaves_comes_back(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with resume.kept(config(), THREADS):
-        fit, cluster = resume.left("results/checkpoint")
+    with resume.resumable(config(), THREADS):
+        fit, cluster = resume.stopped_run("results/checkpoint")
         assert fit.source.url == str(tmp_path / "rows.npy")
         assert fit.checkpoint_dir == str(tmp_path / "results/checkpoint")
         assert (fit.model, cluster) == (config().model, THREADS)
-        assert resume.seed_of(config()) == 0
-        assert resume.command(config()) == ""  # no checkpoint yet
+        assert resume.stopped_seed(config()) == 0
+        assert resume.resume_command(config()) == ""  # no checkpoint yet
     assert not Path("results/checkpoint").exists()
-    assert resume.seed_of(config()) is None
-    with pytest.raises(CheckpointError, match="results/checkpoint holds no run that was stopped"):
-        resume.left("results/checkpoint")
+    assert resume.stopped_seed(config()) is None
+    with pytest.raises(CheckpointError, match="results/checkpoint contains no stopped run"):
+        resume.stopped_run("results/checkpoint")
 
 
 def test_several_sources_come_back_each_by_a_whole_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     urls = ["a/*.h5::/rows", "s3://bucket/b.h5::/rows"]
-    with resume.kept(config(source={"url": urls}), THREADS):
-        found = resume.left("results/checkpoint")[0].source.urls
+    with resume.resumable(config(source={"url": urls}), THREADS):
+        found = resume.stopped_run("results/checkpoint")[0].source.urls
     assert found == [f"{tmp_path}/a/*.h5::/rows", "s3://bucket/b.h5::/rows"]
 
 
@@ -263,17 +263,17 @@ def fail_after(doing):
 def test_a_failure_leaves_the_run_only_beside_a_checkpoint(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = Path("results/checkpoint")
-    with pytest.raises(ZeroDivisionError), resume.kept(config(), THREADS):
+    with pytest.raises(ZeroDivisionError), resume.resumable(config(), THREADS):
         raise ZeroDivisionError
     assert not folder.exists()
-    with pytest.raises(ZeroDivisionError), resume.kept(config(), THREADS):
+    with pytest.raises(ZeroDivisionError), resume.resumable(config(), THREADS):
         fail_after((folder / "pass-000001.npz").touch)
-    assert resume.command(config()) == "daskgmm resume results/checkpoint"
+    assert resume.resume_command(config()) == "daskgmm resume results/checkpoint"
     # A run that was told something else changes nothing of it.
     other = config(model={"n_components": 2})
-    with pytest.raises(ZeroDivisionError), resume.kept(other, THREADS):
+    with pytest.raises(ZeroDivisionError), resume.resumable(other, THREADS):
         raise ZeroDivisionError
-    assert resume.left(str(folder))[0].model["n_components"] == 5
+    assert resume.stopped_run(str(folder))[0].model["n_components"] == 5
 
 
 @pytest.mark.parametrize(
@@ -282,13 +282,16 @@ def test_a_failure_leaves_the_run_only_beside_a_checkpoint(tmp_path, monkeypatch
         ("fit: {", "is not YAML"),
         ("fit: {source: 1}", "run.yaml, line 1: fit.source"),
         ("[1]", "keys and values"),
-        ("'on': {cluster: {kind: threads}}", "one run is needed, under the key 'fit' or 'select'"),
+        (
+            "'on': {cluster: {kind: threads}}",
+            "one run is required, under the key 'fit' or 'select'",
+        ),
     ],
 )
 def test_a_damaged_description_is_said(text, sentence, tmp_path):
     (tmp_path / "run.yaml").write_text(text)
     with pytest.raises(ValueError, match=sentence):
-        resume.left(str(tmp_path))
+        resume.stopped_run(str(tmp_path))
 
 
 def test_a_folder_that_cannot_be_written_to_is_said(tmp_path):
@@ -297,7 +300,7 @@ def test_a_folder_that_cannot_be_written_to_is_said(tmp_path):
     refused = pytest.raises(
         CheckpointError, match=r"checkpoint.dir: cannot write to .*/file/inside"
     )
-    with refused, resume.kept(settings, THREADS):
+    with refused, resume.resumable(settings, THREADS):
         pass
 
 
@@ -323,19 +326,19 @@ def test_a_place_that_nobody_knows_or_serves_is_one_sentence(place, where):
 
 def test_what_cannot_be_removed_costs_no_result(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    warned = pytest.warns(CheckpointWarning, match="cannot remove .* none the worse")
-    with warned, resume.kept(config(), THREADS):
+    warned = pytest.warns(CheckpointWarning, match="cannot remove .* the results are complete")
+    with warned, resume.resumable(config(), THREADS):
         Path("results/checkpoint/pass-000003.npz").mkdir()
 
 
 def test_checkpoints_do_not_lie_among_the_rows():
-    with pytest.raises(ValidationError, match=r"checkpoint\.dir: .* lies among the rows"):
+    with pytest.raises(ValidationError, match=r"checkpoint\.dir: .* is inside the input data"):
         config(source={"url": "rows.zarr"}, checkpoint={"dir": "rows.zarr"})
 
 
 def test_a_folder_that_looks_like_an_option_is_told_apart(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = config(checkpoint={"dir": "--help"})
-    with resume.kept(settings, THREADS):
+    with resume.resumable(settings, THREADS):
         Path("--help/pass-000001.npz").touch()
-        assert resume.command(settings) == "daskgmm resume -- --help"
+        assert resume.resume_command(settings) == "daskgmm resume -- --help"

@@ -14,7 +14,7 @@ from daskgmm.errors import DaskgmmError, DataError, DegenerateCovarianceError
 from daskgmm.model import model_file
 from daskgmm.pipeline import run
 from daskgmm.pipeline.clusters.local import LocalCluster, Threads
-from daskgmm.pipeline.config.fit import ELSEWHERE, FitConfig
+from daskgmm.pipeline.config.fit import EXCLUDED_PARAMETERS, FitConfig
 from daskgmm.pipeline.config.loader import load
 from daskgmm.pipeline.config.select import SelectConfig
 from daskgmm.pipeline.run import VERSIONED
@@ -93,7 +93,7 @@ def test_chunks_of_no_use_are_skipped_said_and_labelled_with_nothing(save, rows,
     said = "2 chunks left out (200 rows): NaN in row 350 of the data (chunk 3), column 1; chunk 5 "
     assert f"skipped   {said}" in log.getvalue()
     assert (
-        f"cannot be used, and their rows have label -1: {said}"
+        f"cannot be used; their rows have the label -1. {said}"
         in (folder / "report.html").read_text()
     )
     found = labels(folder)
@@ -125,8 +125,8 @@ def test_a_selection_leaves_the_best_model_and_the_table_of_all(select, save, ro
     pd.testing.assert_frame_equal(alone.to_frame(), result.selection.to_frame(), rtol=0, atol=0)
     np.testing.assert_array_equal(labels(folder)["label"], best.predict(dataset).compute())
     page = (folder / "report.html").read_text()
-    assert 'id="choice"' in page
-    assert "chosen by bic of 8 models" in page
+    assert 'id="selection"' in page
+    assert "chosen by bic from 8 models" in page
     purposes = [each.purpose for each in result.passes]
     assert purposes[:2] == ["survey", "comparison"]
     assert purposes.count("labels") == 1
@@ -200,7 +200,7 @@ def test_the_configuration_says_all_that_a_run_was(fit, save, rows, folder):
     assert "# cluster: {'kind': 'threads', 'n_threads': 2}\n" in facts
     for name in ("python", *VERSIONED):
         assert f"# {name}: " in facts
-    assert set(config["model"]) == set(GaussianMixture().get_params()) - set(ELSEWHERE)
+    assert set(config["model"]) == set(GaussianMixture().get_params()) - set(EXCLUDED_PARAMETERS)
     assert config["model"]["tol"] == 0.5
     assert config["model"]["means_init"] == [[0.0], [1.0], [2.0]]
 

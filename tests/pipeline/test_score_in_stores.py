@@ -38,8 +38,8 @@ def test_rows_from_a_store_are_scored_into_one(store, out):
     scored("rows.parquet", "rows.parquet", out, *told)
     pd.testing.assert_frame_equal(brought_home(files, url, out), table(out))
     assert not files.exists(f"{url}/{out}.parts")
-    assert "is there, of this model" in scored(*sources, f"{url}/{out}", *told, *options)
-    assert "is there already" in refused(sources[0], f"{url}/{out}", *options)
+    assert "already holds these scores" in scored(*sources, f"{url}/{out}", *told, *options)
+    assert "exists already" in refused(sources[0], f"{url}/{out}", *options)
     scored(sources[0], f"{url}/{out}", "--force", *options)
     files.rm(f"{url}/a", recursive=True)
 
@@ -60,11 +60,11 @@ def test_parts_that_were_being_put_in_place_are_not_in_the_way(store):
     for name in names:
         files.copy(name, name.replace("scores.parquet/", "scores.parquet.parts/"))
     files.rm(names[3:])  # a kill among the copies
-    assert f"kept      {len(names)} parts" in scored("rows.parquet", out, *options)
+    assert f"resumed   {len(names)} parts" in scored("rows.parquet", out, *options)
     assert sorted(files.ls(out, detail=False)) == names
     assert not files.exists(f"{out}.parts")
     files.pipe_file(f"{out}/part-00000001.parquet", b"PAR1")
-    assert "is there already" in refused("rows.parquet", out, *options)
+    assert "exists already" in refused("rows.parquet", out, *options)
 
 
 def test_a_group_that_was_begun_is_not_in_the_way(store, monkeypatch):
@@ -78,7 +78,7 @@ def test_a_group_that_was_begun_is_not_in_the_way(store, monkeypatch):
         patch.setattr("daskgmm.data.writers.scores._Writer.close", full)
         said = refused("rows.parquet", out, *options)
     assert f"{out} cannot be written: No space left on device" in said
-    assert "kept      7 parts" in scored("rows.parquet", out, *options)
+    assert "resumed   7 parts" in scored("rows.parquet", out, *options)
     scored("rows.parquet", "here.zarr")
     pd.testing.assert_frame_equal(brought_home(files, url, "scores.zarr"), table("here.zarr"))
 
@@ -96,7 +96,7 @@ def test_a_run_into_a_store_that_is_killed_goes_on(store):
             time.sleep(0.001)
         process.kill()
     assert not files.exists(f"{url}/scores.parquet")
-    assert "kept      " in scored(*arguments)
+    assert "resumed   " in scored(*arguments)
     scored("long.zarr", "whole.parquet", "--columns", "0,1")
     pd.testing.assert_frame_equal(
         brought_home(files, url, "scores.parquet"), table("whole.parquet")
@@ -116,8 +116,8 @@ def test_other_credentials_are_no_other_rows(store, monkeypatch):
         patch.setattr("daskgmm.data.writers.scores._Writer.close", full)
         refused(*arguments, *options)
     others = json.dumps({**json.loads(options[1]), "key": "another", "secret": "one"})
-    assert "kept      7 parts" in scored(*arguments, "--storage-options", others)
-    assert "is there, of this model" in scored(*arguments, *options)
+    assert "resumed   7 parts" in scored(*arguments, "--storage-options", others)
+    assert "already holds these scores" in scored(*arguments, *options)
 
 
 @pytest.mark.parametrize(
@@ -125,17 +125,20 @@ def test_other_credentials_are_no_other_rows(store, monkeypatch):
     [
         (("s3://absent/s.parquet",), "s3://absent/s.parquet"),
         (("s3://absent/s.zarr",), "s3://absent/s.zarr"),
-        (("teapot://bucket/s.zarr",), "teapot://bucket/s.zarr cannot be written to: "),
-        (("s.zarr", "--on-bad-chunk", "skip", "--id", "id"), "--id: rows of a chunk that is left"),
+        (("teapot://bucket/s.zarr",), "teapot://bucket/s.zarr cannot be written: "),
+        (
+            ("s.zarr", "--on-bad-chunk", "skip", "--id", "id"),
+            "--id: rows of skipped chunks have no id",
+        ),
         (("s.zarr", "--on-bad-chunk", "drop"), "--on-bad-chunk: input should be 'raise' or 'skip'"),
         (("s.zarr", "--storage-options", "{a"), "--storage-options: "),
         (
             ("s.zarr", "--storage-options", "[a]"),
-            "--storage-options: keys and values are needed, not",
+            "--storage-options: must be keys and values, not",
         ),
         (
             ("s.zarr", "--storage-options", "{key: '${NOBODY}'}"),
-            "--storage-options: key: the environment has no variable NOBODY",
+            "--storage-options: key: the environment variable NOBODY is not set",
         ),
     ],
 )

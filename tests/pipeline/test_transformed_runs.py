@@ -302,6 +302,6 @@ def test_a_run_that_was_stopped_is_resumed_with_its_transforms_and_no_others(pla
     process.communicate()
     line = refused("fit", "slow.yaml", "--set", "source.transforms=[{standardise: all}]")
     assert "another fit" in line
-    left, _ = resume.left(str(folder))
+    left, _ = resume.stopped_run(str(folder))
     assert left.source.filter == config["source"]["filter"]
     assert left.source.transforms == config["source"]["transforms"]

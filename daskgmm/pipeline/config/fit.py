@@ -23,7 +23,7 @@ from daskgmm.data.execution.retries import retries_of
 from daskgmm.data.preprocessing.row_filter import Condition
 from daskgmm.data.preprocessing.transforms import as_written
 from daskgmm.estimators.gaussian_mixture import GaussianMixture
-from daskgmm.estimators.parameters import CONSTRAINTS
+from daskgmm.estimators.parameters import CONSTRAINTS, check_values
 from daskgmm.pipeline.config.loader import StrictModel
 from daskgmm.pipeline.config.yaml_text import YamlError, parse_value
 from daskgmm.storage.location import local_path
@@ -133,7 +133,7 @@ class Checkpoints(StrictModel):
 def _estimator_parameters(model: StrictModel) -> dict[str, Any]:
     """The parameters that are set, and the defaults of a run; raise ValueError if one is wrong."""
     values = {**DEFAULTS, **{name: getattr(model, name) for name in model.model_fields_set}}
-    GaussianMixture(**values).check_parameters()
+    check_values(values)
     return values
 
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from daskgmm.estimators.gaussian_mixture import GaussianMixture
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model_selection import check_shared
 from daskgmm.pipeline.config.fit import (

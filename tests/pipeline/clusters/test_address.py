@@ -118,7 +118,5 @@ def test_a_scheduler_without_workers_is_waited_for_and_then_said():
             cluster.connect(said.append),
         ):
             pass
-    assert said == [
-        f"waiting   for the first worker of the scheduler at {address}, at most 1.00 s"
-    ]
+    assert said == [f"waiting   for the first worker of the scheduler at {address}, at most 1.00 s"]
     assert dask.config.get("daskgmm.worker-timeout", None) is None

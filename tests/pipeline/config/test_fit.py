@@ -6,7 +6,7 @@ import yaml
 from pydantic import ValidationError
 
 from daskgmm.errors import ConfigError
-from daskgmm.pipeline.config.fit import DEFAULTS, ELSEWHERE, FitConfig
+from daskgmm.pipeline.config.fit import DEFAULTS, EXCLUDED_PARAMETERS, FitConfig
 from daskgmm.pipeline.config.loader import load
 
 FIT = {"source": {"url": "rows.npy"}, "model": {"n_components": 3}, "output": {"dir": "results"}}
@@ -89,7 +89,7 @@ def test_a_number_can_be_written_as_people_write_it(write, number):
         (("source", "colums"), "unknown key 'source.colums': did you mean 'columns'?"),
         (("output", "dirr"), "unknown key 'output.dirr': did you mean 'dir'?"),
         (("model", "n_component"), "unknown key 'model.n_component': did you mean 'n_components'?"),
-        (("zzz",), "unknown key 'zzz'; known are checkpoint, model, output, source"),
+        (("zzz",), "unknown key 'zzz'; allowed are checkpoint, model, output, source"),
     ],
     ids=lambda each: ".".join(each) if isinstance(each, tuple) else "",
 )
@@ -117,14 +117,14 @@ def test_a_misspelt_key_that_must_be_there_is_named_with_the_right_one(refusal):
         ("model=[1]", "model: "),
         ("source.missing=drop", "source.missing: input should be 'raise', 'omit' or 'marginal'"),
         ("source.columns=delay", "source.columns: "),
-        ("source.url=null", "source.url: a URL is needed, or a list of some"),
-        ("source.url=[]", "source.url: a URL is needed, or a list of some"),
-        ("source.storage_options=3", "source.storage_options: keys and values are needed, not 3"),
+        ("source.url=null", "source.url: must be a URL or a list of URLs"),
+        ("source.url=[]", "source.url: must be a URL or a list of URLs"),
+        ("source.storage_options=3", "source.storage_options: must be keys and values, not 3"),
         ("source.retries=-1", "source.retries: "),
         ("source.on_bad_chunk=omit", "source.on_bad_chunk: input should be 'raise' or 'skip'"),
         ("output=null", "output: "),
         ("output.dir=", "output.dir: "),
-        ("output.dir=''", "output.dir: a folder is needed, not an empty name"),
+        ("output.dir=''", "output.dir: must be the name of a folder, not an empty text"),
         ("select.n_components=1-3", "run `daskgmm select`"),
     ],
 )
@@ -153,7 +153,7 @@ def test_a_change_that_cannot_be_applied_is_quoted(refusal, change, part):
 
 @pytest.mark.parametrize("content", ["", "- source", "source"])
 def test_a_file_without_keys_is_refused(refusal, content):
-    assert "must hold keys and values" in refusal(content)
+    assert "must contain keys and values" in refusal(content)
 
 
 def test_a_file_that_is_not_yaml_is_refused_with_the_line(refusal):
@@ -171,7 +171,7 @@ BOMB = "\n".join(f"  {b}: &{b} [{', '.join([f'*{a}'] * 10)}]" for a, b in pairwi
     ids=["itself", "a hundred million"],
 )
 def test_a_file_that_holds_itself_or_far_too_much_is_refused(refusal, content):
-    assert "holds more than 100,000 values, or itself" in refusal(content)
+    assert "has more than 100,000 values, or contains itself" in refusal(content)
 
 
 def test_a_file_that_is_not_text_is_refused(tmp_path):
@@ -186,9 +186,9 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
         load(tmp_path / "absent.yaml", FitConfig)
 
 
-@pytest.mark.parametrize("key", ELSEWHERE)
+@pytest.mark.parametrize("key", EXCLUDED_PARAMETERS)
 def test_a_parameter_that_would_be_ignored_is_refused(key):
-    with pytest.raises(ValidationError, match=f"{key} has no meaning here"):
+    with pytest.raises(ValidationError, match=f"{key} cannot be set here"):
         FitConfig.model_validate(
             {"source": {"url": "x"}, "output": {"dir": "y"}, "model": {key: 1}}
         )
@@ -241,13 +241,13 @@ def test_values_may_name_variables_and_what_is_written_names_them_too(write, mon
     assert config.source.url == "/rows/rows.npy"
     assert config.source.columns == ["a", "hunter2"]
     assert config.checkpoint_dir == "hunter2/x"
-    written = config.as_written()
+    written = config.as_dict()
     assert "hunter2" not in str(written)
     assert written["source"]["url"] == "/${BUCKET}/${BUCKET}.npy"
     assert written["checkpoint"]["dir"] == "${SECRET}/x"
     again = load(write(written), FitConfig)
     assert again == config
-    assert again.model_copy(update={"model": {}}).source.as_written() == written["source"]
+    assert again.model_copy(update={"model": {}}).source.as_dict() == written["source"]
 
 
 def test_several_urls_each_have_a_home(write, monkeypatch):
@@ -262,13 +262,13 @@ def test_options_of_a_store_stay_names_in_what_is_written(write, monkeypatch):
     source = {"url": "s3://bucket/rows.npy", "storage_options": options}
     config = load(write({**FIT, "source": source}), FitConfig)
     assert config.source.storage_options == {**options, "secret": "hunter2"}
-    assert config.as_written()["source"]["storage_options"] == options
+    assert config.as_dict()["source"]["storage_options"] == options
 
 
 @pytest.mark.parametrize("url", ["out/*.parquet", ["a.npy", "out/labels.parquet"]])
 def test_a_run_spares_its_rows_though_they_are_several(write, url):
     path = write({"source": {"url": url}, "output": {"dir": "out"}})
-    with pytest.raises(ConfigError, match="holds the rows themselves"):
+    with pytest.raises(ConfigError, match="holds the input data"):
         load(path, FitConfig)
 
 

@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from daskgmm.pipeline.progress.console import packed, print_table, say
+from daskgmm.pipeline.progress.console import pack_facts, print_line, print_table
 
 
 def printed(width, tell, **kwargs):
@@ -14,16 +14,16 @@ def printed(width, tell, **kwargs):
 
 
 def test_facts_fill_lines_and_are_not_broken():
-    assert packed(["aaa", "", "bb", "cccc", "d"], 7) == ["aaa  bb", "cccc  d"]
-    assert packed(["longer than it may be", "x"], 5) == ["longer than it may be", "x"]
-    assert packed([], 5) == []
+    assert pack_facts(["aaa", "", "bb", "cccc", "d"], 7) == ["aaa  bb", "cccc  d"]
+    assert pack_facts(["longer than it may be", "x"], 5) == ["longer than it may be", "x"]
+    assert pack_facts([], 5) == []
 
 
 @pytest.mark.parametrize("width", [20, 60, 200])
 def test_no_line_is_wider_than_the_terminal_and_no_word_is_broken(width):
     text = printed(
         width,
-        lambda console: say(console, "fit", "it has converged", "after 1,234,567 passes"),
+        lambda console: print_line(console, "fit", "it has converged", "after 1,234,567 passes"),
         force_terminal=True,
     )
     assert all(len(line) <= width for line in text.splitlines())
@@ -55,12 +55,12 @@ def test_a_table_that_a_terminal_has_no_room_for_is_read_row_by_row():
 
 
 def test_a_head_stands_apart_from_the_facts_however_long_it_is():
-    assert printed(80, lambda console: say(console, "refine 100", "it goes on")) == (
+    assert printed(80, lambda console: print_line(console, "refine 100", "it goes on")) == (
         "refine 100 it goes on\n"
     )
 
 
 def test_a_path_is_not_broken():
     path = "/a-long-path/of/e-di/tor/that/no-terminal/has-room/for"
-    text = printed(30, lambda console: say(console, "written", path), force_terminal=True)
+    text = printed(30, lambda console: print_line(console, "written", path), force_terminal=True)
     assert path in text

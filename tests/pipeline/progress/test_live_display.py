@@ -19,7 +19,8 @@ from strategies import clusters, mixture
 from daskgmm.data.pass_log import OngoingPass, Pass
 from daskgmm.fit.state import FitState
 from daskgmm.pipeline.clusters.connection import Connection
-from daskgmm.pipeline.progress.live_display import Display, TimeEstimate, clock
+from daskgmm.pipeline.progress.live_display import Display
+from daskgmm.pipeline.progress.time_estimate import TimeEstimate, clock
 
 HIDDEN, SEEN = "\x1b[?25l", "\x1b[?25h"
 
@@ -91,7 +92,7 @@ def test_a_terminal_shows_a_bar_and_keeps_the_lines(arguments, columns):
     shown = [line for line in terminal.lines if "━" in line]
     assert shown
     assert all(len(line) <= columns for line in shown)
-    for part in ("of 2 chunks", "2 threads", "driver", "so far", "at most"):
+    for part in ("of 2 chunks", "2 threads", "driver", "elapsed", "at most"):
         assert part in terminal.raw
     passes = [line for line in terminal.lines if re.match(r"pass \d+ +lower bound", line)]
     assert [int(line.split()[1]) for line in passes] == list(range(1, 9))
@@ -106,7 +107,7 @@ def test_an_interrupt_leaves_the_terminal_as_it_was(arguments):
     terminal.read()
     assert terminal.process.returncode == 130
     assert terminal.is_sane
-    assert "to go on from the last checkpoint" in "".join(terminal.lines[-4:])
+    assert "to resume from the last checkpoint" in "".join(terminal.lines[-4:])
 
 
 @pytest.mark.slow
@@ -127,7 +128,7 @@ def shown(width, *, n_workers=None):
         display.on_pass([FitState(mixture("full"), bounds)], 60.0)
     display.on_reading(OngoingPass("iteration", 1000, 10**9, 10**11))
     display.on_reading(OngoingPass("iteration", 1000, 10**9, 10**11, 620, 620_000_000))
-    console.print(display.shown())
+    console.print(display.render())
     return console.file.getvalue().splitlines()
 
 
@@ -143,10 +144,10 @@ def test_no_line_is_wider_than_the_terminal_and_none_is_lost(width):
         "rows/s",
         "MB/s",
         "lower bound -2.000000 (+2.000000)",
-        "about 14 more (14:00)",
-        "at most 48 more (48:00)",
+        "about 14 more passes (14:00)",
+        "at most 48 more passes (48:00)",
         "2 threads",
-        "so far",
+        "elapsed",
     ):
         assert part in text
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from strategies import clusters
 
 from daskgmm import GaussianMixture, open_dataset
-from daskgmm.pipeline.progress.live_display import PassLines
+from daskgmm.pipeline.progress.pass_lines import PassLines
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_there_is_a_line_for_the_survey_for_the_start_and_for_each_pass(watch, r
     estimator, lines, printed = watch(rows)
     survey, start, *passes = printed
     assert survey.startswith("survey    600 rows  ")
-    assert start == "start     3 components x 2 features, 4 starts share each pass"
+    assert start == "start     3 components x 2 features, 4 starts share every pass"
     assert len(passes) == estimator.n_iter_
     bounds = [float(re.search(r"lower bound +(-?[\d.]+)", line)[1]) for line in passes]
     np.testing.assert_allclose(bounds, estimator.lower_bounds_, atol=1e-6)
@@ -52,7 +52,7 @@ def test_rows_that_are_left_out_are_counted(watch, rows):
 
 def test_starts_that_share_each_pass_are_counted(watch, rows):
     _, _, printed = watch(rows, n_init=4, init_params="random")
-    assert printed[1] == "start     3 components x 2 features, 4 starts share each pass"
+    assert printed[1] == "start     3 components x 2 features, 4 starts share every pass"
 
 
 @pytest.mark.filterwarnings("ignore:Number of distinct clusters")
@@ -75,14 +75,14 @@ def test_readings_that_advance_no_candidate_have_lines_too(watch, rows):
     words = [line.split()[0] for line in printed]
     assert words.count("start") == 1 + [each.purpose for each in estimator.passes_].count("start")
     assert words[-3:] == ["pass", "pass", "bound"]
-    assert re.fullmatch(r"bound     600 rows are read +[\d,]+ rows/s  \d+\.\d\d s", printed[-1])
+    assert re.fullmatch(r"bound     600 rows +[\d,]+ rows/s  \d+\.\d\d s", printed[-1])
 
 
 def test_counting_rows_has_a_line():
     file = io.StringIO()
     frame = dd.from_pandas(pd.DataFrame(clusters(100)), npartitions=3)
     GaussianMixture(2, random_state=0).fit(frame, observer=PassLines(Console(file=file, width=200)))
-    assert file.getvalue().startswith("prepare   rows are counted")
+    assert file.getvalue().startswith("prepare   rows counted")
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])

@@ -73,8 +73,8 @@ def test_there_is_a_row_per_component_and_a_picture_of_each_thing(pages, n_compo
     n_pairs, n_marginals = {1: (0, 1), 2: (1, 2), 8: (6, 6)}[n_features]
     n_entropies = int(n_components > 1)
     assert len(pictures(text)) == n_pairs + n_marginals + n_entropies + 1
-    assert ("The 6 of 28 pairs in which" in text) == (n_features == 8)
-    assert ("The 6 of 8 features in which" in text) == (n_features == 8)
+    assert ("Only 6 of 28 pairs are shown, those in which" in text) == (n_features == 8)
+    assert ("Only 6 of 8 features are shown, those in which" in text) == (n_features == 8)
 
 
 def test_what_is_too_much_to_read_is_left_out_and_said(fit, save, rows):
@@ -91,7 +91,7 @@ def test_what_is_too_much_to_read_is_left_out_and_said(fit, save, rows):
     text = render_report(replace(result, mixture=wide, survey=survey, columns=names))
     assert {line.count("<td>") for line in component_rows(text)} == {54}
     assert len(component_rows(text)) == 100
-    assert "Heaviest first, 100 of 300" in " ".join(text.split())
+    assert "(100 of 300 are shown)" in " ".join(text.split())
     assert "of the 50 features in which" in " ".join(text.split())
     assert len(text) < 4e6
 
@@ -205,8 +205,8 @@ def test_separation_is_of_a_components_own_rows(fit, save, written):
     for line in component_rows(written()):
         assert re.findall(r"<td>(.*?)</td>", line)[2:4] == ["100 %", "–"]
     text = " ".join(written().split())
-    assert "No two components share rows to speak of" in text
-    assert "Of 100 % of the rows it is clear" in text
+    assert "No two components overlap noticeably" in text
+    assert "The label of 100 % of the rows has" in text
 
 
 def test_outliers_are_the_rows_that_are_explained_least(fit, save, rows, written):
@@ -230,11 +230,11 @@ def test_outliers_are_the_rows_that_are_explained_least(fit, save, rows, written
 def test_rows_with_gaps_are_told_of(pages, rows, missing):
     rows[::7, 0] = np.nan
     text = " ".join(pages(rows, missing=missing).split())
-    said = "left out; their label is -1" if missing == "omit" else "taken by what is observed"
+    said = "left out; their label is -1" if missing == "omit" else "used their observed values"
     assert said in text
 
 
 def test_the_choice_has_a_picture(select, save, rows, written):
     select(save(rows))
-    assert '<section id="choice">' in written()
-    assert 'aria-label="The criterion of each model"' in written()
+    assert '<section id="selection">' in written()
+    assert 'aria-label="Criterion of all models"' in written()
