@@ -50,7 +50,7 @@ VERSIONED = ("daskgmm", "dask", "distributed", "numpy", "scipy", "scikit-learn",
 def plan(config: FitConfig, cluster: Cluster) -> Plan:
     """Plan a run: its passes and its memory. No row is read, and no worker is started."""
     dataset = open_source(config)
-    fit_plan = GaussianMixture(**config.model).plan(dataset, where=cluster.expected_resources())
+    fit_plan = _estimator(config).plan(dataset, where=cluster.expected_resources())
     fewest, most = fit_plan.n_passes
     return replace(fit_plan, n_passes=(fewest + 1, most + 1))  # and the pass of the labels
 
@@ -114,17 +114,18 @@ def fit(
         folder = Folder(config.output.dir)
         folder.make()
     config = _with_seed(config)
+    estimator = _estimator(config)
     with resume.resumable(config, cluster), connect(cluster, console) as connection:
         log("cluster", {"description": connection.description, "output": config.output.dir})
         start = perf_counter()
         lines = PassLines(console)
-        with live_display(console, connection, _time_estimate(config)) as display:
+        with live_display(console, connection, _time_estimate(config, estimator)) as display:
             observer = ObserverGroup(lines, display, Events(log))
             with warnings.catch_warnings(), _save_before_collapse(dataset, folder):
                 for category in (ConvergenceWarning, DataWarning):  # the output says the same
                     warnings.simplefilter("ignore", category)
                 estimator, selection = _fit_model(
-                    config, dataset, observer, _checkpoint(config, force=force)
+                    config, estimator, dataset, observer, _checkpoint(config, force=force)
                 )
             mixture, survey = estimator.mixture_, lines.survey
             rows = LoggedDataset(
@@ -189,20 +190,30 @@ def _checkpoint(config: RunConfig, *, force: bool) -> Checkpoint:
     return Checkpoint(config.checkpoint_dir, every=every, force=force, stays=True)
 
 
-def _time_estimate(config: RunConfig) -> TimeEstimate:
-    """Estimate of the passes to come; for a selection only their largest number is known."""
+def _estimator(config: RunConfig) -> GaussianMixture:
+    """The estimator with the parameters of a configuration."""
     estimator = GaussianMixture(**config.model)
+    if isinstance(config, SelectConfig):
+        estimator.n_init = config.select.n_init
+    return estimator
+
+
+def _time_estimate(config: RunConfig, estimator: GaussianMixture) -> TimeEstimate:
+    """Estimate of the passes to come; for a selection only their largest number is known."""
     window = 1 if estimator.acceleration is None else ExpectedGain.window
     tol = 0.0 if isinstance(config, SelectConfig) else estimator.tol
     return TimeEstimate(tol, estimator.max_iter, window)
 
 
 def _fit_model(
-    config: RunConfig, dataset: DaskDataset, observer: Observer, checkpoint: Checkpoint
+    config: RunConfig,
+    estimator: GaussianMixture,
+    dataset: DaskDataset,
+    observer: Observer,
+    checkpoint: Checkpoint,
 ) -> tuple[GaussianMixture, ComponentSelection | None]:
     """Fit one model, or select the best of several."""
     if not isinstance(config, SelectConfig):
-        estimator = GaussianMixture(**config.model)
         return estimator.fit(dataset, observer=observer, checkpoint=checkpoint), None
     options = config.select
     selection = select_components(
@@ -210,7 +221,7 @@ def _fit_model(
         options.n_components,
         options.covariance_types,
         options.criterion,
-        estimator=GaussianMixture(n_init=options.n_init, **config.model),
+        estimator=estimator,
         n_finalists=options.n_finalists,
         observer=observer,
         checkpoint=checkpoint,

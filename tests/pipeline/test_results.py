@@ -7,7 +7,7 @@ from rich.console import Console
 from strategies import clusters
 
 from daskgmm import GaussianMixture, select_components
-from daskgmm.pipeline import results
+from daskgmm.pipeline import results, summary
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,6 @@ def test_passes_are_those_that_a_model_has_seen(found):
     assert passes[2] == passes[5] == 1  # the survey's
     said = results.selection_sentence(found)
     assert said == (
-        f"full, 3 components: chosen by bic from 6 models, which shared {found.n_passes_} readings "
-        f"of the data ({passes.sum()}, had each made its own)"
+        f"full, 3 components: chosen by bic from 6 models in {found.n_passes_} shared passes over "
+        f"the data ({passes.sum()} passes if each model were fitted alone)"
     )

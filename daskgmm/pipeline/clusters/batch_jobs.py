@@ -172,7 +172,7 @@ class BatchJobs(ScalableCluster):
         for key in self._job_options():
             if allowed is not None and key not in allowed:
                 raise ValueError(
-                    f"{SYSTEMS[self.kind].cluster} has no option {key!r}: leave it out"
+                    f"unknown option {key!r} of {SYSTEMS[self.kind].cluster}: leave it out"
                 )
         return self
 

@@ -141,7 +141,7 @@ def test_what_cannot_be_is_refused_with_its_place(described, text, parts):
         (
             "dask_jobqueue",
             "{kind: htcondor, cores: 1, memory: 1 GB, queue: x}",
-            "HTCondorCluster has no option 'queue': leave it out",
+            "unknown option 'queue' of HTCondorCluster: leave it out",
         ),
         (
             "dask_gateway",

@@ -286,4 +286,4 @@ def test_a_run_spares_its_rows_though_they_are_several(write, url):
 def test_a_folder_for_results_is_a_path_or_a_stores(write, told, meant):
     config = load(write(FIT), FitConfig, [f"output.dir={told}"])
     assert config.output.dir == meant
-    assert config.output.at("model.npz").removeprefix(meant).lstrip("/") == "model.npz"
+    assert config.output.path("model.npz").removeprefix(meant).lstrip("/") == "model.npz"

@@ -15,12 +15,12 @@ def after(*bounds, tol=1e-3, max_iter=20, window=1, outcome=None):
 
 def test_before_the_first_pass_only_the_most_is_known():
     estimate = TimeEstimate(1e-3, 20, 1)
-    assert (estimate.most, estimate.likely_passes, estimate.seconds(3)) == (21, None, None)
+    assert (estimate.max_passes, estimate.likely_passes, estimate.seconds(3)) == (21, None, None)
 
 
 def test_gains_that_shrink_by_half_are_below_tol_after_as_many_halvings():
     estimate = after(-8.0, -4.0, -2.0, -1.0, tol=0.2)
-    assert (estimate.most, estimate.likely_passes) == (17, 3)
+    assert (estimate.max_passes, estimate.likely_passes) == (17, 3)
     assert estimate.seconds(estimate.likely_passes) == 6.0
 
 
@@ -28,14 +28,14 @@ def test_gains_that_shrink_by_half_are_below_tol_after_as_many_halvings():
     "bounds", [(-8.0,), (-8.0, -4.0), (-8.0, -7.0, -5.0), (-8.0, -6.0, -5.0, -3.0)]
 )
 def test_where_gains_do_not_shrink_nothing_is_promised(bounds):
-    assert after(*bounds).likely_passes_passes is None
+    assert after(*bounds).likely_passes is None
 
 
 def test_as_many_iterations_as_the_rule_asks_for_have_to_change_little_together():
     # 1, 0.5, 0.25 together are below 0.2 when the last of them is below 0.2 / 7.
     bounds = (-8.0, -4.0, -2.0, -1.0)
-    assert after(*bounds, tol=0.2, window=3).likely_passes_passes == 6
-    assert after(*bounds, -0.5, -0.25, -0.125, tol=0.2, window=3).likely_passes_passes == 3
+    assert after(*bounds, tol=0.2, window=3).likely_passes == 6
+    assert after(*bounds, -0.5, -0.25, -0.125, tol=0.2, window=3).likely_passes == 3
 
 
 def test_the_slowest_of_the_candidates_counts_and_those_that_have_ended_do_not():
@@ -56,9 +56,9 @@ def test_the_slowest_of_the_candidates_counts_and_those_that_have_ended_do_not()
 
 
 def test_it_is_never_likelier_than_the_most():
-    assert after(-8.0, -4.0, -2.0, -1.0, tol=1e-9, max_iter=5).likely_passes_passes == 2
+    assert after(-8.0, -4.0, -2.0, -1.0, tol=1e-9, max_iter=5).likely_passes == 2
     assert after(-8.0, -4.0, -2.0, outcome=Outcome.SETTLED).max_passes == 1
 
 
 def test_a_rule_that_is_not_known_promises_nothing():
-    assert after(-8.0, -4.0, -2.0, -1.0, tol=0.0).likely_passes_passes is None
+    assert after(-8.0, -4.0, -2.0, -1.0, tol=0.0).likely_passes is None
