@@ -20,7 +20,7 @@ from daskgmm.pipeline.config import commands, loader
 from daskgmm.pipeline.config.fit import FitConfig, RunConfig
 from daskgmm.pipeline.config.select import SelectConfig
 from daskgmm.pipeline.progress import json_log
-from daskgmm.pipeline.progress.console import standard_output
+from daskgmm.pipeline.progress.console import WIDE_INDENT, print_line, standard_output
 from daskgmm.pipeline.summary import print_summary
 from daskgmm.version import __version__
 
@@ -141,11 +141,12 @@ def plan(file: Path, cluster_file: Path | None, changes: tuple[str, ...]) -> Non
     with _one_line_errors():
         config = loader.load(file, FitConfig, changes)
         fit_plan = run.plan(config, _cluster(cluster_file))
-        console.print(str(fit_plan))
+        for label, value in fit_plan.lines().items():
+            print_line(console, label, value, indent=WIDE_INDENT)
         fit_plan.raise_for_memory()
 
 
-@main.command("fit")
+@main.command("fit", short_help="Fit a mixture, label its rows, write a report.")
 @click.argument("file", type=_FILE)
 @_CLUSTER
 @_CHANGES
@@ -168,7 +169,7 @@ def fit_command(file: Path, **options: Any) -> None:
 @_LOG
 @_QUIET
 def select_command(file: Path, **options: Any) -> None:
-    """Compare the mixtures that FILE describes, and keep the best one.
+    """Compare the mixtures that FILE describes and keep the best one.
 
     All models share the passes over the data. Models that can no longer win are dropped. The
     results are those of `fit` for the best model, and a table of all models. If the run was
@@ -200,7 +201,7 @@ def _run_config(
     print_summary(result, config.output.dir, console)
 
 
-@main.command("resume")
+@main.command("resume", short_help="Resume a stopped run from its checkpoints.")
 @click.argument("folder")
 @_CLUSTER
 @_CHANGES
@@ -247,7 +248,7 @@ def schema(kind: str) -> None:
     click.echo(json.dumps(kinds[kind].model_json_schema(), indent=2))
 
 
-@main.command("score")
+@main.command("score", short_help="Label rows with a model and write the scores.")
 @click.argument("model")
 @click.argument("source", nargs=-1, required=True)
 @click.argument("out")
@@ -283,7 +284,7 @@ def schema(kind: str) -> None:
 def score_rows(
     cluster_file: Path | None, log_file: Path | None, *, quiet: bool, **options: Any
 ) -> None:
-    """Label the rows of SOURCE with MODEL, and write the scores to OUT.
+    """Label the rows of SOURCE with MODEL and write the scores to OUT.
 
     There can be several sources. Model, sources and scores can be on a disk or in a store
     (s3://...). OUT ends in .parquet or .zarr. It has a row per row of SOURCE, in the same order,
@@ -311,7 +312,7 @@ def score_rows(
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @_CLUSTER
 def generate_rows(cluster_file: Path | None, **options: str | bool) -> None:
-    """Draw rows from a random mixture, and write them to OUT.
+    """Draw rows from a random mixture and write them to OUT.
 
     OUT ends in .zarr, .npy or .parquet. The mixture is written beside it, to a file that ends in
     .truth.npz.

@@ -44,7 +44,7 @@ def print_summary(result: FitResult, folder: str, console: Console) -> None:
         "BIC": f"{result.bic:,.1f}",
         "fit": result.outcome,
         "passes": f"{len(result.passes)} ({_purposes(result.passes)})",
-        "rows": f"{survey.n_rows:,}, {result.written.n_left_out:,} left out (label -1)",
+        "rows": f"{survey.n_rows:,} in all, {result.written.n_left_out:,} left out (label -1)",
         "time": f"{result.seconds:.1f} s, {result.rows_per_second:,.0f} rows/s in the iterations",
         "peak memory": f"driver {result.peak_driver / 2**20:,.0f} MiB"
         + (f", largest worker {workers / 2**20:,.0f} MiB" if workers else ""),
@@ -88,9 +88,8 @@ def models_table(selection: ComponentSelection) -> Table:
 
 
 def _purposes(passes: list[Pass]) -> str:
-    """Number of passes by purpose, such as "1 survey, 2 iterations"."""
+    """Purposes of the passes, such as "survey, 2 iterations, labels"."""
     counts = Counter(each.purpose for each in passes)
     return ", ".join(
-        f"{n} {purpose}{'s' * (n > 1 and not purpose.endswith('s'))}"
-        for purpose, n in counts.items()
+        purpose if n == 1 else f"{n} {purpose.removesuffix('s')}s" for purpose, n in counts.items()
     )

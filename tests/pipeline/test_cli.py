@@ -140,7 +140,7 @@ def test_the_summary_tells_weights_means_and_cost(arguments):
     assert weights == sorted(weights, reverse=True)
     assert sum(weights) == pytest.approx(1.0, abs=2e-4)
     assert "not converged" in result.stdout
-    assert "600, 0 left out" in result.stdout
+    assert "600 in all, 0 left out" in result.stdout
 
 
 @pytest.mark.parametrize("names", [["speed [m/s]", "[/b]"], ["[red]delay", ":smile:"]])

@@ -46,7 +46,7 @@ class Address(DistributedCluster):
     Attributes
     ----------
     address : str
-        Such as "tls://10.0.0.7:8786".
+        Address of the scheduler, such as "tls://10.0.0.7:8786".
     tls : Tls
         Default: the setting ``distributed.comm.tls`` of Dask's configuration.
     timeout : float

@@ -73,9 +73,7 @@ class PassLines(NullObserver):
     def on_sample(self, states: Sequence[FitState], seconds: float) -> None:
         n_rows = len(self.survey.sample.keys)
         candidates = f", {len(states)} candidates remain" if len(states) > 1 else ""
-        self._print(
-            "sample", f"converged on {n_rows:,} sampled rows{candidates}", f"{seconds:.2f} s"
-        )
+        self._print("sample", f"converged on {n_rows:,} rows{candidates}", f"{seconds:.2f} s")
 
     def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
         self._progress.advance(states)
