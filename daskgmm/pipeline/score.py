@@ -211,7 +211,7 @@ def _open_rows(config: ScoreConfig, model: ScoringModel) -> DaskDataset:
     dataset = open_dataset(config.source, columns=_columns(config, model), **options)
     if dataset.n_features != model.mixture.n_features:
         raise ConfigError(
-            f"--columns: {', '.join(config.source)} gives {dataset.n_features} columns, but "
+            f"--columns: {', '.join(config.source)} gives {dataset.n_features} column{'s' * (dataset.n_features != 1)}, but "
             f"{config.model} has {model.mixture.n_features} features: name the columns to use"
         )
     names, fit_names = list(dataset.columns or ()), list(map(str, model.columns or ()))

@@ -199,7 +199,7 @@ def test_memory_does_not_grow_with_the_chunks(scoring_place, out):
         (("rows.parquet", "s.zarr", "--missing", "raise"), "NaN in row 5 of the data"),
         (
             ("rows.parquet", "s.zarr", "--columns", "a"),
-            "--columns: rows.parquet gives 1 columns, but",
+            "--columns: rows.parquet gives 1 column, but",
         ),
         (
             ("rows.parquet", "s.zarr", "--columns", "b,a"),

@@ -252,7 +252,8 @@ def _first_mistake(error: ValidationError, kind: type[BaseModel]) -> tuple[Keys,
     elif first["type"] in ("missing", "union_tag_not_found"):
         text = f"the key {place!r} is missing"
     elif first["type"] in ("model_type", "dict_type"):
-        text = f"{place}: must be keys and values, not {first['input']!r}"
+        value = "null" if first["input"] is None else repr(first["input"])
+        text = f"{place}: must be keys and values, not {value}"
     else:
         reason = first["msg"].removeprefix("Value error, ")
         text = f"{place}: {reason[:1].lower()}{reason[1:]}" if place else reason

@@ -77,20 +77,20 @@ class Display(NullObserver):
         self._run_start = self._activity_start = self._last_update = monotonic()
         self._last_status = -STATUS_SECONDS
         self._activity = "waiting"
-        self._reading: OngoingPass | None = None
+        self._ongoing: OngoingPass | None = None
         self._bound = ""
         self._progress = FitProgress()
         self._workers: list[str] = []
 
     def on_reading(self, reading: OngoingPass) -> None:
         self._last_update = monotonic()
-        if self._reading is None or not reading.chunks_done:
+        if self._ongoing is None or not reading.chunks_done:
             self._activity_start = self._last_update
             is_iteration = reading.purpose in ADVANCING
             self._activity = (
                 f"pass {self._progress.n_passes + 1}" if is_iteration else reading.purpose
             )
-        self._reading = reading
+        self._ongoing = reading
         if self._last_update >= self._last_status + STATUS_SECONDS:
             with suppress(Exception):  # a scheduler that does not answer must not stop the fit
                 self._workers = self._connection.status()
@@ -125,7 +125,7 @@ class Display(NullObserver):
         self._bound = f"lower bound {fit.lower_bound:.6f}{change}" if fit.n_passes else ""
 
     def _set_activity(self, activity: str) -> None:
-        self._activity, self._reading, self._activity_start = activity, None, monotonic()
+        self._activity, self._ongoing, self._activity_start = activity, None, monotonic()
 
     def render(self) -> Group:
         """The lines of this moment, within the terminal's width."""
@@ -139,12 +139,12 @@ class Display(NullObserver):
         return Group(self._bar(now), *(Text(line, no_wrap=True, style="dim") for line in lines))
 
     def _bar(self, now: float) -> Table:
-        reading = self._reading
+        ongoing = self._ongoing
         grid = Table.grid(padding=(0, 1), expand=True)
         for ratio in (None, 1, None, None):
             grid.add_column(ratio=ratio, no_wrap=True)
-        total = float(reading.n_chunks) if reading else None
-        done = reading.chunks_done if reading else 0
+        total = float(ongoing.n_chunks) if ongoing else None
+        done = ongoing.chunks_done if ongoing else 0
         share = f"{done / total:4.0%}" if total else ""
         time = clock(now - self._activity_start)
         if total and done:  # at the speed of the chunks so far
@@ -157,15 +157,15 @@ class Display(NullObserver):
 
     def _pass_facts(self) -> list[str]:
         """Chunks and speed of the current pass."""
-        reading = self._reading
-        if reading is None:
+        ongoing = self._ongoing
+        if ongoing is None:
             return []
-        facts = [f"{reading.chunks_done:,} of {reading.n_chunks:,} chunks"]
+        facts = [f"{ongoing.chunks_done:,} of {ongoing.n_chunks:,} chunks"]
         seconds = max(self._last_update - self._activity_start, 1e-3)
-        if reading.rows_done:
-            facts.append(f"{reading.rows_done / seconds:,.0f} rows/s")
-        if reading.rows_done and reading.n_rows and reading.n_bytes:
-            n_bytes = reading.n_bytes * reading.rows_done / reading.n_rows
+        if ongoing.rows_done:
+            facts.append(f"{ongoing.rows_done / seconds:,.0f} rows/s")
+        if ongoing.rows_done and ongoing.n_rows and ongoing.n_bytes:
+            n_bytes = ongoing.n_bytes * ongoing.rows_done / ongoing.n_rows
             facts.append(f"{n_bytes / seconds / 1e6:,.0f} MB/s")
         return facts
 

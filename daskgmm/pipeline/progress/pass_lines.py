@@ -28,16 +28,16 @@ class PassLines(NullObserver):
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._reading: OngoingPass | None = None
+        self._ongoing: OngoingPass | None = None
         self._progress = FitProgress()
 
     def on_reading(self, reading: OngoingPass) -> None:
-        self._reading = reading
+        self._ongoing = reading
 
     def on_read(self, ended: Pass) -> None:
         if ended.purpose in ("survey", *ADVANCING):  # their lines follow with their results
             return
-        n_rows = self._reading.n_rows if self._reading else None
+        n_rows = self._ongoing.n_rows if self._ongoing else None
         speed = "" if n_rows is None else f"{n_rows / max(ended.seconds, 1e-9):>12,.0f} rows/s"
         rows = "rows counted" if n_rows is None else f"{n_rows:,} rows"
         self._print(ended.purpose, f"{rows:<36}", speed, f"{ended.seconds:.2f} s")
@@ -78,7 +78,7 @@ class PassLines(NullObserver):
     def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
         self._progress.advance(states)
         change = f"{self._progress.change:+.6f}".replace("+nan", "")
-        purpose = self._reading.purpose if self._reading else ""
+        purpose = self._ongoing.purpose if self._ongoing else ""
         self._print(
             f"{LABELS.get(purpose, 'pass')} {self._progress.n_passes}",
             f"lower bound {self._progress.lower_bound:>12.6f}",
