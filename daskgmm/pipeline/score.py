@@ -26,7 +26,7 @@ from daskgmm.data.writers.scores import (
 )
 from daskgmm.errors import ConfigError, ParameterError
 from daskgmm.fit.observers import EventListener, Events, ObserverGroup
-from daskgmm.model.maximum_likelihood import densities
+from daskgmm.model.densities import densities
 from daskgmm.model.row_scores import Scoring
 from daskgmm.pipeline.clusters import Cluster
 from daskgmm.pipeline.config.commands import ScoreConfig, ScoreFormat
@@ -211,8 +211,9 @@ def _open_rows(config: ScoreConfig, model: ScoringModel) -> DaskDataset:
     dataset = open_dataset(config.source, columns=_columns(config, model), **options)
     if dataset.n_features != model.mixture.n_features:
         raise ConfigError(
-            f"--columns: {', '.join(config.source)} gives {dataset.n_features} column{'s' * (dataset.n_features != 1)}, but "
-            f"{config.model} has {model.mixture.n_features} features: name the columns to use"
+            f"--columns: {', '.join(config.source)} gives {dataset.n_features} "
+            f"column{'s' * (dataset.n_features != 1)}, but {config.model} has "
+            f"{model.mixture.n_features} features: name the columns to use"
         )
     names, fit_names = list(dataset.columns or ()), list(map(str, model.columns or ()))
     if names != fit_names and sorted(names) == sorted(fit_names):

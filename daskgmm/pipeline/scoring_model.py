@@ -39,7 +39,7 @@ class ScoringModel:
     @classmethod
     def read(cls, path: str | Path, **storage_options: Any) -> "ScoringModel":
         """Read any model file, from a disk or a store; raise ModelFileError if it is not one."""
-        mixture, names, about = model_file.read(path, **storage_options)
+        mixture, names, about, _ = model_file.read(path, **storage_options)
         with model_file.reading(path):
             rows = about.get(KEY, {})
             recipe = as_told(about.get("history", {}).get("recipe_", {}))
@@ -62,4 +62,4 @@ class ScoringModel:
             "log_density": self.log_density and self.log_density.as_written(),
         }
         about = {**saved.about, KEY: rows}
-        model_file.write(path, model_file.to_bytes(saved.mixture, saved.columns, about))
+        model_file.write(path, model_file.to_bytes(saved.parameters, saved.columns, about))

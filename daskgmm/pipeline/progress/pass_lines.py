@@ -61,11 +61,11 @@ class PassLines(NullObserver):
         self._print("resumed", f"after {f'pass {n_passes}' if n_passes else 'the survey'}")
 
     def on_start(self, states: Sequence[FitState]) -> None:
-        sizes = sorted({state.parameters.n_components for state in states})
+        sizes = sorted({state.mixture.n_components for state in states})
         size = f"{sizes[0]}{f' to {sizes[-1]}' if len(sizes) > 1 else ''}"
         self._print(
             "start",
-            f"{size} components x {states[0].parameters.n_features} features"
+            f"{size} components x {states[0].mixture.n_features} features"
             f"{f', {len(states)} starts share every pass' if len(states) > 1 else ''}",
         )
         self._print_events(states)

@@ -11,9 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from daskgmm.kernels.moments import Array
+from daskgmm.model.densities import Densities, densities
 from daskgmm.model.diagnostics import Separation, best_features, best_pairs
-from daskgmm.model.e_step import Densities
-from daskgmm.model.maximum_likelihood import densities
 from daskgmm.pipeline.results import FitResult
 from daskgmm.plots import (
     ConvergenceDisplay,
