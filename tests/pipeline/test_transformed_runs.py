@@ -112,16 +112,16 @@ def refused(*words):
 def test_a_run_fits_what_is_left_and_says_what_that_is(place, counted, rows):
     n_left_out = int((~counted).sum())
     said = Path("said.txt").read_text()
-    assert f"{N:,} rows, {n_left_out} that don't meet the filter" in said
+    assert f"{N:,} rows, {n_left_out} excluded by the filter" in said
     assert "log1p(delay)" in said
-    assert f"of which {n_left_out} left out" in said
+    assert f"{n_left_out} left out (label -1)" in said
     labels = pq.read_table("results/labels.parquet").to_pandas()
     model = GaussianMixture.load("results/model.npz")
     np.testing.assert_array_equal(labels["label"][counted], model.predict(rows))
     assert (labels["label"][~counted] == -1).all()
     assert labels["probability"][~counted].isna().all()
     page = Path("results/report.html").read_text()
-    for part in ("clip(air time, -4, 4)", "log1p(delay)", "standardise", "do not meet the filter"):
+    for part in ("clip(air time, -4, 4)", "log1p(delay)", "standardise", "The filter excludes"):
         assert part in page
     assert f"{model.bic(rows):,.0f}" in page
     told = yaml.safe_load(FIT)["source"]

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Annotated, Any, Literal, Self
 
-from dask.utils import parse_bytes
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from daskgmm.data.execution.resources import Resources
@@ -18,7 +17,7 @@ from daskgmm.pipeline.clusters.optional_library import (
     require_library,
     startup_errors,
 )
-from daskgmm.pipeline.clusters.scaling import ExpectedWorker, ScalableCluster
+from daskgmm.pipeline.clusters.scaling import ExpectedWorker, ScalableCluster, Size
 from daskgmm.pipeline.config.loader import StrictModel
 
 KUBERNETES_LIBRARY, KUBERNETES_EXTRA = "dask_kubernetes.operator", "kubernetes"
@@ -71,16 +70,11 @@ def _n_cores(quantity: str | float) -> float:
     return float(text[:-1]) / 1000 if text.endswith("m") else float(text)
 
 
-def _check_bytes(quantity: str) -> str:
-    parse_bytes(quantity)
-    return quantity
-
-
 class PodQuantity(StrictModel):
     """CPU and memory of a pod as Kubernetes writes them: cpu "2" or "500m", memory "8Gi"."""
 
     cpu: Annotated[str | float, AfterValidator(_check_cpus)] | None = None
-    memory: Annotated[str, AfterValidator(_check_bytes)] | None = None
+    memory: Size | None = None
 
 
 class PodResources(StrictModel):

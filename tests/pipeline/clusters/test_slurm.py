@@ -170,5 +170,5 @@ def test_jobs_that_the_queue_refuses_are_one_sentence(run):
 def test_the_way_to_jobs_can_be_encrypted(run, tmp_path, on_threads):
     encrypted = {"security": True, "shared_temp_directory": str(tmp_path)}
     output = result(run("jobs", {**JOBS, "options": encrypted}))
-    assert "CAUTION" not in output
+    assert "WARNING" not in output
     same(tmp_path / "jobs", on_threads)
