@@ -75,7 +75,28 @@ def _check_condition(condition: str) -> str:
 
 
 class Source(StrictModel):
-    """The rows: the arguments of `daskgmm.open_dataset`."""
+    """The rows to fit: the arguments of `daskgmm.open_dataset`.
+
+    Attributes
+    ----------
+    url : str or list of str
+        Path or URL of the rows, or several of them.
+    columns : list of str or int
+        Names or numbers of the features; default: all columns.
+    filter : str
+        Condition on stored columns; rows that do not meet it are left out.
+    transforms : list of mappings
+        Transforms of columns, which are applied in order.
+    missing : {"raise", "omit", "marginal"}
+        Whether rows with missing values stop the run, are left out, or are fitted by their
+        observed values.
+    on_bad_chunk : {"raise", "skip"}
+        Whether an unusable chunk stops the run or is left out.
+    retries : int
+        How often a failed read is repeated; default: Dask's setting ``daskgmm.read-retries``, 3.
+    storage_options : dict
+        Options of fsspec's file system; write secrets as ``${NAME}``.
+    """
 
     url: Annotated[str | list[str], BeforeValidator(expand_user)]
     columns: list[str | int] | None = None
@@ -105,7 +126,13 @@ def _normalize_folder(url: str) -> str:
 
 
 class Output(StrictModel):
-    """The folder of the results: a path, or a URL that fsspec supports."""
+    """The results.
+
+    Attributes
+    ----------
+    dir : str
+        Folder of the results: a path, or a URL that fsspec supports.
+    """
 
     dir: Annotated[str, AfterValidator(_normalize_folder)]
 
