@@ -18,7 +18,7 @@ def found():
     return select_components(rows, (1, 3, 2000), ("full", "diag"), estimator=estimator)
 
 
-def test_the_file_has_a_line_for_each_model(found, tmp_path):
+def test_the_csv_has_a_line_per_model(found, tmp_path):
     path = tmp_path / "a file.csv"
     path.write_text(results.selection_csv(found))
     frame, whole = pd.read_csv(path), found.to_frame()
@@ -29,7 +29,7 @@ def test_the_file_has_a_line_for_each_model(found, tmp_path):
     assert np.isnan(frame["bic"][2])
 
 
-def test_the_terminal_shows_every_model_and_the_choice(found):
+def test_the_table_shows_all_models_and_the_chosen_one(found):
     file = io.StringIO()
     Console(file=file, width=300).print(summary.models_table(found))
     head, *lines = file.getvalue().splitlines()
@@ -39,7 +39,7 @@ def test_the_terminal_shows_every_model_and_the_choice(found):
     assert "too few rows for its components" in lines[2]
 
 
-def test_passes_are_those_that_a_model_has_seen(found):
+def test_the_sentence_compares_shared_passes_with_separate_ones(found):
     passes = found.to_frame()["passes"]
     assert passes.max() == found.n_passes_
     assert passes[2] == passes[5] == 1  # the survey's

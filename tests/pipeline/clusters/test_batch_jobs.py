@@ -10,7 +10,7 @@ pytest.importorskip("dask_jobqueue")
 
 
 @pytest.mark.parametrize("kind", SYSTEMS)
-def test_a_batch_system_is_told_what_it_knows(kind):
+def test_all_keys_are_options_of_their_batch_system(kind):
     known = {"htcondor": {"options": {"disk": "1 GB"}}}
     account = {} if kind == "htcondor" else {"account": "me", "queue": "q", "walltime": "01:00:00"}
     job = {"cores": 2, "memory": "1 GiB", "local_directory": "/scratch", "interface": "lo"}
@@ -25,7 +25,7 @@ def test_a_machine_without_the_batch_system_is_one_sentence(kind, monkeypatch, t
         pass
 
 
-def test_what_is_not_installed_is_one_sentence_that_names_the_extra(monkeypatch):
+def test_a_missing_library_is_one_sentence_that_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "dask_jobqueue", None)
     cluster = BatchJobs(kind="slurm", cores=1, memory="1 GiB", options={"whatever": 1})
     with (
@@ -35,7 +35,7 @@ def test_what_is_not_installed_is_one_sentence_that_names_the_extra(monkeypatch)
         pass
 
 
-def test_ctrl_c_stays_what_it_was():
+def test_importing_a_library_does_not_change_ctrl_c():
     """dask-jobqueue makes it a silent exit when it is imported."""
     for name in [each for each in sys.modules if each.startswith("dask_jobqueue")]:
         del sys.modules[name]

@@ -34,7 +34,7 @@ def kinds():
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_loads_twice_and_tells_plan_what_it_will_be(path):
+def test_an_example_loads_again_after_saving_and_can_be_planned(path):
     cluster = load(path, ClusterConfig).cluster
     again = ClusterConfig.model_validate({"cluster": cluster.as_dict()}).cluster
     assert again == cluster  # which `daskgmm resume` relies on
@@ -49,7 +49,7 @@ def test_every_kind_has_its_example():
     assert set(schema["properties"]["provider"]["enum"]) == set(CLOUD_MODULES)
 
 
-def test_nothing_said_is_every_core(described):
+def test_the_default_is_every_core(described):
     assert described("kind: local").expected_resources().n_threads == os.cpu_count()
     assert described("kind: local") == LocalCluster()
     assert described("kind: threads") == Threads(n_threads=os.cpu_count())
@@ -76,7 +76,9 @@ SLURM = "kind: slurm, cores: 4, memory: 8 GiB"
         ("{kind: cloud, provider: EC2Cluster, adapt: {maximum: 3}}", 3, 1, None),
     ],
 )
-def test_plan_counts_what_is_asked_for(described, text, threads, per_process, room):
+def test_expected_resources_are_those_of_the_configuration(
+    described, text, threads, per_process, room
+):
     resources = described(text).expected_resources()
     assert (resources.n_threads, resources.threads_per_process) == (threads, per_process)
     assert resources.memory_limit == (room and int(0.95 * room))
@@ -121,7 +123,7 @@ def test_plan_counts_what_is_asked_for(described, text, threads, per_process, ro
         ("{kind: cloud, provider: FargateClustr}", ["cluster.provider: ", "'FargateCluster'"]),
     ],
 )
-def test_what_cannot_be_is_refused_with_its_place(described, text, parts):
+def test_an_error_names_the_key_of_a_wrong_value(described, text, parts):
     with pytest.raises(ConfigError) as caught:
         described(text)
     for part in (*parts, "cluster.yaml"):
@@ -160,7 +162,7 @@ def test_what_cannot_be_is_refused_with_its_place(described, text, parts):
         ),
     ],
 )
-def test_options_are_those_of_the_library_that_is_there(described, library, text, sentence):
+def test_options_are_checked_against_the_installed_library(described, library, text, sentence):
     pytest.importorskip(library)
     with pytest.raises(ConfigError) as caught:
         described(text)

@@ -73,14 +73,14 @@ def test_a_fit_on_a_gateways_cluster_has_the_bits_of_one_on_threads(address, fit
 
 
 @pytest.mark.slow
-def test_what_a_gateway_lets_nobody_choose_is_one_sentence(address):
+def test_an_option_that_a_gateway_does_not_offer_is_one_sentence(address):
     cluster = Gateway(address=address, cluster_options={"worker_core": 2})
     sentence = "cluster.cluster_options: unknown option 'worker_core' of the gateway: did you mean"
     with pytest.raises(ConfigError, match=sentence), cluster.connect(print):
         pass
 
 
-def test_a_gateway_that_is_not_there_is_one_sentence():
+def test_a_missing_gateway_is_one_sentence():
     cluster = Gateway(address="http://127.0.0.1:1")
     with pytest.raises(ConfigError, match="the gateway's cluster does not start"):
         cluster.connect(print).__enter__()

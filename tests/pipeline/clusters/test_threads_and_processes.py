@@ -7,7 +7,7 @@ def scheduler():
     return dask.config.get("scheduler", None), dask.config.get("num_workers", None)
 
 
-def test_threads_are_where_dask_computes_until_the_end():
+def test_dask_computes_on_threads_while_the_context_lasts():
     before = scheduler()
     with Threads(n_threads=3).connect(print) as connection:
         assert scheduler() == ("threads", 3)

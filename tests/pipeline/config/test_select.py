@@ -46,23 +46,23 @@ def test_sizes_are_numbers_and_ranges(read, written, sizes):
     assert read(f"select.n_components={written}").select.n_components == sizes
 
 
-def test_what_is_not_said_is_as_in_python(read):
-    told = read("select.covariance_types=diag").select
-    assert told.covariance_types == ["diag"]
+def test_defaults_are_those_of_the_python_function(read):
+    options = read("select.covariance_types=diag").select
+    assert options.covariance_types == ["diag"]
     assert read("select.covariance_types=[diag, full, diag]").select.covariance_types == [
         "diag",
         "full",
     ]
-    assert (told.n_init, told.criterion, told.n_finalists) == (1, "bic", 3)
+    assert (options.n_init, options.criterion, options.n_finalists) == (1, "bic", 3)
     assert read().select.covariance_types == ["full"]
     assert set(Selection.model_fields["criterion"].annotation.__args__) == set(CRITERIA)
 
 
-def test_models_share_a_run_s_parameters(read):
+def test_all_models_share_the_parameters_of_the_run(read):
     assert read().model == {"degenerate": "reinitialize", "tol": 1e-4}
 
 
-def test_what_is_written_down_is_read_again(read):
+def test_a_saved_configuration_loads_again(read):
     config = read("select.n_components=[1-3, 8]", "select.n_init=4")
     assert read(text=yaml.safe_dump(config.as_dict())) == config
 
@@ -96,18 +96,18 @@ def test_what_is_written_down_is_read_again(read):
         ("model.tol=-1", "model: the 'tol' parameter"),
     ],
 )
-def test_what_cannot_be_meant_is_one_sentence(read, change, sentence):
+def test_a_wrong_value_is_one_sentence(read, change, sentence):
     with pytest.raises(ConfigError, match=sentence):
         read(change)
 
 
-def test_the_table_does_not_replace_the_rows(read, tmp_path, monkeypatch):
+def test_the_table_does_not_overwrite_the_rows(read, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=r"output.dir: .*selection.csv holds the input data"):
         read("output.dir=.", "source.url=selection.csv")
 
 
-def test_a_mistake_is_said_with_its_line(read):
+def test_an_error_names_the_line(read):
     with pytest.raises(ConfigError, match=r"select.yaml, line 6: select.n_components: '6-1'"):
         read(text=SELECTION.replace("1-6", "6-1"))
     with pytest.raises(ConfigError, match=r"line 5: unknown key 'selects': did you mean 'select'"):

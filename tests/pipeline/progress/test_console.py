@@ -39,14 +39,14 @@ def table():
     return found
 
 
-def test_a_table_is_as_wide_as_it_needs_where_nobody_has_a_width():
+def test_a_table_has_its_full_width_without_a_terminal():
     text = printed(10, lambda console: print_table(table(), "title", console))
     assert text == (
         "\ntitle\nlabel  weight  distance\n    1  0.7500   1,234.5\n    0  0.2500        -7\n"
     )
 
 
-def test_a_table_that_a_terminal_has_no_room_for_is_read_row_by_row():
+def test_a_narrow_terminal_shows_a_table_row_by_row():
     text = printed(20, lambda console: print_table(table(), "title", console), force_terminal=True)
     lines = [line.rstrip() for line in text.splitlines()]
     rows = ["label 1", "  weight 0.7500", "  distance 1,234.5"]
@@ -54,7 +54,7 @@ def test_a_table_that_a_terminal_has_no_room_for_is_read_row_by_row():
     assert all(len(line) <= 20 for line in lines)
 
 
-def test_a_head_stands_apart_from_the_facts_however_long_it_is():
+def test_a_space_separates_a_long_label_from_the_facts():
     assert printed(80, lambda console: print_line(console, "refine 100", "it goes on")) == (
         "refine 100 it goes on\n"
     )

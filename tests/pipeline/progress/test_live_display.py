@@ -133,7 +133,7 @@ def shown(width, *, n_workers=None):
 
 
 @pytest.mark.parametrize("width", [40, 60, 140])
-def test_no_line_is_wider_than_the_terminal_and_none_is_lost(width):
+def test_no_line_is_wider_than_the_terminal_and_no_fact_is_lost(width):
     lines = shown(width)
     assert all(len(line) <= width for line in lines)
     text = " ".join(" ".join(lines).split())
@@ -152,5 +152,5 @@ def test_no_line_is_wider_than_the_terminal_and_none_is_lost(width):
         assert part in text
 
 
-def test_times_are_as_people_read_them():
+def test_seconds_are_shown_as_minutes_and_hours():
     assert [clock(7.4), clock(760), clock(11_100)] == ["0:07", "12:40", "3:05:00"]

@@ -26,7 +26,7 @@ def watch(save):
     return watched
 
 
-def test_there_is_a_line_for_the_survey_for_the_start_and_for_each_pass(watch, rows):
+def test_survey_start_and_every_pass_have_a_line(watch, rows):
     estimator, lines, printed = watch(rows)
     survey, start, *passes = printed
     assert survey.startswith("survey    600 rows  ")
@@ -37,7 +37,7 @@ def test_there_is_a_line_for_the_survey_for_the_start_and_for_each_pass(watch, r
     assert lines.survey.n_rows == 600
 
 
-def test_each_pass_but_the_first_says_how_much_it_gained(watch, rows):
+def test_every_pass_after_the_first_shows_its_gain(watch, rows):
     estimator, _, (_, _, first, *others) = watch(rows)
     assert "+" not in first
     gains = [float(re.search(r"lower bound +\S+ +(\S+) ", line)[1]) for line in others]
@@ -56,7 +56,7 @@ def test_starts_that_share_each_pass_are_counted(watch, rows):
 
 
 @pytest.mark.filterwarnings("ignore:Number of distinct clusters")
-def test_what_became_of_a_degenerate_component_stands_below_its_pass(watch, rows):
+def test_an_event_of_a_component_follows_its_pass(watch, rows):
     rows[-20:] = 500.0
     one = {"reg_covar": 0.0, "degenerate": "drop", "init_params": "kmeans"}
     estimator, _, printed = watch(rows, **one)
@@ -70,7 +70,7 @@ def test_what_became_of_a_degenerate_component_stands_below_its_pass(watch, rows
 
 
 @pytest.mark.filterwarnings("ignore:Best performing initialization did not converge")
-def test_readings_that_advance_no_candidate_have_lines_too(watch, rows):
+def test_passes_that_are_not_iterations_have_lines_too(watch, rows):
     estimator, _, printed = watch(rows, init_params="k-means||", max_iter=2, acceleration=None)
     words = [line.split()[0] for line in printed]
     assert words.count("start") == 1 + [each.purpose for each in estimator.passes_].count("start")

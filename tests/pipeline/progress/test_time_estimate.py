@@ -13,12 +13,12 @@ def after(*bounds, tol=1e-3, max_iter=20, window=1, outcome=None):
     return estimate
 
 
-def test_before_the_first_pass_only_the_most_is_known():
+def test_before_the_first_pass_only_the_maximum_is_known():
     estimate = TimeEstimate(1e-3, 20, 1)
     assert (estimate.max_passes, estimate.likely_passes, estimate.seconds(3)) == (21, None, None)
 
 
-def test_gains_that_shrink_by_half_are_below_tol_after_as_many_halvings():
+def test_the_estimate_extrapolates_gains_that_halve():
     estimate = after(-8.0, -4.0, -2.0, -1.0, tol=0.2)
     assert (estimate.max_passes, estimate.likely_passes) == (17, 3)
     assert estimate.seconds(estimate.likely_passes) == 6.0
@@ -27,18 +27,18 @@ def test_gains_that_shrink_by_half_are_below_tol_after_as_many_halvings():
 @pytest.mark.parametrize(
     "bounds", [(-8.0,), (-8.0, -4.0), (-8.0, -7.0, -5.0), (-8.0, -6.0, -5.0, -3.0)]
 )
-def test_where_gains_do_not_shrink_nothing_is_promised(bounds):
+def test_there_is_no_estimate_if_gains_do_not_shrink(bounds):
     assert after(*bounds).likely_passes is None
 
 
-def test_as_many_iterations_as_the_rule_asks_for_have_to_change_little_together():
+def test_the_estimate_adds_up_the_changes_of_the_rules_window():
     # 1, 0.5, 0.25 together are below 0.2 when the last of them is below 0.2 / 7.
     bounds = (-8.0, -4.0, -2.0, -1.0)
     assert after(*bounds, tol=0.2, window=3).likely_passes == 6
     assert after(*bounds, -0.5, -0.25, -0.125, tol=0.2, window=3).likely_passes == 3
 
 
-def test_the_slowest_of_the_candidates_counts_and_those_that_have_ended_do_not():
+def test_the_slowest_live_candidate_decides():
     def of(*bounds, outcome=None):
         return FitState(mixture("full"), bounds, outcome=outcome)
 
@@ -55,10 +55,10 @@ def test_the_slowest_of_the_candidates_counts_and_those_that_have_ended_do_not()
         assert estimate.likely_passes == likely
 
 
-def test_it_is_never_likelier_than_the_most():
+def test_the_estimate_never_exceeds_the_maximum():
     assert after(-8.0, -4.0, -2.0, -1.0, tol=1e-9, max_iter=5).likely_passes == 2
     assert after(-8.0, -4.0, -2.0, outcome=Outcome.SETTLED).max_passes == 1
 
 
-def test_a_rule_that_is_not_known_promises_nothing():
+def test_there_is_no_estimate_for_an_unknown_tolerance():
     assert after(-8.0, -4.0, -2.0, -1.0, tol=0.0).likely_passes is None
