@@ -1,14 +1,12 @@
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import fsspec
-import numpy as np
 import pandas as pd
 import pytest
 import zarr
+from command_line import Command
 from scoring import ON_THREADS, refused, scored, table
 from strategies import clusters
 
@@ -27,7 +25,7 @@ def brought_home(files, url, out):
 
 
 @pytest.mark.parametrize("out", ["scores.parquet", "scores.zarr"])
-def test_rows_from_a_store_are_scored_into_one(store, out):
+def test_rows_of_a_store_are_scored_into_a_store(store, out):
     files, url, options = store
     files.put("rows.parquet", f"{url}/a/rows.parquet")
     files.put("rows.parquet", f"{url}/b/rows.parquet")
@@ -52,7 +50,7 @@ def test_workers_write_into_a_store_too(store):
     pd.testing.assert_frame_equal(brought_home(files, url, "there.parquet"), table("here.parquet"))
 
 
-def test_parts_that_were_being_put_in_place_are_not_in_the_way(store):
+def test_a_run_killed_while_it_moves_parts_is_resumed(store):
     files, url, options = store
     out = f"{url}/scores.parquet"
     scored("rows.parquet", out, *options)
@@ -67,7 +65,7 @@ def test_parts_that_were_being_put_in_place_are_not_in_the_way(store):
     assert "exists already" in refused("rows.parquet", out, *options)
 
 
-def test_a_group_that_was_begun_is_not_in_the_way(store, monkeypatch):
+def test_a_run_killed_while_it_writes_a_group_is_resumed(store, monkeypatch):
     files, url, options = store
     out = f"{url}/scores.zarr"
 
@@ -83,18 +81,15 @@ def test_a_group_that_was_begun_is_not_in_the_way(store, monkeypatch):
     pd.testing.assert_frame_equal(brought_home(files, url, "scores.zarr"), table("here.zarr"))
 
 
-def test_a_run_into_a_store_that_is_killed_goes_on(store):
+def test_a_killed_run_into_a_store_is_resumed(store):
     files, url, options = store
-    rows = clusters(30_000, 2)
-    np.save("long.npy", rows)
-    zarr.create_array("long.zarr", data=rows, chunks=(500, 2))
+    zarr.create_array("long.zarr", data=clusters(15_000, 2), chunks=(500, 2))
     arguments = ("long.zarr", f"{url}/scores.parquet", "--columns", "0,1", *options)
-    command = [sys.executable, "-m", "daskgmm", "score", "results/model.npz"]
-    with subprocess.Popen([*command, *arguments, *ON_THREADS], stdout=subprocess.PIPE) as process:
-        parts = f"{url}/scores.parquet.parts/part-*"
-        while process.poll() is None and not files.glob(parts):
-            time.sleep(0.001)
-        process.kill()
+    process = Command("score", "results/model.npz", *arguments, *ON_THREADS)
+    parts = f"{url}/scores.parquet.parts/part-*"
+    while process.is_running and not files.glob(parts):
+        time.sleep(0.01)
+    process.kill()
     assert not files.exists(f"{url}/scores.parquet")
     assert "resumed   " in scored(*arguments)
     scored("long.zarr", "whole.parquet", "--columns", "0,1")
@@ -103,7 +98,7 @@ def test_a_run_into_a_store_that_is_killed_goes_on(store):
     )
 
 
-def test_other_credentials_are_no_other_rows(store, monkeypatch):
+def test_other_credentials_do_not_change_the_scores(store, monkeypatch):
     """Keys of a night expire; what has been scored by them stays."""
     files, url, options = store
     files.put("rows.zarr", f"{url}/rows.zarr", recursive=True)
@@ -142,7 +137,7 @@ def test_other_credentials_are_no_other_rows(store, monkeypatch):
         ),
     ],
 )
-def test_what_a_person_can_mend_of_a_store_is_said_in_one_sentence(store, arguments, part):
+def test_a_mistake_about_a_store_is_one_sentence(store, arguments, part):
     _, _, options = store
     more = () if "--storage-options" in arguments else options
     assert part in refused("rows.parquet", *arguments, *more)
