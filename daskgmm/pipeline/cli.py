@@ -1,4 +1,4 @@
-"""The command line: ``daskgmm plan | fit | select | resume CONFIG``, ``daskgmm score``, others."""
+"""The command line: one function per command, and one line per error."""
 
 import json
 import logging
