@@ -9,7 +9,7 @@ from strategies import clusters, mixture
 from daskgmm import kernels
 from daskgmm.chunk import Chunk
 from daskgmm.kernels.softmax import softmax
-from daskgmm.kernels.workspace import forget
+from daskgmm.kernels.workspace import free_buffers
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.e_step import Densities, e_step
 
@@ -154,7 +154,7 @@ def extra_memory(name, kind, n_components, n_features, dtype):
     if kind == "quadratic":
         kernel = replace(kernel, single=kernel.theta.size <= kernels.MOST_SINGLE)
     sent = Densities(model.family, kernel)
-    forget()
+    free_buffers()
     tracemalloc.start()
     found = e_step(Chunk(rows, None, 0, 0), sent)
     _, peak = tracemalloc.get_traced_memory()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from daskgmm.chunk import Chunk
-from daskgmm.kernels.screening import FAR, Screen
+from daskgmm.kernels.screening import MAX_LOG_RATIO, Screen
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.e_step import e_step
 from daskgmm.model.maximum_likelihood import densities
@@ -51,7 +51,7 @@ def test_no_component_that_matters_is_left_out(separation, condition, unit):
     table = exact(model, rows)
     matters = kept(model, rows)
     assert matters is not None
-    assert matters[table > table.max(axis=0) - FAR].all()
+    assert matters[table > table.max(axis=0) - MAX_LOG_RATIO].all()
 
 
 def test_those_far_away_are_left_out():

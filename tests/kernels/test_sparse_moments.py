@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from daskgmm.kernels.sparse_moments import (
-    GatheredSums,
     Scatter,
+    SparseMoments,
     SquaredNorm,
     Squares,
 )
@@ -23,7 +23,7 @@ def dense(shares):
 
 
 def summed(shares, second_order):
-    sums = GatheredSums(centres, second_order)
+    sums = SparseMoments(centres, second_order)
     for some in (slice(0, 300), slice(300, 500)):
         sums.add(columns[:, some], shares[:, some], np.empty(4 * 500))
     return sums.moments()

@@ -3,7 +3,7 @@ import tracemalloc
 
 import numpy as np
 
-from daskgmm.kernels.workspace import LINE, buffers, forget
+from daskgmm.kernels.workspace import LINE_BYTES, buffers, free_buffers
 
 
 class Owner:
@@ -19,7 +19,7 @@ def test_arrays_are_as_asked_and_apart():
         (0, np.float64),
         (1000, np.float64),
     ]
-    assert all(each.ctypes.data % LINE == 0 for each in found if each.size)
+    assert all(each.ctypes.data % LINE_BYTES == 0 for each in found if each.size)
     for number, each in enumerate(found):
         each.fill(number)
     assert [set(each.tolist()) for each in found] == [{0.0}, {1.0}, set(), {3.0}]
@@ -39,7 +39,7 @@ def test_forgotten_memory_is_freed():
     del gone
     tracemalloc.start()
     owner = Owner()
-    forget()
+    free_buffers()
     buffers(owner, (10**6, np.float64))
     assert tracemalloc.get_traced_memory()[0] > 8 * 10**6
     tracemalloc.stop()
