@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskgmm.data.survey import Sample, Survey
-from daskgmm.errors import DataError, DegenerateCovarianceError, named
+from daskgmm.errors import DataError, DegenerateCovarianceError, name_components
 from daskgmm.fit.state import Action, Event
 from daskgmm.kernels.blas import one_blas_thread
 from daskgmm.kernels.moments import Array
@@ -324,5 +324,5 @@ def _is_sound(family: Family, covariances: Array) -> bool:
 
 
 def _trouble(component: int | None, *, empty: bool = False) -> str:
-    name = named(() if component is None else (component,))
+    name = name_components(() if component is None else (component,))
     return f"no row belongs to {name}" if empty else f"{name} collapsed"

@@ -204,14 +204,14 @@ def _keeping_what_collapses(dataset: DaskDataset, folder: Folder) -> Iterator[No
             raise
         name, recipe = "before_collapse.npz", dataset.recipe and dataset.recipe.as_written()
         about = {"history": {"recipe_": recipe or {}}}
-        kept = f"{folder}/{name}"
+        location = f"{folder}/{name}"
         try:
             with _writing_to(folder.url):
                 folder.write(name, model_file.to_bytes(error.mixture, dataset.columns, about))
         except ConfigError as refused:
-            kept = f"lost ({refused})"
+            location = f"lost ({refused})"
         raise DegenerateCovarianceError(
-            error.components, n_pass=error.n_pass, mixture=error.mixture, kept=kept
+            error.components, n_pass=error.n_pass, mixture=error.mixture, model_location=location
         ) from error
 
 

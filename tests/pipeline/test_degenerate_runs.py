@@ -40,7 +40,7 @@ def collapsed(tmp_path, monkeypatch):
 
 
 def test_the_model_from_before_is_named_as_a_file(collapsed):
-    (path,) = re.findall(r"The model from before is (\S+)\.npz\.", collapsed)
+    (path,) = re.findall(r"The last valid model is (\S+)\.npz\.", collapsed)
     assert GaussianMixture.load(f"{path}.npz").n_components == 5
 
 
