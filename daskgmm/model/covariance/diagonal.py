@@ -1,4 +1,4 @@
-"""What families without correlations share: variances, and factors that are inverse roots."""
+"""Diagonal and spherical covariances: variances without correlations."""
 
 from dataclasses import dataclass
 
@@ -15,23 +15,22 @@ from daskgmm.kernels import (
 )
 from daskgmm.kernels.moments import Array, level_of
 from daskgmm.model.covariance.family import Family, coefficients, single_rounding
-from daskgmm.model.covariance.regression import Regression, of_variances
+from daskgmm.model.covariance.regression import Regression, variance_regression
 
 
 class Uncorrelated(Family):
-    """Covariances are variances: their factors are 1 / standard deviation."""
+    """Family without correlations; precision Cholesky factors are 1 / standard deviation."""
 
     def regressed(
         self, covariances: Array, given: NDArray[np.intp], rest: NDArray[np.intp]
     ) -> tuple[Array, Array]:
-        # What is known of the others says nothing.
         return np.zeros((1, len(rest), len(given))), self.marginal(covariances, rest)
 
     def precision_cholesky(self, covariances: Array) -> Array:
-        sound = (covariances > 0.0) & np.isfinite(covariances)
-        if not sound.all():
-            bad = ~sound.reshape(len(covariances), -1).all(axis=1)
-            raise DegenerateCovarianceError(np.flatnonzero(bad).tolist())
+        valid = (covariances > 0.0) & np.isfinite(covariances)
+        if not valid.all():
+            degenerate = ~valid.reshape(len(covariances), -1).all(axis=1)
+            raise DegenerateCovarianceError(np.flatnonzero(degenerate).tolist())
         return 1.0 / np.sqrt(covariances)
 
     def precision_cholesky_of(self, precisions: Array) -> Array:
@@ -44,8 +43,8 @@ class Uncorrelated(Family):
         return covariances * np.square(precision_cholesky)
 
     def has_factor(self, covariances: Array, precision_cholesky: Array) -> bool:
-        off = np.abs(self.relative(precision_cholesky, covariances) - 1.0)
-        return bool(precision_cholesky.min() > 0.0 and off.max() <= single_rounding(1))
+        error = np.abs(self.relative(precision_cholesky, covariances) - 1.0)
+        return bool(precision_cholesky.min() > 0.0 and error.max() <= single_rounding(1))
 
     def check_precisions(self, precisions: Array) -> None:
         if np.any(precisions <= 0.0):
@@ -62,7 +61,7 @@ class Uncorrelated(Family):
         self, covariances: Array, shape: tuple[int, int], observed: NDArray[np.bool_]
     ) -> Regression:
         variances = np.broadcast_to(covariances.reshape(len(covariances), -1), shape)
-        return of_variances(variances, observed)
+        return variance_regression(variances, observed)
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ class Diag(Uncorrelated):
 
 @dataclass(frozen=True)
 class Spherical(Uncorrelated):
-    """Variances of shape (n_components,); the second moment is that of the distance."""
+    """Variances of shape (n_components,); the second moment is the sum over the features."""
 
     name = "spherical"
     has_units = False

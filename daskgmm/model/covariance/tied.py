@@ -1,4 +1,4 @@
-"""All components share one covariance matrix."""
+"""Tied covariance: one matrix that all components share."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ from daskgmm.model.covariance.family import (
     lower_cholesky,
     upper_cholesky,
 )
-from daskgmm.model.covariance.regression import Regression, of_matrices, regressed
+from daskgmm.model.covariance.regression import Regression, linear_regression, matrix_regression
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class Tied(Family):
     def regressed(
         self, covariances: Array, given: NDArray[np.intp], rest: NDArray[np.intp]
     ) -> tuple[Array, Array]:
-        coefficients, of_rest = regressed(covariances[None], given, rest)
-        return coefficients, of_rest[0]
+        coefficients, conditional = linear_regression(covariances[None], given, rest)
+        return coefficients, conditional[0]
 
     def precision_cholesky(self, covariances: Array) -> Array:
         factor = inverse_cholesky(covariances)
@@ -121,7 +121,7 @@ class Tied(Family):
     def regression(
         self, covariances: Array, shape: tuple[int, int], observed: NDArray[np.bool_]
     ) -> Regression:
-        return of_matrices(covariances[None], observed)
+        return matrix_regression(covariances[None], observed)
 
     def spread_moment(self, spread: Array, shares: Array) -> Array:
         return np.einsum("pij,p->ij", spread[0], shares.sum(axis=0))
