@@ -101,10 +101,10 @@ class Reservoir:
         # A row at the cutoff comes after those that set it, and loses.
         found = np.flatnonzero(log_density < self._cutoff)
         if self._held + len(found) > len(self._numbers):
-            self._keep(lowest(self._log_density[: self._held], self._size))
+            self._keep(smallest_indices(self._log_density[: self._held], self._size))
             found = found[log_density[found] < self._cutoff]
         if len(found) > self._size:
-            found = found[lowest(log_density[found], self._size)]
+            found = found[smallest_indices(log_density[found], self._size)]
         if len(found):
             here = slice(self._held, self._held + len(found))
             self._held = here.stop
@@ -131,7 +131,7 @@ class Reservoir:
         ).ordered()
 
 
-def lowest(values: Array, size: int) -> NDArray[np.intp]:
+def smallest_indices(values: Array, size: int) -> NDArray[np.intp]:
     """Places of the lowest values, ascending; among equal ones the first."""
     if len(values) <= size:
         return np.arange(len(values))

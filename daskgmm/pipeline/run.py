@@ -24,10 +24,9 @@ from daskgmm.fit.convergence import ExpectedGain
 from daskgmm.fit.observers import EventListener, Events, Observer, ObserverGroup
 from daskgmm.fit.plan import Plan
 from daskgmm.model import model_file
-from daskgmm.model.diagnostics import Quantiles
 from daskgmm.model.e_step import log_prob_norm
 from daskgmm.model.maximum_likelihood import densities
-from daskgmm.model.row_scores import Scoring
+from daskgmm.model.row_scores import Quantiles, Scoring
 from daskgmm.model_selection import ComponentSelection, select_components
 from daskgmm.pipeline import results, resume
 from daskgmm.pipeline.clusters import Cluster

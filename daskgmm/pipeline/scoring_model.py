@@ -6,8 +6,8 @@ from typing import Any
 
 from daskgmm.data.preprocessing.preprocessing import as_told
 from daskgmm.model import model_file
-from daskgmm.model.diagnostics import Quantiles
 from daskgmm.model.mixture import Mixture
+from daskgmm.model.row_scores import Quantiles
 
 KEY = "rows"
 
@@ -46,7 +46,7 @@ class ScoringModel:
                 mixture,
                 recipe["columns"] if recipe else list(names) if names else rows.get("columns"),
                 str(rows.get("missing", "raise")),
-                Quantiles.read(rows["log_density"]) if rows.get("log_density") else None,
+                Quantiles.from_dict(rows["log_density"]) if rows.get("log_density") else None,
                 recipe,
             )
 
@@ -56,7 +56,7 @@ class ScoringModel:
         rows = {
             "columns": self.columns,
             "missing": self.missing,
-            "log_density": self.log_density and self.log_density.as_written(),
+            "log_density": self.log_density and self.log_density.to_dict(),
         }
         about = {**saved.about, KEY: rows}
         model_file.write(path, model_file.to_bytes(saved.mixture, saved.columns, about))

@@ -12,7 +12,7 @@ from daskgmm.chunk import Block, Chunk
 from daskgmm.model import e_step
 from daskgmm.model.e_step import Densities
 from daskgmm.model.maximum_likelihood import densities
-from daskgmm.model.worst_rows import Reservoir, WorstRows, lowest
+from daskgmm.model.worst_rows import Reservoir, WorstRows, smallest_indices
 
 N_ROWS = 60
 drawn = settings(max_examples=40, deadline=None, derandomize=True)
@@ -83,7 +83,7 @@ def test_unlike_tails_do_not_add_up():
 @given(values, st.integers(1, 90))
 @drawn
 def test_the_lowest_are_in_their_places(log_density, size):
-    found = lowest(np.array(log_density), size).tolist()
+    found = smallest_indices(np.array(log_density), size).tolist()
     assert found == sorted(defined(log_density, size))
 
 

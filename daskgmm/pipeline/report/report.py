@@ -125,7 +125,7 @@ def render_report(result: FitResult) -> str:
         columns=[result.columns[i] for i in shown],
         components=components(result, separation, shown),
         n_rows=len(seen.rows),
-        sure=float(np.average(separation.highest > SURE, weights=seen.weights)),
+        sure=float(np.average(separation.max_responsibilities > SURE, weights=seen.weights)),
         sure_from=SURE,
         closest=closest(separation),
         missing=missing(result),
@@ -163,7 +163,7 @@ def components(
     """A row per component, heaviest first."""
     mixture = result.mixture
     means, deviations = mixture.means[:, features], mixture.standard_deviations[:, features]
-    others = np.nan_to_num(separation.shared)
+    others = np.nan_to_num(separation.overlap)
     np.fill_diagonal(others, -1.0)
     return [
         {
@@ -172,7 +172,7 @@ def components(
             "dashes": " ".join(f"{2 * length:g}" for length in component_dashes(int(k))),
             "weight": float(mixture.weights[k]),
             "rows": float(mixture.weights[k]) * result.survey.total_weight,
-            "apart": float(separation.shared[k, k]),
+            "apart": float(separation.overlap[k, k]),
             "next": int(others[k].argmax()) if others[k].max() >= 0.005 else None,
             "features": list(zip(means[k], deviations[k], strict=True)),
         }
@@ -182,7 +182,7 @@ def components(
 
 def closest(separation: Separation) -> tuple[int, int, float] | None:
     """The component that shares most with another, that one, and how much."""
-    others = np.nan_to_num(separation.shared)
+    others = np.nan_to_num(separation.overlap)
     np.fill_diagonal(others, 0.0)
     k, j = (int(each) for each in np.unravel_index(others.argmax(), others.shape))
     return (k, j, float(others[k, j])) if others[k, j] >= 0.005 else None
@@ -241,7 +241,7 @@ def marginals(result: FitResult, seen: Seen) -> list[Drawn]:
 
 def entropy(separation: Separation, seen: Seen) -> Drawn | None:
     """How sure the mixture is of the rows; a single component always is."""
-    if len(separation.shared) == 1:
+    if len(separation.overlap) == 1:
         return None
     drawn = EntropyDisplay(separation.entropies, row_weights=seen.weights)
     return Drawn(svg(drawn.plot, "entropy"), "Entropy of the responsibilities")
