@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskgmm.kernels.moments import Array
-from daskgmm.model.e_step import Densities, responsibilities
+from daskgmm.model.densities import Densities
+from daskgmm.model.e_step import responsibilities
 from daskgmm.model.mixture import Mixture
 
 # Bytes of the responsibilities of a block of rows.

@@ -24,8 +24,8 @@ from daskgmm.fit.convergence import ExpectedGain
 from daskgmm.fit.observers import EventListener, Events, Observer, ObserverGroup
 from daskgmm.fit.plan import Plan
 from daskgmm.model import model_file
+from daskgmm.model.densities import densities
 from daskgmm.model.e_step import log_prob_norm
-from daskgmm.model.maximum_likelihood import densities
 from daskgmm.model.row_scores import Quantiles, Scoring
 from daskgmm.model_selection import ComponentSelection, select_components
 from daskgmm.pipeline import results, resume

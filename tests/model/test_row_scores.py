@@ -8,7 +8,7 @@ from strategies import FAMILY_NAMES, clusters, mixture
 
 from daskgmm import GaussianMixture
 from daskgmm.errors import ParameterError
-from daskgmm.model.maximum_likelihood import densities
+from daskgmm.model.densities import densities
 from daskgmm.model.mixture import Mixture
 from daskgmm.model.row_scores import Quantiles, Scoring, distances
 

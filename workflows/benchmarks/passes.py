@@ -29,8 +29,8 @@ from daskgmm.chunk import Chunk
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
 from daskgmm.data.synthetic import random_mixture
 from daskgmm.data.writers.rows import write_rows
-from daskgmm.model.e_step import Densities, e_step
-from daskgmm.model.maximum_likelihood import densities
+from daskgmm.model.densities import Densities, densities
+from daskgmm.model.e_step import e_step
 
 CHUNK_ROWS, FEATURES, COMPONENTS = 32, 8, 8
 PEER = "peer: cluster, a task per chunk"

@@ -15,8 +15,8 @@ from threadpoolctl import threadpool_limits
 from daskgmm.chunk import Chunk
 from daskgmm.kernels.batching import stacks
 from daskgmm.model.covariance import FAMILIES
-from daskgmm.model.e_step import Densities, e_step, e_steps
-from daskgmm.model.maximum_likelihood import densities
+from daskgmm.model.densities import Densities, densities
+from daskgmm.model.e_step import e_step, e_steps
 from daskgmm.model.mixture import Mixture
 
 N_ROWS = 100_000

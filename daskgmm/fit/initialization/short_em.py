@@ -40,6 +40,10 @@ SEEDINGS: tuple[Seeding, ...] = (
 # Iterations in all after which so many candidates are left: at the end one, or those that survive.
 HALVINGS = ((3, 6), (13, 2), (33, 1))
 
+# Candidates of a restart that survive if candidates share passes. The sample or the first passes
+# tell which one is best. Plain EM drops no candidate, so it starts with one.
+N_SURVIVORS = 4
+
 # Nats by which an iteration changes the bound of a run that is not run on.
 SETTLED = 1e-4
 
@@ -93,7 +97,7 @@ def _race(
         states = em.run(
             em.with_outcomes([state for _, state in runs], rule),
             dataset,
-            ground.model,
+            ground.objective,
             rule,
             NullObserver(),
             remedy=ground.remedy,

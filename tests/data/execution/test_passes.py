@@ -15,8 +15,8 @@ from daskgmm.data.dataset import DaskDataset, InMemoryDataset
 from daskgmm.data.execution.passes import scheduler
 from daskgmm.data.execution.shards import Shard
 from daskgmm.errors import DataError
+from daskgmm.model.densities import densities
 from daskgmm.model.e_step import e_step, e_steps
-from daskgmm.model.maximum_likelihood import densities
 
 
 def test_the_place_is_the_one_where_dask_would_compute(cluster):
