@@ -64,7 +64,7 @@ def settings_of(estimator: Any, dataset: Dataset, resumed: FitState | None) -> S
     """
     e, family, n_features = estimator, FAMILIES[estimator.covariance_type], dataset.n_features
     standardised = dataset.recipe.standardised if dataset.recipe else ()
-    if any(standardised) and not family.has_units:
+    if any(standardised) and not family.is_scale_equivariant:
         raise ParameterError(
             f"a {family.name} covariance of standardised features is none of the features as they "
             "are: choose another covariance_type, or leave `standardise` out"

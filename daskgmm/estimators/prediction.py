@@ -78,7 +78,7 @@ def conditional_moments(
         dtype = dtype_of(rows)
         of_means, of_covariances = (
             dataset.of_stored(partial(_checked, fn, dataset.missing, dtype))
-            for fn in (regression.means, regression.covariances_of)
+            for fn in (regression.means, regression.conditional_covariances)
         )
         return (
             map_rows(of_means, rows, dtype=dtype, width=n_rest, name="mean", columns=columns),

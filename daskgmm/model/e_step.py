@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from daskgmm.chunk import Chunk
 from daskgmm.kernels import Kernel, Run
-from daskgmm.kernels.batching import run_together, stacks
+from daskgmm.kernels.batching import group_kernels, start_run
 from daskgmm.kernels.moments import Array
 from daskgmm.kernels.softmax import softmax, softmax_about_zero
 from daskgmm.model import missing_values
@@ -112,7 +112,7 @@ def e_step(chunk: Chunk, densities: Densities) -> SufficientStatistics:
 def e_steps(chunk: Chunk, densities: Sequence[Densities]) -> JointStatistics:
     """One reading of a chunk for all candidates.
 
-    Candidates that can share the work of a block do so (`stacks`). The last bits of a
+    Candidates that can share the work of a block do so (`group_kernels`). The last bits of a
     candidate's statistics, some 1e-15 of them, then depend on who shares its pass.
     """
     return _e_steps(chunk, densities, [None] * len(densities))
@@ -130,7 +130,7 @@ def e_steps_and_worst_rows(
     """
     reservoirs = [Reservoir(size, chunk) for _ in densities]
     statistics = _e_steps(chunk, densities, reservoirs)
-    return StatisticsAndWorstRows(statistics, tuple(each.tail() for each in reservoirs))
+    return StatisticsAndWorstRows(statistics, tuple(each.worst_rows() for each in reservoirs))
 
 
 def _e_steps(
@@ -172,8 +172,8 @@ def _of_complete(
     kernels = [each.kernel for each in densities]
     sums_of = [_sums_of(kernel, chunk) for kernel in kernels]
     found: dict[int, SufficientStatistics] = {}
-    for stack in stacks(kernels, sums_of):
-        run = run_together([kernels[i] for i in stack], len(chunk.rows), sums_of[stack[0]])
+    for stack in group_kernels(kernels, sums_of):
+        run = start_run([kernels[i] for i in stack], len(chunk.rows), sums_of[stack[0]])
         families = [densities[i].family for i in stack]
         mine = _sums(chunk, run, families, [reservoirs[i] for i in stack])
         found.update(zip(stack, mine, strict=True))
@@ -204,7 +204,7 @@ def _sums(
             pivot=moments.pivot[part],
             effective_counts=moments.counts[part],
             first_moment=moments.first[part],
-            second_moment=family.selected(moments.second, part),
+            second_moment=family.select(moments.second, part),
             log_likelihood=log_likelihood + correction,
             total_weight=total_weight,
             further_sums=tuple(each[part] for each in moments.further),
@@ -295,4 +295,4 @@ def top_components(
 def impute(rows: NDArray[Any], densities: Densities) -> Array:
     """Rows with what the mixture expects in place of missing values, (n_rows, n_features)."""
     assert densities.marginal is not None
-    return missing_values.imputed(rows, densities.marginal)
+    return missing_values.impute(rows, densities.marginal)

@@ -41,13 +41,13 @@ class LocalCoordinates:
         counts = np.maximum(step.weights, MIN_WEIGHT)
         shift = step.means - mixture.means
         second = family.second_moments(step.covariances, counts, n_features)
-        second = family.shifted(second, np.zeros_like(shift), counts, shift)
+        second = family.shift_moment(second, np.zeros_like(shift), counts, shift)
         relative = family.relative(
             mixture.precision_cholesky, family.covariances(second, counts, n_features, 0.0)
         )
         share = self._shares(counts)
         slope = share[:, None] * family.slope(relative, n_features)
-        rise = counts[:, None] * family.whitened(mixture.precision_cholesky, shift)
+        rise = counts[:, None] * family.whiten(mixture.precision_cholesky, shift)
         return _packed(counts - mixture.weights, rise, slope) / self._scales
 
     def move_by(self, step: Array) -> Mixture:
@@ -58,13 +58,13 @@ class LocalCoordinates:
         log_ratios = log_ratios - log_ratios.max()
         weights = mixture.weights * np.exp(log_ratios)
         shifts = [
-            family.coloured(mixture.covariances, k, shift[k : k + 1]) for k in range(n_components)
+            family.color(mixture.covariances, k, shift[k : k + 1]) for k in range(n_components)
         ]
         return Mixture.from_covariances(
             family,
             weights / weights.sum(),
             mixture.means + np.concatenate(shifts).reshape(-1, n_features),
-            family.stretched(mixture.covariances, coordinates),
+            family.from_coordinates(mixture.covariances, coordinates),
         )
 
     def step_to(self, other: Mixture) -> Array:
@@ -76,7 +76,7 @@ class LocalCoordinates:
         weights, others = (np.maximum(each.weights, MIN_WEIGHT) for each in (mixture, other))
         log_ratios = np.log(others / weights)
         log_ratios -= mixture.weights @ log_ratios  # a common factor is no step
-        shift = family.whitened(mixture.precision_cholesky, other.means - mixture.means)
+        shift = family.whiten(mixture.precision_cholesky, other.means - mixture.means)
         with np.errstate(all="ignore"):
             relative = family.relative(mixture.precision_cholesky, other.covariances)
             step = _packed(log_ratios, shift, family.coordinates(relative)) * self._scales

@@ -145,9 +145,9 @@ def statistics(rows: NDArray[Any], weights: Array | None, mixture: Mixture) -> S
         ]
         counts += shares.sum(axis=(1, 2))
         first += np.concatenate([r @ x for x, r in pairs])
-        second += family.joined([family.second_moment(x, r) for x, r in pairs])
+        second += family.concatenate([family.second_moment(x, r) for x, r in pairs])
         conditional = batch.regression.conditional_covariances
-        second += family.spread_moment(conditional, shares.sum(axis=2))
+        second += family.conditional_moment(conditional, shares.sum(axis=2))
     return SufficientStatistics(
         family=family,
         pivot=mixture.means,
@@ -182,7 +182,7 @@ def distances(rows: NDArray[Any], labels: NDArray[np.int64], mixture: Mixture) -
     return result
 
 
-def imputed(rows: NDArray[Any], mixture: Mixture) -> Array:
+def impute(rows: NDArray[Any], mixture: Mixture) -> Array:
     """Return the rows with the conditional means E[x_m | x_o] in place of missing values."""
     result = rows.astype(np.float64)
     incomplete = np.flatnonzero(np.isnan(rows).any(axis=1))

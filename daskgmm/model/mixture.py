@@ -239,7 +239,7 @@ class Mixture:
         weights = np.asarray(self.weights, dtype=np.float64)
         counts = random.multinomial(n_samples, weights / weights.sum())
         rows = [
-            self.means[k] + self.family.coloured(self.covariances, k, noise)
+            self.means[k] + self.family.color(self.covariances, k, noise)
             for k, noise in enumerate(
                 random.standard_normal((count, self.n_features)) for count in counts
             )

@@ -88,7 +88,7 @@ class SufficientStatistics:
             pivot=pivot,
             effective_counts=responsibilities.sum(axis=1),
             first_moment=np.stack([r @ x for x, r in pairs]),
-            second_moment=family.joined([family.second_moment(x, r[None]) for x, r in pairs]),
+            second_moment=family.concatenate([family.second_moment(x, r[None]) for x, r in pairs]),
             log_likelihood=0.0,
             total_weight=float(responsibilities.sum()),
         )

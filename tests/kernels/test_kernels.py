@@ -153,7 +153,7 @@ def extra_memory(name, kind, n_components, n_features, dtype):
     rows[7] = 1e6  # float32 cannot hold all that becomes of it
     kernel = built(kind, model, np.zeros(n_features))
     if kind == "quadratic":
-        kernel = replace(kernel, single=kernel.theta.size <= kernels.MOST_SINGLE)
+        kernel = replace(kernel, single=kernel.theta.size <= kernels.MAX_SINGLE_COEFFICIENTS)
     sent = Densities(model.family, kernel)
     free_buffers()
     tracemalloc.start()

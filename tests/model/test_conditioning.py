@@ -214,8 +214,8 @@ def test_no_rows_have_no_moments(family_name):
         ([-1], "no feature -1"),
         ([True], "no feature True"),
         (["a"], "no feature 'a'"),
-        ([0, 0], "each of them once"),
-        ([], "one at least"),
+        ([0, 0], "without duplicates"),
+        ([], "at least one feature"),
     ],
 )
 def test_features_that_cannot_be_meant_are_refused(features, text):

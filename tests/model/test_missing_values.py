@@ -96,7 +96,7 @@ def test_posteriors_are_the_definition(family_name):
 
 def test_imputation_keeps_the_bits_of_observed_values(family_name):
     rows = remove_values(clusters(50))
-    filled = missing_values.imputed(rows, mixture(family_name))
+    filled = missing_values.impute(rows, mixture(family_name))
     known = ~np.isnan(rows)
     np.testing.assert_array_equal(filled[known], rows[known])
     assert np.isfinite(filled).all()
@@ -166,7 +166,7 @@ def test_nearly_singular_covariances_lose_no_digits():
         multivariate_normal(0.0, 1.0).logpdf([3.0, -2.0]),
         rtol=1e-11,
     )
-    np.testing.assert_allclose(missing_values.imputed(rows, model), [[3, 3], [-2, -2]], rtol=1e-11)
+    np.testing.assert_allclose(missing_values.impute(rows, model), [[3, 3], [-2, -2]], rtol=1e-11)
 
 
 def test_a_large_offset_and_a_small_scale_keep_the_accuracy(family_name):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from strategies import FAMILY_NAMES, clusters, mixture
 
 from daskgmm.chunk import Chunk
-from daskgmm.kernels.batching import stacks
+from daskgmm.kernels.batching import group_kernels
 from daskgmm.model.densities import Densities, densities
 from daskgmm.model.e_step import e_step, e_steps
 
@@ -32,7 +32,7 @@ def assert_as_alone(chunk, sent, *, rtol=1e-12):
 
 
 def n_stacks(sent, sums_of=None):
-    return len(stacks([each.kernel for each in sent], [sums_of] * len(sent)))
+    return len(group_kernels([each.kernel for each in sent], [sums_of] * len(sent)))
 
 
 @given(

@@ -191,7 +191,7 @@ def test_memory_does_not_grow_with_the_chunks(scoring_place, out):
         (("rows.parquet", "s.zarr", "--top", "4"), "--top: results/model.npz has 3 components"),
         (("rows.parquet", "s.zarr", "--top", "0"), "--top: input should be greater than or equal"),
         (("rows.parquet", "s.zarr", "--outliers", "2"), "--outliers: input should be less than 1"),
-        (("rows.parquet", "s.zarr", "--outliers", "1e-9"), "has no quantile for the probability 1e-09"),
+        (("rows.parquet", "s.zarr", "--outliers", "1e-9"), "no quantile for the probability 1e-09"),
         (("rows.parquet", "s.zarr", "--missing", "drop"), "--missing: input should be 'raise'"),
         (("rows.parquet", "s.zarr", "--missing", "raise"), "NaN in row 5 of the data"),
         (("rows.parquet", "s.zarr", "--columns", "a"), "--columns: rows.parquet is taken by 1"),

@@ -21,7 +21,7 @@ from daskgmm.model.covariance.regression import Regression, variance_regression
 class Uncorrelated(Family):
     """Family without correlations; precision Cholesky factors are 1 / standard deviation."""
 
-    def regressed(
+    def regress(
         self, covariances: Array, given: NDArray[np.intp], rest: NDArray[np.intp]
     ) -> tuple[Array, Array]:
         return np.zeros((1, len(rest), len(given))), self.marginal(covariances, rest)
@@ -54,7 +54,7 @@ class Uncorrelated(Family):
         deviations = np.sqrt(covariances).reshape(n_components, -1)
         return np.broadcast_to(deviations, (n_components, n_features))
 
-    def coloured(self, covariances: Array, k: int, noise: Array) -> Array:
+    def color(self, covariances: Array, k: int, noise: Array) -> Array:
         return noise * np.sqrt(covariances[k])
 
     def regression(
@@ -79,7 +79,7 @@ class Diag(Uncorrelated):
     def second_moment(self, x: Array, responsibilities: Array) -> Array:
         return responsibilities @ np.square(x)
 
-    def shifted(self, second: Array, first: Array, counts: Array, shift: Array) -> Array:
+    def shift_moment(self, second: Array, first: Array, counts: Array, shift: Array) -> Array:
         return second - 2.0 * first * shift + counts[:, None] * np.square(shift)
 
     def covariances(
@@ -90,7 +90,7 @@ class Diag(Uncorrelated):
     def second_moments(self, covariances: Array, counts: Array, n_features: int) -> Array:
         return counts[:, None] * covariances
 
-    def projected(self, covariance: Array) -> Array:
+    def project(self, covariance: Array) -> Array:
         return np.diagonal(covariance)[None]
 
     def marginal(self, covariances: Array, features: NDArray[np.intp]) -> Array:
@@ -102,7 +102,7 @@ class Diag(Uncorrelated):
     def log_det(self, precision_cholesky: Array, n_components: int, n_features: int) -> Array:
         return np.log(precision_cholesky).sum(axis=1)
 
-    def whitened(self, precision_cholesky: Array, shift: Array) -> Array:
+    def whiten(self, precision_cholesky: Array, shift: Array) -> Array:
         return shift * precision_cholesky
 
     def slope(self, relative: Array, n_features: int) -> Array:
@@ -114,10 +114,10 @@ class Diag(Uncorrelated):
     def coordinates(self, relative: Array) -> Array:
         return 0.5 * np.log(relative)
 
-    def stretched(self, covariances: Array, coordinates: Array) -> Array:
+    def from_coordinates(self, covariances: Array, coordinates: Array) -> Array:
         return covariances * np.exp(2.0 * coordinates)
 
-    def spread_moment(self, spread: Array, shares: Array) -> Array:
+    def conditional_moment(self, spread: Array, shares: Array) -> Array:
         return np.einsum("kpd,kp->kd", spread, shares)
 
     def quadratic(
@@ -140,7 +140,7 @@ class Spherical(Uncorrelated):
     """Variances of shape (n_components,); the second moment is the sum over the features."""
 
     name = "spherical"
-    has_units = False
+    is_scale_equivariant = False
 
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         return (n_components,)
@@ -151,7 +151,7 @@ class Spherical(Uncorrelated):
     def second_moment(self, x: Array, responsibilities: Array) -> Array:
         return responsibilities @ np.square(x).sum(axis=1)
 
-    def shifted(self, second: Array, first: Array, counts: Array, shift: Array) -> Array:
+    def shift_moment(self, second: Array, first: Array, counts: Array, shift: Array) -> Array:
         cross = np.einsum("kd,kd->k", first, shift)
         return second - 2.0 * cross + counts * np.einsum("kd,kd->k", shift, shift)
 
@@ -163,7 +163,7 @@ class Spherical(Uncorrelated):
     def second_moments(self, covariances: Array, counts: Array, n_features: int) -> Array:
         return n_features * counts * covariances
 
-    def projected(self, covariance: Array) -> Array:
+    def project(self, covariance: Array) -> Array:
         return np.diagonal(covariance).mean(keepdims=True)
 
     def marginal(self, covariances: Array, features: NDArray[np.intp]) -> Array:
@@ -175,7 +175,7 @@ class Spherical(Uncorrelated):
     def log_det(self, precision_cholesky: Array, n_components: int, n_features: int) -> Array:
         return n_features * np.log(precision_cholesky)
 
-    def whitened(self, precision_cholesky: Array, shift: Array) -> Array:
+    def whiten(self, precision_cholesky: Array, shift: Array) -> Array:
         return shift * precision_cholesky[:, None]
 
     def slope(self, relative: Array, n_features: int) -> Array:
@@ -187,10 +187,10 @@ class Spherical(Uncorrelated):
     def coordinates(self, relative: Array) -> Array:
         return 0.5 * np.log(relative[:, None])
 
-    def stretched(self, covariances: Array, coordinates: Array) -> Array:
+    def from_coordinates(self, covariances: Array, coordinates: Array) -> Array:
         return covariances * np.exp(2.0 * coordinates[:, 0])
 
-    def spread_moment(self, spread: Array, shares: Array) -> Array:
+    def conditional_moment(self, spread: Array, shares: Array) -> Array:
         return np.einsum("kpd,kp->k", spread, shares)
 
     def quadratic(

@@ -47,7 +47,7 @@ class Family(ABC):
     shared: ClassVar[bool] = False
     """Whether all components have one covariance."""
 
-    has_units = True
+    is_scale_equivariant = True
     """Whether it stays one of the family where each feature is told in units of its own."""
 
     def kernel(
@@ -88,7 +88,7 @@ class Family(ABC):
         counts, first, second = sums.effective_counts, sums.first_moment, sums.second_moment
         return (
             first - counts[:, None] * shift,
-            self.shifted(second, first, counts, shift),
+            self.shift_moment(second, first, counts, shift),
             sums.further_sums,
         )
 
@@ -99,7 +99,9 @@ class Family(ABC):
         """
         counts = np.maximum(sums.effective_counts, np.finfo(np.float64).tiny)
         shift = sums.first_moment / counts[:, None]
-        second = self.shifted(sums.second_moment, sums.first_moment, sums.effective_counts, shift)
+        second = self.shift_moment(
+            sums.second_moment, sums.first_moment, sums.effective_counts, shift
+        )
         return shift, self.covariances(second, counts, shift.shape[1], reg_covar)
 
     @abstractmethod
@@ -114,12 +116,12 @@ class Family(ABC):
     def second_moment(self, x: Array, responsibilities: Array) -> Array:
         """Sum over rows of r times the second order of x; x (n, D), r (K, n)."""
 
-    def joined(self, seconds: list[Array]) -> Array:
+    def concatenate(self, seconds: list[Array]) -> Array:
         """The second moments of single components, together."""
         return np.concatenate(seconds)
 
     @abstractmethod
-    def shifted(self, second: Array, first: Array, counts: Array, shift: Array) -> Array:
+    def shift_moment(self, second: Array, first: Array, counts: Array, shift: Array) -> Array:
         """The second moment about pivots moved by `shift` (K, D)."""
 
     @abstractmethod
@@ -136,10 +138,10 @@ class Family(ABC):
         """The second moments about the means that give these covariances."""
 
     @abstractmethod
-    def projected(self, covariance: Array) -> Array:
+    def project(self, covariance: Array) -> Array:
         """What a single component of the family keeps of a covariance (D, D); `shape(1, D)`."""
 
-    def selected(self, covariances: Array, components: NDArray[np.intp] | slice) -> Array:
+    def select(self, covariances: Array, components: NDArray[np.intp] | slice) -> Array:
         """The covariances of some components."""
         return covariances[components]
 
@@ -148,7 +150,7 @@ class Family(ABC):
         """The covariances of some features, in their order."""
 
     @abstractmethod
-    def regressed(
+    def regress(
         self, covariances: Array, given: NDArray[np.intp], rest: NDArray[np.intp]
     ) -> tuple[Array, Array]:
         """Regression of some features on others, component by component.
@@ -197,14 +199,14 @@ class Family(ABC):
         """Log-determinant of each component's factor, (K,)."""
 
     @abstractmethod
-    def coloured(self, covariances: Array, k: int, noise: Array) -> Array:
+    def color(self, covariances: Array, k: int, noise: Array) -> Array:
         """Standard normal rows (n, D) given the covariance of component k.
 
         DegenerateCovarianceError where it has no factor, as one from a precision may.
         """
 
     @abstractmethod
-    def whitened(self, precision_cholesky: Array, shift: Array) -> Array:
+    def whiten(self, precision_cholesky: Array, shift: Array) -> Array:
         """Each component's ``U_kᵀ shift_k``, (K, D): a shift in units of its covariance."""
 
     @abstractmethod
@@ -232,7 +234,7 @@ class Family(ABC):
         """
 
     @abstractmethod
-    def stretched(self, covariances: Array, coordinates: Array) -> Array:
+    def from_coordinates(self, covariances: Array, coordinates: Array) -> Array:
         """The covariances with given coordinates about these."""
 
     @abstractmethod
@@ -252,7 +254,7 @@ class Family(ABC):
         """What observed features say of the others; shape is (K, D), observed (P, D)."""
 
     @abstractmethod
-    def spread_moment(self, spread: Array, shares: Array) -> Array:
+    def conditional_moment(self, spread: Array, shares: Array) -> Array:
         """The second moment of a regression's conditional covariances times `shares` (K, P)."""
 
     def standard_deviations(self, covariances: Array, n_components: int, n_features: int) -> Array:

@@ -46,7 +46,7 @@ class Full(Family):
     def second_moment(self, x: Array, responsibilities: Array) -> Array:
         return np.stack([(r * x.T) @ x for r in responsibilities])
 
-    def shifted(self, second: Array, first: Array, counts: Array, shift: Array) -> Array:
+    def shift_moment(self, second: Array, first: Array, counts: Array, shift: Array) -> Array:
         cross = first[:, :, None] * shift[:, None, :]
         square = shift[:, :, None] * shift[:, None, :]
         return second - cross - cross.transpose(0, 2, 1) + counts[:, None, None] * square
@@ -59,13 +59,13 @@ class Full(Family):
     def second_moments(self, covariances: Array, counts: Array, n_features: int) -> Array:
         return counts[:, None, None] * covariances
 
-    def projected(self, covariance: Array) -> Array:
+    def project(self, covariance: Array) -> Array:
         return covariance[None]
 
     def marginal(self, covariances: Array, features: NDArray[np.intp]) -> Array:
         return covariances[:, features[:, None], features]
 
-    def regressed(
+    def regress(
         self, covariances: Array, given: NDArray[np.intp], rest: NDArray[np.intp]
     ) -> tuple[Array, Array]:
         return linear_regression(covariances, given, rest)
@@ -98,10 +98,10 @@ class Full(Family):
     def log_det(self, precision_cholesky: Array, n_components: int, n_features: int) -> Array:
         return np.log(np.diagonal(precision_cholesky, axis1=1, axis2=2)).sum(axis=1)
 
-    def coloured(self, covariances: Array, k: int, noise: Array) -> Array:
+    def color(self, covariances: Array, k: int, noise: Array) -> Array:
         return noise @ lower_cholesky(covariances[k]).T
 
-    def whitened(self, precision_cholesky: Array, shift: Array) -> Array:
+    def whiten(self, precision_cholesky: Array, shift: Array) -> Array:
         return np.einsum("kji,kj->ki", precision_cholesky, shift)
 
     def relative(self, precision_cholesky: Array, covariances: Array) -> Array:
@@ -116,15 +116,15 @@ class Full(Family):
     def coordinates(self, relative: Array) -> Array:
         return log_cholesky.coordinates(relative)
 
-    def stretched(self, covariances: Array, coordinates: Array) -> Array:
-        return log_cholesky.stretched(covariances, coordinates)
+    def from_coordinates(self, covariances: Array, coordinates: Array) -> Array:
+        return log_cholesky.from_coordinates(covariances, coordinates)
 
     def regression(
         self, covariances: Array, shape: tuple[int, int], observed: NDArray[np.bool_]
     ) -> Regression:
         return matrix_regression(covariances, observed)
 
-    def spread_moment(self, spread: Array, shares: Array) -> Array:
+    def conditional_moment(self, spread: Array, shares: Array) -> Array:
         return np.einsum("kpij,kp->kij", spread, shares)
 
     def quadratic(

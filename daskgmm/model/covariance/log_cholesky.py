@@ -48,7 +48,7 @@ def coordinates(relative: Array) -> Array:
     return packed
 
 
-def stretched(covariances: Array, packed: Array) -> Array:
+def from_coordinates(covariances: Array, packed: Array) -> Array:
     """Return the covariances with the given coordinates about the references (..., D, D).
 
     Raises

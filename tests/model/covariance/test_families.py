@@ -40,7 +40,7 @@ def test_covariances_of_second_moments_are_the_textbooks(family_name):
     counts, means, scatter = oracles.moments(rows, r, np.ones(60))
     x = rows - rows.mean(axis=0)
     second = family.second_moment(x, r.T)
-    about_means = family.shifted(second, r.T @ x, counts, means - rows.mean(axis=0))
+    about_means = family.shift_moment(second, r.T @ x, counts, means - rows.mean(axis=0))
     found = family.covariances(about_means, counts, 3, 1e-3)
     np.testing.assert_allclose(found, oracles.covariances(family_name, counts, scatter, 1e-3))
 
@@ -98,12 +98,12 @@ def test_a_projected_covariance_is_that_of_a_single_component(family_name):
     family, rows = FAMILIES[family_name], clusters(60)
     x = rows - rows.mean(axis=0)
     one = family.covariances(family.second_moment(x, np.ones((1, 60))), np.array([60.0]), 3, 0.0)
-    np.testing.assert_allclose(family.projected(x.T @ x / 60), one)
+    np.testing.assert_allclose(family.project(x.T @ x / 60), one)
 
 
 def test_components_are_selected(family_name):
     model = mixture(family_name)
-    found = model.family.selected(model.covariances, np.array([2, 0]))
+    found = model.family.select(model.covariances, np.array([2, 0]))
     dense = model.family.dense(found, 2, 3)
     np.testing.assert_array_equal(dense, model.dense_covariances[[2, 0]])
 
@@ -120,5 +120,5 @@ def test_coloured_noise_has_the_covariance(family_name):
     model = mixture(family_name)
     noise = np.random.default_rng(0).normal(size=(200_000, 3))
     for k in range(3):
-        found = np.cov(model.family.coloured(model.covariances, k, noise).T)
+        found = np.cov(model.family.color(model.covariances, k, noise).T)
         np.testing.assert_allclose(found, model.dense_covariances[k], atol=0.06)

@@ -16,7 +16,7 @@ def test_coordinates_lead_back_to_the_covariance():
     relative = np.linalg.solve(root, np.linalg.solve(root, goal).transpose(0, 2, 1))
     packed = log_cholesky.coordinates(relative)
     assert packed.shape == (3, 10)
-    np.testing.assert_allclose(log_cholesky.stretched(base, packed), goal, rtol=1e-12)
+    np.testing.assert_allclose(log_cholesky.from_coordinates(base, packed), goal, rtol=1e-12)
 
 
 def test_slope_and_information_are_those_of_the_normal_density():
@@ -24,7 +24,7 @@ def test_slope_and_information_are_those_of_the_normal_density():
     second = covariances(3)[0]
 
     def density(packed, moment):
-        factor = np.linalg.cholesky(log_cholesky.stretched(np.eye(4), packed))
+        factor = np.linalg.cholesky(log_cholesky.from_coordinates(np.eye(4), packed))
         inverse = np.linalg.inv(factor)
         return -np.log(np.diag(factor)).sum() - 0.5 * np.trace(inverse @ moment @ inverse.T)
 
@@ -45,4 +45,4 @@ def test_what_is_no_covariance_is_said():
     with pytest.raises(DegenerateCovarianceError):
         log_cholesky.coordinates(-np.eye(3))
     with pytest.raises(DegenerateCovarianceError):
-        log_cholesky.stretched(np.zeros((3, 3)), np.zeros(6))
+        log_cholesky.from_coordinates(np.zeros((3, 3)), np.zeros(6))
