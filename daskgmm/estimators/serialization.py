@@ -121,7 +121,7 @@ class Portable(FittedMixture):
         """
         mixture, columns, about, _ = model_file.read(path, **(storage_options or {}))
         alone = {"covariance_type": mixture.family.name, "n_components": mixture.n_components}
-        with model_file.reading(path):
+        with model_file.file_errors(path):
             parameters = about.get("parameters", alone)
             if unknown := sorted(set(parameters) - set(cls._get_param_names())):
                 raise ModelFileError(

@@ -152,8 +152,8 @@ class Mixture:
             return "its weights are not probabilities that sum to one"
         if not self.family.has_factor(self.covariances, self.precision_cholesky):
             return (
-                "its covariances are not symmetric, positive-definite matrices with the "
-                "precision Cholesky factors beside them"
+                "its covariances are not symmetric, positive-definite matrices that match their "
+                "precision Cholesky factors"
             )
         return ""
 

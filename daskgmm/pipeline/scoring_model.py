@@ -37,7 +37,7 @@ class ScoringModel:
     def read(cls, path: str | Path, **storage_options: Any) -> "ScoringModel":
         """From any model file, on a disk or in a store; ModelFileError where it isn't one."""
         mixture, names, about, _ = model_file.read(path, **storage_options)
-        with model_file.reading(path):
+        with model_file.file_errors(path):
             rows = about.get(KEY, {})
             recipe = as_told(about.get("history", {}).get("recipe_", {}))
             if recipe and len(recipe["columns"]) != mixture.n_features:
