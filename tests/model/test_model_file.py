@@ -203,9 +203,12 @@ def test_a_newer_format_is_refused(path):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"covariances": np.eye(3)}, "shapes do not fit"),
-        ({"means": np.zeros(3)}, "shapes do not fit"),
-        ({"means": np.zeros((3, 0)), "covariances": np.zeros((3, 0, 0))}, "shapes do not fit"),
+        ({"covariances": np.eye(3)}, "shapes of its arrays do not fit"),
+        ({"means": np.zeros(3)}, "shapes of its arrays do not fit"),
+        (
+            {"means": np.zeros((3, 0)), "covariances": np.zeros((3, 0, 0))},
+            "shapes of its arrays do not fit",
+        ),
         ({"weights": np.array([0.5, 0.5, np.nan])}, "NaN or infinity"),
         ({"weights": np.array([0.5, 0.5, 0.5])}, "sum to one"),
         ({"weights": np.array([1.5, -0.5, 0.0])}, "sum to one"),

@@ -117,8 +117,8 @@ class Diag(Uncorrelated):
     def from_coordinates(self, covariances: Array, coordinates: Array) -> Array:
         return covariances * np.exp(2.0 * coordinates)
 
-    def conditional_moment(self, spread: Array, shares: Array) -> Array:
-        return np.einsum("kpd,kp->kd", spread, shares)
+    def conditional_moment(self, conditional_covariances: Array, counts: Array) -> Array:
+        return np.einsum("kpd,kp->kd", conditional_covariances, counts)
 
     def quadratic(
         self, constants: Array, means: Array, precision_cholesky: Array, pivot: Array
@@ -190,8 +190,8 @@ class Spherical(Uncorrelated):
     def from_coordinates(self, covariances: Array, coordinates: Array) -> Array:
         return covariances * np.exp(2.0 * coordinates[:, 0])
 
-    def conditional_moment(self, spread: Array, shares: Array) -> Array:
-        return np.einsum("kpd,kp->k", spread, shares)
+    def conditional_moment(self, conditional_covariances: Array, counts: Array) -> Array:
+        return np.einsum("kpd,kp->k", conditional_covariances, counts)
 
     def quadratic(
         self, constants: Array, means: Array, precision_cholesky: Array, pivot: Array

@@ -124,8 +124,8 @@ class Full(Family):
     ) -> Regression:
         return matrix_regression(covariances, observed)
 
-    def conditional_moment(self, spread: Array, shares: Array) -> Array:
-        return np.einsum("kpij,kp->kij", spread, shares)
+    def conditional_moment(self, conditional_covariances: Array, counts: Array) -> Array:
+        return np.einsum("kpij,kp->kij", conditional_covariances, counts)
 
     def quadratic(
         self, constants: Array, means: Array, precision_cholesky: Array, pivot: Array

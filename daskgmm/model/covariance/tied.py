@@ -123,8 +123,8 @@ class Tied(Family):
     ) -> Regression:
         return matrix_regression(covariances[None], observed)
 
-    def conditional_moment(self, spread: Array, shares: Array) -> Array:
-        return np.einsum("pij,p->ij", spread[0], shares.sum(axis=0))
+    def conditional_moment(self, conditional_covariances: Array, counts: Array) -> Array:
+        return np.einsum("pij,p->ij", conditional_covariances[0], counts.sum(axis=0))
 
     def quadratic(
         self, constants: Array, means: Array, precision_cholesky: Array, pivot: Array
