@@ -205,7 +205,7 @@ def _open(url: str | Path, storage_options: dict[str, Any]) -> Iterator[BinaryIO
         if not path.is_file():
             raise ModelFileError(f"there is no model file at {path}")
         with file_errors(path):
-            file = path.open("rb")
+            file: BinaryIO = path.open("rb")
     else:
         location = Location.of(url, storage_options)
         if location.found() is None:
