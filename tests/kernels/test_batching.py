@@ -45,7 +45,7 @@ def visited(run, rows):
 
 
 @pytest.mark.parametrize("name", FAMILY_NAMES)
-def test_a_stack_is_its_kernels_one_under_another(name):
+def test_a_group_has_the_results_of_its_kernels(name):
     kernels, rows = [quadratic(name, k, seed=k) for k in (1, 4, 2)], clusters(200)
     table, moments = visited(start_run(kernels, 200, np.float64), rows)
     start = 0
@@ -60,14 +60,14 @@ def test_a_stack_is_its_kernels_one_under_another(name):
         np.testing.assert_allclose(second, expected.second, rtol=1e-10, atol=1e-10)
 
 
-def test_a_stack_of_one_is_the_kernel_itself():
+def test_a_group_of_one_is_the_kernel_itself():
     kernel = quadratic("full", 3)
     run = start_run([kernel], 100, np.float64)
     assert run._theta is kernel.theta
     assert type(start_run([triangular("full", 2)], 100, None)).__name__ == "TriangularRun"
 
 
-def test_alike_kernels_share_a_stack():
+def test_similar_kernels_share_a_group():
     full, diag = quadratic("full", 2), quadratic("diag", 2)
     away = quadratic("full", 2, pivot=np.ones(3))
     single = replace(full, single=True)
@@ -75,7 +75,7 @@ def test_alike_kernels_share_a_stack():
     kernels = [full, diag, full, safe, away, full, diag, single, safe, away, single]
     found = group_kernels(kernels, [np.float32] * len(kernels))
     assert found == [[0, 2, 5], [1, 6], [3], [4, 9], [7, 10], [8]]
-    # Where sums are not of float32, who could be summed in it makes no difference.
+    # Whether a kernel allows float32 makes no difference for sums in float64.
     assert group_kernels([full, single, full], [np.float64] * 3) == [[0, 1, 2]]
     assert group_kernels([single, single, single], [np.float32, np.float64, np.float32]) == [
         [0, 2],
@@ -84,7 +84,7 @@ def test_alike_kernels_share_a_stack():
     assert group_kernels([], []) == []
 
 
-def test_stacks_stay_small():
+def test_groups_have_limits():
     sizes = [2, MAX_COMPONENTS, 30, 40, 2, 1, 71]
     kernels = [quadratic("spherical", k) for k in sizes]
     assert group_kernels(kernels, [None] * len(sizes)) == [[0], [1], [2, 3, 4], [5, 6]]
@@ -94,7 +94,7 @@ def test_stacks_stay_small():
 
 
 @pytest.mark.parametrize(("n_components", "n_features"), [(8, 4), (7, 16), (2, 64), (1, 95)])
-def test_blocks_shrink_as_components_join(n_components, n_features):
+def test_blocks_shrink_as_kernels_join(n_components, n_features):
     kernels = [quadratic("full", n_components, pivot=np.zeros(n_features))] * 9
     (stack, *_) = group_kernels(kernels, [None] * 9)
     assert len(stack) > 1

@@ -20,12 +20,12 @@ def test_a_block_fits_and_its_rows_are_odd_numbers_of_cache_lines(n_bytes, n_val
         assert 8 * rows // 64 % 2 == 1
 
 
-def test_short_rows_take_many_strips_where_the_cache_holds_them():
+def test_short_rows_take_more_strips_that_fit_the_cache():
     most = CACHE_BYTES // (8 * MAX_STRIPS_IN_CACHE * STRIP)
     assert rows_of_block(1 << 23, most, None) == MAX_STRIPS_IN_CACHE * STRIP
     assert rows_of_block(1 << 23, most + 1, None) < MAX_STRIPS_IN_CACHE * STRIP
 
 
 @pytest.mark.parametrize("n_rows", [0, 1, 100, 10**9])
-def test_no_more_rows_than_there_are(n_rows):
+def test_a_block_has_no_more_rows_than_the_data(n_rows):
     assert rows_of_block(1 << 23, 14, n_rows) == min(max(n_rows, 1), MAX_STRIPS_IN_CACHE * STRIP)

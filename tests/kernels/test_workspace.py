@@ -10,7 +10,7 @@ class Owner:
     pass
 
 
-def test_arrays_are_as_asked_and_apart():
+def test_arrays_have_their_sizes_and_do_not_overlap():
     owner = Owner()
     found = buffers(owner, (3, np.float64), (5, np.float32), (0, np.float64), (1000, np.float64))
     assert [(each.size, each.dtype) for each in found] == [
@@ -25,7 +25,7 @@ def test_arrays_are_as_asked_and_apart():
     assert [set(each.tolist()) for each in found] == [{0.0}, {1.0}, set(), {3.0}]
 
 
-def test_memory_of_an_owner_that_is_gone_serves_the_next():
+def test_memory_is_reused_after_its_owner():
     first = Owner()
     before = buffers(first, (12345, np.float64))[0].ctypes.data
     del first
@@ -33,7 +33,7 @@ def test_memory_of_an_owner_that_is_gone_serves_the_next():
     assert buffers(second, (12000, np.float64))[0].ctypes.data == before
 
 
-def test_forgotten_memory_is_freed():
+def test_free_buffers_frees_memory():
     gone = Owner()
     buffers(gone, (10**6, np.float64))
     del gone
@@ -45,13 +45,13 @@ def test_forgotten_memory_is_freed():
     tracemalloc.stop()
 
 
-def test_no_two_owners_share():
+def test_owners_do_not_share_memory():
     owners = [Owner() for _ in range(4)]
     arrays = [buffers(owner, (100, np.float64))[0] for owner in owners]
     assert not any(np.shares_memory(a, b) for i, a in enumerate(arrays) for b in arrays[:i])
 
 
-def test_threads_do_not_share():
+def test_threads_do_not_share_memory():
     wrong = []
 
     def work(number):

@@ -10,7 +10,7 @@ def covariances(seed):
     return mixture("full", 3, 4, seed=seed).covariances
 
 
-def test_coordinates_lead_back_to_the_covariance():
+def test_coordinates_give_the_covariance_back():
     base, goal = covariances(1), covariances(2)
     root = np.linalg.cholesky(base)
     relative = np.linalg.solve(root, np.linalg.solve(root, goal).transpose(0, 2, 1))
@@ -41,7 +41,7 @@ def test_slope_and_information_are_those_of_the_normal_density():
         assert found[1][i] == pytest.approx(-(ahead - 2 * here + behind) / 1e-8, rel=1e-5)
 
 
-def test_what_is_no_covariance_is_said():
+def test_invalid_covariances_raise():
     with pytest.raises(DegenerateCovarianceError):
         log_cholesky.coordinates(-np.eye(3))
     with pytest.raises(DegenerateCovarianceError):
