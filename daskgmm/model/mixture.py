@@ -140,7 +140,7 @@ class Mixture:
             Subtracted from the covariances, because the M-step adds it to them.
         """
         counts = total_weight * self.weights
-        second, further = self.family.expected_sums(
+        second = self.family.second_moments(
             self.covariances - regularization, counts, self.n_features
         )
         return replace(
@@ -148,7 +148,7 @@ class Mixture:
             effective_counts=counts,
             second_moment=second,
             total_weight=total_weight,
-            further_sums=further,
+            further_sums=self.family.expected_further_sums(counts, self.n_features),
         )
 
     @property

@@ -44,7 +44,7 @@ class InitContext:
         Those that count, counted: for starts that take passes.
     n_components : int
     objective : Objective
-    given : Given
+    user_parameters : UserParameters
         Parameters that the user gives for the start.
     distance : Distance
         Between rows.
@@ -58,7 +58,7 @@ class InitContext:
     rows: Dataset
     n_components: int
     objective: Objective
-    given: UserParameters
+    user_parameters: UserParameters
     distance: Distance
     remedy: Remedy = refuse
     n_survivors: int = 1
@@ -100,7 +100,7 @@ class InitContext:
 
     def _begin(self, statistics: SufficientStatistics) -> FitState:
         """The candidate at the M-step from statistics, with the user's parameters in place."""
-        given = self.given
+        given = self.user_parameters
         ridge: tuple[float, ...] = ()
         events: tuple[Event, ...] = ()
 

@@ -135,8 +135,8 @@ def starts(
 
     Starts that collapse beyond remedy are passed over; DegenerateCovarianceError where all do.
     """
-    if ground.given.complete:
-        return [as_given(ground.objective, ground.given)]
+    if ground.user_parameters.complete:
+        return [as_given(ground.objective, ground.user_parameters)]
     if ground.n_components == 1:  # the data as a whole, its shape too
         ground = replace(ground, distance=Distance.whitened(ground.survey))
     return initializer.find(ground, n_init, random)

@@ -63,7 +63,10 @@ def short_em(ground: InitContext, n_init: int, random: np.random.RandomState) ->
 
 def _best(ground: InitContext, some: Sample, random: np.random.RandomState) -> list[FitState]:
     """Where the best short runs end; where they began, if the user has given a part of that."""
-    given, part = ground.given, replace(ground, survey=replace(ground.survey, sample=some))
+    given, part = (
+        ground.user_parameters,
+        replace(ground, survey=replace(ground.survey, sample=some)),
+    )
     if given.means is not None or ground.n_components == 1:
         centers = ground.survey.mean[None] if given.means is None else given.means
         return ground.begun([part.balls(part.nearest(centers))])

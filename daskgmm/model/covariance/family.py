@@ -73,15 +73,12 @@ class Family(ABC):
         log_det = self.log_det(precision_cholesky, len(log_weights), n_features)
         return log_weights + log_det - 0.5 * n_features * math.log(2.0 * math.pi)
 
-    def zero_further_sums(self, n_components: int, n_features: int) -> tuple[Array, ...]:
-        """Return zeros for the sums that this family needs besides counts and moments."""
-        return ()
+    def expected_further_sums(self, counts: Array, n_features: int) -> tuple[Array, ...]:
+        """Return the expected sums that this family needs besides counts and moments.
 
-    def expected_sums(
-        self, covariances: Array, counts: Array, n_features: int
-    ) -> tuple[Array, tuple[Array, ...]]:
-        """Return the second moment about the means, and further sums, expected under the model."""
-        return self.second_moments(covariances, counts, n_features), ()
+        `counts` (K,) are effective counts; the sums are zero for zero counts.
+        """
+        return ()
 
     def moments_about(self, sums: "Sums", shift: Array) -> tuple[Array, Array, tuple[Array, ...]]:
         """Return first and second moments and further sums about pivots moved by `shift` (K, D)."""

@@ -31,7 +31,7 @@ def found(
     method="kmeans",
     *,
     distance="scaled",
-    given=FREE,
+    user_parameters=FREE,
     n_init=1,
     weights=None,
     seed=7,
@@ -44,7 +44,7 @@ def found(
     survey = take_survey(dataset, seed=0, sample_size=len(rows))
     model = MaximumLikelihood(FAMILIES[name], reg_covar, survey.mean)
     at = DISTANCES[distance](survey)
-    ground = InitContext(survey, dataset, n_components, model, given, at, remedy)
+    ground = InitContext(survey, dataset, n_components, model, user_parameters, at, remedy)
     random = np.random.RandomState(seed)
     states = starts(ground, initializer_of(method, distance), n_init, random)
     return [state.parameters for state in states]
@@ -119,7 +119,7 @@ def test_what_scikit_learn_finds_beside_given_means_is_found(family_name, method
 def test_where_all_is_given_the_sample_is_not_looked_at(family_name):
     given = mixture(family_name)
     everything = UserParameters(given.weights, given.means, given.precisions)
-    (start,) = found(family_name, given=everything, rows=X[:3])
+    (start,) = found(family_name, user_parameters=everything, rows=X[:3])
     np.testing.assert_array_equal(start.means, given.means)
     np.testing.assert_allclose(start.precision_cholesky, given.precision_cholesky, atol=1e-9)
 
