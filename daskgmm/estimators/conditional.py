@@ -91,7 +91,7 @@ def conditional_moments(
         dtype = dtype_of(rows)
         means_of, covariances_of = (
             dataset.of_stored(partial(_map_block, fn, check, dtype))
-            for fn in (regression.means, regression.covariances_of)
+            for fn in (regression.means, regression.conditional_covariances)
         )
         return (
             map_rows(means_of, rows, dtype=dtype, width=n_remaining, name="mean", columns=columns),

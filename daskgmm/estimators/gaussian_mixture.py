@@ -518,7 +518,7 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
         """
         names = cls._get_param_names()
         parameters, state = serialization.read_file(path, cls.__name__, names, storage_options)
-        with model_file.reading(path):
+        with model_file.file_errors(path):
             model = cls(**parameters)
             model.check_parameters()
             model._set_model_state(state)

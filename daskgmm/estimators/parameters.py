@@ -75,7 +75,7 @@ def fit_settings(estimator: Any, dataset: Dataset, initial_state: FitState | Non
     """
     family, n_features = FAMILIES[estimator.covariance_type], dataset.n_features
     standardised = dataset.recipe.standardised if dataset.recipe else ()
-    if any(standardised) and not family.has_units:
+    if any(standardised) and not family.is_scale_equivariant:
         raise ParameterError(
             f"a {family.name} covariance of standardised features is not {family.name} in the "
             "units of the data: choose another covariance_type, or leave `standardise` out"

@@ -146,7 +146,7 @@ def read_file(
     """
     content = model_file.read(path, **(storage_options or {}))
     mixture, about = content.mixture, content.about
-    with model_file.reading(path):
+    with model_file.file_errors(path):
         defaults = {"covariance_type": mixture.family.name, "n_components": mixture.n_components}
         parameters = about.get("parameters", defaults)
         if unknown := sorted(set(parameters) - set(parameter_names)):

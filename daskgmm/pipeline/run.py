@@ -25,9 +25,8 @@ from daskgmm.fit.observers import EventListener, Events, Observer, ObserverGroup
 from daskgmm.fit.plan import Plan
 from daskgmm.model import model_file
 from daskgmm.model.densities import densities
-from daskgmm.model.diagnostics import Quantiles
 from daskgmm.model.e_step import log_prob_norm
-from daskgmm.model.row_scores import Scoring
+from daskgmm.model.row_scores import Quantiles, Scoring
 from daskgmm.model_selection import ComponentSelection, select_components
 from daskgmm.pipeline import resume
 from daskgmm.pipeline.clusters import Cluster
@@ -246,7 +245,7 @@ def _save_before_collapse(dataset: DaskDataset, folder: Folder) -> Iterator[None
         except ConfigError as write_error:
             place = f"lost ({write_error})"
         raise DegenerateCovarianceError(
-            error.components, n_pass=error.n_pass, mixture=error.mixture, kept=place
+            error.components, n_pass=error.n_pass, mixture=error.mixture, model_location=place
         ) from error
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from daskgmm.data.preprocessing.preprocessing import as_told
 from daskgmm.model import model_file
-from daskgmm.model.diagnostics import Quantiles
 from daskgmm.model.mixture import Mixture
+from daskgmm.model.row_scores import Quantiles
 
 # Entry of the model file's header.
 KEY = "rows"
@@ -40,7 +40,7 @@ class ScoringModel:
     def read(cls, path: str | Path, **storage_options: Any) -> "ScoringModel":
         """Read any model file, from a disk or a store; raise ModelFileError if it is not one."""
         mixture, names, about, _ = model_file.read(path, **storage_options)
-        with model_file.reading(path):
+        with model_file.file_errors(path):
             rows = about.get(KEY, {})
             recipe = as_told(about.get("history", {}).get("recipe_", {}))
             if recipe and len(recipe["columns"]) != mixture.n_features:
@@ -49,7 +49,7 @@ class ScoringModel:
                 mixture,
                 recipe["columns"] if recipe else list(names) if names else rows.get("columns"),
                 str(rows.get("missing", "raise")),
-                Quantiles.read(rows["log_density"]) if rows.get("log_density") else None,
+                Quantiles.from_dict(rows["log_density"]) if rows.get("log_density") else None,
                 recipe,
             )
 
@@ -59,7 +59,7 @@ class ScoringModel:
         rows = {
             "columns": self.columns,
             "missing": self.missing,
-            "log_density": self.log_density and self.log_density.as_written(),
+            "log_density": self.log_density and self.log_density.to_dict(),
         }
         about = {**saved.about, KEY: rows}
         model_file.write(path, model_file.to_bytes(saved.parameters, saved.columns, about))

@@ -14,7 +14,7 @@ from daskgmm.errors import ParameterError
 from daskgmm.estimators.fitted_mixture import FittedMixture, Rows
 from daskgmm.estimators.sample_weight import SampleWeight
 from daskgmm.kernels.moments import Array
-from daskgmm.model.diagnostics import covariances_of
+from daskgmm.model.diagnostics import feature_covariances
 from daskgmm.model.mixture import Mixture
 from daskgmm.plots.display import (
     PlotSample,
@@ -162,7 +162,7 @@ class EllipsesDisplay:
             rows[:, pair],
             mixture.weights,
             mixture.means[:, pair],
-            covariances_of(mixture, pair),
+            feature_covariances(mixture, pair),
             names=[names[feature] for feature in pair],
             row_weights=row_weights,
         )

@@ -36,7 +36,7 @@ def test_marginals_and_conditionals_by_name_and_number(family_name):
     np.testing.assert_array_equal(result.covariances, expected.covariances)
     with pytest.raises(ParameterError, match="no feature 'z': not in feature_names_in_"):
         model.marginal(["z"])
-    with pytest.raises(ParameterError, match="each of them once"):
+    with pytest.raises(ParameterError, match="without duplicates"):
         model.conditional({"a": 1.0, 0: 2.0})
     with pytest.raises(ParameterError, match="no feature 'a': the model's features have no names"):
         GaussianMixture(2).fit(X).conditional({"a": 1.0})

@@ -155,15 +155,15 @@ def test_forget_weighs_old_and_new_rows():
 @pytest.mark.parametrize("forget", [0.0, -1.0, 1.5, np.nan])
 def test_forget_must_be_a_share(forget):
     fitted = fitted_model()
-    with pytest.raises(ValueError, match="forget="):
+    with pytest.raises(ValueError, match="forget must be"):
         fitted.mixture_.updated(fitted.statistics(X), forget=forget)
 
 
 def test_statistics_of_another_shape_or_of_no_rows_are_refused():
     fitted = fitted_model()
-    with pytest.raises(ValueError, match="of diag covariances"):
+    with pytest.raises(ValueError, match="have diag covariances"):
         fitted.mixture_.updated(fitted_model("diag").statistics(X))
-    with pytest.raises(ValueError, match="of no rows"):
+    with pytest.raises(ValueError, match="contain no rows"):
         fitted.mixture_.updated(fitted.statistics(X).scaled(0.0))
 
 

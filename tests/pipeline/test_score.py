@@ -194,7 +194,7 @@ def test_memory_does_not_grow_with_the_chunks(scoring_place, out):
         ),
         (("rows.parquet", "s.zarr", "--top", "0"), "--top: input should be greater than or equal"),
         (("rows.parquet", "s.zarr", "--outliers", "2"), "--outliers: input should be less than 1"),
-        (("rows.parquet", "s.zarr", "--outliers", "1e-9"), "--outliers: a quantile of 1e-09 is"),
+        (("rows.parquet", "s.zarr", "--outliers", "1e-9"), "no quantile for the probability 1e-09"),
         (("rows.parquet", "s.zarr", "--missing", "drop"), "--missing: input should be 'raise'"),
         (("rows.parquet", "s.zarr", "--missing", "raise"), "NaN in row 5 of the data"),
         (

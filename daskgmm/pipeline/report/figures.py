@@ -168,7 +168,7 @@ def marginal_figures(result: FitResult, rows: ReportRows) -> list[PageFigure]:
 
 def entropy_figure(separation: Separation, rows: ReportRows) -> PageFigure | None:
     """Entropy of the responsibilities; None for a single component, where it is zero."""
-    if len(separation.shared) == 1:
+    if len(separation.overlap) == 1:
         return None
     display = EntropyDisplay(separation.entropies, row_weights=rows.weights)
     return PageFigure(draw_svg(display.plot, "entropy"), "Entropy of the responsibilities")

@@ -50,7 +50,9 @@ def render_report(result: FitResult) -> str:
         columns=[result.columns[i] for i in features],
         components=component_rows(result, separation, features),
         n_rows=len(rows.rows),
-        certain_share=float(np.average(separation.highest > CERTAIN, weights=rows.weights)),
+        certain_share=float(
+            np.average(separation.max_responsibilities > CERTAIN, weights=rows.weights)
+        ),
         certain=CERTAIN,
         overlap=largest_overlap(separation),
         missing=missing_counts(result),
@@ -80,7 +82,7 @@ def component_rows(
     """Rows of the table of components, the heaviest first."""
     mixture = result.mixture
     means, deviations = mixture.means[:, features], mixture.standard_deviations[:, features]
-    overlaps = np.nan_to_num(separation.shared)
+    overlaps = np.nan_to_num(separation.overlap)
     np.fill_diagonal(overlaps, -1.0)
     return [
         {
@@ -89,7 +91,7 @@ def component_rows(
             "dashes": " ".join(f"{2 * length:g}" for length in component_dashes(int(k))),
             "weight": float(mixture.weights[k]),
             "rows": float(mixture.weights[k]) * result.survey.total_weight,
-            "separation": float(separation.shared[k, k]),
+            "separation": float(separation.overlap[k, k]),
             "next": int(overlaps[k].argmax()) if overlaps[k].max() >= MIN_OVERLAP else None,
             "features": list(zip(means[k], deviations[k], strict=True)),
         }
@@ -99,7 +101,7 @@ def component_rows(
 
 def largest_overlap(separation: Separation) -> tuple[int, int, float] | None:
     """Components k and j, and the share of k's rows that may belong to j; None if negligible."""
-    overlaps = np.nan_to_num(separation.shared)
+    overlaps = np.nan_to_num(separation.overlap)
     np.fill_diagonal(overlaps, 0.0)
     k, j = (int(each) for each in np.unravel_index(overlaps.argmax(), overlaps.shape))
     return (k, j, float(overlaps[k, j])) if overlaps[k, j] >= MIN_OVERLAP else None
