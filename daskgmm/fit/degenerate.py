@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskgmm.data.survey import Sample, Survey
-from daskgmm.errors import DataError, DegenerateCovarianceError, named
+from daskgmm.errors import DataError, DegenerateCovarianceError, name_components
 from daskgmm.fit.state import Action, Event
 from daskgmm.kernels.blas import one_blas_thread
 from daskgmm.kernels.moments import Array
@@ -80,7 +80,7 @@ class Proposal:
             self,
             weights=weights / total if total > 0.0 else np.full(len(weights), 1 / len(weights)),
             means=self.means[components],
-            covariances=self.family.selected(self.covariances, np.flatnonzero(components)),
+            covariances=self.family.select(self.covariances, np.flatnonzero(components)),
             empty=self.empty[components],
             ridge=self.ridge[components],
         )
@@ -92,7 +92,7 @@ class Proposal:
         """
         if not self.ridge.any():
             return self
-        added = self.family.projected(np.diag(scales))
+        added = self.family.project(np.diag(scales))
         # An empty component keeps its covariance, which contains the ridge already.
         ridge = self.ridge[:1] if self.family.shared else self.ridge * ~self.empty
         ridge = ridge.reshape(-1, *np.ones(added.ndim - 1, dtype=int))
@@ -137,7 +137,7 @@ class DataSummary:
     def is_singular(self, family: Family) -> bool:
         """Return whether the covariance of the data is singular in this family."""
         margin = MARGIN * np.diag(np.diagonal(self.covariance))
-        return not _is_positive_definite(family, family.projected(self.covariance - margin))
+        return not _is_positive_definite(family, family.project(self.covariance - margin))
 
 
 class SoundMixture(NamedTuple):
@@ -213,9 +213,9 @@ def regularize(
     positive definite covariance is kept, as in scikit-learn.
     """
     family, ridge, covariances = proposal.family, proposal.ridge.copy(), proposal.covariances.copy()
-    added = family.projected(np.diag(data.scales))
+    added = family.project(np.diag(data.scales))
     for k in np.flatnonzero(singular)[: 1 if family.shared else None].tolist():
-        covariance = family.selected(proposal.covariances, np.array([k]))
+        covariance = family.select(proposal.covariances, np.array([k]))
         sufficient = (
             r
             for r in RIDGES
@@ -273,7 +273,7 @@ def reinitialize(proposal: Proposal, singular: Components, data: DataSummary) ->
         weights[~moving] = (1.0 - moving.mean()) * repaired.subset(~moving).weights
     means[moving] = _low_density_rows(repaired, moving, data)
     if not family.shared:
-        covariances[moving] = family.projected(data.covariance)
+        covariances[moving] = family.project(data.covariance)
         ridge[moving] = 0.0
     for k in np.flatnonzero(moving).tolist():
         description = _describe(k, empty=bool(proposal.empty[k]))
@@ -360,5 +360,5 @@ def _is_positive_definite(family: Family, covariances: Array) -> bool:
 
 
 def _describe(component: int | None, *, empty: bool = False) -> str:
-    name = named(() if component is None else (component,))
+    name = name_components(() if component is None else (component,))
     return f"{name} has no rows" if empty else f"{name} collapsed"

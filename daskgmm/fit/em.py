@@ -183,7 +183,7 @@ def _reduce(
         return dataset.reduce(partial(e_steps, densities=densities)), ()
     evaluation = partial(e_steps_and_worst_rows, densities=densities, size=relocate.size)
     sums = dataset.reduce(evaluation)
-    return sums.statistics, sums.tails
+    return sums.statistics, sums.worst_rows
 
 
 def _after_failure(

@@ -143,11 +143,12 @@ class SphericalClusters:
             pivot=pivot,
             effective_counts=counts,
             first_moment=np.zeros_like(pivot),
-            second_moment=family.joined(
+            second_moment=family.concatenate(
                 [family.second_moment(root, np.full((1, len(root)), s)) for s in scatters]
             ),
             log_likelihood=0.0,
             total_weight=float(counts.sum()),
+            further_sums=family.expected_further_sums(counts, pivot.shape[1]),
         )
 
 
