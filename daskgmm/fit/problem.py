@@ -22,7 +22,7 @@ from daskgmm.fit.convergence import StoppingRule
 from daskgmm.fit.degenerate import POLICIES, DataSummary, Remedy
 from daskgmm.fit.initialization.clustering import Distance
 from daskgmm.fit.initialization.context import InitContext
-from daskgmm.fit.initialization.registry import starts
+from daskgmm.fit.initialization.registry import initial_candidates
 from daskgmm.fit.initialization.short_em import N_SURVIVORS
 from daskgmm.fit.observers import Observer
 from daskgmm.fit.settings import Settings
@@ -87,7 +87,7 @@ class FitProblem(NamedTuple):
             self.remedy,
             n_survivors if settings.accelerated else 1,
         )
-        return starts(context, settings.initializer, settings.n_init, random)
+        return initial_candidates(context, settings.initializer, settings.n_init, random)
 
     def initialize_on_sample(
         self, settings: Settings, random: np.random.RandomState, n_survivors: int

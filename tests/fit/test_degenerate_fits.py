@@ -120,7 +120,7 @@ ALONE = [("duplicated", "full"), ("singleton", "full"), ("duplicated", "diag")]
 
 
 @pytest.mark.parametrize(("data", "name"), ALONE)
-def test_what_is_done_is_what_was_chosen(data, name):
+def test_the_policy_decides_what_happens(data, name):
     rows, n_components = DATA[data]
 
     def events(policy):
@@ -135,20 +135,20 @@ def test_what_is_done_is_what_was_chosen(data, name):
     actions, state = events("drop")
     assert actions == [Action.DROPPED]
     assert len(state.parameters.weights) == len(state.ridge) == 2
-    # The rows that nothing else explains draw the component back, until it is let be.
+    # The rows that nothing else explains draw the component back, until it is regularized.
     actions, state = events("reinitialize")
     assert actions == [Action.REINITIALIZED] * 3 + [Action.REGULARIZED]
-    assert "it has begun anew 3 times" in state.events[-1].sentence
+    assert "it was reinitialized 3 times" in state.events[-1].sentence
     assert sorted(state.ridge) == [0.0, 0.0, RIDGES[0]]
 
 
 @pytest.mark.parametrize("policy", ["reinitialize", "drop"])
 @pytest.mark.parametrize(("data", "name"), [("constant", "diag"), ("collinear", "full")])
-def test_where_the_data_itself_is_singular_it_is_regularized_and_that_is_said(data, name, policy):
+def test_components_of_singular_data_are_regularized(data, name, policy):
     rows, n_components = DATA[data]
     state = fitted(rows, name, n_components, policy=policy)
     assert {event.action for event in state.events} == {Action.REGULARIZED}
-    assert all("own covariance is singular" in event.sentence for event in state.events)
+    assert all("the covariance of the data is singular" in event.sentence for event in state.events)
 
 
 def test_events_are_sentences():
@@ -156,7 +156,7 @@ def test_events_are_sentences():
     (event,) = fitted(rows, "full", n_components, policy="regularize").events
     assert str(event) == (
         f"start: component {event.component} collapsed: 1e-06 of the data's variance is added "
-        "to its diagonal from now on"
+        "to its diagonal permanently"
     )
 
 

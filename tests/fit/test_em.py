@@ -73,8 +73,8 @@ def test_a_fit_continued_is_the_uninterrupted_one():
 def test_no_iterations_read_nothing():
     dataset = counted()
     start, rule = mixture("full"), AbsoluteChange(1e-3, 0)
-    begun = em.with_outcomes([FitState(start)], rule)
-    (state,) = em.run(begun, dataset, model_of(start), rule, NullObserver())
+    states = em.with_outcomes([FitState(start)], rule)
+    (state,) = em.run(states, dataset, model_of(start), rule, NullObserver())
     assert (len(dataset.passes), state.outcome) == (0, Outcome.REACHED_MAX_ITER)
 
 
@@ -128,7 +128,9 @@ def test_where_an_em_step_leads_too_far_for_coordinates_it_is_taken_without(fami
 @pytest.mark.parametrize("kernel", [Quadratic, Triangular])
 @pytest.mark.parametrize("policy", ["raise", "regularize"])
 @pytest.mark.parametrize("acceleration", [None, QuasiNewton()], ids=["em", "accelerated"])
-def test_a_component_without_rows_is_kept_as_it_is(family_name, kernel, policy, acceleration):
+def test_an_empty_component_keeps_its_mean_and_covariance(
+    family_name, kernel, policy, acceleration
+):
     # Far from the pivot the triangular kernel runs.
     pivot = X.mean(axis=0) + (0.0 if kernel is Quadratic else 1e7)
     model = MaximumLikelihood(FAMILIES[family_name], 1e-6, pivot)
@@ -155,7 +157,7 @@ def test_a_component_without_rows_is_kept_as_it_is(family_name, kernel, policy, 
     assert found.parameters.weights[1] < 1e-200
     assert found.outcome.is_converged
     (event,) = found.events
-    assert event == (1, 1, Action.KEPT, "no row belongs to component 1: it is kept as it is")
+    assert event == (1, 1, Action.KEPT, "component 1 has no rows: it keeps its mean and covariance")
 
 
 def test_an_observer_sees_each_pass():

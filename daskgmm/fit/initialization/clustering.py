@@ -1,4 +1,4 @@
-"""How far apart two rows are for a start: by the data's variances, covariance, or as they stand."""
+"""Distances between rows, clusters of rows, and k-means and its seeding."""
 
 import warnings
 from collections.abc import Callable
@@ -16,23 +16,26 @@ from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import Family
 from daskgmm.model.sufficient_statistics import SufficientStatistics
 
-# A direction with less than this share of the widest one's variance is rounding.
-FLAT = 1e-12
+Labels = NDArray[np.int64]
+"""Cluster of each point; -1 for none."""
+
+# Directions with less than this share of the largest variance are rounding errors.
+FLAT_SHARE = 1e-12
 
 
 @dataclass(frozen=True)
 class Distance:
-    """Coordinates in which the distance of two rows is Euclidean.
+    """Coordinates in which the distance between two rows is Euclidean.
 
     Attributes
     ----------
     origin : (n_features,) array
     axes : (n_features, n_axes) array
-        Coordinates are ``(row - origin) @ axes``; no axis in which the data doesn't
-        vary.
+        Coordinates are ``(row - origin) @ axes``. Directions in which the data does not vary
+        have no axis.
     root : (n_axes, n_features) array
-        Back again: ``origin + coordinates @ root``. ``root.T @ root`` is the covariance that
-        is round in these coordinates.
+        Rows are ``origin + coordinates @ root``. ``root.T @ root`` is the covariance that is
+        spherical in these coordinates.
     """
 
     origin: Array
@@ -41,13 +44,13 @@ class Distance:
 
     @classmethod
     def whitened(cls, survey: Survey, units: Array | float = 1.0) -> "Distance":
-        """By the data's covariance (Mahalanobis): no unit of a feature matters."""
+        """Return the Mahalanobis distance by the covariance of the data."""
         scale = np.sqrt(survey.scales)
-        # Of unit variances first: what is flat must not depend on units either.
+        # Scale to unit variances first: the choice of directions must not depend on units.
         variances, directions = np.linalg.eigh(survey.covariance / np.outer(scale, scale))
         if variances[-1] <= 0.0:  # all rows are equal
             return cls.euclidean(survey, units)
-        wide = variances > FLAT * variances[-1]
+        wide = variances > FLAT_SHARE * variances[-1]
         deviations, directions = np.sqrt(variances[wide]), directions[:, wide]
         return cls(
             survey.mean,
@@ -57,7 +60,7 @@ class Distance:
 
     @classmethod
     def scaled(cls, survey: Survey, units: Array | float = 1.0) -> "Distance":
-        """In standard deviations of each feature: no unit matters, but correlations do."""
+        """Return the distance in standard deviations of each feature."""
         varies = np.diagonal(survey.covariance) > 0.0
         if not varies.any():
             return cls.euclidean(survey, units)
@@ -66,41 +69,48 @@ class Distance:
 
     @classmethod
     def euclidean(cls, survey: Survey, units: Array | float = 1.0) -> "Distance":
-        """As the rows stand, as in scikit-learn, in units of which these are the squares."""
+        """Return the distance in the units of the rows, as in scikit-learn.
+
+        `units` are the squares of other units.
+        """
         axes, unit = np.eye(len(survey.mean)), np.sqrt(units)
         return cls(survey.mean, axes / unit, axes * unit)
 
     @property
     def n_axes(self) -> int:
+        """The number of coordinates."""
         return len(self.root)
 
     def coordinates(self, rows: NDArray[Any]) -> Array:
-        """Of rows (n, n_features), (n, n_axes); the origin stands for missing values."""
+        """Return the coordinates (n, n_axes) of rows (n, n_features).
+
+        The origin replaces missing values.
+        """
         difference = np.subtract(rows, self.origin, dtype=np.float64)
         difference[np.isnan(difference)] = 0.0
         return difference @ self.axes
 
     def rows(self, coordinates: Array) -> Array:
-        """The rows that have these coordinates."""
+        """Return the rows with these coordinates."""
         return self.origin + coordinates @ self.root
 
 
-# Of the mean weight of a cluster.
+# Weight that each cluster gets in addition, as a share of the mean weight of a cluster.
 PRIOR_WEIGHT = 0.01
 
 
 @dataclass(frozen=True)
 class SphericalClusters:
-    """Sums over clusters of points, in the coordinates of a distance.
+    """Statistics of spherical clusters, in the coordinates of a distance.
 
     Attributes
     ----------
     counts : (n,) array
-        Sum of the weights.
+        Sums of the weights.
     centers : (n, n_axes) array
         Weighted means; zeros for a cluster without points.
     scatters : (n,) array
-        Weighted sum of the squared distances to the center.
+        Weighted sums of the squared distances to the center.
     """
 
     counts: Array
@@ -111,31 +121,31 @@ class SphericalClusters:
     def of(
         cls, points: Array, weights: Array | None, labels: NDArray[np.int64], n_clusters: int
     ) -> "SphericalClusters":
-        """The clusters of labelled points."""
+        """Return the clusters of labelled points."""
         weights = np.ones(len(points)) if weights is None else weights
-        counts = summed(np.ones(len(points)), weights, labels, n_clusters)
-        at_least = np.maximum(counts, np.finfo(np.float64).tiny)
-        centers = summed(points, weights, labels, n_clusters) / at_least[:, None]
+        counts = weighted_sums(np.ones(len(points)), weights, labels, n_clusters)
+        divisors = np.maximum(counts, np.finfo(np.float64).tiny)
+        centers = weighted_sums(points, weights, labels, n_clusters) / divisors[:, None]
         difference = points - centers[labels]
         squares = np.einsum("nd,nd->n", difference, difference)
-        return cls(counts, centers, summed(squares, weights, labels, n_clusters))
+        return cls(counts, centers, weighted_sums(squares, weights, labels, n_clusters))
 
-    def joined(self, labels: NDArray[np.int64], n_clusters: int) -> "SphericalClusters":
-        """The clusters that these make together; each goes to the one that its label says."""
+    def merge(self, labels: NDArray[np.int64], n_clusters: int) -> "SphericalClusters":
+        """Merge the clusters that have the same label."""
         whole = SphericalClusters.of(self.centers, self.counts, labels, n_clusters)
-        within = summed(self.scatters, np.ones(len(labels)), labels, n_clusters)
+        within = weighted_sums(self.scatters, np.ones(len(labels)), labels, n_clusters)
         return SphericalClusters(whole.counts, whole.centers, whole.scatters + within)
 
     def statistics(self, family: Family, distance: Distance) -> SufficientStatistics:
-        """Those of balls: each component's covariance is a multiple of the distance's own.
+        """Return the statistics of components whose covariances are spherical in the coordinates.
 
-        Each is lent a little weight, as scattered as clusters are on the mean: so one of a
-        single row has a width, and one of none a weight.
+        Each cluster gets a small prior weight with the mean scatter of all clusters. So a cluster
+        of one row has a positive variance, and an empty cluster has a positive weight.
         """
         total = self.counts.sum()
-        lent = PRIOR_WEIGHT * total / len(self.counts)
-        counts = self.counts + lent
-        scatters = self.scatters + lent * self.scatters.sum() / total
+        prior = PRIOR_WEIGHT * total / len(self.counts)
+        counts = self.counts + prior
+        scatters = self.scatters + prior * self.scatters.sum() / total
         root = distance.root * np.sqrt(1.0 / distance.n_axes)
         pivot = distance.rows(self.centers)
         return SufficientStatistics(
@@ -152,19 +162,22 @@ class SphericalClusters:
         )
 
 
-def summed(values: Array, weights: Array, labels: NDArray[np.int64], n_clusters: int) -> Array:
-    """Weighted sums of values (n,) or (n, D) by label, (n_clusters,) or (n_clusters, D)."""
+def weighted_sums(
+    values: Array, weights: Array, labels: NDArray[np.int64], n_clusters: int
+) -> Array:
+    """Return weighted sums of values (n,) or (n, D) by label, (n_clusters,) or (n_clusters, D)."""
     sums = [np.bincount(labels, weights * x, n_clusters) for x in np.atleast_2d(values.T)]
     shape = (n_clusters, *values.shape[1:])
     return np.reshape(np.array(sums, dtype=np.float64).T, shape)
 
 
-Labels = NDArray[np.int64]
-
 Seeding = Callable[[Array, Array | None, int, np.random.RandomState], Labels]
-"""Labels of points (n, D), given their weights or None, and the number of clusters."""
+"""Labels points (n, D), given their weights or None, the number of clusters and a generator."""
 
-# Distances to all centers exist for this many points at a time.
+SeedChoice = Callable[[Array, Array | None, int, np.random.RandomState], NDArray[np.int64]]
+"""Returns the indices of the points that are the seeds."""
+
+# Number of points whose distances to all centers are computed at a time.
 BLOCK_ROWS = 4096
 
 
@@ -177,17 +190,17 @@ def k_means(
     max_iter: int = 300,
     n_init: int = 1,
 ) -> Labels:
-    """scikit-learn's clusters; some of them empty where there are fewer distinct points."""
+    """Return the clusters of scikit-learn. Some are empty if there are fewer distinct points."""
     clusters = KMeans(n_clusters, n_init=n_init, max_iter=max_iter, random_state=random)
     with one_openmp_thread(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # of fewer distinct points
+        warnings.simplefilter("ignore", ConvergenceWarning)  # if there are fewer distinct points
         return clusters.fit(points, sample_weight=weights).labels_.astype(np.int64)
 
 
 def kmeans_plus_plus(
     points: Array, weights: Array | None, n_clusters: int, random: np.random.RandomState
 ) -> NDArray[np.int64]:
-    """Numbers of points that k-means++ draws, scikit-learn's greedy form."""
+    """Return the indices of points that k-means++ draws, in scikit-learn's greedy form."""
     _, chosen = kmeans_plusplus(points, n_clusters, sample_weight=weights, random_state=random)
     return chosen.astype(np.int64)
 
@@ -195,37 +208,39 @@ def kmeans_plus_plus(
 def uniform_seeds(
     points: Array, weights: Array | None, n_clusters: int, random: np.random.RandomState
 ) -> NDArray[np.int64]:
-    """Numbers of points drawn uniformly; a point of no weight is no point."""
-    some = np.arange(len(points)) if weights is None else np.flatnonzero(weights)
-    return some[random.choice(len(some), size=n_clusters, replace=len(some) < n_clusters)]
+    """Return the indices of points drawn uniformly. Points of zero weight do not count."""
+    candidates = np.arange(len(points)) if weights is None else np.flatnonzero(weights)
+    return candidates[
+        random.choice(len(candidates), size=n_clusters, replace=len(candidates) < n_clusters)
+    ]
 
 
-def nearest_seed_labels(choose: Seeding) -> Seeding:
-    """Labels by the nearest of the points that are chosen."""
+def nearest_seed_labels(choose_seeds: SeedChoice) -> Seeding:
+    """Return a seeding method that labels each point by its nearest seed."""
 
     def labels(
         points: Array, weights: Array | None, n_clusters: int, random: np.random.RandomState
     ) -> Labels:
-        return nearest(points, points[choose(points, weights, n_clusters, random)])
+        return nearest(points, points[choose_seeds(points, weights, n_clusters, random)])
 
     return labels
 
 
-def seed_only_labels(choose: Seeding) -> Seeding:
-    """Labels of the points that are chosen, each a cluster; of all others, which are in none."""
+def seed_only_labels(choose_seeds: SeedChoice) -> Seeding:
+    """Return a seeding method that labels the seeds only. All other points get -1."""
 
     def labels(
         points: Array, weights: Array | None, n_clusters: int, random: np.random.RandomState
     ) -> Labels:
-        owners = np.full(len(points), -1)
-        owners[choose(points, weights, n_clusters, random)] = np.arange(n_clusters)
-        return owners
+        labels = np.full(len(points), -1)
+        labels[choose_seeds(points, weights, n_clusters, random)] = np.arange(n_clusters)
+        return labels
 
     return labels
 
 
 def nearest(points: Array, centers: Array) -> Labels:
-    """Each point's nearest center, the first of equals."""
+    """Return the nearest center of each point, the first of equals."""
     labels = np.empty(len(points), dtype=np.int64)
     lengths = np.einsum("kd,kd->k", centers, centers)
     for start in range(0, len(points), BLOCK_ROWS):

@@ -1,4 +1,4 @@
-"""What starts are found on, and the way from clusters to a candidate."""
+"""The context of an initialization, and the step from clusters to candidates."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -26,22 +26,22 @@ from daskgmm.model.mixture import Mixture
 from daskgmm.model.objective import Objective
 from daskgmm.model.sufficient_statistics import Estimates, SufficientStatistics
 
-# Responsibilities exist for this many rows of the sample at a time.
+# Number of rows of the sample whose responsibilities are computed at a time.
 BLOCK_ROWS = 4096
 
 Responsibilities = Callable[[slice], Array]
-"""Of some rows of the sample, (n_components, n)."""
+"""Returns the responsibilities of some rows of the sample, (n_components, n)."""
 
 
 @dataclass(frozen=True)
 class InitContext:
-    """What starts are found on.
+    """The data, the objective and the settings of an initialization.
 
     Attributes
     ----------
     survey : Survey
     rows : Dataset
-        Those that count, counted: for starts that take passes.
+        The usable rows, for initializers that take passes.
     n_components : int
     objective : Objective
     user_parameters : UserParameters
@@ -49,9 +49,9 @@ class InitContext:
     distance : Distance
         Between rows.
     remedy : Remedy
-        For a start that collapses.
+        Repairs a degenerate start.
     n_survivors : int
-        Candidates that a restart may begin with, where it has several to choose from.
+        Number of candidates that an initializer may return for one restart.
     """
 
     survey: Survey
@@ -65,53 +65,55 @@ class InitContext:
 
     @property
     def sample(self) -> Sample:
+        """The sample of the survey."""
         return self.survey.sample
 
-    def labels(self, seed: Seeding, random: np.random.RandomState) -> Labels:
-        """Clusters of the sample."""
+    def labels(self, seeding: Seeding, random: np.random.RandomState) -> Labels:
+        """Return the clusters of the sample that a seeding method makes."""
         points = self.distance.coordinates(self.sample.rows)
-        return seed(points, self.sample.weights, self.n_components, random)
+        return seeding(points, self.sample.weights, self.n_components, random)
 
     def nearest(self, rows: Array) -> Labels:
-        """Of these rows, the one that is nearest to each of the sample."""
+        """Return the index of the nearest of these rows for each row of the sample."""
         return nearest(self.distance.coordinates(self.sample.rows), self.distance.coordinates(rows))
 
     def spherical_clusters(self, labels: Labels) -> SufficientStatistics:
-        """The statistics of the labelled sample, its clusters taken to be round."""
+        """Return the statistics of the labelled sample, with spherical clusters."""
         points = self.distance.coordinates(self.sample.rows)
         clusters = SphericalClusters.of(points, self.sample.weights, labels, self.n_components)
         return clusters.statistics(self.objective.family, self.distance)
 
-    def summed(self, responsibilities: Responsibilities) -> SufficientStatistics:
-        """The statistics of the sample under given responsibilities, block by block."""
+    def statistics(self, responsibilities: Responsibilities) -> SufficientStatistics:
+        """Return the statistics of the sample for given responsibilities."""
         total = None
-        for rows, weights, block in blocks(self.sample):
-            part = sample_statistics(self.objective, rows, weights, responsibilities(block))
+        for rows, weights, block in sample_blocks(self.sample):
+            part = statistics_of_rows(self.objective, rows, weights, responsibilities(block))
             total = part if total is None else total.merged(part)
         assert total is not None
         return total
 
-    def begun(self, found: Iterable[SufficientStatistics]) -> list[FitState]:
-        """Candidates that begin with the estimates of these; those beyond remedy are left out.
+    def candidates_from(self, statistics: Iterable[SufficientStatistics]) -> list[FitState]:
+        """Return the candidates at the M-steps from several statistics.
 
-        Raises DegenerateCovarianceError where all are.
+        Candidates that collapse and cannot be repaired are left out. If all do,
+        DegenerateCovarianceError is raised.
         """
-        return sound(partial(self._begin, statistics) for statistics in found)
+        return sound_candidates(partial(self._candidate, each) for each in statistics)
 
-    def _begin(self, statistics: SufficientStatistics) -> FitState:
-        """The candidate at the M-step from statistics, with the user's parameters in place."""
-        given = self.user_parameters
+    def _candidate(self, statistics: SufficientStatistics) -> FitState:
+        """Return the candidate at the M-step from statistics, with the user's parameters."""
+        user_parameters = self.user_parameters
         ridge: tuple[float, ...] = ()
         events: tuple[Event, ...] = ()
 
         def factorize(estimates: Estimates) -> Mixture:
             nonlocal ridge, events
             weights, means, covariances = estimates
-            weights = weights if given.weights is None else given.weights
-            means = means if given.means is None else given.means
-            if given.precisions is not None:
+            weights = weights if user_parameters.weights is None else user_parameters.weights
+            means = means if user_parameters.means is None else user_parameters.means
+            if user_parameters.precisions is not None:
                 return Mixture.from_precisions(
-                    self.objective.family, weights, means, given.precisions
+                    self.objective.family, weights, means, user_parameters.precisions
                 )
             proposal = Proposal(
                 self.objective.family,
@@ -129,37 +131,40 @@ class InitContext:
         return FitState(parameters, events=events, ridge=ridge)
 
 
-def candidate_from_user(objective: Objective, given: UserParameters) -> FitState:
-    """The candidate whose parameters are all given."""
-    assert given.weights is not None
-    assert given.means is not None
-    assert given.precisions is not None
+def user_candidate(objective: Objective, user_parameters: UserParameters) -> FitState:
+    """Return the candidate at the user's parameters, which are complete."""
+    assert user_parameters.weights is not None
+    assert user_parameters.means is not None
+    assert user_parameters.precisions is not None
     mixture = Mixture.from_precisions(
-        objective.family, given.weights, given.means, given.precisions
+        objective.family,
+        user_parameters.weights,
+        user_parameters.means,
+        user_parameters.precisions,
     )
     return FitState(objective.parameters_at(mixture))
 
 
-def sound(starts: Iterable[Callable[[], FitState]]) -> list[FitState]:
-    """The starts that don't collapse; DegenerateCovarianceError where all do."""
-    found, collapsed = [], None
+def sound_candidates(starts: Iterable[Callable[[], FitState]]) -> list[FitState]:
+    """Return the starts that do not collapse; DegenerateCovarianceError if all do."""
+    candidates, collapse = [], None
     for start in starts:
         try:
-            found.append(start())
+            candidates.append(start())
         except DegenerateCovarianceError as error:
-            collapsed = error
-    if collapsed and not found:
-        raise DegenerateCovarianceError(collapsed.components, n_pass=0)
-    return found
+            collapse = error
+    if collapse and not candidates:
+        raise DegenerateCovarianceError(collapse.components, n_pass=0)
+    return candidates
 
 
-def sample_statistics(
+def statistics_of_rows(
     objective: Objective, rows: NDArray[Any], weights: Array | None, responsibilities: Array
 ) -> SufficientStatistics:
-    """The statistics of some rows under given responsibilities (K, n), about their own means.
+    """Return the statistics of some rows for given responsibilities (n_components, n).
 
-    To be merged with those of others: so tight components far apart keep their digits. The mean
-    of the data stands for missing values.
+    They are taken about their own means, so tight components that are far apart keep their digits
+    when such statistics are merged. The mean of the data replaces missing values.
     """
     rows = np.where(np.isnan(rows), objective.pivot, rows) if objective.marginal else rows
     rows = rows.astype(np.float64, copy=False)
@@ -169,8 +174,8 @@ def sample_statistics(
     return SufficientStatistics.of(objective.family, rows, share, means)
 
 
-def blocks(sample: Sample) -> Iterator[tuple[NDArray[Any], Array | None, slice]]:
-    """Rows of the sample, their weights, and which they are."""
+def sample_blocks(sample: Sample) -> Iterator[tuple[NDArray[Any], Array | None, slice]]:
+    """Yield the rows of the sample in blocks: rows, weights and the slice of the block."""
     for start in range(0, len(sample.rows), BLOCK_ROWS):
         block = slice(start, start + BLOCK_ROWS)
         weights = None if sample.weights is None else sample.weights[block]

@@ -1,10 +1,10 @@
-"""k-means|| (Bahmani et al. 2012): centers found by passes over all rows, not on a sample.
+"""k-means|| (Bahmani et al. 2012): seeds drawn in passes over all rows instead of the sample.
 
-Each round is one pass that draws rows with probabilities that grow with weight times squared
-distance to what was drawn before. It draws a fixed number of them without replacement, as the
-rows that win a race (Efraimidis & Spirakis 2006): so no pass has to find the sum of all
-distances first, and who wins depends on seed, round and row number alone. One pass more sums
-the rows up around the nearest row drawn, and k-means of these sums makes the clusters.
+Each round is one pass. It draws rows with probabilities in proportion to weight times squared
+distance to the nearest seed so far. The number of rows is fixed, and they are drawn without
+replacement, as the winners of an exponential race (Efraimidis & Spirakis 2006). So no pass has to
+sum all distances first, and the draw depends on the seed, the round and the row number only. One
+more pass sums the rows about their nearest seeds. k-means of these sums makes the clusters.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,29 +23,29 @@ from daskgmm.fit.initialization.clustering import (
     SphericalClusters,
     k_means,
     nearest,
-    summed,
+    weighted_sums,
 )
 from daskgmm.fit.initialization.context import InitContext
 from daskgmm.fit.state import FitState
 from daskgmm.kernels.moments import Array
 
-# Five rounds are as good as more (Bahmani et al., figure 5.2), with twice as many rows per
-# round as there are components.
+# Five rounds are as good as more (Bahmani et al., figure 5.2), with twice as many rows per round as
+# components.
 ROUNDS, ROWS_PER_COMPONENT = 5, 2
 
-# Distances to all rows drawn exist for this many rows at a time.
+# Number of rows whose distances to all seeds are computed at a time.
 BLOCK_ROWS = 2048
 
-# Squared distances below this share of the rows' own lengths are rounding.
+# Squared distances below this share of the squared lengths of the rows are rounding errors.
 ROUNDING = 1e-13
 
-# k-means on some ten points per component costs nothing: the best of several.
+# Number of k-means runs on the seeds, which are cheap; the best one counts.
 K_MEANS_STARTS = 10
 
 
 @dataclass(frozen=True)
 class _Sums:
-    """Of rows, in coordinates, about the nearest point drawn."""
+    """Sums of rows about their nearest seeds, in coordinates."""
 
     counts: Array
     firsts: Array
@@ -56,17 +56,17 @@ class _Sums:
             self.counts + other.counts, self.firsts + other.firsts, self.seconds + other.seconds
         )
 
-    def clusters(self, drawn: Array) -> SphericalClusters:
-        """The same about their means; without points that are nearest to no row."""
-        near = self.counts > 0.0
-        counts, firsts = self.counts[near], self.firsts[near]
-        scatters = self.seconds[near] - np.einsum("md,md->m", firsts, firsts) / counts
-        centers = drawn[near] + firsts / counts[:, None]
+    def clusters(self, seeds: Array) -> SphericalClusters:
+        """Return the clusters about their means, without empty ones."""
+        occupied = self.counts > 0.0
+        counts, firsts = self.counts[occupied], self.firsts[occupied]
+        scatters = self.seconds[occupied] - np.einsum("md,md->m", firsts, firsts) / counts
+        centers = seeds[occupied] + firsts / counts[:, None]
         return SphericalClusters(counts, centers, np.maximum(scatters, 0.0))
 
 
 class _PerRestart(tuple[Any, ...]):
-    """What a pass brings home for each restart; they add one by one."""
+    """One value per restart; sums are element by element."""
 
     __slots__ = ()
 
@@ -78,79 +78,92 @@ class _PerRestart(tuple[Any, ...]):
 def k_means_parallel(
     context: InitContext, n_init: int, random: np.random.RandomState
 ) -> list[FitState]:
-    """A start per restart; all of them share the passes."""
-    seeds = [int(random.randint(2**31 - 1)) for _ in range(n_init)]
+    """Return one candidate per restart. All restarts share the passes."""
+    random_seeds = [int(random.randint(2**31 - 1)) for _ in range(n_init)]
     n_components, distance = context.n_components, context.distance
-    nothing = np.zeros((0, distance.n_axes))
-    drawn = [nothing for _ in seeds]
+    seeds = [np.zeros((0, distance.n_axes)) for _ in random_seeds]
     for number in range(1, ROUNDS + 1):
-        pairs = zip(seeds, drawn, strict=True)
-        races = [_Race(seed, number, ROWS_PER_COMPONENT * n_components, d) for seed, d in pairs]
-        winners = context.rows.reduce(partial(_visit, races, distance))
-        drawn = [np.vstack([d, w.rows]) for d, w in zip(drawn, winners, strict=True)]
-    # Where all rows are equal, nothing is ever drawn: their mean stands for them.
-    drawn = [d if len(d) else np.zeros((1, distance.n_axes)) for d in drawn]
-    sums = context.rows.reduce(partial(_visit, [partial(_sums, d) for d in drawn], distance))
-    near = [each.clusters(d) for each, d in zip(sums, drawn, strict=True)]
-    joined = [_joined(n, n_components, seed) for n, seed in zip(near, seeds, strict=True)]
-    return context.begun(each.statistics(context.objective.family, distance) for each in joined)
+        races = [
+            _Race(random_seed, number, ROWS_PER_COMPONENT * n_components, points)
+            for random_seed, points in zip(random_seeds, seeds, strict=True)
+        ]
+        draws = context.rows.reduce(partial(_map_chunk, races, distance))
+        seeds = [np.vstack([points, draw.rows]) for points, draw in zip(seeds, draws, strict=True)]
+    # If all rows are equal, nothing is drawn. Then their mean is the seed.
+    seeds = [points if len(points) else np.zeros((1, distance.n_axes)) for points in seeds]
+    tasks = [partial(_sum_points, points) for points in seeds]
+    sums = context.rows.reduce(partial(_map_chunk, tasks, distance))
+    merged = [
+        _merge(each.clusters(points), n_components, random_seed)
+        for each, points, random_seed in zip(sums, seeds, random_seeds, strict=True)
+    ]
+    family = context.objective.family
+    return context.candidates_from(clusters.statistics(family, distance) for clusters in merged)
 
 
-def _joined(near: SphericalClusters, n_clusters: int, seed: int) -> SphericalClusters:
-    """The clusters that k-means makes of those of single points."""
-    labels = np.arange(len(near.counts))
+def _merge(clusters: SphericalClusters, n_clusters: int, random_seed: int) -> SphericalClusters:
+    """Merge clusters by k-means of their centers."""
+    labels = np.arange(len(clusters.counts))
     if len(labels) > n_clusters:
-        random = np.random.RandomState(seed)
-        labels = k_means(near.centers, near.counts, n_clusters, random, n_init=K_MEANS_STARTS)
-    return near.joined(labels, n_clusters)
+        labels = k_means(
+            clusters.centers,
+            clusters.counts,
+            n_clusters,
+            np.random.RandomState(random_seed),
+            n_init=K_MEANS_STARTS,
+        )
+    return clusters.merge(labels, n_clusters)
 
 
 Task = Callable[[Array, Array, NDArray[np.int64]], Any]
-"""From coordinates, weights and numbers of rows to something that adds up."""
+"""Returns a value that can be summed, given coordinates, weights and numbers of rows."""
 
 
-def _visit(tasks: Sequence[Task], distance: Distance, chunk: Chunk) -> _PerRestart:
-    """Show the rows of a chunk that count to the tasks, block by block."""
-    return reduce(add, (_visit_block(tasks, distance, b) for b in chunk.cut(BLOCK_ROWS)))
+def _map_chunk(tasks: Sequence[Task], distance: Distance, chunk: Chunk) -> _PerRestart:
+    """Run the tasks on the usable rows of a chunk, block by block."""
+    return reduce(add, (_map_block(tasks, distance, block) for block in chunk.cut(BLOCK_ROWS)))
 
 
-def _visit_block(tasks: Sequence[Task], distance: Distance, block: Chunk) -> _PerRestart:
+def _map_block(tasks: Sequence[Task], distance: Distance, block: Chunk) -> _PerRestart:
     weights = np.ones(len(block.rows)) if block.weights is None else block.weights
-    some = weights > 0.0
+    usable = weights > 0.0
     if block.omit:
-        some &= ~np.isnan(block.rows).any(axis=1)
-    points, numbers = distance.coordinates(block.rows[some]), block.start + np.flatnonzero(some)
-    return _PerRestart(task(points, weights[some], numbers) for task in tasks)
+        usable &= ~np.isnan(block.rows).any(axis=1)
+    points, numbers = distance.coordinates(block.rows[usable]), block.start + np.flatnonzero(usable)
+    return _PerRestart(task(points, weights[usable], numbers) for task in tasks)
 
 
 @dataclass(frozen=True)
 class _Race:
-    """A round: each row takes an exponential time, at the rate of weight times distance²."""
+    """One round: each row has an exponential time, with the rate weight times squared distance.
 
-    seed: int
+    The rows with the shortest times are drawn.
+    """
+
+    random_seed: int
     number: int
     n_winners: int
-    drawn: Array
+    seeds: Array
 
     def __call__(self, points: Array, weights: Array, numbers: NDArray[np.int64]) -> Sample:
         lengths = np.einsum("nd,nd->n", points, points)
-        # Before anything is drawn, distances are from the mean of the data.
-        drawn = self.drawn if len(self.drawn) else np.zeros((1, points.shape[1]))
-        *_, squares = _nearest(points, drawn)
-        runs = squares > ROUNDING * lengths
-        words = row_keys(self.seed, numbers, stream=self.number)[runs]
-        times = -np.log((words + 0.5) * 2.0**-64) / (weights[runs] * squares[runs])
-        return Sample(self.n_winners, times, numbers[runs], points[runs], None).kept()
+        # In the first round, distances are from the mean of the data.
+        seeds = self.seeds if len(self.seeds) else np.zeros((1, points.shape[1]))
+        *_, squares = _nearest(points, seeds)
+        is_away = squares > ROUNDING * lengths
+        keys = row_keys(self.random_seed, numbers, stream=self.number)[is_away]
+        times = -np.log((keys + 0.5) * 2.0**-64) / (weights[is_away] * squares[is_away])
+        return Sample(self.n_winners, times, numbers[is_away], points[is_away], None).kept()
 
 
-def _sums(drawn: Array, points: Array, weights: Array, _numbers: NDArray[np.int64]) -> _Sums:
-    owners, difference, squares = _nearest(points, drawn)
+def _sum_points(seeds: Array, points: Array, weights: Array, _numbers: NDArray[np.int64]) -> _Sums:
+    labels, difference, squares = _nearest(points, seeds)
     values = (np.ones(len(points)), difference, squares)
-    return _Sums(*(summed(each, weights, owners, len(drawn)) for each in values))
+    return _Sums(*(weighted_sums(each, weights, labels, len(seeds)) for each in values))
 
 
-def _nearest(points: Array, drawn: Array) -> tuple[NDArray[np.int64], Array, Array]:
-    """Which of those drawn is nearest to each point, the difference, and its square."""
-    owners = nearest(points, drawn)
-    difference = points - drawn[owners]
-    return owners, difference, np.einsum("nd,nd->n", difference, difference)
+def _nearest(points: Array, seeds: Array) -> tuple[NDArray[np.int64], Array, Array]:
+    """Return the nearest seed of each point, the difference and its squared length."""
+    labels = nearest(points, seeds)
+    difference = points - seeds[labels]
+    return labels, difference, np.einsum("nd,nd->n", difference, difference)

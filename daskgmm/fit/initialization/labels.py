@@ -1,7 +1,7 @@
-"""Starts from what a user knows of the rows, or finds: labels, or responsibilities.
+"""Starts from the user's labels or responsibilities.
 
-Labels, (n,): the component of each row, -1 for none. Responsibilities, (n, n_components): none
-negative, and for each row with a sum of one, or less where a part of it belongs to none.
+Labels, (n,): the component of each row, or -1 for none. Responsibilities, (n, n_components):
+nonnegative, with a sum of at most one per row. The rest of a row belongs to no component.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,45 +16,45 @@ from numpy.typing import ArrayLike, NDArray
 from daskgmm.chunk import Chunk
 from daskgmm.data.dataset import Columns
 from daskgmm.errors import DataError, ParameterError
-from daskgmm.fit.initialization.context import BLOCK_ROWS, InitContext, sample_statistics
+from daskgmm.fit.initialization.context import BLOCK_ROWS, InitContext, statistics_of_rows
 from daskgmm.fit.state import FitState
 from daskgmm.kernels.moments import Array
 from daskgmm.model.objective import Objective
 from daskgmm.model.sufficient_statistics import SufficientStatistics
 
-# By what the responsibilities of a row may exceed one: they may have been float32.
+# Tolerance for the sum of responsibilities, which may have been float32.
 MARGIN = 1e-5
 
 LabelFunction = Callable[[Array, int, np.random.RandomState], ArrayLike]
-"""From rows, the number of components and a generator to labels or responsibilities."""
+"""Returns labels or responsibilities, given rows, the number of components and a generator."""
 
 
 @dataclass(frozen=True)
 class FromFunction:
-    """Starts from what a function makes of the sample, called for each restart."""
+    """Starts from a function of the sample, which is called for each restart."""
 
-    find: LabelFunction
+    function: LabelFunction
 
     def __call__(
         self, context: InitContext, n_init: int, random: np.random.RandomState
     ) -> list[FitState]:
-        return context.begun(self._statistics(context, random) for _ in range(n_init))
+        return context.candidates_from(self._statistics(context, random) for _ in range(n_init))
 
     def _statistics(
         self, context: InitContext, random: np.random.RandomState
     ) -> SufficientStatistics:
         rows = context.sample.rows.astype(np.float64)
-        found = np.asarray(self.find(rows, context.n_components, random))
-        _check_shape(found.shape, len(rows), context.n_components)
-        sums = context.summed(
-            lambda block: _shares(found[block], block.start, context.n_components)
+        values = np.asarray(self.function(rows, context.n_components, random))
+        _check_shape(values.shape, len(rows), context.n_components)
+        sums = context.statistics(
+            lambda block: _responsibilities(values[block], block.start, context.n_components)
         )
-        return _of_some_row(sums)
+        return _check_not_empty(sums)
 
 
 @dataclass(frozen=True)
 class FromArray:
-    """The start from labels or responsibilities of all rows, by one pass over both."""
+    """Starts from labels or responsibilities of all rows, in one pass."""
 
     array: Columns
 
@@ -63,90 +63,93 @@ class FromArray:
     ) -> list[FitState]:
         _check_shape(self.array.shape, context.rows.n_rows, context.n_components)
         rows = context.rows.beside(self.array)
-        sums = rows.reduce(partial(_of_chunk, context.objective, context.n_components))
-        return context.begun([_of_some_row(sums.statistics)])
+        sums = rows.reduce(partial(_sum_chunk, context.objective, context.n_components))
+        return context.candidates_from([_check_not_empty(sums.statistics)])
 
 
 @dataclass(frozen=True)
-class _Merged:
-    """Statistics about their own means, or None of no rows; the sum is about those of both."""
+class _Sums:
+    """Statistics about their own means; None without rows. Sums are about the joint means."""
 
-    found: SufficientStatistics | None
+    value: SufficientStatistics | None
 
-    def __add__(self, other: "_Merged") -> "_Merged":
-        if self.found is None or other.found is None:
-            return other if self.found is None else self
-        return _Merged(self.found.merged(other.found))
+    def __add__(self, other: "_Sums") -> "_Sums":
+        if self.value is None or other.value is None:
+            return other if self.value is None else self
+        return _Sums(self.value.merged(other.value))
 
     @property
     def statistics(self) -> SufficientStatistics:
-        assert self.found is not None
-        return self.found
+        assert self.value is not None
+        return self.value
 
 
-def _of_chunk(objective: Objective, n_components: int, chunk: Chunk) -> _Merged:
-    return reduce(add, _of_blocks(objective, n_components, chunk), _Merged(None))
+def _sum_chunk(objective: Objective, n_components: int, chunk: Chunk) -> _Sums:
+    """Return the statistics of a chunk from its labels or responsibilities."""
+    return reduce(add, _block_sums(objective, n_components, chunk), _Sums(None))
 
 
-def _of_blocks(objective: Objective, n_components: int, chunk: Chunk) -> Iterator[_Merged]:
+def _block_sums(objective: Objective, n_components: int, chunk: Chunk) -> Iterator[_Sums]:
     for block in chunk.cut(BLOCK_ROWS):
         assert block.beside is not None
-        share = _shares(block.beside, block.start, n_components)
-        counts = np.ones(len(block.rows), np.bool_) if block.weights is None else block.weights > 0
+        responsibilities = _responsibilities(block.beside, block.start, n_components)
+        usable = np.ones(len(block.rows), np.bool_) if block.weights is None else block.weights > 0
         if block.omit:
-            counts &= ~np.isnan(block.rows).any(axis=1)
-        if counts.any():
-            weights = None if block.weights is None else block.weights[counts]
-            part = sample_statistics(objective, block.rows[counts], weights, share[:, counts])
-            yield _Merged(part)
+            usable &= ~np.isnan(block.rows).any(axis=1)
+        if usable.any():
+            weights = None if block.weights is None else block.weights[usable]
+            part = statistics_of_rows(
+                objective, block.rows[usable], weights, responsibilities[:, usable]
+            )
+            yield _Sums(part)
 
 
-def _of_some_row(statistics: SufficientStatistics) -> SufficientStatistics:
-    """The statistics; DataError where no row is said to belong anywhere."""
+def _check_not_empty(statistics: SufficientStatistics) -> SufficientStatistics:
+    """Return the statistics, or raise DataError if no row belongs to a component."""
     if statistics.empty.all():
-        raise DataError("init_params says of no row which component it belongs to")
+        raise DataError("init_params assigns no row to a component")
     return statistics
 
 
 def _check_shape(shape: tuple[int, ...], n_rows: int, n_components: int) -> None:
-    """Raise ParameterError unless it is that of labels or responsibilities."""
+    """Raise ParameterError unless the shape is that of labels or responsibilities."""
     if shape not in {(n_rows,), (n_rows, n_components)}:
         raise ParameterError(
-            f"the labels or responsibilities that init_params gives have shape {shape}, where "
-            f"({n_rows},) or ({n_rows}, {n_components}) is needed"
+            f"init_params gives labels or responsibilities of shape {shape}; the shape must be "
+            f"({n_rows},) or ({n_rows}, {n_components})"
         )
 
 
-def _shares(found: NDArray[Any], start: int, n_components: int) -> Array:
-    """Responsibilities (K, n) from labels (n,) or responsibilities (n, K).
+def _responsibilities(array: NDArray[Any], start: int, n_components: int) -> Array:
+    """Return responsibilities (K, n) from labels (n,) or responsibilities (n, K).
 
-    DataError names the first row, numbered from `start`, that has something else.
+    DataError names the first invalid row. Its number counts from `start`.
     """
     try:
-        values = found.astype(np.float64)
+        values = array.astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise DataError(f"what init_params gives are not numbers: {error}") from error
+        raise DataError(f"init_params gives values that are not numbers: {error}") from error
     if values.ndim == 1:
-        owners = np.arange(n_components)
+        components = np.arange(n_components)
         _check(
-            (values == -1.0) | np.isin(values, owners),
-            found,
+            (values == -1.0) | np.isin(values, components),
+            array,
             start,
-            f"as its label, where 0 to {n_components - 1}, or -1 for none, is needed",
+            f"a label must be 0 to {n_components - 1}, or -1 for none",
         )
-        return np.equal.outer(owners, values).astype(np.float64)
+        return np.equal.outer(components, values).astype(np.float64)
     with np.errstate(invalid="ignore"):
         _check(
             (values >= 0.0).all(axis=1) & (values.sum(axis=1) <= 1.0 + MARGIN),
-            found,
+            array,
             start,
-            "as its responsibilities, where numbers that are not negative and have a sum of at "
-            "most 1 are needed",
+            "responsibilities must be nonnegative and have a sum of at most 1",
         )
     return np.ascontiguousarray(values.T)
 
 
-def _check(is_right: NDArray[np.bool_], found: NDArray[Any], start: int, otherwise: str) -> None:
-    if not is_right.all():
-        first = int(is_right.argmin())
-        raise DataError(f"init_params gives row {start + first:,} {found[first]} {otherwise}")
+def _check(is_valid: NDArray[np.bool_], array: NDArray[Any], start: int, rule: str) -> None:
+    """Raise DataError for the first row that is not valid."""
+    if not is_valid.all():
+        first = int(is_valid.argmin())
+        raise DataError(f"init_params gives {array[first]} for row {start + first:,}; {rule}")

@@ -1,4 +1,4 @@
-"""How starts are found: a table of the ways, by name."""
+"""The initializers by name, and the choice of one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from daskgmm.fit.initialization.clustering import (
     seed_only_labels,
     uniform_seeds,
 )
-from daskgmm.fit.initialization.context import InitContext, candidate_from_user
+from daskgmm.fit.initialization.context import InitContext, user_candidate
 from daskgmm.fit.initialization.k_means_parallel import ROUNDS, k_means_parallel
 from daskgmm.fit.initialization.labels import FromArray, FromFunction, LabelFunction
 from daskgmm.fit.initialization.short_em import N_SURVIVORS, short_em
@@ -26,7 +26,7 @@ from daskgmm.kernels.moments import Array
 from daskgmm.model.sufficient_statistics import SufficientStatistics
 
 Method = Callable[[InitContext, int, np.random.RandomState], list[FitState]]
-"""Finds a start for each of so many restarts, drawn one after another."""
+"""Returns the first candidates of some restarts, given a generator."""
 
 
 @dataclass(frozen=True)
@@ -36,60 +36,62 @@ class Initializer:
     Attributes
     ----------
     find : function
-        From the context, the number of restarts and a generator to the first candidates.
+        Returns the first candidates, given the context, the number of restarts and a generator.
     n_passes : int
-        Passes over the data that it takes.
+        Number of passes over the data that it takes.
     n_survivors : int
-        Candidates per restart that it may return if candidates share passes.
+        Number of candidates per restart that it may return if candidates share passes.
     places_components : bool
-        Whether the user has said which rows form the components. Then these do not move.
+        Whether the user chooses the rows of the components. Then components do not move.
     """
 
-    find: Method
+    initialize: Method
     n_passes: int = 0
     n_survivors: int = 1
     places_components: bool = False
 
 
-def _sampled(
-    find: Callable[[InitContext, np.random.RandomState], SufficientStatistics],
+def _from_sample(
+    initialize: Callable[[InitContext, np.random.RandomState], SufficientStatistics],
 ) -> Method:
-    """A start from statistics that are found on the sample."""
+    """Return a method whose candidates are M-steps from statistics of the sample."""
 
     def method(context: InitContext, n_init: int, random: np.random.RandomState) -> list[FitState]:
-        return context.begun(find(context, random) for _ in range(n_init))
+        return context.candidates_from(initialize(context, random) for _ in range(n_init))
 
     return method
 
 
-def _clusters(seed: Seeding) -> Method:
-    """Components are clusters of the sample, each with its own covariance."""
+def _clusters(seeding: Seeding) -> Method:
+    """Return a method whose components have the covariances of clusters of the sample."""
 
-    def find(context: InitContext, random: np.random.RandomState) -> SufficientStatistics:
-        owners, components = context.labels(seed, random), np.arange(context.n_components)
-        return context.summed(lambda block: np.equal.outer(components, owners[block]).astype(float))
+    def initialize(context: InitContext, random: np.random.RandomState) -> SufficientStatistics:
+        labels, components = context.labels(seeding, random), np.arange(context.n_components)
+        return context.statistics(
+            lambda block: np.equal.outer(components, labels[block]).astype(float)
+        )
 
-    return _sampled(find)
+    return _from_sample(initialize)
 
 
-def _spherical_clusters(seed: Seeding) -> Method:
-    """Components are clusters of the sample that are taken to be round."""
+def _spherical_clusters(seeding: Seeding) -> Method:
+    """Return a method whose components are spherical clusters of the sample."""
 
-    def find(context: InitContext, random: np.random.RandomState) -> SufficientStatistics:
-        return context.spherical_clusters(context.labels(seed, random))
+    def initialize(context: InitContext, random: np.random.RandomState) -> SufficientStatistics:
+        return context.spherical_clusters(context.labels(seeding, random))
 
-    return _sampled(find)
+    return _from_sample(initialize)
 
 
 def _random(context: InitContext, random: np.random.RandomState) -> SufficientStatistics:
-    """Every row belongs to all components, at random."""
+    """Return the statistics for random responsibilities."""
 
     def responsibilities(block: slice) -> Array:
         n_rows = len(context.sample.rows[block])
         share = random.uniform(size=(n_rows, context.n_components))
         return np.ascontiguousarray((share / share.sum(axis=1, keepdims=True)).T)
 
-    return context.summed(responsibilities)
+    return context.statistics(responsibilities)
 
 
 DISTANCES: dict[str, Callable[[Survey, Array | float], Distance]] = {
@@ -103,11 +105,11 @@ INITIALIZERS: dict[str, Initializer] = {
     "kmeans": Initializer(_clusters(k_means)),
     "k-means++": Initializer(_spherical_clusters(nearest_seed_labels(kmeans_plus_plus))),
     "k-means||": Initializer(k_means_parallel, n_passes=ROUNDS + 1),
-    "random": Initializer(_sampled(_random)),
+    "random": Initializer(_from_sample(_random)),
     "random_from_data": Initializer(_spherical_clusters(nearest_seed_labels(uniform_seeds))),
 }
 
-# With scikit-learn's distance, its starts from single rows have no clusters around them.
+# With scikit-learn's distance, a start from seeds uses the seeds only, as in scikit-learn.
 SCIKIT_LEARN: dict[str, Initializer] = {
     "k-means++": Initializer(_clusters(seed_only_labels(kmeans_plus_plus))),
     "random_from_data": Initializer(_clusters(seed_only_labels(uniform_seeds))),
@@ -115,28 +117,29 @@ SCIKIT_LEARN: dict[str, Initializer] = {
 SCIKIT_LEARN_DISTANCE = "euclidean"
 
 InitParams = str | LabelFunction | ArrayLike | Columns
-"""What `init_params` may be: a name, a function, or labels or responsibilities of all rows."""
+"""Values of `init_params`: a name, a function, or labels or responsibilities of all rows."""
 
 
 def initializer_of(init_params: InitParams, distance: str) -> Initializer:
     """Return the initializer that the user's `init_params` and `init_distance` name."""
     if isinstance(init_params, str):
-        is_scikit_learns = distance == SCIKIT_LEARN_DISTANCE
-        return (INITIALIZERS | SCIKIT_LEARN if is_scikit_learns else INITIALIZERS)[init_params]
+        is_scikit_learn = distance == SCIKIT_LEARN_DISTANCE
+        return (INITIALIZERS | SCIKIT_LEARN if is_scikit_learn else INITIALIZERS)[init_params]
     if callable(init_params):
         return Initializer(FromFunction(init_params), places_components=True)
     return Initializer(FromArray(columns_of(init_params)), n_passes=1, places_components=True)
 
 
-def starts(
+def initial_candidates(
     context: InitContext, initializer: Initializer, n_init: int, random: np.random.RandomState
 ) -> list[FitState]:
-    """One candidate per restart, or several where they may share passes.
+    """Return one candidate per restart, or several if candidates share passes.
 
-    Starts that collapse beyond remedy are passed over; DegenerateCovarianceError where all do.
+    Candidates that collapse and cannot be repaired are left out. If all do,
+    DegenerateCovarianceError is raised.
     """
     if context.user_parameters.complete:
-        return [candidate_from_user(context.objective, context.user_parameters)]
-    if context.n_components == 1:  # the data as a whole, its shape too
+        return [user_candidate(context.objective, context.user_parameters)]
+    if context.n_components == 1:  # the whole data, with its covariance
         context = replace(context, distance=Distance.whitened(context.survey))
-    return initializer.find(context, n_init, random)
+    return initializer.initialize(context, n_init, random)

@@ -1,13 +1,14 @@
-"""The default start: of many short runs of EM on part of the sample, the best one's end.
+"""The default initialization: the best of many short EM runs on part of the sample.
 
-Successive halving: all of `SEEDINGS` run for a few iterations, the best of them for more.
-Which kind wins depends on the data: k-means where clusters are apart, points drawn anywhere
-where they overlap or their shapes differ.
+The runs are eliminated by successive halving: all of `SEEDINGS` run for a few iterations, and the
+best of them run longer. The best seeding depends on the data: k-means if clusters are separated,
+uniform seeds if they overlap or have different shapes.
 """
 
 from dataclasses import replace
 from functools import partial
 from itertools import cycle
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,90 +31,98 @@ from daskgmm.fit.ranking import best, bound
 from daskgmm.fit.sample_stage import subsample
 from daskgmm.fit.state import FitState, Outcome
 
-# Ten iterations of k-means: what more would gain, EM does better.
+# Ten iterations of k-means suffice: EM improves the clusters further.
 SEEDINGS: tuple[Seeding, ...] = (
     *[partial(k_means, max_iter=10)] * 6,
     *[nearest_seed_labels(kmeans_plus_plus)] * 6,
     *[nearest_seed_labels(uniform_seeds)] * 20,
 )
 
-# Iterations in all after which so many candidates are left: at the end one, or those that survive.
+# Total numbers of iterations, and how many runs remain after them. At the end one remains, or
+# `n_survivors`.
 HALVINGS = ((3, 6), (13, 2), (33, 1))
 
 # Candidates of a restart that survive if candidates share passes. The sample or the first passes
-# tell which one is best. Plain EM drops no candidate, so it starts with one.
+# show which one is best. Plain EM eliminates no candidate, so it starts with one.
 N_SURVIVORS = 4
 
-# Nats by which an iteration changes the bound of a run that is not run on.
-CHANGE_BELOW_TOL = 1e-4
+# A run ends if an iteration changes its bound by less than this, in nats per unit of weight.
+TOL = 1e-4
+
+
+class _Run(NamedTuple):
+    """The start of a short EM run and its current state."""
+
+    start: FitState
+    state: FitState
 
 
 def short_em(context: InitContext, n_init: int, random: np.random.RandomState) -> list[FitState]:
-    """The best of several short runs, for each restart; or the best few, where they may survive."""
-    some, found, collapsed = subsample(context.sample, context.n_components), list[FitState](), None
+    """Return the ends of the best short EM runs of each restart, up to `n_survivors`."""
+    sample = subsample(context.sample, context.n_components)
+    candidates, collapse = list[FitState](), None
     for _ in range(n_init):
         try:
-            found.extend(_best(context, some, random))
+            candidates.extend(_best(context, sample, random))
         except DegenerateCovarianceError as error:
-            collapsed = error
-    if collapsed and not found:
-        raise DegenerateCovarianceError(collapsed.components, n_pass=0)
-    return found
+            collapse = error
+    if collapse and not candidates:
+        raise DegenerateCovarianceError(collapse.components, n_pass=0)
+    return candidates
 
 
-def _best(context: InitContext, some: Sample, random: np.random.RandomState) -> list[FitState]:
-    """Where the best short runs end; where they began, if the user has given a part of that."""
-    given, part = (
-        context.user_parameters,
-        replace(context, survey=replace(context.survey, sample=some)),
-    )
-    if given.means is not None or context.n_components == 1:
-        centers = context.survey.mean[None] if given.means is None else given.means
-        return context.begun([part.spherical_clusters(part.nearest(centers))])
+def _best(context: InitContext, sample: Sample, random: np.random.RandomState) -> list[FitState]:
+    """Return the candidates of one restart.
+
+    They are the ends of the best runs, or their starts if the user gives some of the parameters.
+    """
+    user_parameters = context.user_parameters
+    on_sample = replace(context, survey=replace(context.survey, sample=sample))
+    if user_parameters.means is not None or context.n_components == 1:
+        means = user_parameters.means
+        centers = context.survey.mean[None] if means is None else means
+        return context.candidates_from([on_sample.spherical_clusters(on_sample.nearest(centers))])
     distances = cycle((context.distance, Distance.whitened(context.survey)))
-    grounds = (replace(part, distance=each) for each in distances)
-    starts = context.begun(
-        at.spherical_clusters(at.labels(seed, random))
-        for seed, at in zip(SEEDINGS, grounds, strict=False)
+    contexts = (replace(on_sample, distance=each) for each in distances)
+    starts = context.candidates_from(
+        each.spherical_clusters(each.labels(seeding, random))
+        for seeding, each in zip(SEEDINGS, contexts, strict=False)
     )
-    winners = _race(context, some, starts)
-    if given.weights is not None or given.precisions is not None:
-        return [begun for begun, _ in winners]
-    # What happened on the way has happened before the first pass.
+    runs = _successive_halving(context, sample, starts)
+    if user_parameters.weights is not None or user_parameters.precisions is not None:
+        return [run.start for run in runs]
+    # The events of a run count as events of the start.
     return [
         FitState(
-            ended.parameters,
-            events=tuple(event._replace(n_pass=0) for event in ended.events),
-            ridge=ended.ridge,
+            run.state.parameters,
+            events=tuple(event._replace(n_pass=0) for event in run.state.events),
+            ridge=run.state.ridge,
         )
-        for _, ended in winners
+        for run in runs
     ]
 
 
-def _race(
-    context: InitContext, some: Sample, starts: list[FitState]
-) -> list[tuple[FitState, FitState]]:
-    """Where the winners began and where they ended, best first."""
-    dataset = InMemoryDataset(some.rows, some.weights)
-    runs = [(start, start) for start in starts]
+def _successive_halving(context: InitContext, sample: Sample, starts: list[FitState]) -> list[_Run]:
+    """Return the best runs, best first."""
+    dataset = InMemoryDataset(sample.rows, sample.weights)
+    runs = [_Run(start, start) for start in starts]
     for n_iter, n_winners in HALVINGS:
-        rule = AbsoluteChange(CHANGE_BELOW_TOL, n_iter)
+        rule = AbsoluteChange(TOL, n_iter)
         states = em.run(
-            em.with_outcomes([state for _, state in runs], rule),
+            em.with_outcomes([run.state for run in runs], rule),
             dataset,
             context.objective,
             rule,
             NullObserver(),
             remedy=context.remedy,
         )
-        best(states)  # raises where all have collapsed
-        begun = [start for start, _ in runs]
+        best(states)  # raises if all have collapsed
         runs = [
-            (start, state)
-            for start, state in zip(begun, states, strict=True)
+            _Run(run.start, state)
+            for run, state in zip(runs, states, strict=True)
             if state.outcome is not Outcome.DEGENERATE
         ]
-        runs.sort(key=lambda run: bound(run[1]), reverse=True)
+        runs.sort(key=lambda run: bound(run.state), reverse=True)
         del runs[max(n_winners, context.n_survivors) :]
         if len(runs) <= context.n_survivors:
             break

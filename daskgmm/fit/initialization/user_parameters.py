@@ -1,4 +1,4 @@
-"""Parameters of a start that the user gives, checked in scikit-learn's words."""
+"""The user's parameters for the start. Error messages follow scikit-learn."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from daskgmm.model.mixture import Mixture
 
 @dataclass(frozen=True)
 class UserParameters:
-    """Weights, means and precisions; None where the start is to be found."""
+    """Weights, means and precisions that the user gives; None for those to initialize."""
 
     weights: Array | None = None
     means: Array | None = None
@@ -22,7 +22,7 @@ class UserParameters:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is left to be found."""
+        """Whether the user gives all parameters."""
         return not any(each is None for each in (self.weights, self.means, self.precisions))
 
 
@@ -34,7 +34,7 @@ def check_user_parameters(
     means: ArrayLike | None,
     precisions: ArrayLike | None,
 ) -> UserParameters:
-    """The given parameters as float64 copies.
+    """Return the user's parameters as float64 copies.
 
     Parameters
     ----------
@@ -43,45 +43,45 @@ def check_user_parameters(
     Raises
     ------
     ParameterError
-        For a wrong shape, weights that are no probabilities, or precisions that are not
+        If a shape is wrong, if the weights are not probabilities, or if the precisions are not
         positive definite.
     """
-    found = UserParameters(
+    parameters = UserParameters(
         weights=None if weights is None else _probabilities(weights, shape[0]),
         means=None if means is None else _array(means, "means", shape),
         precisions=None
         if precisions is None
         else _array(precisions, f"{family.name} precision", family.shape(*shape)),
     )
-    if found.precisions is not None:
-        family.check_precisions(found.precisions)
-    return found
+    if parameters.precisions is not None:
+        family.check_precisions(parameters.precisions)
+    return parameters
 
 
 def check_user_mixture(
     family: Family, weights: ArrayLike, means: ArrayLike, covariances: ArrayLike
 ) -> Mixture:
-    """A mixture of given parameters, in float64.
+    """Return the mixture of the user's parameters, in float64.
 
     Raises
     ------
     ParameterError
-        For shapes that do not fit those of the means, weights that are no probabilities, or
-        covariances that are not symmetric and positive definite.
+        If shapes do not match those of the means, if the weights are not probabilities, or if the
+        covariances are not symmetric and positive definite.
     """
-    centers = _array(means, "means", None)
-    if centers.ndim != 2:
+    mean_array = _array(means, "means", None)
+    if mean_array.ndim != 2:
         raise ParameterError(
             "The parameter 'means' should have the shape of (n_components, n_features), "
-            f"but got {centers.shape}"
+            f"but got {mean_array.shape}"
         )
-    n_components, n_features = centers.shape
-    shares = _probabilities(weights, n_components)
-    what = f"{family.name} covariance"
-    widths = _array(covariances, what, family.shape(n_components, n_features))
-    should_be = f"'{what}' should be symmetric, positive-definite"
+    n_components, n_features = mean_array.shape
+    probabilities = _probabilities(weights, n_components)
+    name = f"{family.name} covariance"
+    covariance_array = _array(covariances, name, family.shape(n_components, n_features))
+    should_be = f"'{name}' should be symmetric, positive-definite"
     try:
-        mixture = Mixture.from_covariances(family, shares, centers, widths)
+        mixture = Mixture.from_covariances(family, probabilities, mean_array, covariance_array)
     except DegenerateCovarianceError as error:
         raise ParameterError(f"{should_be}: not so {name_components(error.components)}") from error
     if mixture.fault:
@@ -104,16 +104,16 @@ def _array(parameter: ArrayLike, name: str, shape: tuple[int, ...] | None) -> Ar
 
 
 def _probabilities(weights: ArrayLike, n_components: int) -> Array:
-    found = _array(weights, "weights", (n_components,))
-    # Weights given in float32 sum to one as well as float32 can.
-    narrow = np.asarray(weights).dtype == np.float32
-    _check_probabilities(found, 1e-6 if narrow else 1e-8)
-    return found
+    parameters = _array(weights, "weights", (n_components,))
+    # The sum of float32 weights has the rounding error of float32.
+    is_float32 = np.asarray(weights).dtype == np.float32
+    _check_probabilities(parameters, 1e-6 if is_float32 else 1e-8)
+    return parameters
 
 
 def _check_probabilities(weights: Array, tolerance: float) -> None:
     if weights.min() < 0.0 or weights.max() > 1.0:
-        # scikit-learn prints the two the wrong way round, and its tests ask for it.
+        # scikit-learn swaps the two values in this message, and its tests require that.
         raise ParameterError(
             "The parameter 'weights' should be in the range [0, 1], but got max value "
             f"{weights.min():.5f}, min value {weights.max():.5f}"

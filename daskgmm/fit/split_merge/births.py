@@ -1,8 +1,8 @@
-"""One more component among some of the rows, the others of a mixture left as they are.
+"""Births: a new component among some of the rows, while the other components stay fixed.
 
-The component is inserted into a mixture by EM on its own parameters (Vlassis & Likas 2002; from
-part of the rows, Verbeek, Vlassis & Krose 2003). Rows that are not looked at can only gain from it
-beyond what they lose to its weight, so what it adds to the bound of all rows is known from below.
+The component is inserted into a mixture by EM on its own parameters (Vlassis & Likas 2002; on part
+of the rows, Verbeek, Vlassis & Krose 2003). The other rows lose at most the logarithm of the
+weight that the new component takes. So a lower bound of the gain of all rows is known.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskgmm.errors import DegenerateCovarianceError
-from daskgmm.fit.initialization.context import sample_statistics
+from daskgmm.fit.initialization.context import statistics_of_rows
 from daskgmm.fit.split_merge.merges import NewComponent
 from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import Family
@@ -20,31 +20,31 @@ from daskgmm.model.e_step import log_prob_norm
 from daskgmm.model.mixture import Mixture
 from daskgmm.model.objective import Objective, plug_in_densities
 
-# Iterations, and the nats per row of its own below which one is the last.
-MOST_ITERATIONS, CHANGE_BELOW_TOL = 30, 1e-3
+# Most iterations, and the gain at which they stop, in nats per row of the new component.
+MAX_ITER, TOL = 30, 1e-3
 
-# A newcomer takes no more than this of the whole.
+# Largest weight of a new component.
 MAX_WEIGHT = 0.5
 
 
 @dataclass(frozen=True)
 class RowSubset:
-    """Some of the rows, and what a mixture makes of them.
+    """Some of the rows, and their log-densities under a mixture.
 
     Attributes
     ----------
     rows : (n, n_features) array
     weights : (n,) array
     log_density : (n,) array
-        Under the mixture, finite.
-    elsewhere : float
-        Weight of the rows that are not among them.
+        Log-densities under the mixture, which are finite.
+    outside_weight : float
+        Weight of all other rows.
     """
 
     rows: NDArray[Any]
     weights: Array
     log_density: Array
-    elsewhere: float
+    outside_weight: float
 
     @classmethod
     def of(
@@ -55,99 +55,105 @@ class RowSubset:
         mixture: Mixture,
         objective: Objective,
     ) -> "RowSubset":
-        """Those that the mixture has a density for."""
+        """Return the rows with a finite log-density under the mixture."""
         weights = np.ones(len(rows)) if weights is None else weights
         log_density = log_prob_norm(rows, plug_in_densities(objective, mixture))
-        known = np.isfinite(log_density)
-        elsewhere = total_weight - float(weights[known].sum())
-        return cls(rows[known], weights[known], log_density[known], elsewhere)
+        is_finite = np.isfinite(log_density)
+        outside_weight = total_weight - float(weights[is_finite].sum())
+        return cls(rows[is_finite], weights[is_finite], log_density[is_finite], outside_weight)
 
     @property
     def total_weight(self) -> float:
-        return self.elsewhere + float(self.weights.sum())
+        """Weight of all rows, those outside included."""
+        return self.outside_weight + float(self.weights.sum())
 
     def change(self, other: Mixture, objective: Objective) -> float:
-        """What these rows gain by another mixture, in nats times weight."""
+        """Return the gain of these rows under another mixture, in nats times weight."""
         after = log_prob_norm(self.rows, plug_in_densities(objective, other))
         return float(self.weights @ (after - self.log_density))
 
-    def selected(self, some: NDArray[Any]) -> "RowSubset":
-        """Some of them."""
-        weights = self.weights[some]
-        elsewhere = self.total_weight - float(weights.sum())
-        return RowSubset(self.rows[some], weights, self.log_density[some], elsewhere)
+    def select(self, mask: NDArray[np.bool_]) -> "RowSubset":
+        """Return some of these rows."""
+        weights = self.weights[mask]
+        outside_weight = self.total_weight - float(weights.sum())
+        return RowSubset(self.rows[mask], weights, self.log_density[mask], outside_weight)
 
 
 class Birth(NamedTuple):
-    """A component that a mixture lacks.
+    """A proposal of a new component for a mixture.
 
     Attributes
     ----------
-    newcomer : Newcomer
+    new_component : NewComponent
     gain : float
-        What it adds to the bound of all rows at the least, in nats per unit of weight.
+        Lower bound of the gain of all rows, in nats per unit of weight.
     n_rows : float
-        That belong to it, of those looked at.
+        Number of rows of the subset that belong to it.
     """
 
-    newcomer: NewComponent
+    new_component: NewComponent
     gain: float
     n_rows: float
 
 
-def n_parameters(mixture: Mixture) -> int:
-    """Free parameters of one component; the covariance that all share is nobody's."""
+def n_component_parameters(mixture: Mixture) -> int:
+    """Return the number of free parameters of one component, without a shared covariance."""
     family, n_features = mixture.family, mixture.n_features
     return n_features + 1 + (0 if family.shared else family.n_parameters(1, n_features))
 
 
 def births(
-    part: RowSubset,
+    subset: RowSubset,
     labels: NDArray[np.int64],
     mixture: Mixture,
     objective: Objective,
     *,
-    max_iter: int = MOST_ITERATIONS,
+    max_iter: int = MAX_ITER,
 ) -> list[Birth]:
-    """The newcomers that begin with each of the clusters that labels make, the best first.
+    """Return the births that start from clusters of the rows, the best first.
 
-    They are found side by side, and know nothing of each other. Left out are those that collapse,
-    and of fewer rows than they have parameters.
+    Each birth is independent of the others. Births that collapse are left out, as are those with
+    fewer rows than parameters.
     """
-    family, total = mixture.family, part.total_weight
+    family, total = mixture.family, subset.total_weight
     share = (labels == np.unique(labels)[:, None]).astype(np.float64)
-    before = np.full(len(share), -np.inf)
-    found: list[Birth] = []
+    previous_gains = np.full(len(share), -np.inf)
+    candidates: list[Birth] = []
     for _ in range(max_iter):
-        statistics = sample_statistics(objective, part.rows, part.weights, share)
+        statistics = statistics_of_rows(objective, subset.rows, subset.weights, share)
         _, means, covariances = objective.estimates(statistics)
         weights = np.minimum(statistics.effective_counts / total, MAX_WEIGHT)
         if family.shared:
             covariances = mixture.covariances
-        sound = _sound(family, covariances, weights > 0.0)
+        sound = _sound_components(family, covariances, weights > 0.0)
         covariances = family.select(covariances, sound)
-        weights, means, before = weights[sound], means[sound], before[sound]
+        weights, means, previous_gains = weights[sound], means[sound], previous_gains[sound]
         if not len(sound):
             return []
-        own = Mixture.from_covariances(family, weights, means, covariances)
-        of_own = _weighted_log_densities(part.rows, own, objective)
-        both = np.logaddexp(of_own, np.log1p(-weights)[:, None] + part.log_density)
-        gains = (both - part.log_density) @ part.weights + part.elsewhere * np.log1p(-weights)
+        components = Mixture.from_covariances(family, weights, means, covariances)
+        own_log_densities = _weighted_log_densities(subset.rows, components, objective)
+        log_rest = np.log1p(-weights)
+        log_densities = np.logaddexp(own_log_densities, log_rest[:, None] + subset.log_density)
+        gains = (
+            log_densities - subset.log_density
+        ) @ subset.weights + subset.outside_weight * log_rest
         gains /= total
-        share = np.exp(of_own - both)
-        if (gains - before < CHANGE_BELOW_TOL * weights).all():
+        share = np.exp(own_log_densities - log_densities)
+        if (gains - previous_gains < TOL * weights).all():
             break
-        before = gains
-    n_rows, least = share.sum(axis=1), n_parameters(mixture)
-    for i in np.flatnonzero(n_rows > least):
+        previous_gains = gains
+    n_rows, min_rows = share.sum(axis=1), n_component_parameters(mixture)
+    for i in np.flatnonzero(n_rows > min_rows):
         covariance = family.select(covariances, np.array([i]))
-        newcomer = NewComponent(float(weights[i]), means[i : i + 1], covariance)
-        found.append(Birth(newcomer, float(gains[i]), float(n_rows[i])))
-    return sorted(found, key=lambda birth: birth.gain, reverse=True)
+        new_component = NewComponent(float(weights[i]), means[i : i + 1], covariance)
+        candidates.append(Birth(new_component, float(gains[i]), float(n_rows[i])))
+    return sorted(candidates, key=lambda birth: birth.gain, reverse=True)
 
 
-def _sound(family: Family, covariances: Array, sound: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Which of the newcomers have rows, and a covariance with a factor."""
+def _sound_components(
+    family: Family, covariances: Array, sound: NDArray[np.bool_]
+) -> NDArray[np.intp]:
+    """Return the components with rows and a positive definite covariance."""
     try:
         family.precision_cholesky(covariances)
     except DegenerateCovarianceError as error:
@@ -156,7 +162,7 @@ def _sound(family: Family, covariances: Array, sound: NDArray[np.bool_]) -> NDAr
 
 
 def _weighted_log_densities(rows: NDArray[Any], mixture: Mixture, objective: Objective) -> Array:
-    """log(weight * density) of each component, (n_components, n)."""
+    """Return log(weight * density) of each component, (n_components, n)."""
     run = plug_in_densities(objective, mixture).kernel.run(len(rows))
     table = np.empty((mixture.n_components, len(rows)))
     for start in range(0, len(rows), run.block_rows):

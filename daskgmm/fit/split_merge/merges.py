@@ -1,4 +1,4 @@
-"""Moves of components: two become one, and the place that is free is taken by a newcomer."""
+"""Merges and removals of components, and moves that combine one with a birth."""
 
 from dataclasses import replace
 from functools import partial
@@ -13,23 +13,23 @@ from daskgmm.model.local_coordinates import MIN_WEIGHT
 from daskgmm.model.mixture import Mixture
 from daskgmm.model.objective import Objective, plug_in_densities
 
-# Each component's partners for a merge are looked for among so many that are near it.
-NEAREST = 5
+# Number of nearest components that a component may merge with.
+N_NEIGHBORS = 5
 
-# Merges that are tried on rows, and removals of a component.
+# Number of merges that are tested on rows, and of removals.
 N_MERGES, N_REMOVALS = 8, 3
 
 
 class NewComponent(NamedTuple):
-    """One more component of a mixture.
+    """A new component of a mixture.
 
     Attributes
     ----------
     weight : float
-        Of the whole; what the others have is scaled.
+        Its weight. The other weights are scaled.
     mean : (1, n_features) array
-    covariance : array of the shape of a single component's
-        Of no account where all share one.
+    covariance : array
+        Of the shape of one component; ignored for a shared covariance.
     """
 
     weight: float
@@ -38,126 +38,130 @@ class NewComponent(NamedTuple):
 
 
 class Merge(NamedTuple):
-    """Two components that may become one, and what that costs.
+    """A merge of two components, or the removal of one.
 
     Attributes
     ----------
-    kept, freed : int
-        The same where a component is left out, and its rows fall to all others.
+    target, source : int
+        The source merges into the target, and its number becomes free. If both are equal, the
+        component is removed.
     cost : float
-        Nats per unit of weight.
+        Loss of the bound, in nats per unit of weight.
     """
 
-    kept: int
-    freed: int
+    target: int
+    source: int
     cost: float
 
     def __contains__(self, component: object) -> bool:
         return component in self[:2]
 
 
-def merged(mixture: Mixture, kept: int, freed: int) -> Mixture:
-    """The mixture with two components in one of the same moments, without the freed number."""
-    if kept == freed:
-        return _without(mixture, freed)
+def merge_components(mixture: Mixture, target: int, source: int) -> Mixture:
+    """Return the mixture after a merge, which keeps the moments, or after a removal."""
+    if target == source:
+        return _remove(mixture, source)
     family, weights = mixture.family, np.maximum(mixture.weights, MIN_WEIGHT)
-    (n_components, n_features), pair = mixture.means.shape, [kept, freed]
-    share = weights[freed] / weights[pair].sum()
+    (n_components, n_features), pair = mixture.means.shape, [target, source]
+    share = weights[source] / weights[pair].sum()
     means = mixture.means.copy()
-    means[pair] = mixture.means[kept] + share * (mixture.means[freed] - mixture.means[kept])
+    means[pair] = mixture.means[target] + share * (mixture.means[source] - mixture.means[target])
     second = family.second_moments(mixture.covariances, weights, n_features)
     none = np.zeros_like(means)
     second = family.shift_moment(second, none, weights, means - mixture.means)
     joining = np.eye(n_components)
-    joining[kept, freed] = 1.0
-    joining = np.delete(joining, freed, axis=0)
+    joining[target, source] = 1.0
+    joining = np.delete(joining, source, axis=0)
     if not family.shared:
         second = np.tensordot(joining, second, 1)
     covariances = family.covariances(second, joining @ weights, n_features, 0.0)
-    left = np.delete(means, freed, axis=0)
+    left = np.delete(means, source, axis=0)
     return Mixture.from_covariances(family, joining @ weights, left, covariances)
 
 
-def loss(mixture: Mixture, kept: int, freed: int) -> float:
-    """What a merge costs at the most, in nats per row that the mixture would draw.
+def merge_cost_bound(mixture: Mixture, target: int, source: int) -> float:
+    """Return an upper bound of the cost of a merge, in nats per row drawn from the mixture.
 
-    An upper bound of the Kullback-Leibler divergence (Runnalls 2007, eq. 16), from logarithms of
-    determinants alone, as the moments stay.
+    This bound of the Kullback-Leibler divergence (Runnalls 2007, eq. 16) needs log-determinants
+    only, because a merge keeps the moments.
     """
-    if not mixture.family.shared:  # the others stay as they are
-        mixture, kept, freed = _selected(mixture, [kept, freed]), 0, 1
-    return _concentration(mixture) - _concentration(merged(mixture, kept, freed))
+    if not mixture.family.shared:  # other components do not change
+        mixture, target, source = _select(mixture, [target, source]), 0, 1
+    return _mean_log_det(mixture) - _mean_log_det(merge_components(mixture, target, source))
 
 
 def cheapest_merges(mixture: Mixture, sample: Dataset, objective: Objective) -> list[Merge]:
-    """Pairs of components, the cheapest to merge first, by what rows lose by it.
+    """Return merges by the loss of the sample, the cheapest first.
 
-    Those of lowest bounds are tried: the bound itself takes components to stand apart, and is far
-    too high for two that cover the same rows.
+    Those with the lowest bounds of the cost are tested on the sample. The bound itself assumes
+    separated components. It is far too high for components that cover the same rows.
     """
     merges = near_merges(mixture)[:N_MERGES]
-    mixtures = [mixture, *(merged(mixture, merge.kept, merge.freed) for merge in merges)]
+    mixtures = [
+        mixture,
+        *(merge_components(mixture, merge.target, merge.source) for merge in merges),
+    ]
     densities = [plug_in_densities(objective, each) for each in mixtures]
-    found = sample.reduce(partial(e_steps, densities=densities))
-    before, *after = [each.log_likelihood / each.total_weight for each in found]
-    tried = [m._replace(cost=before - bound) for m, bound in zip(merges, after, strict=True)]
-    return sorted(tried, key=lambda merge: merge.cost)
+    statistics = sample.reduce(partial(e_steps, densities=densities))
+    before, *after = [each.log_likelihood / each.total_weight for each in statistics]
+    tested = [m._replace(cost=before - bound) for m, bound in zip(merges, after, strict=True)]
+    return sorted(tested, key=lambda merge: merge.cost)
 
 
 def removals(mixture: Mixture) -> list[Merge]:
-    """The lightest components, which may be left out; their weights are all that is known."""
+    """Return removals of the lightest components. Their costs are the weights."""
     lightest = np.argsort(mixture.weights, kind="stable")[:N_REMOVALS].tolist()
     return [Merge(k, k, float(mixture.weights[k])) for k in lightest]
 
 
 def near_merges(mixture: Mixture) -> list[Merge]:
-    """Pairs of near components, those of lowest bounds of the cost first."""
+    """Return merges of near components, by the bounds of their costs, lowest first."""
     pairs = set()
     for k in range(mixture.n_components):
         shift = mixture.means[k] - mixture.means
         squares = np.square(mixture.family.whiten(mixture.precision_cholesky, shift)).sum(axis=1)
-        near = [j for j in np.argsort(squares, kind="stable")[: NEAREST + 1].tolist() if j != k]
+        near = [j for j in np.argsort(squares, kind="stable")[: N_NEIGHBORS + 1].tolist() if j != k]
         pairs |= {(min(j, k), max(j, k)) for j in near}
-    merges = [Merge(i, j, loss(mixture, i, j)) for i, j in sorted(pairs)]
+    merges = [Merge(i, j, merge_cost_bound(mixture, i, j)) for i, j in sorted(pairs)]
     return sorted(merges, key=lambda merge: merge.cost)
 
 
-def moved(mixture: Mixture, merge: Merge, newcomer: NewComponent) -> Mixture:
-    """The mixture after a merge, with the newcomer in the place that it frees."""
-    family, freed = mixture.family, merge.freed
-    rest = merged(mixture, merge.kept, freed)
-    covariances = rest.covariances
+def apply_move(mixture: Mixture, merge: Merge, new_component: NewComponent) -> Mixture:
+    """Return the mixture after a merge, with a new component at the free number."""
+    family, source = mixture.family, merge.source
+    others = merge_components(mixture, merge.target, source)
+    covariances = others.covariances
     if not family.shared:
-        covariances = np.insert(covariances, freed, newcomer.covariance, axis=0)
+        covariances = np.insert(covariances, source, new_component.covariance, axis=0)
     return Mixture.from_covariances(
         family,
-        np.insert((1.0 - newcomer.weight) * rest.weights, freed, newcomer.weight),
-        np.insert(rest.means, freed, newcomer.mean, axis=0),
+        np.insert((1.0 - new_component.weight) * others.weights, source, new_component.weight),
+        np.insert(others.means, source, new_component.mean, axis=0),
         covariances,
     )
 
 
-def _selected(mixture: Mixture, components: list[int]) -> Mixture:
-    """Some components as they are: their weights are those of the whole."""
-    some, family = np.array(components), mixture.family
+def _select(mixture: Mixture, components: list[int]) -> Mixture:
+    """Return some components with unchanged weights."""
+    indices, family = np.array(components), mixture.family
     return Mixture(
         family,
-        mixture.weights[some],
-        mixture.means[some],
-        family.select(mixture.covariances, some),
-        family.select(mixture.precision_cholesky, some),
+        mixture.weights[indices],
+        mixture.means[indices],
+        family.select(mixture.covariances, indices),
+        family.select(mixture.precision_cholesky, indices),
     )
 
 
-def _without(mixture: Mixture, component: int) -> Mixture:
-    """The mixture with one component left out."""
+def _remove(mixture: Mixture, component: int) -> Mixture:
+    """Return the mixture without one component."""
     others = [k for k in range(mixture.n_components) if k != component]
-    rest = _selected(mixture, others)
-    return replace(rest, weights=rest.weights / rest.weights.sum())
+    reduced = _select(mixture, others)
+    return replace(reduced, weights=reduced.weights / reduced.weights.sum())
 
 
-def _concentration(mixture: Mixture) -> float:
-    """Mean log-determinant of the factors: the less, the wider the components."""
+def _mean_log_det(mixture: Mixture) -> float:
+    """Return the weighted mean log-determinant of the precision factors."""
     log_dets = mixture.family.log_det(
         mixture.precision_cholesky, mixture.n_components, mixture.n_features
     )

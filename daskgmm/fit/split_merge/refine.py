@@ -1,9 +1,9 @@
-"""A better optimum near the one that was found: components are split and merged on the sample.
+"""Refinement: split and merge moves on the sample lead a candidate to a better optimum.
 
-EM ends where one component serves two clusters and two serve one, as no small step leads out
-(Ueda, Nakano, Ghahramani & Hinton 2000, who split and merge). Here a newcomer is inserted among
-the rows of each component (Verbeek, Vlassis & Krose 2003), two others make room for it, and the
-most promising of these moves run on. All of it on the sample: none costs a pass.
+EM can converge to an optimum where one component covers two clusters and two components cover one,
+because no small step improves it (Ueda, Nakano, Ghahramani & Hinton 2000). Here a new component is
+inserted among the rows of each component (Verbeek, Vlassis & Krose 2003), and two others merge.
+EM continues from the most promising of these moves. No move needs a pass over the data.
 """
 
 import heapq
@@ -28,27 +28,26 @@ from daskgmm.fit.sample_stage import (
     subsample,
 )
 from daskgmm.fit.split_merge.births import Birth, RowSubset, births
-from daskgmm.fit.split_merge.merges import cheapest_merges, moved
+from daskgmm.fit.split_merge.merges import apply_move, cheapest_merges
 from daskgmm.fit.state import FitState, Outcome
 from daskgmm.kernels.blas import one_blas_thread
 from daskgmm.model.e_step import impute, labels
 from daskgmm.model.mixture import Mixture
 from daskgmm.model.objective import Objective, plug_in_densities
 
-# A component's rows are cut into so many clusters, each of which a newcomer may begin with; it has
-# so many iterations to show what it is worth.
-N_CLUSTERS, ITERATIONS = 3, 8
+# Clusters of a component's rows at which a new component may start, and the iterations of its EM.
+N_CLUSTERS, BIRTH_ITER = 3, 8
 
-# Moves that race, on part of the sample, for so many iterations; the best runs on.
-RACING, RACE = 8, 10
+# Number of moves that EM tests on part of the sample, and its iterations. The best one continues.
+N_RACING, RACE_ITER = 8, 10
 
-# Rounds at the most, and the nats per row that one must gain to be followed by another.
+# Most rounds, and the gain in nats per row that a round needs before another one follows.
 MAX_ROUNDS, MARGIN = 10, 1e-5
 
 
 @dataclass(frozen=True)
 class Refinement:
-    """Moves a converged candidate's components for as long as the sample's bound rises.
+    """Applies split and merge moves to a converged candidate while the bound of the sample rises.
 
     Attributes
     ----------
@@ -67,36 +66,36 @@ class Refinement:
     seed: int
 
     def __call__(self, state: FitState) -> FitState:
-        """The candidate, or where its moves have led."""
-        some = subsample(self.sample, state.mixture.n_components)
+        """Return the candidate after its moves, or itself if none helps."""
+        rows = subsample(self.sample, state.mixture.n_components)
         for _ in range(MAX_ROUNDS):
-            better = self._better(state, some)
-            if better is None:
+            improved = self._improve(state, rows)
+            if improved is None:
                 break
-            state = better
+            state = improved
         return state
 
-    def _better(self, state: FitState, some: Sample) -> FitState | None:
-        """Where the best move ends, if that is above the candidate."""
+    def _improve(self, state: FitState, rows: Sample) -> FitState | None:
+        """Return the optimum after the best move, or None if it is not better."""
         try:
             with one_blas_thread():
-                found = self._moves(state.mixture, self._filled(some, state.mixture))
-        except DegenerateCovarianceError:  # so near collapse that no merge has a covariance
+                mixtures = self._moves(state.mixture, self._impute(rows, state.mixture))
+        except DegenerateCovarianceError:  # no merge has a positive definite covariance
             return None
-        begun = start_from(state)
+        start_state = start_from(state)
         starts = [
-            replace(begun, parameters=self.objective.parameters_at(each), pairs=())
-            for each in found
+            replace(start_state, parameters=self.objective.parameters_at(each), pairs=())
+            for each in mixtures
         ]
-        raced = self._run(starts, some, replace(RULE, max_iter=RACE))
-        if not raced:
+        ends = self._run(starts, rows, replace(RULE, max_iter=RACE_ITER))
+        if not ends:
             return None
-        # Of moves to one place the first, whose numbers of components no rounding decides.
-        least = max(bound(each) for each in raced) - MARGIN
-        winner = next(each for each in raced if bound(each) >= least)
-        ended = self._run([winner], self.sample, RULE, state)
-        if ended and bound(ended[0]) > bound(state) + MARGIN:
-            return ended[0]
+        # Take the first of equal optima, so that rounding does not decide the component order.
+        threshold = max(bound(each) for each in ends) - MARGIN
+        winner = next(each for each in ends if bound(each) >= threshold)
+        results = self._run([winner], self.sample, RULE, state)
+        if results and bound(results[0]) > bound(state) + MARGIN:
+            return results[0]
         return None
 
     def _run(
@@ -106,9 +105,12 @@ class Refinement:
         rule: StoppingRule,
         rival: FitState | None = None,
     ) -> list[FitState]:
-        """The candidates that don't collapse; one that the rival outruns ends where it is."""
+        """Converge the candidates, and return those that do not collapse.
+
+        A candidate that cannot reach the bound of the rival is eliminated early.
+        """
         rivals = [] if rival is None else [rival]
-        ended = em.run(
+        results = em.run(
             em.with_outcomes([*states, *rivals], rule),
             as_dataset(sample),
             self.objective,
@@ -117,39 +119,39 @@ class Refinement:
             remedy=self.remedy,
             acceleration=QuasiNewton(),
         )
-        ended = ended[: len(states)]
-        return [each for each in ended if each.outcome is not Outcome.DEGENERATE]
+        results = results[: len(states)]
+        return [each for each in results if each.outcome is not Outcome.DEGENERATE]
 
-    def _filled(self, some: Sample, mixture: Mixture) -> Sample:
-        """The rows with what the mixture expects for missing values: moves are found on those."""
+    def _impute(self, rows: Sample, mixture: Mixture) -> Sample:
+        """Return the rows with imputed missing values."""
         if not self.objective.marginal:
-            return some
-        return replace(some, rows=impute(some.rows, plug_in_densities(self.objective, mixture)))
+            return rows
+        return replace(rows, rows=impute(rows.rows, plug_in_densities(self.objective, mixture)))
 
-    def _moves(self, mixture: Mixture, some: Sample) -> list[Mixture]:
-        """The mixture after each of the moves that promise most."""
+    def _moves(self, mixture: Mixture, rows: Sample) -> list[Mixture]:
+        """Return the mixtures after the most promising moves."""
         if mixture.n_components < 2:
             return []
-        merges = cheapest_merges(mixture, as_dataset(some), self.objective)
+        merges = cheapest_merges(mixture, as_dataset(rows), self.objective)
         pairs = (
             (birth.gain - merge.cost, birth, merge)
-            for k, birth in self._births(mixture, some)
+            for k, birth in self._births(mixture, rows)
             for merge in merges
             if k not in merge
         )
-        best = heapq.nlargest(RACING, pairs, key=lambda pair: pair[0])
-        return [moved(mixture, merge, birth.newcomer) for _, birth, merge in best]
+        best = heapq.nlargest(N_RACING, pairs, key=lambda pair: pair[0])
+        return [apply_move(mixture, merge, birth.new_component) for _, birth, merge in best]
 
-    def _births(self, mixture: Mixture, some: Sample) -> Iterator[tuple[int, Birth]]:
-        """Newcomers among the rows of each component, which comes with them."""
-        total = len(some.rows) if some.weights is None else float(some.weights.sum())
-        whole = RowSubset.of(some.rows, some.weights, total, mixture, self.objective)
-        owners = labels(whole.rows, plug_in_densities(self.objective, mixture))
+    def _births(self, mixture: Mixture, rows: Sample) -> Iterator[tuple[int, Birth]]:
+        """Yield births among the rows of each component, with the number of the component."""
+        total = len(rows.rows) if rows.weights is None else float(rows.weights.sum())
+        all_rows = RowSubset.of(rows.rows, rows.weights, total, mixture, self.objective)
+        owners = labels(all_rows.rows, plug_in_densities(self.objective, mixture))
         for k in range(mixture.n_components):
-            part = whole.selected(owners == k)
-            if len(part.rows) > N_CLUSTERS:
-                points = self.distance.coordinates(part.rows)
+            subset = all_rows.select(owners == k)
+            if len(subset.rows) > N_CLUSTERS:
+                points = self.distance.coordinates(subset.rows)
                 random = np.random.RandomState(self.seed)
-                clusters = k_means(points, part.weights, N_CLUSTERS, random, max_iter=10)
-                found = births(part, clusters, mixture, self.objective, max_iter=ITERATIONS)
-                yield from ((k, birth) for birth in found)
+                clusters = k_means(points, subset.weights, N_CLUSTERS, random, max_iter=10)
+                births_of_k = births(subset, clusters, mixture, self.objective, max_iter=BIRTH_ITER)
+                yield from ((k, birth) for birth in births_of_k)

@@ -1,8 +1,8 @@
-"""What a sample loses: a component that few of its rows are of, found in the first full pass.
+"""Relocation: components move to rows that the sample misses, after the first pass over all rows.
 
-Of a component of weight 1e-4 a sample of 50,000 holds five rows, too few for a component to be
-spent on them. The first pass over all rows brings home those that a candidate explains worst, and
-where a component is worth more there than one of two that are much alike, one moves.
+A sample of 50,000 rows holds five rows of a component of weight 1e-4, which is too few to find it.
+The first pass over all rows collects the rows of lowest density, the tail. A component moves there
+if it adds more to the bound of all rows than it costs to merge it with another one.
 """
 
 import math
@@ -13,11 +13,11 @@ import numpy as np
 from daskgmm.data.survey import Sample, Survey
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit.initialization.clustering import Distance, k_means
-from daskgmm.fit.split_merge.births import RowSubset, births, n_parameters
+from daskgmm.fit.split_merge.births import RowSubset, births, n_component_parameters
 from daskgmm.fit.split_merge.merges import (
     N_MERGES,
     Merge,
-    moved,
+    apply_move,
     near_merges,
     removals,
 )
@@ -28,16 +28,16 @@ from daskgmm.model.mixture import Mixture
 from daskgmm.model.objective import Objective, Parameters, plug_in_densities
 from daskgmm.model.worst_rows import WorstRows
 
-# Rows that a pass brings home, and the clusters among them that a newcomer may begin with.
+# Number of rows in the tail, and of clusters among them at which a new component may start.
 TAIL_ROWS, N_CLUSTERS = 4096, 16
 
-# Components that move at the most.
+# Largest number of components that move.
 MAX_MOVES = 3
 
 
 @dataclass(frozen=True)
 class Relocation:
-    """Moves a candidate's components to rows of its tail.
+    """Moves components of a candidate to rows of its tail.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Relocation:
         Between rows, for clusters among them.
     seed : int
     size : int
-        Rows of a tail.
+        Number of rows in the tail.
     """
 
     survey: Survey
@@ -57,26 +57,28 @@ class Relocation:
     size: int = TAIL_ROWS
 
     def __call__(self, trial: Parameters, after: FitState, tail: WorstRows) -> FitState | None:
-        """The candidate with components moved, as another one; None where none moves.
+        """Return a new candidate with components moved, or None if no move helps.
 
         Parameters
         ----------
-        visited : Parameters
-            Whose tail it is.
+        trial : Parameters
+            The parameters that the pass evaluated.
         after : FitState
-            The candidate after that pass.
+            The candidate after the pass.
+        tail : WorstRows
+            The rows that the trial explains worst.
         """
         mixture, events = trial.point_estimate, after.events
         with one_blas_thread():
-            others = self._others(mixture, tail)
+            outside = self._rows_outside_tail(mixture, tail)
             for _ in range(MAX_MOVES):
                 try:
-                    found = self._moved(mixture, tail, others, after.n_iter)
-                except DegenerateCovarianceError:  # so near collapse that no merge has a covariance
-                    found = None
-                if found is None:
+                    move = self._move(mixture, tail, outside, after.n_iter)
+                except DegenerateCovarianceError:  # no merge has a positive definite covariance
+                    move = None
+                if move is None:
                     break
-                mixture, event = found
+                mixture, event = move
                 events = (*events, event)
         if events == after.events:
             return None
@@ -85,52 +87,58 @@ class Relocation:
             parameters, after.lower_bounds, after.previous_bound, None, events, after.ridge
         )
 
-    def _others(self, mixture: Mixture, tail: WorstRows) -> Sample:
-        """The sample's rows that could not be in the tail."""
+    def _rows_outside_tail(self, mixture: Mixture, tail: WorstRows) -> Sample:
+        """Return the rows of the sample that cannot be in the tail."""
         sample = self.survey.sample
         density = log_prob_norm(sample.rows, plug_in_densities(self.objective, mixture))
         cutoff = tail.log_density[-1] if len(tail) == tail.size else np.inf
         return sample.selected(density > cutoff)
 
-    def _moved(
-        self, mixture: Mixture, tail: WorstRows, others: Sample, n_pass: int
+    def _move(
+        self, mixture: Mixture, tail: WorstRows, outside: Sample, n_pass: int
     ) -> tuple[Mixture, Event] | None:
-        """One move, if it adds more than chance would.
+        """Return the mixture after the best move and its event, or None if no move helps.
 
-        What it adds is known of the tail's rows, and estimated of the others by the sample's. By
-        chance half the logarithm of the number of rows for each parameter (Schwarz 1978): the place
-        has been chosen among many.
+        The gain of the tail's rows is known. The gain of the others is estimated from the sample.
+        A move must gain more than half the logarithm of the number of rows per parameter (Schwarz
+        1978), because its place is chosen among many.
         """
         survey, objective = self.survey, self.objective
-        part = RowSubset.of(tail.rows, tail.weights, survey.total_weight, mixture, objective)
-        if mixture.n_components < 2 or len(part.rows) < N_CLUSTERS:
+        in_tail = RowSubset.of(tail.rows, tail.weights, survey.total_weight, mixture, objective)
+        if mixture.n_components < 2 or len(in_tail.rows) < N_CLUSTERS:
             return None
-        points = self.distance.coordinates(part.rows)
+        points = self.distance.coordinates(in_tail.rows)
         random = np.random.RandomState(self.seed)
-        labels = k_means(points, part.weights, N_CLUSTERS, random, max_iter=10)
-        chance = 0.5 * n_parameters(mixture) * math.log(survey.n_usable) / survey.n_usable
-        found = [b for b in births(part, labels, mixture, objective) if b.gain > chance]
-        if not found:
+        labels = k_means(points, in_tail.weights, N_CLUSTERS, random, max_iter=10)
+        n_parameters = n_component_parameters(mixture)
+        threshold = 0.5 * n_parameters * math.log(survey.n_usable) / survey.n_usable
+        candidates = [
+            birth for birth in births(in_tail, labels, mixture, objective) if birth.gain > threshold
+        ]
+        if not candidates:
             return None
-        elsewhere = RowSubset.of(
-            others.rows, others.weights, survey.total_weight, mixture, objective
+        others = RowSubset.of(
+            outside.rows, outside.weights, survey.total_weight, mixture, objective
         )
-        scale = part.elsewhere / max(float(elsewhere.weights.sum()), np.finfo(np.float64).tiny)
+        others_weight = max(float(others.weights.sum()), np.finfo(np.float64).tiny)
+        scale = in_tail.outside_weight / others_weight
 
         def gain(move: tuple[Merge, Mixture]) -> float:
-            seen, is_estimate = (each.change(move[1], objective) for each in (part, elsewhere))
-            return (seen + scale * is_estimate) / survey.total_weight
+            tail_gain, others_gain = (rows.change(move[1], objective) for rows in (in_tail, others))
+            return (tail_gain + scale * others_gain) / survey.total_weight
 
-        birth = found[0]
+        birth = candidates[0]
         merges = [*near_merges(mixture)[:N_MERGES], *removals(mixture)]
-        moves = [(merge, moved(mixture, merge, birth.newcomer)) for merge in merges]
+        moves = [(merge, apply_move(mixture, merge, birth.new_component)) for merge in merges]
         best = max(moves, key=gain)
-        if gain(best) <= chance:
+        if gain(best) <= threshold:
             return None
-        (kept, freed, _), mixture = best
-        heir = "all others take" if kept == freed else f"component {kept} takes"
-        sentence = (
-            f"component {freed} begins anew among {birth.n_rows:.0f} rows that the others "
-            f"explain badly; {heir} over what it had"
+        (target, source, _), mixture = best
+        recipients = (
+            "the other components take" if target == source else f"component {target} takes"
         )
-        return mixture, Event(n_pass, freed, Action.MOVED, sentence)
+        sentence = (
+            f"component {source} moves to {birth.n_rows:.0f} rows of low density; {recipients} "
+            "over its rows"
+        )
+        return mixture, Event(n_pass, source, Action.MOVED, sentence)

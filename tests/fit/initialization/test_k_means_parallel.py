@@ -14,9 +14,9 @@ from daskgmm.fit.initialization.clustering import Distance, SphericalClusters
 from daskgmm.fit.initialization.context import InitContext
 from daskgmm.fit.initialization.k_means_parallel import (
     ROUNDS,
+    _map_chunk,
     _Race,
-    _sums,
-    _visit,
+    _sum_points,
     k_means_parallel,
 )
 from daskgmm.fit.initialization.user_parameters import UserParameters
@@ -117,16 +117,16 @@ def test_sums_around_the_drawn_are_the_clusters_of_their_rows():
     drawn = points[:5]
     owners = np.linalg.norm(points[:, None] - drawn, axis=2).argmin(axis=1)
     chunk = Chunk(X, WEIGHTS, 0, 0)
-    (sums,) = _visit([partial(_sums, drawn)], at.distance, chunk)
+    (sums,) = _map_chunk([partial(_sum_points, drawn)], at.distance, chunk)
     found, expected = sums.clusters(drawn), SphericalClusters.of(points, WEIGHTS, owners, 5)
     for name in ("counts", "centers", "scatters"):
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-9)
     # Joined, they are those of the labels that join them.
     labels = np.array([0, 1, 0, 1, 1])
-    joined = found.joined(labels, 2)
+    merge = found.merge(labels, 2)
     whole = SphericalClusters.of(points, WEIGHTS, labels[owners], 2)
     for name in ("counts", "centers", "scatters"):
-        np.testing.assert_allclose(getattr(joined, name), getattr(whole, name), rtol=1e-9)
+        np.testing.assert_allclose(getattr(merge, name), getattr(whole, name), rtol=1e-9)
 
 
 def test_rows_with_gaps_and_rows_of_no_weight_are_not_seen():

@@ -118,42 +118,42 @@ def changed(array, row, value):
 
 
 WRONG = {
-    "too few": (LABELS[:-1], r"have shape \(699,\), where \(700,\) or \(700, 3\) is needed"),
-    "too wide": (SHARES[:, :2], r"have shape \(700, 2\), where"),
-    "a component too many": (changed(LABELS, 605, 3), r"row 605 3.0 as its label, where 0 to 2"),
-    "below none": (changed(LABELS, 605, -2), "row 605 -2.0 as its label"),
-    "a half": (changed(LABELS, 5, 0.5), "row 5 0.5 as its label"),
-    "no label": (changed(LABELS, 5, np.nan), "row 5 nan as its label"),
-    "a negative share": (changed(SHARES, 605, [-0.1, 1.0, 0.1]), "row 605 .* as its respons"),
-    "no share": (changed(SHARES, 605, [np.nan, 1.0, 0.1]), "row 605 .* as its responsibilities"),
+    "too few": (LABELS[:-1], r"of shape \(699,\); the shape must be \(700,\) or \(700, 3\)"),
+    "too wide": (SHARES[:, :2], r"of shape \(700, 2\); the shape"),
+    "a component too many": (changed(LABELS, 605, 3), r"3.0 for row 605; a label must be 0 to 2"),
+    "below none": (changed(LABELS, 605, -2), "-2.0 for row 605; a label"),
+    "a half": (changed(LABELS, 5, 0.5), "0.5 for row 5; a label"),
+    "no label": (changed(LABELS, 5, np.nan), "nan for row 5; a label"),
+    "a negative share": (changed(SHARES, 605, [-0.1, 1.0, 0.1]), "for row 605; respons"),
+    "no share": (changed(SHARES, 605, [np.nan, 1.0, 0.1]), "for row 605; responsibilities"),
     "too much": (changed(SHARES, 605, [1.0, 1.0, 0.1]), "a sum of at most 1"),
-    "words": (np.array(["a"] * 700), "init_params gives are not numbers"),
+    "words": (np.array(["a"] * 700), "init_params gives values that are not numbers"),
 }
 
 
 @pytest.mark.parametrize("rows", ["memory", "dask", "frame"])
 @pytest.mark.parametrize(("known", "sentence"), WRONG.values(), ids=WRONG)
-def test_what_is_wrong_is_said(rows, known, sentence):
+def test_invalid_labels_raise(rows, known, sentence):
     with pytest.raises(ValueError, match=sentence):
         started(ROWS[rows](), known)
     with pytest.raises(ValueError, match=sentence):
         started(ROWS[rows](), lambda *_: known)
 
 
-def test_labels_of_unknown_length_are_refused():
+def test_labels_of_unknown_length_raise():
     labels = da.from_array(LABELS, chunks=100)
     with pytest.raises(ValueError, match="does not know its length"):
         started(ROWS["dask"](), labels[labels >= 0])
 
 
 @pytest.mark.parametrize("init_params", ["means", 3, None])
-def test_other_things_are_no_start(init_params):
+def test_other_values_of_init_params_raise(init_params):
     with pytest.raises(ValueError, match="The 'init_params' parameter of GaussianMixture must be"):
         started(X, init_params)
 
 
 @pytest.mark.parametrize("nothing", [np.full(700, -1), np.zeros((700, 3))])
-def test_some_row_has_to_belong_somewhere(nothing):
+def test_no_row_in_a_component_raises(nothing):
     for rows, init_params in ((X, nothing), (ROWS["dask"](), nothing), (X, lambda *_: nothing)):
-        with pytest.raises(ValueError, match="says of no row"):
+        with pytest.raises(ValueError, match="assigns no row"):
             started(rows, init_params)

@@ -11,8 +11,8 @@ from daskgmm.fit.initialization.context import InitContext
 from daskgmm.fit.initialization.registry import (
     DISTANCES,
     INITIALIZERS,
+    initial_candidates,
     initializer_of,
-    starts,
 )
 from daskgmm.fit.initialization.user_parameters import UserParameters
 from daskgmm.model.covariance import FAMILIES
@@ -46,7 +46,7 @@ def found(
     at = DISTANCES[distance](survey)
     context = InitContext(survey, dataset, n_components, model, user_parameters, at, remedy)
     random = np.random.RandomState(seed)
-    states = starts(context, initializer_of(method, distance), n_init, random)
+    states = initial_candidates(context, initializer_of(method, distance), n_init, random)
     return [state.parameters for state in states]
 
 
@@ -193,8 +193,8 @@ HARD = {
 )
 def test_hard_rows_have_a_start(name, method, distance, hard):
     rows = HARD[hard]
-    starts = found(name, method, distance=distance, rows=rows, n_components=4, n_init=2)
-    for start in starts:
+    states = found(name, method, distance=distance, rows=rows, n_components=4, n_init=2)
+    for start in states:
         assert start.means.shape == (4, rows.shape[1])
         assert np.isfinite(start.means).all()
         assert np.isfinite(start.covariances).all()

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from strategies import mixture
 
-from daskgmm.fit.split_merge.births import RowSubset, births, n_parameters
+from daskgmm.fit.split_merge.births import RowSubset, births, n_component_parameters
 from daskgmm.model.densities import densities
 from daskgmm.model.e_step import log_prob_norm
 from daskgmm.model.maximum_likelihood import MaximumLikelihood
@@ -17,15 +17,15 @@ def rows_of(model, n_rare=60):
     return np.vstack([rows, WHERE + 0.5 * random.normal(size=(n_rare, 3))])
 
 
-def with_newcomer(model, newcomer):
+def with_newcomer(model, new_component):
     """The mixture with one component more."""
     covariances = model.covariances
     if not model.family.shared:
-        covariances = np.concatenate([covariances, newcomer.covariance])
+        covariances = np.concatenate([covariances, new_component.covariance])
     return Mixture.from_covariances(
         model.family,
-        np.append((1 - newcomer.weight) * model.weights, newcomer.weight),
-        np.vstack([model.means, newcomer.mean]),
+        np.append((1 - new_component.weight) * model.weights, new_component.weight),
+        np.vstack([model.means, new_component.mean]),
         covariances,
     )
 
@@ -44,19 +44,19 @@ def test_the_gain_is_a_lower_bound_of_what_all_rows_gain(family_name, *, weighte
     labels = (rows[some][:, 0] > 10).astype(np.int64)
     found = births(part, labels, model, likelihood)
     for birth in found:
-        after = log_prob_norm(rows, densities(with_newcomer(model, birth.newcomer)))
+        after = log_prob_norm(rows, densities(with_newcomer(model, birth.new_component)))
         gained = np.average(after - before, weights=weights)
         assert birth.gain <= gained + 1e-12
     best = found[0]
     assert best.n_rows == pytest.approx(60, abs=1)
-    np.testing.assert_allclose(best.newcomer.mean[0], WHERE, atol=0.3)
-    after = log_prob_norm(rows, densities(with_newcomer(model, best.newcomer)))
+    np.testing.assert_allclose(best.new_component.mean[0], WHERE, atol=0.3)
+    after = log_prob_norm(rows, densities(with_newcomer(model, best.new_component)))
     assert best.gain == pytest.approx(np.average(after - before, weights=weights), rel=0.05)
 
 
 def test_fewer_rows_than_parameters_are_no_component(family_name):
     model = mixture(family_name)
-    n_rare = n_parameters(model)
+    n_rare = n_component_parameters(model)
     rows = rows_of(model, n_rare)[-n_rare:]
     likelihood = MaximumLikelihood(model.family, 1e-6, rows.mean(axis=0))
     part = RowSubset.of(rows, None, 3000.0, model, likelihood)
@@ -76,5 +76,5 @@ def test_parts_know_what_is_elsewhere():
     rows = rows_of(model)
     likelihood = MaximumLikelihood(model.family, 0.0, rows.mean(axis=0))
     part = RowSubset.of(rows[:100], None, len(rows), model, likelihood)
-    assert (part.elsewhere, part.total_weight) == (len(rows) - 100, len(rows))
-    assert part.selected(np.arange(10)).elsewhere == len(rows) - 10
+    assert (part.outside_weight, part.total_weight) == (len(rows) - 100, len(rows))
+    assert part.selected(np.arange(10)).outside_weight == len(rows) - 10

@@ -7,10 +7,10 @@ from strategies import mixture
 from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.fit.split_merge.merges import (
     NewComponent,
+    apply_move,
     cheapest_merges,
-    loss,
-    merged,
-    moved,
+    merge_components,
+    merge_cost_bound,
     near_merges,
     removals,
 )
@@ -34,7 +34,7 @@ def log_density(rows, model):
 
 def test_a_merge_keeps_the_moments(family_name):
     before = mixture(family_name, 4)
-    after = merged(before, 1, 3)
+    after = merge_components(before, 1, 3)
     assert after.n_components == 3
     np.testing.assert_allclose(after.weights.sum(), 1.0)
     np.testing.assert_allclose(after.mean, before.mean)
@@ -45,16 +45,20 @@ def test_a_merge_keeps_the_moments(family_name):
 def test_the_loss_bounds_what_drawn_rows_lose(family_name):
     before = mixture(family_name, 4)
     rows, _ = before.sample(20_000, np.random.RandomState(0))
-    for kept, freed in combinations(range(4), 2):
-        lost = log_density(rows, before) - log_density(rows, merged(before, kept, freed))
-        assert lost.mean() - 4 * lost.std() / len(rows) ** 0.5 < loss(before, kept, freed)
+    for target, source in combinations(range(4), 2):
+        lost = log_density(rows, before) - log_density(
+            rows, merge_components(before, target, source)
+        )
+        assert lost.mean() - 4 * lost.std() / len(rows) ** 0.5 < merge_cost_bound(
+            before, target, source
+        )
 
 
 def test_a_component_and_its_twin_cost_nothing(family_name):
     twins = moved_twin(mixture(family_name, 3))
-    assert loss(twins, 0, 3) == pytest.approx(0.0, abs=1e-12)
-    kept, freed, cost = near_merges(twins)[0]
-    assert (kept, freed, cost) == (0, 3, pytest.approx(0.0, abs=1e-12))
+    assert merge_cost_bound(twins, 0, 3) == pytest.approx(0.0, abs=1e-12)
+    target, source, cost = near_merges(twins)[0]
+    assert (target, source, cost) == (0, 3, pytest.approx(0.0, abs=1e-12))
 
 
 def moved_twin(model):
@@ -83,18 +87,18 @@ def test_rows_say_what_a_merge_costs(family_name):
     merges = cheapest_merges(model, InMemoryDataset(rows), likelihood)
     assert [merge.cost for merge in merges] == sorted(merge.cost for merge in merges)
     for merge in merges:
-        lost = log_density(rows, model) - log_density(rows, merged(model, *merge[:2]))
+        lost = log_density(rows, model) - log_density(rows, merge_components(model, *merge[:2]))
         assert merge.cost == pytest.approx(lost.mean())
 
 
 def test_a_newcomer_takes_the_place_that_a_merge_frees(family_name):
     model = mixture(family_name, 4)
     one = mixture(family_name, 1, seed=5)
-    after = moved(model, near_merges(model)[0], NewComponent(0.1, one.means, one.covariances))
-    freed = near_merges(model)[0].freed
-    assert after.weights[freed] == pytest.approx(0.1)
+    after = apply_move(model, near_merges(model)[0], NewComponent(0.1, one.means, one.covariances))
+    source = near_merges(model)[0].source
+    assert after.weights[source] == pytest.approx(0.1)
     np.testing.assert_allclose(after.weights.sum(), 1.0)
-    np.testing.assert_array_equal(after.means[freed], one.means[0])
+    np.testing.assert_array_equal(after.means[source], one.means[0])
     others = [k for k in range(4) if k not in near_merges(model)[0]]
     np.testing.assert_array_equal(after.means[others], model.means[others])
 
@@ -103,6 +107,6 @@ def test_the_lightest_may_be_left_out(family_name):
     model = mixture(family_name, 4)
     lightest = int(model.weights.argmin())
     assert removals(model)[0][:2] == (lightest, lightest)
-    after = merged(model, lightest, lightest)
+    after = merge_components(model, lightest, lightest)
     np.testing.assert_allclose(after.weights.sum(), 1.0)
     np.testing.assert_array_equal(after.means, np.delete(model.means, lightest, axis=0))

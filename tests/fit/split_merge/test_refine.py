@@ -10,7 +10,7 @@ from daskgmm.fit.degenerate import refuse
 from daskgmm.fit.initialization.clustering import Distance
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.sample_stage import RULE
-from daskgmm.fit.split_merge.merges import merged
+from daskgmm.fit.split_merge.merges import merge_components
 from daskgmm.fit.split_merge.refine import Refinement
 from daskgmm.fit.state import FitState
 from daskgmm.model.covariance import FAMILIES
@@ -78,7 +78,7 @@ def test_a_component_at_the_edge_of_collapse_is_left_where_it_is():
     model = MaximumLikelihood(family, 0.0, rows.mean(axis=0))
     state = FitState(Mixture.from_covariances(family, weights, CENTERS, covariances))
     with pytest.raises(DegenerateCovarianceError):
-        merged(state.parameters, 0, 1)
+        merge_components(state.parameters, 0, 1)
     assert Refinement(survey.sample, model, Distance.whitened(survey), refuse, 0)(state) is state
 
 

@@ -64,21 +64,21 @@ def test_what_the_sample_alone_has_lost_is_found_by_the_first_pass(name):
     found = fitted(name, refine=False)
     (event,) = found.events_
     assert event[:3] == (1, has_found_it(found), Action.MOVED)
-    assert "begins anew among 10" in event.sentence
+    assert "moves to 10" in event.sentence
     # The survey, the pass that finds the tail, and what the moved candidate takes.
     assert found.n_passes_ == 1 + found.n_iter_ <= 5
 
 
 def test_it_never_ends_lower(monkeypatch):
-    moved = fitted("full", refine=False)
+    apply_move = fitted("full", refine=False)
     monkeypatch.setattr(Relocation, "__call__", lambda *_: None)
     left = model("full", refine=False).fit(ROWS)
     assert left.events_ == []
-    assert moved.lower_bound_ > left.lower_bound_ + 1e-3
+    assert apply_move.lower_bound_ > left.lower_bound_ + 1e-3
 
 
 def test_a_hopeless_move_costs_nothing_in_the_end(monkeypatch):
-    kept = fitted("full", refine=True)
+    target = fitted("full", refine=True)
     relocate = Relocation.__call__
 
     def spoilt(self, visited, after, tail):
@@ -89,7 +89,7 @@ def test_a_hopeless_move_costs_nothing_in_the_end(monkeypatch):
 
     monkeypatch.setattr(Relocation, "__call__", spoilt)
     spoilt_fit = model("full").fit(ROWS)
-    assert kept.lower_bounds_[0] <= spoilt_fit.lower_bound_
+    assert target.lower_bounds_[0] <= spoilt_fit.lower_bound_
 
 
 def test_where_nothing_is_missing_nothing_moves(family_name):
