@@ -1,4 +1,4 @@
-"""What a model's file says of the rows that it was fitted to."""
+"""A model file as `daskgmm score` uses it: the mixture, and facts about the rows of its fit."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,22 +9,25 @@ from daskgmm.model import model_file
 from daskgmm.model.mixture import Mixture
 from daskgmm.model.row_scores import Quantiles
 
+# Entry of the model file's header.
 KEY = "rows"
 
 
 @dataclass(frozen=True)
 class ScoringModel:
-    """A mixture and its rows.
+    """A mixture and facts about the rows that it was fitted to.
 
     Attributes
     ----------
     mixture : Mixture
-    columns : names or numbers of the features in the source of the fit, or None for all
-    missing : what the fit did about missing values
-    recipe : dict
-        What `daskgmm.open_dataset` was told of filter and transforms; empty where nothing.
+    columns : list of str or int, or None
+        Names or numbers of the features in the source of the fit; None means all columns.
+    missing : str
+        How the fit treated missing values.
     log_density : Quantiles or None
-        Of the rows, under the mixture; None where nobody has said.
+        Distribution of the rows' log-densities under the mixture; None if it is unknown.
+    recipe : dict
+        Arguments of `daskgmm.open_dataset` for the filter and the transforms; may be empty.
     """
 
     mixture: Mixture
@@ -35,13 +38,13 @@ class ScoringModel:
 
     @classmethod
     def read(cls, path: str | Path, **storage_options: Any) -> "ScoringModel":
-        """From any model file, on a disk or in a store; ModelFileError where it isn't one."""
+        """Read any model file, from a disk or a store; raise ModelFileError if it is not one."""
         mixture, names, about, _ = model_file.read(path, **storage_options)
         with model_file.file_errors(path):
             rows = about.get(KEY, {})
             recipe = as_told(about.get("history", {}).get("recipe_", {}))
             if recipe and len(recipe["columns"]) != mixture.n_features:
-                raise ValueError("its transforms are of other features")
+                raise ValueError("its transforms do not match its number of features")
             return cls(
                 mixture,
                 recipe["columns"] if recipe else list(names) if names else rows.get("columns"),
@@ -50,8 +53,8 @@ class ScoringModel:
                 recipe,
             )
 
-    def note(self, path: str | Path) -> None:
-        """Write into the mixture's own file, which is there, what is known of its rows."""
+    def add_to_file(self, path: str | Path) -> None:
+        """Add the facts about the rows to the existing file of the mixture."""
         saved = model_file.read(path)
         rows = {
             "columns": self.columns,
@@ -59,4 +62,4 @@ class ScoringModel:
             "log_density": self.log_density and self.log_density.to_dict(),
         }
         about = {**saved.about, KEY: rows}
-        model_file.write(path, model_file.to_bytes(saved.mixture, saved.columns, about))
+        model_file.write(path, model_file.to_bytes(saved.parameters, saved.columns, about))
