@@ -121,7 +121,7 @@ class Mixture:
             What the M-step adds to the covariances. It is not part of the statistics.
         """
         counts = total_weight * self.weights
-        second, further = self.family.expected_sums(
+        second = self.family.second_moments(
             self.covariances - regularization, counts, self.n_features
         )
         return replace(
@@ -129,7 +129,7 @@ class Mixture:
             effective_counts=counts,
             second_moment=second,
             total_weight=total_weight,
-            further_sums=further,
+            further_sums=self.family.expected_further_sums(counts, self.n_features),
         )
 
     @property

@@ -69,7 +69,7 @@ class SufficientStatistics:
             second_moment=np.zeros(family.shape(*pivot.shape)),
             log_likelihood=0.0,
             total_weight=0.0,
-            further_sums=family.zero_further_sums(*pivot.shape),
+            further_sums=family.expected_further_sums(np.zeros(len(pivot)), pivot.shape[1]),
         )
 
     @classmethod
@@ -91,6 +91,7 @@ class SufficientStatistics:
             second_moment=family.joined([family.second_moment(x, r[None]) for x, r in pairs]),
             log_likelihood=0.0,
             total_weight=float(responsibilities.sum()),
+            further_sums=family.expected_further_sums(responsibilities.sum(axis=1), rows.shape[1]),
         )
 
     def __eq__(self, other: object) -> bool:

@@ -73,15 +73,12 @@ class Family(ABC):
         log_det = self.log_det(precision_cholesky, len(log_weights), n_features)
         return log_weights + log_det - 0.5 * n_features * math.log(2.0 * math.pi)
 
-    def zero_further_sums(self, n_components: int, n_features: int) -> tuple[Array, ...]:
-        """Zeros of the sums that this family needs besides counts, first and second moments."""
-        return ()
+    def expected_further_sums(self, counts: Array, n_features: int) -> tuple[Array, ...]:
+        """Return what to expect of the sums that only this family needs, given counts (K,).
 
-    def expected_sums(
-        self, covariances: Array, counts: Array, n_features: int
-    ) -> tuple[Array, tuple[Array, ...]]:
-        """Second moment about the means and further sums of rows that the components would draw."""
-        return self.second_moments(covariances, counts, n_features), ()
+        Besides counts, first and second moments. Zero for zero counts.
+        """
+        return ()
 
     def moments_about(self, sums: "Sums", shift: Array) -> tuple[Array, Array, tuple[Array, ...]]:
         """First and second moments and further sums about pivots moved by `shift` (K, D)."""
