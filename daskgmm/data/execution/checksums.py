@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from daskgmm.chunk import Chunk
 from daskgmm.data.execution.shards import Addable
-from daskgmm.errors import DataError, listed
+from daskgmm.errors import DataError, list_numbers
 
 Value = TypeVar("Value", bound=Addable)
 
@@ -67,8 +67,8 @@ def compare(before: Checksums, now: Checksums) -> None:
     what = f"{then:,} rows then, {rows:,} now" if then != rows else f"{rows:,} rows, other values"
     several = len(changed) > 1
     raise DataError(
-        f"chunk{'s' * several} {listed(changed)} {'are' if several else 'is'} no longer what the "
-        f"survey saw ({f'in chunk {first} ' * several}{what}): each pass of a fit must find the "
-        "same rows. Let nobody write to them meanwhile; where they are computed anew in each pass, "
+        f"chunk{'s' * several} {list_numbers(changed)} {'are' if several else 'is'} no longer what "
+        f"the survey saw ({f'in chunk {first} ' * several}{what}): each pass of a fit must find "
+        "the same rows. Let nobody write to them meanwhile; where they are computed anew in each pass, "
         "and not always the same, persist them or write them down first"
     )

@@ -231,7 +231,7 @@ def _scored(chunk: Chunk, scoring: Scoring) -> Iterator[tuple[Any, Columns]]:
     """
     n_skipped = chunk.bad.n_rows or 0 if chunk.bad else 0
     for at in range(0, n_skipped, ROW_GROUP):
-        yield None, scoring.of_nothing(min(ROW_GROUP, n_skipped - at))
+        yield None, scoring.of_skipped(min(ROW_GROUP, n_skipped - at))
     for block in chunk.cut(ROW_GROUP):
         counted = None if block.weights is None else block.weights > 0.0
         yield block.beside, scoring.of(block.rows, counted)
