@@ -307,7 +307,7 @@ def test_forced_to_go_on_with_other_rows_it_compares_anew(tmp_path):
         with pytest.raises(KeyboardInterrupt):
             compared(OneVisit(X), several, checkpoints=kept(tmp_path))
         newest = max(tmp_path.iterdir()).read_bytes()
-        assert len(from_bytes(newest).seen) == (3 if n else 0)
+        assert len(from_bytes(newest).scored) == (3 if n else 0)
     told = {"selection": {"models": 2}, "data": {"n_rows": 1000}}
     forced = FolderCheckpoints(Folder(tmp_path), told, force=True)
     found = compared(InMemoryDataset(X[:1000]), several, checkpoints=forced)

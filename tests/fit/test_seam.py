@@ -55,7 +55,7 @@ def fitted(toys, observer=None, **checkpoints):
 
 def test_they_fit_and_the_bound_never_falls(toys):
     fit = fitted(toys)
-    assert fit.state.outcome.is_met
+    assert fit.state.outcome.is_converged
     assert (np.diff(fit.state.lower_bounds) > -1e-12).all()
     counts = fit.state.mixture.weights
     np.testing.assert_allclose(counts.sum(), 1.0)

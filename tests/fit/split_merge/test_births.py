@@ -77,4 +77,4 @@ def test_parts_know_what_is_elsewhere():
     likelihood = MaximumLikelihood(model.family, 0.0, rows.mean(axis=0))
     part = RowSubset.of(rows[:100], None, len(rows), model, likelihood)
     assert (part.outside_weight, part.total_weight) == (len(rows) - 100, len(rows))
-    assert part.selected(np.arange(10)).outside_weight == len(rows) - 10
+    assert part.select(np.arange(10)).outside_weight == len(rows) - 10
