@@ -88,7 +88,7 @@ def test_chunks_do_not_matter(family_name):
         assert cut.lower_bound_ == pytest.approx(whole.lower_bound_, abs=1e-9)
 
 
-def test_rows_that_the_sample_does_not_hold(monkeypatch):
+def test_rows_outside_the_sample(monkeypatch):
     monkeypatch.setattr("daskgmm.fit.settings.MIN_SAMPLE_ROWS", 1000)
     monkeypatch.setattr("daskgmm.fit.settings.START_GAP", 1.0)
     _, holes = drawn("diag", n_rows=9000, n_features=3)

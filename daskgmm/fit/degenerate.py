@@ -92,11 +92,11 @@ class Proposal:
         """
         if not self.ridge.any():
             return self
-        added = self.family.project(np.diag(scales))
+        unit = self.family.project(np.diag(scales))
         # An empty component keeps its covariance, which contains the ridge already.
         ridge = self.ridge[:1] if self.family.shared else self.ridge * ~self.empty
-        ridge = ridge.reshape(-1, *np.ones(added.ndim - 1, dtype=int))
-        return replace(self, covariances=self.covariances + ridge * added)
+        ridge = ridge.reshape(-1, *np.ones(unit.ndim - 1, dtype=int))
+        return replace(self, covariances=self.covariances + ridge * unit)
 
 
 @dataclass(frozen=True)
@@ -196,9 +196,9 @@ class PolicyRemedy:
             if not proposal.empty.any():
                 return mixture
         proposal = self.policy(proposal, singular, self.data)
-        overflowed = ~np.isfinite(proposal.means).all(axis=1)
-        if overflowed.any():  # NaN or infinite: sums overflowed
-            raise DegenerateCovarianceError(np.flatnonzero(overflowed).tolist())
+        is_invalid = ~np.isfinite(proposal.means).all(axis=1)
+        if is_invalid.any():  # NaN or infinite: sums overflowed
+            raise DegenerateCovarianceError(np.flatnonzero(is_invalid).tolist())
         return _factorize(proposal.with_ridge(self.data.scales))
 
 
@@ -213,18 +213,18 @@ def regularize(
     positive definite covariance is kept, as in scikit-learn.
     """
     family, ridge, covariances = proposal.family, proposal.ridge.copy(), proposal.covariances.copy()
-    added = family.project(np.diag(data.scales))
+    unit = family.project(np.diag(data.scales))
     for k in np.flatnonzero(singular)[: 1 if family.shared else None].tolist():
         covariance = family.select(proposal.covariances, np.array([k]))
         sufficient = (
             r
             for r in RIDGES
-            if r > ridge[k] and _is_positive_definite(family, covariance + r * added)
+            if r > ridge[k] and _is_positive_definite(family, covariance + r * unit)
         )
         smallest = next(sufficient, None)
         slot = slice(None) if family.shared else slice(k, k + 1)
         if smallest is None:
-            covariances[slot] = added
+            covariances[slot] = unit
             measure = "its covariance is replaced by the variances of the data"
         else:
             ridge[slot] = smallest
@@ -233,9 +233,9 @@ def regularize(
         empty = bool(proposal.empty[k]) and not family.shared
         sentence = f"{_describe(component, empty=empty)}: {measure}{why}"
         proposal = proposal.with_event(component, Action.REGULARIZED, sentence)
-    unchanged = proposal.empty & ~singular
+    to_keep = proposal.empty & ~singular
     return replace(
-        _keep_empty(proposal, unchanged, why), empty=unchanged, covariances=covariances, ridge=ridge
+        _keep_empty(proposal, to_keep, why), empty=to_keep, covariances=covariances, ridge=ridge
     )
 
 
@@ -259,27 +259,27 @@ def reinitialize(proposal: Proposal, singular: Components, data: DataSummary) ->
         proposal.count(k, Action.REINITIALIZED) >= MAX_REINITIALIZATIONS
         for k in range(n_components)
     ]
-    moving = _removable(proposal, singular) & ~np.array(is_exhausted)
+    to_move = _removable(proposal, singular) & ~np.array(is_exhausted)
     why = f" (it was reinitialized {MAX_REINITIALIZATIONS} times)" if any(is_exhausted) else ""
     if not family.shared and data.is_singular(family):
-        moving[:] = False
+        to_move[:] = False
         why = SINGULAR
     # A shared covariance stays singular wherever the means are.
-    repaired = replace(proposal, empty=proposal.empty & ~moving)
-    repaired = regularize(repaired, singular if family.shared else singular & ~moving, data, why)
-    weights, means = np.full(n_components, 1.0 / n_components), repaired.means.copy()
-    covariances, ridge = repaired.covariances.copy(), repaired.ridge.copy()
-    if not moving.all():
-        weights[~moving] = (1.0 - moving.mean()) * repaired.subset(~moving).weights
-    means[moving] = _low_density_rows(repaired, moving, data)
+    result = replace(proposal, empty=proposal.empty & ~to_move)
+    result = regularize(result, singular if family.shared else singular & ~to_move, data, why)
+    weights, means = np.full(n_components, 1.0 / n_components), result.means.copy()
+    covariances, ridge = result.covariances.copy(), result.ridge.copy()
+    if not to_move.all():
+        weights[~to_move] = (1.0 - to_move.mean()) * result.subset(~to_move).weights
+    means[to_move] = _low_density_rows(result, to_move, data)
     if not family.shared:
-        covariances[moving] = family.project(data.covariance)
-        ridge[moving] = 0.0
-    for k in np.flatnonzero(moving).tolist():
+        covariances[to_move] = family.project(data.covariance)
+        ridge[to_move] = 0.0
+    for k in np.flatnonzero(to_move).tolist():
         description = _describe(k, empty=bool(proposal.empty[k]))
         sentence = f"{description}: it is reinitialized at a row of low density"
-        repaired = repaired.with_event(k, Action.REINITIALIZED, sentence)
-    return replace(repaired, weights=weights, means=means, covariances=covariances, ridge=ridge)
+        result = result.with_event(k, Action.REINITIALIZED, sentence)
+    return replace(result, weights=weights, means=means, covariances=covariances, ridge=ridge)
 
 
 def drop(proposal: Proposal, singular: Components, data: DataSummary) -> Proposal:
@@ -287,23 +287,23 @@ def drop(proposal: Proposal, singular: Components, data: DataSummary) -> Proposa
 
     If all would collapse sooner or later, those with rows are regularized instead.
     """
-    dropping, why = _removable(proposal, singular), ""
+    to_drop, why = _removable(proposal, singular), ""
     if not proposal.family.shared and data.is_singular(proposal.family):
-        dropping, why = proposal.empty.copy(), SINGULAR
-    elif dropping.all():
-        dropping, why = (
+        to_drop, why = proposal.empty.copy(), SINGULAR
+    elif to_drop.all():
+        to_drop, why = (
             proposal.empty.copy(),
             " (otherwise no component would remain)",
         )
-    dropping &= not dropping.all()
-    repaired = replace(proposal, empty=proposal.empty & ~dropping)
-    repaired = regularize(
-        repaired, singular if proposal.family.shared else singular & ~dropping, data, why
+    to_drop &= not to_drop.all()
+    result = replace(proposal, empty=proposal.empty & ~to_drop)
+    result = regularize(
+        result, singular if proposal.family.shared else singular & ~to_drop, data, why
     )
-    for k in np.flatnonzero(dropping).tolist():
+    for k in np.flatnonzero(to_drop).tolist():
         description = _describe(k, empty=bool(proposal.empty[k]))
-        repaired = repaired.with_event(k, Action.DROPPED, f"{description}: it is dropped")
-    return repaired.subset(~dropping)
+        result = result.with_event(k, Action.DROPPED, f"{description}: it is dropped")
+    return result.subset(~to_drop)
 
 
 class DegeneracyPolicy(StrEnum):
@@ -328,7 +328,7 @@ def _removable(proposal: Proposal, singular: Components) -> Components:
     return proposal.empty.copy() if proposal.family.shared else proposal.empty | singular
 
 
-def _low_density_rows(proposal: Proposal, moving: Components, data: DataSummary) -> Array:
+def _low_density_rows(proposal: Proposal, to_move: Components, data: DataSummary) -> Array:
     """Return a row for each component that moves, drawn among those of lowest density.
 
     The density is that of the other components. The draw depends on the seed, the pass and the
@@ -337,14 +337,14 @@ def _low_density_rows(proposal: Proposal, moving: Components, data: DataSummary)
     rows, weights = data.sample.rows, data.sample.weights
     rows = rows if weights is None else rows[weights > 0.0]  # rows of zero weight do not count
     order = np.arange(len(rows))
-    if not moving.all():
-        others = _factorize(proposal.subset(~moving).with_ridge(data.scales)).mixture
+    if not to_move.all():
+        others = _factorize(proposal.subset(~to_move).with_ridge(data.scales)).mixture
         with one_blas_thread():
             density = log_prob_norm(rows, densities(others, data.mean, marginal=True))
-        worst = max(int(WORST_SHARE * len(rows)), int(moving.sum()))
+        worst = max(int(WORST_SHARE * len(rows)), int(to_move.sum()))
         order = np.argsort(density, kind="stable")[:worst]
     indices = []
-    for k in np.flatnonzero(moving).tolist():
+    for k in np.flatnonzero(to_move).tolist():
         position = np.random.default_rng((data.seed, proposal.n_pass, k)).integers(len(order))
         indices.append(order[position])
         order = np.delete(order, position) if len(order) > 1 else order

@@ -156,11 +156,11 @@ def run(
         step = partial(
             advance, objective=objective, rule=rule, remedy=remedy, acceleration=acceleration
         )
-        advanced = [step(state, each) for state, each in pairs]
-        new_states = iter(advanced)
-        states = [next(new_states) if state.outcome is None else state for state in states]
+        new_states = [step(state, each) for state, each in pairs]
+        remaining = iter(new_states)
+        states = [next(remaining) if state.outcome is None else state for state in states]
         if relocate is not None:
-            candidates = zip(live, advanced, tails, strict=True)
+            candidates = zip(live, new_states, tails, strict=True)
             relocations = [
                 relocate(before.trial, after, tail)
                 for before, after, tail in candidates

@@ -96,7 +96,7 @@ class Settings:
 
     @property
     def may_move(self) -> bool:
-        """Whether components may move: not if the user has placed them."""
+        """Whether components may move. Those that the user places do not."""
         is_placed = self.initializer.places_components or self.user_parameters.means is not None
         return self.accelerated and not is_placed and self.warm_start is None
 

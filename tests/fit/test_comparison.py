@@ -61,13 +61,13 @@ def compared(
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)
-def test_the_number_of_components_that_made_the_rows_is_chosen(criterion):
+def test_the_number_of_components_of_the_data_is_chosen(criterion):
     found = compared(InMemoryDataset(X), [settings(k) for k in range(1, 7)], criterion)
     assert found.best.settings.n_components == 3
     assert found.best.outcome is Outcome.CONVERGED
 
 
-def test_the_family_that_made_the_rows_is_chosen(family_name):
+def test_the_family_of_the_data_is_chosen(family_name):
     random = np.random.default_rng(0)
     shape = np.array([[1.0, 0.8], [0.0, 0.6]])
     factors = {
@@ -94,7 +94,7 @@ def test_ten_candidates_cost_the_passes_of_the_slowest():
     assert {each.purpose for each in found.passes[2:]} <= {"iteration"}
 
 
-def test_only_the_finalists_are_carried_on_and_the_rest_are_estimates():
+def test_only_finalists_are_fitted_to_all_rows():
     found = compared(InMemoryDataset(X), [settings(k) for k in range(1, 7)])
     finalists = [each for each in found.candidates if each.is_finalist]
     assert len(finalists) == 2
@@ -103,7 +103,7 @@ def test_only_the_finalists_are_carried_on_and_the_rest_are_estimates():
     assert losses[0] == found.best.scores.bic
 
 
-def test_estimates_are_near_what_the_candidates_come_to():
+def test_estimated_scores_are_close_to_the_final_ones():
     several = [settings(k) for k in (1, 2, 3)]
     estimates = compared(InMemoryDataset(X), several, n_finalists=1).candidates
     ends = compared(InMemoryDataset(X), several, n_finalists=3).candidates
@@ -121,7 +121,7 @@ def test_the_scores_of_a_finalist_are_those_of_its_parameters(family_name):
         np.testing.assert_allclose(each.scores.mean_log_likelihood, norm.mean())
 
 
-def test_rows_that_are_held_out_are_those_that_the_sample_does_not_hold():
+def test_held_out_rows_are_those_outside_the_sample():
     seen = {}
 
     class Watching(NullObserver):
@@ -147,14 +147,14 @@ def test_rows_that_are_held_out_are_those_that_the_sample_does_not_hold():
     np.testing.assert_allclose(found.best.scores.held_out, norm.mean())
 
 
-def test_of_few_rows_some_are_held_out_and_all_candidates_are_carried_on():
+def test_with_few_rows_some_are_held_out_and_all_candidates_are_finalists():
     found = compared(InMemoryDataset(X), [settings(k, kind=Settings) for k in range(1, 6)])
     assert len(found.survey.sample.rows) == int(MAX_SAMPLE_SHARE * len(X))
     assert all(each.is_finalist and not each.is_estimate for each in found.candidates)
     assert found.best.settings.n_components == 3
 
 
-def test_memory_and_dask_choose_the_same_to_the_bit():
+def test_memory_and_dask_give_the_same_comparison():
     several = [settings(k) for k in (2, 3, 4)]
     memory = compared(InMemoryDataset(X, chunk_rows=250), several)
     dask = compared(DaskDataset.of(da.from_array(X, chunks=(250, 2))), several)
@@ -163,13 +163,13 @@ def test_memory_and_dask_choose_the_same_to_the_bit():
         assert ours.scores.held_out == theirs.scores.held_out
 
 
-def test_who_stands_beside_a_candidate_does_not_change_it():
+def test_candidates_do_not_depend_on_each_other():
     single = compared(InMemoryDataset(X), [settings(3)]).candidates[0]
     among = compared(InMemoryDataset(X), [settings(5), settings(3), settings(2)]).candidates[1]
     assert among.scores.held_out == pytest.approx(single.scores.held_out, abs=1e-9)
 
 
-def test_the_best_of_several_starts_goes_on():
+def test_the_best_of_several_starts_continues():
     means = []
     for n_init in (1, 6):  # of this seed, the first start ends with two clusters as one
         several = [settings(3, init_params="random", n_init=n_init)]
@@ -178,7 +178,7 @@ def test_the_best_of_several_starts_goes_on():
     assert means[1] > means[0] + 0.5
 
 
-def test_it_ends_where_a_fit_of_its_own_ends():
+def test_the_winner_equals_a_fit_of_its_own():
     (found,) = compared(InMemoryDataset(X), [settings(3)]).candidates
     fit = fit_mixture(InMemoryDataset(X), settings(3), np.random.RandomState(0), NullObserver())
     assert found.scores.mean_log_likelihood == pytest.approx(fit.state.lower_bound, abs=1e-3)
@@ -193,7 +193,7 @@ def test_whole_weights_are_repeated_rows():
         assert ours.scores.bic == pytest.approx(theirs.scores.bic, rel=1e-5)
 
 
-def test_collapsed_candidates_are_reported_beside_the_others():
+def test_collapsed_candidates_are_reported():
     few = X[:8]
     rows = np.repeat(few, 50, axis=0)
     several = [settings(k, reg_covar=0.0) for k in (1, len(few) + 5, 10**6)]
@@ -205,12 +205,12 @@ def test_collapsed_candidates_are_reported_beside_the_others():
         assert not each.is_finalist
 
 
-def test_where_all_collapse_it_is_said():
+def test_a_collapse_of_all_raises():
     with pytest.raises(DegenerateCovarianceError, match="ill-defined"):
         compared(InMemoryDataset(np.ones((100, 2))), [settings(k, reg_covar=0.0) for k in (1, 2)])
 
 
-def test_rows_in_float32_and_rows_with_gaps():
+def test_float32_rows_and_missing_values():
     rows = np.vstack([X, X[:50]]).astype(np.float32)
     rows[1500:, 1] = np.nan
     dataset = DaskDataset.of(da.from_array(rows, chunks=(250, 2)), missing="omit")
@@ -219,7 +219,7 @@ def test_rows_in_float32_and_rows_with_gaps():
     assert found.best.scores.total_weight == len(X)
 
 
-def test_a_criterion_that_nobody_can_win_any_more_ends_a_finalists_passes():
+def test_a_finalist_that_cannot_win_is_eliminated():
     several = [replace(settings(k), rule=ExpectedGain(0.0, 60)) for k in (1, 2, 3, 5)]
     found = compared(InMemoryDataset(X), several, n_finalists=4)
     outcomes = [each.outcome for each in found.candidates]
@@ -227,12 +227,12 @@ def test_a_criterion_that_nobody_can_win_any_more_ends_a_finalists_passes():
     assert found.best.settings.n_components == 3
 
 
-def test_where_no_model_has_rows_enough_it_is_said():
+def test_too_few_rows_for_all_models_raise():
     with pytest.raises(DataError, match="a sample of 8 of the 10 rows, which is too small for 9"):
         compared(InMemoryDataset(X[:10]), [settings(k, kind=Settings) for k in (9, 10)])
 
 
-def test_without_iterations_models_are_scored_where_the_sample_has_taken_them():
+def test_without_iterations_models_are_scored_at_their_sample_optima():
     rule = ExpectedGain(1e-3, 0)
     found = compared(InMemoryDataset(X), [settings(k, rule=rule) for k in (1, 2, 3)], n_finalists=1)
     assert [each.purpose for each in found.passes] == ["survey", "comparison"]
@@ -251,7 +251,7 @@ def test_without_iterations_models_are_scored_where_the_sample_has_taken_them():
     ("tol", "total_weight", "expected"),
     [(1e-3, 100.0, 1e-3), (1e-3, 1e6, 1e-6), (1e-3, 1e12, 1e-9), (0.0, 1e12, 0.0)],
 )
-def test_no_fit_is_carried_on_for_what_is_below_the_digits_of_bounds(tol, total_weight, expected):
+def test_the_tolerance_is_not_below_the_rounding_of_bounds(tol, total_weight, expected):
     rule = tighten_rule(ExpectedGain(tol, 100), total_weight)
     assert (rule.tol, rule.max_iter) == (expected, 100)
 
@@ -284,7 +284,7 @@ def bits(found):
 
 
 @pytest.mark.parametrize("rule", [ExpectedGain(1e-9, 8), ExpectedGain(1e-3, 0)], ids=["8", "0"])
-def test_a_comparison_that_dies_in_each_pass_ends_with_the_same_bits(rule, tmp_path):
+def test_a_comparison_interrupted_in_each_pass_ends_with_the_same_bits(rule, tmp_path):
     rows = np.vstack([X, np.repeat(X[:1], 30, axis=0)])
     several = [settings(k, name, rule=rule) for name in ("full", "diag") for k in (1, 3, 4, 500)]
     whole = compared(InMemoryDataset(rows), several, n_finalists=3)
@@ -301,7 +301,7 @@ def test_a_comparison_that_dies_in_each_pass_ends_with_the_same_bits(rule, tmp_p
     assert bits(found) == bits(whole)
 
 
-def test_forced_to_go_on_with_other_rows_it_compares_anew(tmp_path):
+def test_a_forced_resume_with_other_rows_repeats_the_comparison(tmp_path):
     several = [settings(k, rule=ExpectedGain(1e-9, 100)) for k in (1, 2, 3)]
     for n in range(2):
         with pytest.raises(KeyboardInterrupt):
@@ -315,7 +315,7 @@ def test_forced_to_go_on_with_other_rows_it_compares_anew(tmp_path):
     assert {each.scores.total_weight for each in found.candidates} == {1000.0}
 
 
-def test_a_checkpoint_of_another_selection_or_of_a_fit_is_refused(tmp_path):
+def test_a_checkpoint_of_another_selection_or_fit_raises(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         compared(OneVisit(X), [settings(1), settings(2)], checkpoints=kept(tmp_path))
     with pytest.raises(CheckpointError, match=r"selection\.models was 2 and is now 3"):

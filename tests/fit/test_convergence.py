@@ -29,7 +29,7 @@ START = mixture("full")
         ((-5.0, -4.0, -3.9999), -INF, Outcome.CHANGE_BELOW_TOL),
     ],
 )
-def test_it_stops_where_scikit_learn_does(bounds, previous, outcome):
+def test_plain_em_stops_at_the_iteration_of_scikit_learn(bounds, previous, outcome):
     state = FitState(START, lower_bounds=bounds, previous_bound=previous)
     assert AbsoluteChange(tol=1e-3, max_iter=3).outcome(state) is outcome
 
@@ -45,12 +45,12 @@ def test_an_iteration_with_an_event_between_its_bounds_or_after_them_is_not_conv
     assert AbsoluteChange(tol=1e-3, max_iter=9).outcome(state) is outcome
 
 
-def test_no_tolerance_never_converges():
+def test_a_zero_tolerance_never_converges():
     state = FitState(START, lower_bounds=(-5.0, -5.0))
     assert AbsoluteChange(tol=0.0, max_iter=9).outcome(state) is None
 
 
-def test_no_iterations_are_reached_at_once():
+def test_zero_iterations_end_at_once():
     assert AbsoluteChange(1e-3, 0).outcome(FitState(START)) is Outcome.REACHED_MAX_ITER
 
 
@@ -83,19 +83,19 @@ def remembered(gain, *, is_prediction_confirmed=False):
         ((-4.0,) * 9, None, Outcome.REACHED_MAX_ITER),
     ],
 )
-def test_it_ends_where_little_is_expected_and_nothing_says_otherwise(bounds, accelerator, outcome):
+def test_the_rule_needs_a_small_expected_gain_and_stable_bounds(bounds, accelerator, outcome):
     state = FitState(START, lower_bounds=bounds, accelerator=accelerator)
     assert ExpectedGain(tol=1e-3, max_iter=9).outcome(state) is outcome
 
 
 @pytest.mark.parametrize(("n_pass", "outcome"), [(1, Outcome.CONVERGED), (2, None), (5, None)])
-def test_bounds_before_an_event_say_nothing_of_those_after_it(n_pass, outcome):
+def test_changes_of_the_bound_across_an_event_do_not_count(n_pass, outcome):
     event = Event(n_pass, 0, Action.REINITIALIZED, "")
     bounds = (-5.0, -4.0, -4.0, -4.0, -4.0)
     state = FitState(START, lower_bounds=bounds, events=(event,), accelerator=remembered(1e-5))
     assert ExpectedGain(tol=1e-3, max_iter=9).outcome(state) is outcome
 
 
-def test_outcomes_say_whether_the_rule_was_met():
+def test_outcomes_know_whether_the_fit_converged():
     met = {outcome for outcome in Outcome if outcome.is_converged}
     assert met == {Outcome.CONVERGED, Outcome.CHANGE_BELOW_TOL}

@@ -53,18 +53,18 @@ def test_whole_weights_are_repeated_rows():
         assert criterion.of(weighted) == pytest.approx(criterion.of(repeated))
 
 
-def test_what_is_still_gained_is_added_to_the_likelihood():
+def test_the_expected_gain_is_added_to_the_likelihood():
     now, then = scores_of(mixture("full")), scores_of(mixture("full"), gain=0.25)
     assert then.mean_log_likelihood == pytest.approx(now.mean_log_likelihood + 0.25)
     assert then.bic == pytest.approx(now.bic - 2.0 * 0.25 * len(X))
 
 
-def test_by_each_criterion_less_is_lost_by_the_better():
+def test_the_better_scores_have_the_lower_loss():
     worse, better = scores_of(mixture("full")), scores_of(mixture("full"), gain=1.0, held_out=-2.0)
     for criterion in CRITERIA.values():
         assert criterion.loss(better) < criterion.loss(worse)
 
 
-def test_an_unknown_criterion_is_a_sentence():
+def test_an_unknown_criterion_raises():
     with pytest.raises(ParameterError, match="one of 'bic', 'aic', 'icl', 'held-out', not 'BIC'"):
         criterion_of("BIC")

@@ -54,7 +54,7 @@ def draft_of(name, *, broken=(), empty=(), n_pass=4):
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_a_sound_draft_is_left_as_it_is(family_name, policy):
+def test_a_sound_proposal_does_not_change(family_name, policy):
     draft = draft_of(family_name)
     mixture, ridge, events = POLICIES[policy](data_of(BASE))(draft)
     assert (ridge, events) == ((0.0,) * 3, ())
@@ -62,7 +62,7 @@ def test_a_sound_draft_is_left_as_it_is(family_name, policy):
     assert mixture.covariances is draft.covariances
 
 
-def test_scikit_learns_contract_lets_empty_components_be_and_that_is_said_once(family_name):
+def test_refuse_keeps_empty_components_with_one_event(family_name):
     remedy, draft = POLICIES["raise"](data_of(BASE)), draft_of(family_name, empty=[1])
     mixture, _, events = remedy(draft)
     assert mixture.covariances is draft.covariances
@@ -71,7 +71,7 @@ def test_scikit_learns_contract_lets_empty_components_be_and_that_is_said_once(f
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_nothing_is_added_to_what_is_kept(policy):
+def test_an_empty_component_gets_no_ridge(policy):
     draft = replace(draft_of("diag", empty=[1]), ridge=np.full(3, 1e-3))
     often = tuple(Event(i, 1, Action.REINITIALIZED, "") for i in range(3))
     mixture, ridge, events = POLICIES[policy](data_of(BASE))(replace(draft, events=often))
@@ -82,7 +82,7 @@ def test_nothing_is_added_to_what_is_kept(policy):
 
 
 @pytest.mark.parametrize("policy", GOING_ON)
-def test_a_remedy_changes_nothing_in_its_hand_and_does_the_same_again(family_name, policy):
+def test_a_remedy_is_a_pure_function(family_name, policy):
     draft = draft_of(family_name, broken=[1], empty=[2])
     copy = replace(draft, covariances=draft.covariances.copy(), weights=draft.weights.copy())
     remedy = POLICIES[policy](data_of(BASE))
@@ -93,7 +93,7 @@ def test_a_remedy_changes_nothing_in_its_hand_and_does_the_same_again(family_nam
     np.testing.assert_array_equal(draft.weights, copy.weights)
 
 
-def test_what_was_added_stays_and_rises_where_it_is_not_enough(family_name):
+def test_a_ridge_is_permanent_and_grows_if_needed(family_name):
     remedy = POLICIES["regularize"](data_of(BASE))
     draft = draft_of(family_name, broken=[0, 1, 2])
     first = remedy(draft)
@@ -111,7 +111,7 @@ def _eye(draft):
     return draft.family.covariances(np.zeros_like(draft.covariances), np.ones(3), 3, 1.0)
 
 
-def test_a_moved_component_is_as_wide_as_the_data_and_where_the_rest_is_not(family_name):
+def test_a_reinitialized_component_has_the_datas_covariance_at_a_row_of_low_density(family_name):
     rows = np.vstack([BASE, np.full((15, 3), 40.0) + np.arange(15)[:, None]])
     data = data_of(rows)
     mixture, _, events = POLICIES["reinitialize"](data)(draft_of(family_name, empty=[1]))
@@ -123,7 +123,7 @@ def test_a_moved_component_is_as_wide_as_the_data_and_where_the_rest_is_not(fami
         np.testing.assert_allclose(mixture.covariances[1:2], wide)
 
 
-def test_a_row_of_no_weight_is_no_place():
+def test_a_row_of_zero_weight_is_no_new_mean():
     rows = np.vstack([BASE, np.full((15, 3), 40.0)])
     data = data_of(rows, np.r_[np.ones(120), np.zeros(15)])
     mixture = POLICIES["reinitialize"](data)(draft_of("diag", broken=[0, 1, 2])).mixture
@@ -132,7 +132,7 @@ def test_a_row_of_no_weight_is_no_place():
     assert len(np.unique(mixture.means, axis=0)) == 3
 
 
-def test_an_empty_component_that_has_moved_often_is_kept():
+def test_an_empty_component_that_moved_often_is_kept():
     remedy = POLICIES["reinitialize"](data_of(BASE))
     draft = draft_of("diag", empty=[1])
     seen = []
@@ -155,7 +155,7 @@ def test_dropped_components_leave_their_weight_to_the_others(family_name):
     )
 
 
-def test_where_all_collapse_those_with_rows_are_kept():
+def test_if_all_collapse_those_with_rows_are_kept():
     draft = draft_of("full", broken=[0, 1, 2], empty=[1])
     mixture, _, events = POLICIES["drop"](data_of(BASE))(draft)
     assert mixture.n_components == 2
@@ -166,7 +166,7 @@ def test_where_all_collapse_those_with_rows_are_kept():
     ]
 
 
-def test_a_covariance_that_all_share_is_regularized_and_its_components_still_move():
+def test_a_shared_covariance_is_regularized_and_its_components_still_move():
     remedies = {policy: POLICIES[policy](data_of(BASE)) for policy in GOING_ON}
     draft = draft_of("tied", broken=[0, 1, 2], empty=[1])
     for policy, action in (
@@ -183,7 +183,7 @@ def test_a_covariance_that_all_share_is_regularized_and_its_components_still_mov
 
 @pytest.mark.parametrize("policy", GOING_ON)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -1e9])
-def test_covariances_that_rounding_has_made_nonsense_are_mended(family_name, policy, bad):
+def test_invalid_covariances_are_repaired(family_name, policy, bad):
     draft = draft_of(family_name)
     draft.covariances[...] = bad
     mixture, ridge, events = POLICIES[policy](data_of(BASE))(draft)
@@ -198,7 +198,7 @@ def test_covariances_that_rounding_has_made_nonsense_are_mended(family_name, pol
         )
 
 
-def test_means_that_are_no_numbers_can_only_move(family_name):
+def test_nan_means_can_only_be_reinitialized(family_name):
     draft = draft_of(family_name)
     broken = replace(
         draft,

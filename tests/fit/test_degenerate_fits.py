@@ -74,7 +74,7 @@ REGULARIZATIONS = {
     ("name", "data", "policy", "regularization"),
     in_pairs(FAMILY_NAMES, list(DATA), GOING_ON, list(REGULARIZATIONS)),
 )
-def test_no_trouble_ends_a_fit_that_is_to_go_on(name, data, policy, regularization):
+def test_no_policy_but_raise_ends_the_fit(name, data, policy, regularization):
     rows, n_components = DATA[data]
     changes = {"policy": policy, **REGULARIZATIONS[regularization]}
     state = fitted(rows, name, n_components, **changes)
@@ -103,7 +103,7 @@ COLLAPSES = [
 
 
 @pytest.mark.parametrize(("data", "name"), COLLAPSES)
-def test_what_collapses_is_an_error_or_an_event(data, name):
+def test_a_collapse_is_an_error_or_an_event(data, name):
     rows, n_components = DATA[data]
     with pytest.raises(DegenerateCovarianceError, match="ill-defined empirical") as caught:
         fitted(rows, name, n_components)
@@ -184,7 +184,7 @@ def test_weights_are_repeated_rows(policy):
 
 
 @pytest.mark.parametrize("policy", ["raise", "drop"])
-def test_a_candidate_that_collapses_in_an_accelerated_step_ends_alone(policy):
+def test_a_collapse_in_an_accelerated_step_ends_only_that_candidate(policy):
     # One of these starts comes to a component so narrow that it has no coordinates.
     random = np.random.default_rng(0)
     parts = [random.normal(size=(100, 2)), random.normal(size=(100, 2)) + np.array([6, 0])]
@@ -194,7 +194,7 @@ def test_a_candidate_that_collapses_in_an_accelerated_step_ends_alone(policy):
 
 
 @pytest.mark.parametrize("name", ["full", "diag", "spherical"])
-def test_a_late_collapse_keeps_the_model_from_before(name):
+def test_a_late_collapse_carries_the_last_sound_model(name):
     random = np.random.default_rng(0)
     rows = np.vstack([random.normal(size=(100, 2)), np.full((30, 2), 5.0)])
     changes = {"init_params": "random", "rule": AbsoluteChange(0.0, 500)}
@@ -214,14 +214,14 @@ def test_a_late_collapse_keeps_the_model_from_before(name):
         assert_sound(state)
 
 
-def test_where_all_starts_collapse_there_is_no_model():
+def test_a_collapse_of_all_starts_gives_no_model():
     rows, _ = DATA["singleton"]
     with pytest.raises(DegenerateCovarianceError, match="at the start") as caught:
         fitted(rows, "full", 3, n_init=3)
     assert caught.value.mixture is None
 
 
-def test_all_starts_go_on_under_a_policy(family_name):
+def test_all_starts_continue_under_a_policy(family_name):
     rows, n_components = DATA["duplicated"]
     for policy in GOING_ON:
         assert_sound(fitted(rows, family_name, n_components, n_init=3, policy=policy))
@@ -236,19 +236,19 @@ def test_one_iteration_is_enough_for_a_model(family_name, policy):
 
 
 @pytest.mark.parametrize("policy", GOING_ON)
-def test_float32_rows_go_the_same_way(family_name, policy):
+def test_float32_rows_have_the_same_iterations(family_name, policy):
     rows, n_components = DATA["duplicated"]
     assert_sound(fitted(rows.astype(np.float32), family_name, n_components, policy=policy))
 
 
 @pytest.mark.parametrize("policy", GOING_ON)
-def test_squares_that_overflow_are_said(policy):
+def test_overflow_raises(policy):
     with pytest.raises(DataError, match="squares overflow float64"), np.errstate(all="ignore"):
         fitted(1e160 * BASE, "diag", 1, policy=policy)
 
 
 @pytest.mark.parametrize("policy", GOING_ON)
-def test_means_given_far_from_all_rows_lose_nothing_but_the_first_covariances(family_name, policy):
+def test_means_far_from_all_rows_keep_precision(family_name, policy):
     rows = BASE + 1e8  # moments about points 1e8 away have no digit left
     given = UserParameters(means=np.array([[0.0] * 3, [1.0] * 3]))
     assert_sound(fitted(rows, family_name, 2, user_parameters=given, policy=policy))

@@ -49,7 +49,7 @@ def test_passes_are_the_survey_and_the_iterations():
     assert len(fit.passes) == 3 + fit.state.n_iter
 
 
-def test_what_has_converged_takes_no_more_reading():
+def test_converged_candidates_take_no_more_passes():
     fit = fitted(InMemoryDataset(X), rule=ExpectedGain(1e-3, 100), accelerated=True)
     assert fit.state.outcome is Outcome.CONVERGED
     assert [each.purpose for each in fit.passes] == ["survey", *["iteration"] * fit.state.n_iter]
@@ -57,7 +57,7 @@ def test_what_has_converged_takes_no_more_reading():
     assert fit.state.parameters is fit.state.accelerator.base
 
 
-def test_rows_with_gaps_are_left_out_where_that_is_asked_for(family_name):
+def test_incomplete_rows_are_left_out_on_request(family_name):
     rows = np.vstack([X, X[:50]])
     rows[500:, 1] = np.nan
     array = da.from_array(rows, chunks=(100, 3))
@@ -105,7 +105,7 @@ def test_the_best_of_several_starts_is_kept():
     assert many.state.lower_bound >= single[0].state.lower_bound
 
 
-def test_where_every_start_collapses_it_is_said():
+def test_a_collapse_of_every_start_raises():
     with pytest.raises(DegenerateCovarianceError, match="ill-defined"):
         fitted(InMemoryDataset(np.ones((20, 3))), reg_covar=0.0, n_components=1)
 
@@ -133,7 +133,7 @@ def fitted_apart(**changes):
 POOR = Initializer(FromFunction(poorly))
 
 
-def test_moves_act_on_rows_that_the_sample_holds_whole(family_name):
+def test_moves_use_complete_rows_of_the_sample(family_name):
     left = fitted_apart(name=family_name, initializer=POOR)
     moved = fitted_apart(name=family_name, initializer=POOR, refine=True)
     n_left = left.state.n_iter
@@ -147,7 +147,7 @@ def test_moves_act_on_rows_that_the_sample_holds_whole(family_name):
     assert bounds == moved.state.lower_bounds
 
 
-def test_a_move_that_collapses_ends_alone(monkeypatch):
+def test_a_move_that_collapses_does_not_end_the_others(monkeypatch):
     repeated = np.vstack([APART, np.full((30, 2), 40.0)])
 
     def narrow(_, state):
@@ -169,14 +169,14 @@ def test_a_move_that_collapses_ends_alone(monkeypatch):
     assert doomed.lower_bound == left.lower_bound
 
 
-def test_moves_need_iterations_that_are_left():
+def test_moves_need_two_more_iterations():
     left = fitted_apart(initializer=POOR)
     rule = ExpectedGain(1e-6, left.state.n_iter + 1)
     moved = fitted_apart(initializer=POOR, refine=True, rule=rule)
     assert moved.state.lower_bounds == left.state.lower_bounds
 
 
-def test_of_more_rows_than_a_sample_nothing_moves_without_a_stage_on_it(monkeypatch):
+def test_without_a_sample_stage_nothing_moves(monkeypatch):
     monkeypatch.setattr("daskgmm.fit.settings.MIN_SAMPLE_ROWS", 400)
     monkeypatch.setattr("daskgmm.fit.settings.START_GAP", 1.0)
     left, asked, staged = (
@@ -187,7 +187,7 @@ def test_of_more_rows_than_a_sample_nothing_moves_without_a_stage_on_it(monkeypa
     assert staged.state.lower_bound > left.state.lower_bound + 0.05
 
 
-def test_components_stay_where_the_user_has_put_them():
+def test_components_of_the_user_do_not_move():
     means = np.array([[3.0, 0.0], [79.0, 80.0], [81.0, 80.0]])
     given = UserParameters(means=means)
     left, asked = (fitted_apart(user_parameters=given, refine=each) for each in (False, True))

@@ -56,7 +56,7 @@ def test_candidates_share_each_pass_and_end_as_if_alone():
         np.testing.assert_allclose(single.parameters.means, state.parameters.means, rtol=1e-9)
 
 
-def test_a_fit_continued_is_the_uninterrupted_one():
+def test_a_continued_fit_equals_an_uninterrupted_one():
     start = mixture("full")
     model = model_of(start)
 
@@ -70,7 +70,7 @@ def test_a_fit_continued_is_the_uninterrupted_one():
     assert halves.parameters.covariances.tobytes() == whole.parameters.covariances.tobytes()
 
 
-def test_no_iterations_read_nothing():
+def test_zero_iterations_need_no_pass():
     dataset = counted()
     start, rule = mixture("full"), AbsoluteChange(1e-3, 0)
     states = em.with_outcomes([FitState(start)], rule)
@@ -78,7 +78,7 @@ def test_no_iterations_read_nothing():
     assert (len(dataset.passes), state.outcome) == (0, Outcome.REACHED_MAX_ITER)
 
 
-def test_a_collapsed_candidate_keeps_its_last_parameters_and_the_others_go_on():
+def test_a_collapsed_candidate_keeps_its_parameters_and_the_others_continue():
     sound = mixture("diag", 2)
     rows = np.vstack([X, np.zeros((50, 3))])
     tight = type(sound).from_covariances(
@@ -101,7 +101,7 @@ def test_a_collapsed_candidate_keeps_its_last_parameters_and_the_others_go_on():
     assert states[1].n_iter == 5
 
 
-def test_where_an_em_step_leads_too_far_for_coordinates_it_is_taken_without(family_name):
+def test_an_em_step_without_coordinates_is_taken_unaccelerated(family_name):
     # Rows on a line, seen from a component that is wide across it.
     line = np.array([[1.0, 1e-12], [-1.0, -1e-12], [1.0, -1e-12], [-1.0, 1e-12]])
     wide = np.array([[2.0, 1.0], [1.0, 2.0]])

@@ -35,14 +35,14 @@ def test_a_plan_says_what_a_fit_reads():
     assert 16 <= made.n_shards <= 32
 
 
-def test_an_array_in_memory_is_visited_by_one_thread():
+def test_an_array_in_memory_needs_one_thread():
     made = GaussianMixture().plan(np.ones((100_000, 2)))
     assert made.resources.n_threads == made.resources.threads_per_process == 1
     assert made.lines()["tasks per pass"] == "1 on 1 thread"
     assert made.lines()["memory"].split("; ")[1].startswith("1 per process")
 
 
-def test_a_plan_reads_nothing_and_changes_nothing():
+def test_a_plan_reads_no_data_and_changes_nothing():
     def read(block):
         raise AssertionError
 
@@ -98,7 +98,7 @@ def test_memory_grows_with_chunks_components_and_starts(family):
     assert plan(X.astype("i4"), covariance_type=family).bytes_per_row == 20 * (2 * 4 + 8)
 
 
-def test_rows_in_memory_take_none():
+def test_rows_in_memory_need_no_memory():
     X = np.ones((100_000, 20))
     made = plan(X)
     assert made.layout.n_chunks == 2
@@ -106,7 +106,7 @@ def test_rows_in_memory_take_none():
     assert InMemoryDataset(X).layout == made.layout
 
 
-def test_a_chunk_that_cannot_fit_is_refused_with_the_size_that_fits():
+def test_a_chunk_that_is_too_large_raises_with_a_size_that_fits():
     X = da.ones((3_000_000, 64), chunks=((1_000_000, 2_000_000), 64))
     made = plan(X, where=Resources(4, 2, 2048 * MIB, 1700 * MIB, 200 * MIB))
     with pytest.raises(DataError) as caught:
@@ -130,21 +130,21 @@ def test_many_features_need_no_quadratic_workspace():
     assert plan(X, n_components=10, acceleration=None).fixed_bytes_per_thread < 600 * MIB
 
 
-def test_what_lies_beside_persisted_chunks_does_not_make_them_resident(client):
+def test_extra_columns_of_persisted_chunks_are_not_resident(client):
     lazy = da.ones((1000, 3), chunks=(100, 3))
     assert plan(client.persist(lazy)).bytes_per_row == 0
     assert plan(lazy - client.persist(lazy.mean(axis=0))).bytes_per_row == 48
     assert "share values" in str(plan(lazy.rechunk((30, 3))))
 
 
-def test_no_chunk_fits_where_a_worker_would_pause_before_it_began():
+def test_a_worker_without_memory_raises():
     X = da.ones((100, 2), chunks=(10, 2))
     made = plan(X, where=Resources(1, 1, 380 * MIB, 320 * MIB, 330 * MIB))
     with pytest.raises(DataError, match=r"a process has 0.0 MiB for this: use processes with"):
         made.raise_for_memory()
 
 
-def test_a_fit_refuses_before_it_reads():
+def test_a_fit_raises_before_the_first_pass():
     X = da.ones((400_000_000, 64), chunks=(200_000_000, 64))  # a chunk takes 95 GiB
     with dask.config.set(scheduler="threads"), pytest.raises(DataError, match="200,000,000 rows"):
         GaussianMixture(covariance_type="diag").fit(X)

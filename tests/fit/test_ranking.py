@@ -27,12 +27,12 @@ def test_the_highest_bound_is_kept_and_the_first_of_equals():
     assert best([low, high, equal]) is high
 
 
-def test_a_collapsed_candidate_is_passed_over():
+def test_a_collapsed_candidate_is_not_the_best():
     sound = state(-2.0)
     assert best([state(-1.0, Outcome.DEGENERATE), sound]) is sound
 
 
-def test_where_all_collapse_it_is_said():
+def test_a_collapse_of_all_raises():
     with pytest.raises(DegenerateCovarianceError, match="ill-defined empirical covariance"):
         best([state(-1.0, Outcome.DEGENERATE)])
 
@@ -77,14 +77,14 @@ def remembered(bounds, gain, **changes):
         ((-1.0,) * 12, 1e-9, False),  # it is the best
     ],
 )
-def test_who_cannot_win_any_more_is_left_behind(bounds, gain, is_left):
+def test_candidates_that_cannot_win_are_eliminated(bounds, gain, is_left):
     best_one = remembered((-1.5,) * 12, 1e-6)
     kept, judged = eliminate([best_one, remembered(bounds, gain)])
     assert kept is best_one or bounds[0] == -1.0
     assert (judged.outcome is Outcome.ELIMINATED) is is_left
 
 
-def test_plain_candidates_are_all_run_to_their_ends():
+def test_plain_em_eliminates_no_candidate():
     states = [state(-1.0, None), state(-9.0, None)]
     assert eliminate(states) == states
 
@@ -94,14 +94,14 @@ def test_candidates_are_ranked_by_bound_equals_in_their_order():
     assert [rank(states).index(each) for each in states[:3]] == [1, 3, 0]
 
 
-def test_a_handicap_is_taken_from_the_bound():
+def test_the_penalty_is_subtracted_from_the_bound():
     light, heavy = remembered((-2.0,) * 12, 1e-6), remembered((-1.0,) * 12, 1e-6, penalty=2.0)
     assert best([light, heavy]) is light
     first, second = eliminate([light, heavy])
     assert (first.outcome, second.outcome) == (None, Outcome.ELIMINATED)
 
 
-def test_only_candidates_of_one_contest_are_rivals():
+def test_only_candidates_of_one_group_compete():
     states = [
         remembered((-1.0,) * 12, 1e-6),
         remembered((-2.0,) * 12, 1e-6, rival_group=1),
@@ -111,13 +111,13 @@ def test_only_candidates_of_one_contest_are_rivals():
     assert outcomes == [None, None, Outcome.ELIMINATED]
 
 
-def test_who_has_collapsed_outruns_nobody():
+def test_collapsed_candidates_eliminate_no_others():
     dead = replace(remembered([50.0] * 14, gain=0.0), outcome=Outcome.DEGENERATE)
     live = remembered([1.0] * 14, gain=1e-3)
     assert eliminate([dead, live]) == [dead, live]
 
 
-def test_who_was_outrun_by_one_that_collapses_goes_on():
+def test_an_eliminated_candidate_continues_if_the_best_collapses():
     fast, slow = remembered([50.0] * 14, gain=0.0), remembered([1.0] * 14, gain=1e-3)
     fast, outrun = eliminate([fast, slow])
     assert outrun.outcome is Outcome.ELIMINATED

@@ -29,7 +29,7 @@ def converged(starts, acceleration=FAST, reg_covar=1e-6):
     )
 
 
-def test_one_optimum_goes_on_once(family_name):
+def test_one_optimum_continues_once(family_name):
     start = FitState(mixture(family_name))
     (candidates,) = converged([start, start, start])
     assert candidates.n_iter == 0
@@ -37,7 +37,7 @@ def test_one_optimum_goes_on_once(family_name):
     assert candidates.pairs
 
 
-def test_candidates_that_the_sample_tells_apart_do_not_go_on():
+def test_clearly_worse_candidates_end_on_the_sample():
     good = FitState(mixture("full"))
     far = mixture("full")
     poor = Mixture.from_covariances(
@@ -46,7 +46,7 @@ def test_candidates_that_the_sample_tells_apart_do_not_go_on():
     assert len(converged([FitState(poor), good])) == 1
 
 
-def test_where_all_collapse_the_starts_meet_all_rows():
+def test_if_all_collapse_on_the_sample_the_starts_continue():
     # A component on one row, as narrow as that row is alone.
     means = mixture("full").means.copy()
     means[0] = sample_of().rows[0]
@@ -56,13 +56,13 @@ def test_where_all_collapse_the_starts_meet_all_rows():
     assert states[0].parameters is tight
 
 
-def test_plain_em_stays_plain():
+def test_plain_em_has_no_accelerator():
     (candidates,) = converged([FitState(mixture("full"))], acceleration=None)
     assert candidates.pairs == ()
 
 
 @pytest.mark.parametrize("name", ["full", "diag"])
-def test_a_fit_of_more_rows_than_the_sample_holds_takes_a_handful_of_passes(name):
+def test_a_fit_of_more_rows_than_the_sample_takes_few_passes(name):
     rows = da.from_array(clusters(120_000), chunks=(20_000, 3))
     model = GaussianMixture(3, covariance_type=name, random_state=0).fit(rows)
     assert model.converged_
@@ -90,7 +90,7 @@ def test_a_warm_start_takes_steps_on_the_sample_too():
     assert model.lower_bound_ >= cold.lower_bound_ - 1e-3
 
 
-def test_a_first_look_is_at_a_bounded_number_of_rows():
+def test_a_subsample_has_a_bounded_size():
     rows = clusters(sample_stage.MIN_ROWS + 500)
     sample = take_survey(InMemoryDataset(rows), seed=0, sample_size=len(rows)).sample
     assert len(sample_stage.subsample(sample, 5).rows) == sample_stage.MIN_ROWS

@@ -31,6 +31,6 @@ def test_the_sample_grows_with_the_model_and_stays_in_memory():
         ),
     ],
 )
-def test_who_may_move_and_how_many_share_a_pass(changes, may_move, n_candidates):
+def test_settings_decide_on_moves_and_shared_passes(changes, may_move, n_candidates):
     found = settings(**{"accelerated": True, **changes})
     assert (found.may_move, found.n_candidates) == (may_move, n_candidates)

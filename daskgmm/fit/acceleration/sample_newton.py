@@ -65,17 +65,17 @@ class SampleSteps:
         evaluation: Evaluation,
         pairs: tuple[CurvaturePair, ...],
     ) -> AcceleratorState:
-        updated = quasi_newton_update(accelerator, evaluation, pairs)
+        result = quasi_newton_update(accelerator, evaluation, pairs)
         if accelerator is None:
-            return updated
+            return result
         if accelerator.origin is not Origin.SAMPLE:
-            return replace(updated, proximal_weight=accelerator.proximal_weight)
+            return replace(result, proximal_weight=accelerator.proximal_weight)
         ratio = accelerator.increase(evaluation.bound) / accelerator.predicted_increase
         proximal_weight = accelerator.proximal_weight * (
             PROXIMAL_GROWTH if ratio < POOR_RATIO else 1.0
         )
         return replace(
-            updated, proximal_weight=proximal_weight, is_prediction_confirmed=ratio > GOOD_RATIO
+            result, proximal_weight=proximal_weight, is_prediction_confirmed=ratio > GOOD_RATIO
         )
 
     def improve_trial(

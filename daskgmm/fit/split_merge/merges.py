@@ -104,8 +104,8 @@ def cheapest_merges(mixture: Mixture, sample: Dataset, objective: Objective) -> 
     densities = [plug_in_densities(objective, each) for each in mixtures]
     statistics = sample.reduce(partial(e_steps, densities=densities))
     before, *after = [each.log_likelihood / each.total_weight for each in statistics]
-    tested = [m._replace(cost=before - bound) for m, bound in zip(merges, after, strict=True)]
-    return sorted(tested, key=lambda merge: merge.cost)
+    by_loss = [m._replace(cost=before - bound) for m, bound in zip(merges, after, strict=True)]
+    return sorted(by_loss, key=lambda merge: merge.cost)
 
 
 def removals(mixture: Mixture) -> list[Merge]:

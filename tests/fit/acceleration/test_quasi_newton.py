@@ -56,7 +56,7 @@ def bound_of(mixture, rows=X):
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["ones", "weights"])
-def test_the_bound_never_falls_and_ends_no_lower_than_plain_ems(family_name, weights):
+def test_the_bound_never_falls_and_ends_no_lower_than_with_plain_em(family_name, weights):
     start = mixture(family_name)
     # Regularization may lower the bound, if only in its last digits.
     some = {"weights": weights, "reg_covar": 0.0}
@@ -68,7 +68,7 @@ def test_the_bound_never_falls_and_ends_no_lower_than_plain_ems(family_name, wei
     assert fast.n_iter < plain.n_iter
 
 
-def test_where_em_is_slow_it_takes_a_fraction_of_the_passes():
+def test_slow_em_takes_fewer_passes_with_acceleration():
     rows, start = clusters(4000, 2, 5, seed=2, spread=0.7), mixture("full", 5, 2)
     plain = run(start, rows=rows, rule=AbsoluteChange(0.0, 1500), acceleration=None)
     fast = run(start, rows=rows)
@@ -78,7 +78,7 @@ def test_where_em_is_slow_it_takes_a_fraction_of_the_passes():
     assert 4 * taken < needed
 
 
-def test_the_result_is_the_em_step_from_the_best_that_was_seen(family_name):
+def test_the_result_is_the_em_step_from_the_best_parameters(family_name):
     found = run(mixture(family_name), rule=ExpectedGain(0.0, 7))
     assert found.accelerator is not None
     assert found.parameters is found.accelerator.em_step
@@ -102,13 +102,13 @@ def test_a_trial_that_lowers_the_bound_costs_one_pass_and_the_em_step_follows(fa
     assert better.lower_bound >= state.lower_bound
 
 
-def test_a_bound_that_is_no_number_is_not_accepted():
+def test_a_nan_bound_is_not_accepted():
     accelerator = run(mixture("full"), rule=ExpectedGain(0.0, 3)).accelerator
     assert not replace(accelerator, origin=Origin.QUASI_NEWTON).accepts(float("nan"))
     assert replace(accelerator, origin=Origin.EM).accepts(float("nan"))
 
 
-def test_a_fit_continued_is_the_uninterrupted_one_bit_for_bit(family_name):
+def test_a_continued_fit_equals_an_uninterrupted_one_bit_for_bit(family_name):
     whole = run(mixture(family_name), rule=ExpectedGain(0.0, 12))
     half = run(mixture(family_name), rule=ExpectedGain(0.0, 5))
     rest = run(replace(half, outcome=None), rule=ExpectedGain(0.0, 12))
@@ -120,7 +120,7 @@ def test_a_fit_continued_is_the_uninterrupted_one_bit_for_bit(family_name):
     )
 
 
-def test_regularization_does_not_draw_it_away_from_ems_fixed_point(family_name):
+def test_regularization_keeps_the_fixed_point_of_em(family_name):
     # Equal rows: their component is as narrow as regularization lets it be.
     rows = np.vstack([X, np.full((300, 3), 2.5)])
     start = mixture(family_name)
@@ -136,7 +136,7 @@ def test_regularization_does_not_draw_it_away_from_ems_fixed_point(family_name):
         np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=2e-4)
 
 
-def test_a_dead_component_holds_up_no_other():
+def test_an_empty_component_does_not_slow_the_others():
     start = mixture("full", 4)
     weights = np.array([0.4, 0.3, 0.3 - 1e-200, 1e-200])
     means = start.means.copy()
@@ -145,13 +145,13 @@ def test_a_dead_component_holds_up_no_other():
     assert run(dead, rule=ExpectedGain(1e-6, 500)).n_iter < 200
 
 
-def test_one_component_is_there_after_one_step(family_name):
+def test_one_component_converges_in_one_step(family_name):
     found = run(mixture(family_name, 1), rule=ExpectedGain(1e-10, 50, window=1))
     assert found.n_iter <= 3
     np.testing.assert_allclose(found.parameters.means[0], X.mean(axis=0))
 
 
-def test_directions_are_those_of_bfgs():
+def test_directions_equal_those_of_bfgs():
     # Against the matrices that the recursion stands for (Nocedal & Wright 2006, eq. 6.17).
     random = np.random.default_rng(0)
     root = random.normal(size=(6, 6))
@@ -169,7 +169,7 @@ def test_directions_are_those_of_bfgs():
     np.testing.assert_allclose(_ascent_direction(pairs, slope), inverse @ slope, rtol=1e-10)
 
 
-def test_memory_is_a_value():
+def test_the_accelerator_state_is_a_value():
     state = run(mixture("full"), rule=ExpectedGain(0.0, 5))
     assert isinstance(state.accelerator, AcceleratorState)
     model, rule = model_of(state.parameters), ExpectedGain(0.0, 99)

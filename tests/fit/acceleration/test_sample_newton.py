@@ -56,14 +56,14 @@ def test_regularization_is_counted_once(family_name):
     )
 
 
-def test_a_sample_that_misleads_costs_passes_but_not_the_optimum(family_name):
+def test_a_biased_sample_costs_passes_but_not_the_optimum(family_name):
     elsewhere = clusters(500, seed=7, spread=4.0)
     sampled, plain = runs(family_name, some=elsewhere)
     assert sampled.lower_bound == pytest.approx(plain.lower_bound, abs=2e-2)
     assert np.diff(sampled.lower_bounds).min() >= -1e-6  # regularization of a tight component
 
 
-def test_a_step_says_where_it_comes_from():
+def test_a_step_has_an_origin():
     origins = []
 
     class Watching(NullObserver):

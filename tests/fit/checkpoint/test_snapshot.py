@@ -66,7 +66,7 @@ def test_a_snapshot_comes_back_bit_for_bit(family_name):
     assert state.accelerator.em_step.family is one.states[0].parameters.family
 
 
-def test_what_two_values_share_is_written_once():
+def test_shared_arrays_are_written_once():
     one = from_bytes(snapshot().to_bytes())
     for state in one.states:
         assert state.accelerator.em_step.means is state.parameters.means
@@ -96,7 +96,7 @@ def mutated(data, random):
 
 
 @pytest.mark.parametrize("n_files", [500, pytest.param(10_000, marks=pytest.mark.slow)])
-def test_no_damage_passes_for_a_snapshot(n_files):
+def test_damaged_bytes_raise_or_change_nothing(n_files):
     one = replace(snapshot(), states=())
     whole, random = one.to_bytes(), np.random.default_rng(0)
     tracemalloc.start()
@@ -114,7 +114,7 @@ def test_no_damage_passes_for_a_snapshot(n_files):
     assert peak < 10 * len(whole) + (1 << 20)
 
 
-def test_no_wrong_member_is_more_than_an_error():
+def test_a_wrong_member_raises():
     # As before inside the members, with checksums that are right: someone means harm.
     with zipfile.ZipFile(io.BytesIO(snapshot().to_bytes())) as file:
         members = {each: file.read(each) for each in file.namelist()}

@@ -92,7 +92,7 @@ def on_and_on(folder, dataset, **told):
 
 
 @pytest.mark.parametrize("told", [{}, ACCELERATED, {**ACCELERATED, "n_init": 3}], ids=repr)
-def test_a_fit_that_is_stopped_again_and_again_ends_with_the_same_bits(family_name, told, tmp_path):
+def test_a_fit_that_is_interrupted_often_ends_with_the_same_bits(family_name, told, tmp_path):
     dataset = InMemoryDataset(X, np.linspace(0.0, 2.0, 600), chunk_rows=100)
     whole = fitted(tmp_path / "whole", dataset, NullObserver(), name=family_name, **told)
     found, n_stops = on_and_on(tmp_path / "parts", dataset, name=family_name, **told)
@@ -100,7 +100,7 @@ def test_a_fit_that_is_stopped_again_and_again_ends_with_the_same_bits(family_na
     assert bits(found) == bits(whole)
 
 
-def test_moves_that_come_after_the_fit_are_the_same(tmp_path):
+def test_a_resumed_refinement_ends_with_the_same_bits(tmp_path):
     rows = np.concatenate([clusters(80, n_components=2, seed=s, spread=4.0) for s in range(4)])
     told = {**ACCELERATED, "refine": True, "n_components": 5, "rule": ExpectedGain(1e-3, 100)}
     told["init_distance"] = "whitened"  # a start that leaves something to move
@@ -116,7 +116,7 @@ def test_moves_that_come_after_the_fit_are_the_same(tmp_path):
 
 @pytest.mark.parametrize("missing", ["omit", "marginal"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_rows_that_the_sample_does_not_hold(missing, dtype, tmp_path, monkeypatch):
+def test_rows_outside_the_sample(missing, dtype, tmp_path, monkeypatch):
     monkeypatch.setattr("daskgmm.fit.settings.MIN_SAMPLE_ROWS", 100)
     rows = clusters(3000, spread=1.0).astype(dtype)
     rows[::40, 0] = np.nan
@@ -130,7 +130,7 @@ def test_rows_that_the_sample_does_not_hold(missing, dtype, tmp_path, monkeypatc
 
 
 @pytest.mark.filterwarnings("ignore::daskgmm.errors.DataWarning")
-def test_chunks_that_the_survey_has_left_out_stay_out(tmp_path):
+def test_chunks_that_the_survey_skipped_stay_skipped(tmp_path):
     rows = X.copy()
     rows[250, 1] = np.inf
     frame = dd.from_pandas(pd.DataFrame(rows, columns=list("abc")), npartitions=6)
@@ -142,7 +142,7 @@ def test_chunks_that_the_survey_has_left_out_stay_out(tmp_path):
     assert bits(found) == bits(whole)
 
 
-def test_rows_that_have_changed_since_are_noticed(tmp_path):
+def test_changed_rows_raise_on_resume(tmp_path):
     stopped(tmp_path, DaskDataset.of(da.from_array(X, chunks=(100, 3))), 4)
     changed = X.copy()
     changed[417, 2] += 1e-9
@@ -151,7 +151,7 @@ def test_rows_that_have_changed_since_are_noticed(tmp_path):
         fitted(tmp_path, other, NullObserver())
 
 
-def test_nothing_is_read_that_was_read(tmp_path):
+def test_a_resumed_fit_repeats_no_pass(tmp_path):
     dataset = DaskDataset.of(da.from_array(X, chunks=(100, 3)))
     stopped(tmp_path, dataset, 4)  # survey, start, two iterations; in the third
     observer = Stopping()
@@ -173,7 +173,7 @@ def test_the_newest_two_are_kept_and_an_end_leaves_none(tmp_path):
     assert not names_in(tmp_path)
 
 
-def test_only_what_is_not_written_yet_is_written_at_the_end(tmp_path):
+def test_the_end_writes_only_the_unsaved_snapshot(tmp_path):
     kept = FolderCheckpoints(Folder(tmp_path), TOLD, every=3600.0)
     with pytest.raises(StopError):
         fit_mixture(InMemoryDataset(X), settings(), np.random.RandomState(0), Stopping(5), kept)
@@ -181,7 +181,7 @@ def test_only_what_is_not_written_yet_is_written_at_the_end(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "another file"])
-def test_a_damaged_checkpoint_is_passed_over_with_a_warning(damage, tmp_path):
+def test_a_damaged_checkpoint_is_skipped_with_a_warning(damage, tmp_path):
     dataset = InMemoryDataset(X)
     whole = fitted(tmp_path / "whole", dataset, NullObserver())
     stopped(tmp_path, dataset, 5)
@@ -203,7 +203,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(damage, tmp_path):
     assert bits(found) == bits(whole)
 
 
-def test_a_disk_that_is_full_costs_the_checkpoint_not_the_fit(tmp_path, monkeypatch):
+def test_a_full_disk_does_not_end_the_fit(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -231,14 +231,14 @@ def test_a_disk_that_is_full_costs_the_checkpoint_not_the_fit(tmp_path, monkeypa
         ),
     ],
 )
-def test_another_fit_is_refused_with_a_sentence(changes, sentence, tmp_path):
+def test_a_checkpoint_of_another_fit_raises(changes, sentence, tmp_path):
     stopped(tmp_path, InMemoryDataset(X), 4)
     told = {group: {**TOLD.get(group, {}), **changes.get(group, {})} for group in (*TOLD, *changes)}
     with pytest.raises(CheckpointError, match=sentence):
         checkpoints(tmp_path, told).load()
 
 
-def test_force_goes_on_where_that_makes_sense(tmp_path):
+def test_force_resumes_with_other_settings_and_rows(tmp_path):
     dataset = InMemoryDataset(X)
     stopped(tmp_path, dataset, 20, rule=AbsoluteChange(1e-9, 40))
     told = {"model": {"n_components": 3, "tol": 1e-2}, "data": {"n_rows": 500}}
@@ -255,7 +255,7 @@ def test_force_goes_on_where_that_makes_sense(tmp_path):
         checkpoints(tmp_path, more, force=True).load()
 
 
-def test_a_newer_format_is_one_sentence(tmp_path, monkeypatch):
+def test_a_newer_format_raises(tmp_path, monkeypatch):
     monkeypatch.setattr("daskgmm.fit.checkpoint.snapshot.FORMAT_VERSION", 3)
     stopped(tmp_path, InMemoryDataset(X), 4)
     monkeypatch.undo()
@@ -263,13 +263,13 @@ def test_a_newer_format_is_one_sentence(tmp_path, monkeypatch):
         checkpoints(tmp_path).load()
 
 
-def test_a_folder_that_is_not_there_holds_none(tmp_path):
+def test_a_missing_folder_has_no_checkpoints(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert checkpoints(tmp_path / "none").load() is None
 
 
-def test_what_cannot_be_removed_costs_no_fit(tmp_path, monkeypatch):
+def test_checkpoints_that_cannot_be_removed_cause_a_warning(tmp_path, monkeypatch):
     dataset = InMemoryDataset(X)
     stopped(tmp_path, dataset, 4)
 

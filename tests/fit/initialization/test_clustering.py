@@ -27,7 +27,7 @@ def test_coordinates_lead_back(name):
 
 
 @pytest.mark.parametrize("name", DISTANCES)
-def test_the_origin_stands_for_what_is_missing(name):
+def test_the_origin_replaces_missing_values(name):
     at = distance(name, X)
     gaps = np.where(np.eye(3, dtype=bool), np.nan, X[:3])
     filled = np.where(np.eye(3, dtype=bool), at.origin, X[:3])
@@ -39,7 +39,7 @@ def test_units_do_not_matter(name):
     np.testing.assert_allclose(between(name, X * UNITS), between(name, X), rtol=1e-7, atol=1e-7)
 
 
-def test_what_each_makes_of_the_rows():
+def test_each_distance_of_the_rows():
     centered = X - X.mean(axis=0)
     np.testing.assert_allclose(distance("euclidean", X).coordinates(X), centered, atol=1e-9)
     scaled = distance("scaled", X).coordinates(X)
@@ -49,7 +49,7 @@ def test_what_each_makes_of_the_rows():
 
 
 @pytest.mark.parametrize("name", ["scaled", "whitened"])
-def test_a_feature_that_does_not_vary_has_no_axis(name):
+def test_a_constant_feature_has_no_axis(name):
     constant = np.where([True, False, True], X, 5.0)
     at = distance(name, constant)
     assert at.n_axes == 2
@@ -58,5 +58,5 @@ def test_a_feature_that_does_not_vary_has_no_axis(name):
 
 
 @pytest.mark.parametrize("name", DISTANCES)
-def test_rows_that_are_all_equal_are_nowhere_apart(name):
+def test_equal_rows_have_zero_distance(name):
     assert not distance(name, np.full((5, 3), 7.0)).coordinates(np.full((5, 3), 7.0)).any()

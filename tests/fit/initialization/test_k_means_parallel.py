@@ -111,7 +111,7 @@ def test_a_row_that_was_drawn_is_not_drawn_again():
     assert set(won.numbers) == set(range(10, 1000))
 
 
-def test_sums_around_the_drawn_are_the_clusters_of_their_rows():
+def test_sums_about_seeds_equal_the_clusters_of_their_rows():
     at = context(InMemoryDataset(X))
     points = at.distance.coordinates(X)
     drawn = points[:5]
@@ -129,7 +129,7 @@ def test_sums_around_the_drawn_are_the_clusters_of_their_rows():
         np.testing.assert_allclose(getattr(merge, name), getattr(whole, name), rtol=1e-9)
 
 
-def test_rows_with_gaps_and_rows_of_no_weight_are_not_seen():
+def test_incomplete_rows_and_rows_of_zero_weight_are_ignored():
     rows = np.vstack([X, X[:50] + 500.0, X[:50]])
     rows[1050:, 1] = np.nan
     weights = np.concatenate([WEIGHTS, np.zeros(50), np.ones(50)])

@@ -49,7 +49,7 @@ KNOWN = {
 @pytest.mark.parametrize("rows", ROWS.values(), ids=ROWS)
 @pytest.mark.parametrize(("known", "shares"), KNOWN.values(), ids=KNOWN)
 @pytest.mark.parametrize("lazy", [False, True])
-def test_a_start_is_the_estimates_of_what_is_known(rows, known, shares, lazy):
+def test_a_start_has_the_estimates_of_the_labels(rows, known, shares, lazy):
     array = da.from_array(known, chunks=(250, *known.shape[1:])) if lazy else known
     model = started(rows(), array)
     weights, means, covariances = expected(shares)
@@ -59,7 +59,7 @@ def test_a_start_is_the_estimates_of_what_is_known(rows, known, shares, lazy):
 
 
 @pytest.mark.parametrize("known", [LABELS, SHARES])
-def test_a_function_gives_the_same_from_the_sample(family_name, known):
+def test_a_function_of_the_sample_gives_the_same_start(family_name, known):
     by_array = started(X, known, family_name)
     by_function = started(X, lambda *_: known, family_name)
     np.testing.assert_allclose(by_function.means_, by_array.means_, rtol=1e-12)
@@ -93,7 +93,7 @@ def test_the_pass_is_counted():
     assert purposes(ROWS["common"](), LABELS) == ["prepare", "survey", "start", "bound"]
 
 
-def test_rows_with_gaps_and_rows_of_no_weight_do_not_count():
+def test_incomplete_rows_and_rows_of_zero_weight_do_not_count():
     rows = np.vstack([X, X[:50], X[:50]])
     rows[700:750, 1] = np.nan
     weights = da.from_array(np.repeat([1.0, 1.0, 0.0], [700, 50, 50]), chunks=100)

@@ -51,7 +51,7 @@ def found(
 
 
 @pytest.mark.parametrize("method", SCIKIT_LEARN)
-def test_on_a_sample_that_holds_all_rows_a_euclidean_start_is_scikit_learns(family_name, method):
+def test_euclidean_starts_equal_those_of_scikit_learn(family_name, method):
     (start,) = found(family_name, method, distance="euclidean")
     theirs = GaussianMixture(
         3,
@@ -71,14 +71,14 @@ def test_on_a_sample_that_holds_all_rows_a_euclidean_start_is_scikit_learns(fami
 
 
 @pytest.mark.parametrize("method", INITIALIZERS)
-def test_restarts_are_drawn_one_after_another(method):
+def test_restarts_use_one_generator(method):
     first, second = found(method=method, n_init=2, n_components=5)
     (single,) = found(method=method, n_components=5)
     assert single.means.tobytes() == first.means.tobytes()
     assert first.means.tobytes() != second.means.tobytes()
 
 
-def test_a_start_beyond_remedy_is_passed_over():
+def test_a_start_that_cannot_be_repaired_is_left_out():
     drafts = []
 
     def refuse_one(draft):
@@ -95,7 +95,7 @@ def test_a_start_beyond_remedy_is_passed_over():
 
 
 @pytest.mark.parametrize("method", INITIALIZERS)
-def test_what_is_given_is_kept_and_the_rest_is_found(family_name, method):
+def test_user_parameters_are_kept_and_the_others_initialized(family_name, method):
     given = mixture(family_name)
     (start,) = found(family_name, method, user_parameters=UserParameters(means=given.means))
     np.testing.assert_array_equal(start.means, given.means)
@@ -108,7 +108,7 @@ def test_what_is_given_is_kept_and_the_rest_is_found(family_name, method):
 
 
 @pytest.mark.parametrize("method", SCIKIT_LEARN)
-def test_what_scikit_learn_finds_beside_given_means_is_found(family_name, method):
+def test_starts_with_user_means_equal_those_of_scikit_learn(family_name, method):
     given = mixture(family_name)
     (free,) = found(family_name, method, distance="euclidean")
     given = UserParameters(means=given.means)
@@ -116,7 +116,7 @@ def test_what_scikit_learn_finds_beside_given_means_is_found(family_name, method
     np.testing.assert_array_equal(start.covariances, free.covariances)
 
 
-def test_where_all_is_given_the_sample_is_not_looked_at(family_name):
+def test_complete_user_parameters_need_no_sample(family_name):
     given = mixture(family_name)
     everything = UserParameters(given.weights, given.means, given.precisions)
     (start,) = found(family_name, user_parameters=everything, rows=X[:3])
@@ -149,7 +149,7 @@ def test_tight_components_far_apart_keep_their_digits(family_name, method):
 
 @pytest.mark.parametrize("distance", DISTANCES)
 @pytest.mark.parametrize("method", INITIALIZERS)
-def test_a_row_of_no_weight_is_no_start(method, distance):
+def test_a_row_of_zero_weight_is_no_seed(method, distance):
     weights = np.zeros(len(X))
     weights[:3] = 1.0
     (start,) = found(method=method, weights=weights, distance=distance)
@@ -159,7 +159,7 @@ def test_a_row_of_no_weight_is_no_start(method, distance):
 
 
 @pytest.mark.parametrize("method", INITIALIZERS)
-def test_units_choose_nothing(family_name, method):
+def test_units_do_not_change_the_choice(family_name, method):
     units = np.array([1e6, 1.0, 1e-3])
     regularized = np.mean(units**2) * 1e-3 if family_name == "spherical" else 0.0
     if family_name == "spherical":
@@ -171,7 +171,7 @@ def test_units_choose_nothing(family_name, method):
 
 
 @pytest.mark.parametrize("method", INITIALIZERS)
-def test_one_component_is_the_data_as_a_whole(family_name, method):
+def test_one_component_has_the_moments_of_the_data(family_name, method):
     (start,) = found(family_name, method, n_components=1, reg_covar=0.0)
     np.testing.assert_allclose(start.means, [X.mean(axis=0)], rtol=1e-9)
     covariance = FAMILIES[family_name].project(np.cov(X.T, bias=True))
@@ -201,7 +201,7 @@ def test_hard_rows_have_a_start(name, method, distance, hard):
         np.testing.assert_allclose(start.weights.sum(), 1.0)
 
 
-def test_a_start_that_cannot_be_is_an_error():
+def test_a_start_without_a_sound_covariance_raises():
     with pytest.raises(DegenerateCovarianceError, match="at the start") as caught:
         found(method="short-em", rows=np.ones((40, 2)), reg_covar=0.0)
     assert caught.value.n_pass == 0

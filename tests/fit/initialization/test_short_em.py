@@ -55,7 +55,7 @@ def test_clusters_far_apart_in_many_features_are_found(name):
 
 
 @pytest.mark.parametrize("name", DISTANCES)
-def test_clusters_apart_where_the_data_is_narrow_are_found(name):
+def test_clusters_separated_in_a_narrow_direction_are_found(name):
     random = np.random.default_rng(1)
     noise, labels = random.normal(size=(2000, 4)), np.arange(2000) % 2
     rows = 30.0 * noise[:, :1] + 0.3 * noise
@@ -93,13 +93,13 @@ def test_it_is_not_worse_than_a_single_k_means(family_name):
             assert score(state) > single.fit(X).score(X) - 0.02
 
 
-def test_it_begins_a_candidate_anew():
+def test_relocation_returns_a_new_candidate():
     (state,) = short_em(context(), 1, np.random.RandomState(0))
     assert state.n_iter == 0
     assert state.outcome is None
 
 
-def test_what_happened_on_the_way_happened_at_the_start():
+def test_events_of_the_sample_count_as_events_of_the_start():
     rows = np.vstack([X, np.tile([90.0, -90.0, 90.0], (30, 1))])
     (state,) = short_em(
         context(rows, policy="regularize", reg_covar=0.0), 1, np.random.RandomState(0)

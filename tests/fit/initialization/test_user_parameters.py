@@ -16,12 +16,12 @@ def check(name="full", **parameters):
     return check_user_parameters(FAMILIES[name], (3, 3), **{**defaults, **parameters})
 
 
-def test_nothing_given_is_nothing():
+def test_no_user_parameters_are_none():
     assert check() == UserParameters()
     assert not check().complete
 
 
-def test_what_is_given_is_copied(family_name):
+def test_user_parameters_are_copied(family_name):
     model = mixture(family_name)
     found = check(
         family_name,
@@ -59,7 +59,7 @@ def test_what_is_given_is_copied(family_name):
         ({"means": [[np.nan] * 3] * 3}, "NaN"),
     ],
 )
-def test_what_cannot_be_is_said_in_scikit_learns_words(parameters, sentence):
+def test_errors_have_the_words_of_scikit_learn(parameters, sentence):
     with pytest.raises(ValueError, match=sentence):
         check(**parameters)
 

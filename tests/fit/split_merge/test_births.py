@@ -54,7 +54,7 @@ def test_the_gain_is_a_lower_bound_of_what_all_rows_gain(family_name, *, weighte
     assert best.gain == pytest.approx(np.average(after - before, weights=weights), rel=0.05)
 
 
-def test_fewer_rows_than_parameters_are_no_component(family_name):
+def test_births_with_fewer_rows_than_parameters_are_left_out(family_name):
     model = mixture(family_name)
     n_rare = n_component_parameters(model)
     rows = rows_of(model, n_rare)[-n_rare:]
@@ -63,7 +63,7 @@ def test_fewer_rows_than_parameters_are_no_component(family_name):
     assert births(part, np.zeros(n_rare, dtype=np.int64), model, likelihood) == []
 
 
-def test_equal_rows_collapse_and_are_left_out():
+def test_births_of_equal_rows_are_left_out():
     model = mixture("full")
     rows = np.tile(WHERE, (50, 1))
     likelihood = MaximumLikelihood(model.family, 0.0, WHERE)
@@ -71,7 +71,7 @@ def test_equal_rows_collapse_and_are_left_out():
     assert births(part, np.zeros(50, dtype=np.int64), model, likelihood) == []
 
 
-def test_parts_know_what_is_elsewhere():
+def test_row_subsets_know_the_weight_outside():
     model = mixture("diag")
     rows = rows_of(model)
     likelihood = MaximumLikelihood(model.family, 0.0, rows.mean(axis=0))

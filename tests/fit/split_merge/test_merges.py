@@ -42,7 +42,7 @@ def test_a_merge_keeps_the_moments(family_name):
     np.testing.assert_array_equal(after.means[[0, 2]], before.means[[0, 2]])
 
 
-def test_the_loss_bounds_what_drawn_rows_lose(family_name):
+def test_the_cost_bound_is_above_the_loss_of_drawn_rows(family_name):
     before = mixture(family_name, 4)
     rows, _ = before.sample(20_000, np.random.RandomState(0))
     for target, source in combinations(range(4), 2):
@@ -54,7 +54,7 @@ def test_the_loss_bounds_what_drawn_rows_lose(family_name):
         )
 
 
-def test_a_component_and_its_twin_cost_nothing(family_name):
+def test_merging_equal_components_costs_nothing(family_name):
     twins = moved_twin(mixture(family_name, 3))
     assert merge_cost_bound(twins, 0, 3) == pytest.approx(0.0, abs=1e-12)
     target, source, cost = near_merges(twins)[0]
@@ -80,7 +80,7 @@ def test_an_empty_component_is_the_cheapest_to_lose(family_name):
     assert merge.cost == pytest.approx(0.0, abs=1e-9)
 
 
-def test_rows_say_what_a_merge_costs(family_name):
+def test_merge_costs_are_losses_of_the_rows(family_name):
     model = mixture(family_name, 4)
     rows, _ = model.sample(5000, np.random.RandomState(0))
     likelihood = MaximumLikelihood(model.family, 0.0, rows.mean(axis=0))
@@ -91,7 +91,7 @@ def test_rows_say_what_a_merge_costs(family_name):
         assert merge.cost == pytest.approx(lost.mean())
 
 
-def test_a_newcomer_takes_the_place_that_a_merge_frees(family_name):
+def test_a_new_component_takes_the_free_number(family_name):
     model = mixture(family_name, 4)
     one = mixture(family_name, 1, seed=5)
     after = apply_move(model, near_merges(model)[0], NewComponent(0.1, one.means, one.covariances))
@@ -103,7 +103,7 @@ def test_a_newcomer_takes_the_place_that_a_merge_frees(family_name):
     np.testing.assert_array_equal(after.means[others], model.means[others])
 
 
-def test_the_lightest_may_be_left_out(family_name):
+def test_the_lightest_components_may_be_removed(family_name):
     model = mixture(family_name, 4)
     lightest = int(model.weights.argmin())
     assert removals(model)[0][:2] == (lightest, lightest)

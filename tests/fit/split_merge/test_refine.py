@@ -48,7 +48,7 @@ def converged(family, rows, means):
     return state, refine(state)
 
 
-def test_it_leads_from_a_bad_optimum_to_the_good_one(family_name):
+def test_refinement_leads_from_a_bad_optimum_to_the_good_one(family_name):
     family, rows = FAMILIES[family_name], rows_of()
     good, _ = converged(family, rows, CENTERS)
     bad, refined = converged(family, rows, POORLY)
@@ -57,17 +57,17 @@ def test_it_leads_from_a_bad_optimum_to_the_good_one(family_name):
     assert refined.outcome.is_converged
 
 
-def test_what_is_best_is_left_alone(family_name):
+def test_an_optimum_does_not_change(family_name):
     good, refined = converged(FAMILIES[family_name], rows_of(), CENTERS)
     assert refined is good
 
 
-def test_it_is_the_same_each_time(family_name):
+def test_it_is_deterministic(family_name):
     one, other = (converged(FAMILIES[family_name], rows_of(), POORLY)[1] for _ in range(2))
     assert one.lower_bounds == other.lower_bounds
 
 
-def test_a_component_at_the_edge_of_collapse_is_left_where_it_is():
+def test_a_component_close_to_collapse_does_not_move():
     # It has a factor, but none when its second moment was divided by its weight again.
     edge = np.array(
         [[0.4948293760115741, -0.49997326393275277], [-0.49997326393275277, 0.5051706239884255]]
@@ -82,7 +82,7 @@ def test_a_component_at_the_edge_of_collapse_is_left_where_it_is():
     assert Refinement(survey.sample, model, Distance.whitened(survey), refuse, 0)(state) is state
 
 
-def test_a_single_component_has_nowhere_to_go():
+def test_a_single_component_does_not_move():
     rows = rows_of(200)
     survey = take_survey(InMemoryDataset(rows), seed=0, sample_size=len(rows))
     model = MaximumLikelihood(FAMILIES["full"], 1e-6, rows.mean(axis=0))

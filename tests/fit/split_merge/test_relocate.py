@@ -60,7 +60,7 @@ def test_a_component_of_one_row_in_ten_thousand_is_found(name):
 
 
 @families("full", "diag", "spherical")
-def test_what_the_sample_alone_has_lost_is_found_by_the_first_pass(name):
+def test_the_first_pass_finds_components_that_the_sample_misses(name):
     found = fitted(name, refine=False)
     (event,) = found.events_
     assert event[:3] == (1, has_found_it(found), Action.MOVED)
@@ -69,7 +69,7 @@ def test_what_the_sample_alone_has_lost_is_found_by_the_first_pass(name):
     assert found.n_passes_ == 1 + found.n_iter_ <= 5
 
 
-def test_it_never_ends_lower(monkeypatch):
+def test_refinement_never_lowers_the_bound(monkeypatch):
     apply_move = fitted("full", refine=False)
     monkeypatch.setattr(Relocation, "__call__", lambda *_: None)
     left = model("full", refine=False).fit(ROWS)
@@ -77,7 +77,7 @@ def test_it_never_ends_lower(monkeypatch):
     assert apply_move.lower_bound_ > left.lower_bound_ + 1e-3
 
 
-def test_a_hopeless_move_costs_nothing_in_the_end(monkeypatch):
+def test_a_move_that_does_not_help_keeps_the_result(monkeypatch):
     target = fitted("full", refine=True)
     relocate = Relocation.__call__
 
@@ -92,7 +92,7 @@ def test_a_hopeless_move_costs_nothing_in_the_end(monkeypatch):
     assert target.lower_bounds_[0] <= spoilt_fit.lower_bound_
 
 
-def test_where_nothing_is_missing_nothing_moves(family_name):
+def test_a_good_candidate_does_not_move(family_name):
     rows = rows_with_a_rare_cluster(n_rows=100_000)
     whole = rows[np.abs(rows - WHERE).max(axis=1) > 3.0]
     found = GaussianMixture(4, covariance_type=family_name, random_state=0)
@@ -100,7 +100,7 @@ def test_where_nothing_is_missing_nothing_moves(family_name):
     assert found.events_ == []
 
 
-def test_plain_em_moves_nothing():
+def test_plain_em_does_not_refine():
     assert model("full", acceleration=None, sample_start=True).fit(ROWS).events_ == []
 
 
