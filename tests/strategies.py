@@ -1,4 +1,4 @@
-"""Data, weights and chunkings that tests run over."""
+"""Data, weights, chunkings and settings for the tests."""
 
 from itertools import product
 
@@ -19,7 +19,7 @@ FAMILY_NAMES = sorted(FAMILIES)
 
 
 def clusters(n_rows=300, n_features=3, n_components=3, seed=0, spread=3.0):
-    """Overlapping clusters of different shapes."""
+    """Return overlapping clusters of different shapes."""
     random = np.random.default_rng(seed)
     means = random.normal(scale=spread, size=(n_components, n_features))
     shapes = random.normal(size=(n_components, n_features, n_features))
@@ -29,7 +29,7 @@ def clusters(n_rows=300, n_features=3, n_components=3, seed=0, spread=3.0):
 
 
 def mixture(name, n_components=3, n_features=3, *, seed=1, scale=1.0, offset=0.0):
-    """A mixture of a family with nothing special about it."""
+    """Return a generic mixture of a family."""
     random = np.random.default_rng(seed)
     family = FAMILIES[name]
     weights = random.dirichlet(np.full(n_components, 5.0))
@@ -47,14 +47,14 @@ def mixture(name, n_components=3, n_features=3, *, seed=1, scale=1.0, offset=0.0
 
 @st.composite
 def cuts(draw, n_rows):
-    """Lengths of chunks that add up to n_rows, empty ones among them."""
+    """Draw lengths of chunks that add up to n_rows. Some may be empty."""
     points = draw(st.lists(st.integers(0, n_rows), max_size=6))
     bounds = [0, *sorted(points), n_rows]
     return tuple(int(n) for n in np.diff(bounds))
 
 
 def in_pairs(*axes):
-    """All combinations of values; those beside a third, in which each two still meet, are slow."""
+    """Return all combinations of values. A third of them, with all pairs, is not slow."""
     return [
         pytest.param(
             *(axis[i] for axis, i in zip(axes, places, strict=True)),
@@ -65,7 +65,7 @@ def in_pairs(*axes):
 
 
 def local_cluster(n_workers):
-    """Worker processes of one thread each, without a limit of memory."""
+    """Return worker processes of one thread each, without a memory limit."""
     return LocalCluster(
         n_workers=n_workers, threads_per_worker=1, dashboard_address=":0", memory_limit=0
     )
@@ -74,7 +74,7 @@ def local_cluster(n_workers):
 def settings(
     name="full", kind=Settings, *, init_params="kmeans", init_distance="scaled", **changes
 ):
-    """Settings of a plain EM fit, unless they are changed."""
+    """Return settings of a plain EM fit, with changes."""
     defaults = {
         "objective": MaximumLikelihood,
         "family": FAMILIES[name],

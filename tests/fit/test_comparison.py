@@ -62,9 +62,9 @@ def compared(
 
 @pytest.mark.parametrize("criterion", CRITERIA)
 def test_the_number_of_components_of_the_data_is_chosen(criterion):
-    found = compared(InMemoryDataset(X), [settings(k) for k in range(1, 7)], criterion)
-    assert found.best.settings.n_components == 3
-    assert found.best.outcome is Outcome.CONVERGED
+    comparison = compared(InMemoryDataset(X), [settings(k) for k in range(1, 7)], criterion)
+    assert comparison.best.settings.n_components == 3
+    assert comparison.best.outcome is Outcome.CONVERGED
 
 
 def test_the_family_of_the_data_is_chosen(family_name):
@@ -80,27 +80,27 @@ def test_the_family_of_the_data_is_chosen(family_name):
         [9.0 * i + random.normal(size=(700, 2)) @ factor for i, factor in enumerate(factors)]
     )
     several = [settings(k, name) for name in FAMILIES for k in (1, 2, 3)]
-    found = compared(InMemoryDataset(rows), several)
-    assert found.best.settings.family.name == family_name
-    assert found.best.settings.n_components == 2
+    comparison = compared(InMemoryDataset(rows), several)
+    assert comparison.best.settings.family.name == family_name
+    assert comparison.best.settings.n_components == 2
 
 
 def test_ten_candidates_cost_the_passes_of_the_slowest():
     dataset = Counted(X)
-    found = compared(dataset, [settings(k) for k in range(1, 11)], n_finalists=10)
-    slowest = max(each.state.n_iter for each in found.candidates)
-    assert len(found.passes) == dataset.visits == 1 + slowest
-    assert [each.purpose for each in found.passes[:2]] == ["survey", "comparison"]
-    assert {each.purpose for each in found.passes[2:]} <= {"iteration"}
+    comparison = compared(dataset, [settings(k) for k in range(1, 11)], n_finalists=10)
+    slowest = max(each.state.n_iter for each in comparison.candidates)
+    assert len(comparison.passes) == dataset.visits == 1 + slowest
+    assert [each.purpose for each in comparison.passes[:2]] == ["survey", "comparison"]
+    assert {each.purpose for each in comparison.passes[2:]} <= {"iteration"}
 
 
 def test_only_finalists_are_fitted_to_all_rows():
-    found = compared(InMemoryDataset(X), [settings(k) for k in range(1, 7)])
-    finalists = [each for each in found.candidates if each.is_finalist]
+    comparison = compared(InMemoryDataset(X), [settings(k) for k in range(1, 7)])
+    finalists = [each for each in comparison.candidates if each.is_finalist]
     assert len(finalists) == 2
-    assert all(each.is_estimate is not each.is_finalist for each in found.candidates)
-    losses = sorted(each.scores.bic for each in found.candidates)
-    assert losses[0] == found.best.scores.bic
+    assert all(each.is_estimate is not each.is_finalist for each in comparison.candidates)
+    losses = sorted(each.scores.bic for each in comparison.candidates)
+    assert losses[0] == comparison.best.scores.bic
 
 
 def test_estimated_scores_are_close_to_the_final_ones():
@@ -114,25 +114,25 @@ def test_estimated_scores_are_close_to_the_final_ones():
 
 
 def test_the_scores_of_a_finalist_are_those_of_its_parameters(family_name):
-    found = compared(InMemoryDataset(X), [settings(k, family_name) for k in (2, 3)])
-    for each in found.candidates:
+    comparison = compared(InMemoryDataset(X), [settings(k, family_name) for k in (2, 3)])
+    for each in comparison.candidates:
         m = each.state.parameters
         _, norm = oracles.e_step(X, m.weights, m.means, m.dense_covariances)
         np.testing.assert_allclose(each.scores.mean_log_likelihood, norm.mean())
 
 
 def test_held_out_rows_are_those_outside_the_sample():
-    seen = {}
+    observed = {}
 
     class Watching(NullObserver):
         def on_survey(self, survey, seconds):
-            seen["numbers"] = survey.sample.numbers
+            observed["numbers"] = survey.sample.numbers
 
         def on_sample(self, states, seconds):
-            seen["mixture"] = states[0].parameters
+            observed["mixture"] = states[0].parameters
 
     random = np.random.RandomState(0)
-    found = compare(
+    comparison = compare(
         InMemoryDataset(X),
         [settings(3)],
         CRITERIA["held-out"],
@@ -140,18 +140,18 @@ def test_held_out_rows_are_those_outside_the_sample():
         random=random,
         observer=Watching(),
     )
-    m = seen["mixture"]
-    rest = np.delete(X, seen["numbers"], axis=0)
+    m = observed["mixture"]
+    rest = np.delete(X, observed["numbers"], axis=0)
     assert len(rest) == len(X) - 400
     _, norm = oracles.e_step(rest, m.weights, m.means, m.dense_covariances)
-    np.testing.assert_allclose(found.best.scores.held_out, norm.mean())
+    np.testing.assert_allclose(comparison.best.scores.held_out, norm.mean())
 
 
 def test_with_few_rows_some_are_held_out_and_all_candidates_are_finalists():
-    found = compared(InMemoryDataset(X), [settings(k, kind=Settings) for k in range(1, 6)])
-    assert len(found.survey.sample.rows) == int(MAX_SAMPLE_SHARE * len(X))
-    assert all(each.is_finalist and not each.is_estimate for each in found.candidates)
-    assert found.best.settings.n_components == 3
+    comparison = compared(InMemoryDataset(X), [settings(k, kind=Settings) for k in range(1, 6)])
+    assert len(comparison.survey.sample.rows) == int(MAX_SAMPLE_SHARE * len(X))
+    assert all(each.is_finalist and not each.is_estimate for each in comparison.candidates)
+    assert comparison.best.settings.n_components == 3
 
 
 def test_memory_and_dask_give_the_same_comparison():
@@ -173,15 +173,15 @@ def test_the_best_of_several_starts_continues():
     means = []
     for n_init in (1, 6):  # of this seed, the first start ends with two clusters as one
         several = [settings(3, init_params="random", n_init=n_init)]
-        (found,) = compared(InMemoryDataset(X), several, seed=1).candidates
-        means.append(found.scores.mean_log_likelihood)
+        (candidate,) = compared(InMemoryDataset(X), several, seed=1).candidates
+        means.append(candidate.scores.mean_log_likelihood)
     assert means[1] > means[0] + 0.5
 
 
 def test_the_winner_equals_a_fit_of_its_own():
-    (found,) = compared(InMemoryDataset(X), [settings(3)]).candidates
+    (candidate,) = compared(InMemoryDataset(X), [settings(3)]).candidates
     fit = fit_mixture(InMemoryDataset(X), settings(3), np.random.RandomState(0), NullObserver())
-    assert found.scores.mean_log_likelihood == pytest.approx(fit.state.lower_bound, abs=1e-3)
+    assert candidate.scores.mean_log_likelihood == pytest.approx(fit.state.lower_bound, abs=1e-3)
 
 
 def test_whole_weights_are_repeated_rows():
@@ -214,17 +214,17 @@ def test_float32_rows_and_missing_values():
     rows = np.vstack([X, X[:50]]).astype(np.float32)
     rows[1500:, 1] = np.nan
     dataset = DaskDataset.of(da.from_array(rows, chunks=(250, 2)), missing="omit")
-    found = compared(dataset, [settings(k) for k in (2, 3, 4)])
-    assert found.best.settings.n_components == 3
-    assert found.best.scores.total_weight == len(X)
+    comparison = compared(dataset, [settings(k) for k in (2, 3, 4)])
+    assert comparison.best.settings.n_components == 3
+    assert comparison.best.scores.total_weight == len(X)
 
 
 def test_a_finalist_that_cannot_win_is_eliminated():
     several = [replace(settings(k), rule=ExpectedGain(0.0, 60)) for k in (1, 2, 3, 5)]
-    found = compared(InMemoryDataset(X), several, n_finalists=4)
-    outcomes = [each.outcome for each in found.candidates]
+    comparison = compared(InMemoryDataset(X), several, n_finalists=4)
+    outcomes = [each.outcome for each in comparison.candidates]
     assert Outcome.ELIMINATED in outcomes
-    assert found.best.settings.n_components == 3
+    assert comparison.best.settings.n_components == 3
 
 
 def test_too_few_rows_for_all_models_raise():
@@ -234,17 +234,21 @@ def test_too_few_rows_for_all_models_raise():
 
 def test_without_iterations_models_are_scored_at_their_sample_optima():
     rule = ExpectedGain(1e-3, 0)
-    found = compared(InMemoryDataset(X), [settings(k, rule=rule) for k in (1, 2, 3)], n_finalists=1)
-    assert [each.purpose for each in found.passes] == ["survey", "comparison"]
-    assert found.best.settings.n_components == 3
-    for each in found.candidates:
+    comparison = compared(
+        InMemoryDataset(X), [settings(k, rule=rule) for k in (1, 2, 3)], n_finalists=1
+    )
+    assert [each.purpose for each in comparison.passes] == ["survey", "comparison"]
+    assert comparison.best.settings.n_components == 3
+    for each in comparison.candidates:
         assert each.outcome is Outcome.REACHED_MAX_ITER
         assert (each.is_finalist, each.is_estimate, each.state.n_iter) == (True, False, 0)
         m = each.state.parameters
         _, norm = oracles.e_step(X, m.weights, m.means, m.dense_covariances)
         np.testing.assert_allclose(each.scores.mean_log_likelihood, norm.mean())
         assert each.state.lower_bound == pytest.approx(norm.mean())
-    assert found.passes[1].lower_bound == max(each.state.lower_bound for each in found.candidates)
+    assert comparison.passes[1].lower_bound == max(
+        each.state.lower_bound for each in comparison.candidates
+    )
 
 
 @pytest.mark.parametrize(
@@ -266,21 +270,23 @@ class OneVisit(InMemoryDataset):
         return super().reduce(fn, on_chunks)
 
 
-def kept(folder, told=2, **options):
-    return FolderCheckpoints(Folder(folder), {"selection": {"models": told}}, every=0, **options)
+def store(folder, n_models=2, **options):
+    return FolderCheckpoints(
+        Folder(folder), {"selection": {"models": n_models}}, every=0, **options
+    )
 
 
-def bits(found):
+def bits(comparison):
     models = [
         (
             each.outcome,
             each.state and each.state.parameters.covariances.tobytes(),
             each.scores and (each.scores.icl, each.scores.effective_counts.tobytes()),
         )
-        for each in found.candidates
+        for each in comparison.candidates
     ]
-    passes = [(each.purpose, each.lower_bound) for each in found.passes]
-    return models, found.best.settings, passes
+    passes = [(each.purpose, each.lower_bound) for each in comparison.passes]
+    return models, comparison.best.settings, passes
 
 
 @pytest.mark.parametrize("rule", [ExpectedGain(1e-9, 8), ExpectedGain(1e-3, 0)], ids=["8", "0"])
@@ -292,33 +298,35 @@ def test_a_comparison_interrupted_in_each_pass_ends_with_the_same_bits(rule, tmp
     n_died = 0
     while True:
         try:
-            found = compared(OneVisit(rows), several, n_finalists=3, checkpoints=kept(tmp_path))
+            comparison = compared(
+                OneVisit(rows), several, n_finalists=3, checkpoints=store(tmp_path)
+            )
         except KeyboardInterrupt:
             n_died += 1
         else:
             break
     assert n_died == len(whole.passes) - 1 > 0
-    assert bits(found) == bits(whole)
+    assert bits(comparison) == bits(whole)
 
 
 def test_a_forced_resume_with_other_rows_repeats_the_comparison(tmp_path):
     several = [settings(k, rule=ExpectedGain(1e-9, 100)) for k in (1, 2, 3)]
     for n in range(2):
         with pytest.raises(KeyboardInterrupt):
-            compared(OneVisit(X), several, checkpoints=kept(tmp_path))
+            compared(OneVisit(X), several, checkpoints=store(tmp_path))
         newest = max(tmp_path.iterdir()).read_bytes()
         assert len(from_bytes(newest).scored) == (3 if n else 0)
-    told = {"selection": {"models": 2}, "data": {"n_rows": 1000}}
-    forced = FolderCheckpoints(Folder(tmp_path), told, force=True)
-    found = compared(InMemoryDataset(X[:1000]), several, checkpoints=forced)
-    assert [each.purpose for each in found.passes].count("comparison") == 2
-    assert {each.scores.total_weight for each in found.candidates} == {1000.0}
+    fingerprint = {"selection": {"models": 2}, "data": {"n_rows": 1000}}
+    forced = FolderCheckpoints(Folder(tmp_path), fingerprint, force=True)
+    comparison = compared(InMemoryDataset(X[:1000]), several, checkpoints=forced)
+    assert [each.purpose for each in comparison.passes].count("comparison") == 2
+    assert {each.scores.total_weight for each in comparison.candidates} == {1000.0}
 
 
 def test_a_checkpoint_of_another_selection_or_fit_raises(tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        compared(OneVisit(X), [settings(1), settings(2)], checkpoints=kept(tmp_path))
+        compared(OneVisit(X), [settings(1), settings(2)], checkpoints=store(tmp_path))
     with pytest.raises(CheckpointError, match=r"selection\.models was 2 and is now 3"):
-        kept(tmp_path, 3, force=True).load()
+        store(tmp_path, 3, force=True).load()
     with pytest.raises(CheckpointError, match=r"selection\.models was 2 and is now None"):
         FolderCheckpoints(Folder(tmp_path), {}, force=True).load()

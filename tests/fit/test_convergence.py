@@ -54,7 +54,7 @@ def test_zero_iterations_end_at_once():
     assert AbsoluteChange(1e-3, 0).outcome(FitState(START)) is Outcome.REACHED_MAX_ITER
 
 
-def remembered(gain, *, is_prediction_confirmed=False):
+def accelerator_of(gain, *, is_prediction_confirmed=False):
     return AcceleratorState(
         base=START,
         bound=-4.0,
@@ -73,13 +73,17 @@ def remembered(gain, *, is_prediction_confirmed=False):
 @pytest.mark.parametrize(
     ("bounds", "accelerator", "outcome"),
     [
-        ((-5.0, -4.0002, -4.0001, -4.0), remembered(1e-4), None),  # four bounds say three changes
-        ((-5.0, -4.0002, -4.0001, -4.00005, -4.0), remembered(1e-4), Outcome.CONVERGED),
-        ((-5.0, -4.0002, -4.0001, -4.00005, -4.0), remembered(1e-2), None),
-        ((-5.0, -4.0), remembered(1e-4), None),
-        ((-5.0, -4.0), remembered(1e-4, is_prediction_confirmed=True), Outcome.CONVERGED),
-        ((-5.0, -4.0), remembered(1e-2, is_prediction_confirmed=True), None),
-        ((-4.0,) * 5, None, None),  # plain steps, or a component was just mended
+        (
+            (-5.0, -4.0002, -4.0001, -4.0),
+            accelerator_of(1e-4),
+            None,
+        ),  # three changes
+        ((-5.0, -4.0002, -4.0001, -4.00005, -4.0), accelerator_of(1e-4), Outcome.CONVERGED),
+        ((-5.0, -4.0002, -4.0001, -4.00005, -4.0), accelerator_of(1e-2), None),
+        ((-5.0, -4.0), accelerator_of(1e-4), None),
+        ((-5.0, -4.0), accelerator_of(1e-4, is_prediction_confirmed=True), Outcome.CONVERGED),
+        ((-5.0, -4.0), accelerator_of(1e-2, is_prediction_confirmed=True), None),
+        ((-4.0,) * 5, None, None),  # plain steps, or a component was just repaired
         ((-4.0,) * 9, None, Outcome.REACHED_MAX_ITER),
     ],
 )
@@ -92,7 +96,7 @@ def test_the_rule_needs_a_small_expected_gain_and_stable_bounds(bounds, accelera
 def test_changes_of_the_bound_across_an_event_do_not_count(n_pass, outcome):
     event = Event(n_pass, 0, Action.REINITIALIZED, "")
     bounds = (-5.0, -4.0, -4.0, -4.0, -4.0)
-    state = FitState(START, lower_bounds=bounds, events=(event,), accelerator=remembered(1e-5))
+    state = FitState(START, lower_bounds=bounds, events=(event,), accelerator=accelerator_of(1e-5))
     assert ExpectedGain(tol=1e-3, max_iter=9).outcome(state) is outcome
 
 

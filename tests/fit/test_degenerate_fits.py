@@ -16,7 +16,7 @@ from daskgmm.fit.initialization.user_parameters import UserParameters
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.state import Action, Outcome
 
-# Of k-means, where there are fewer distinct rows than components.
+# k-means warns if there are fewer distinct rows than components.
 pytestmark = pytest.mark.filterwarnings("ignore:Number of distinct clusters")
 
 GOING_ON = sorted(set(POLICIES) - {"raise"})
@@ -29,7 +29,7 @@ def changed(column, values):
     return rows
 
 
-# Rows and a number of components that leaves one with nothing but the trouble.
+# Rows and a number of components of which one is degenerate.
 DATA = {
     "duplicated": (np.vstack([BASE, np.tile([30.0, -30.0, 5.0], (40, 1))]), 3),
     "singleton": (np.vstack([BASE, [[1e3, 1e3, 1e3]]]), 3),
@@ -83,9 +83,9 @@ def test_no_policy_but_raise_ends_the_fit(name, data, policy, regularization):
     assert [e.n_pass for e in state.events] == sorted(e.n_pass for e in state.events)
     dropped = sum(event.action is Action.DROPPED for event in state.events)
     assert len(state.parameters.weights) == n_components - dropped
-    # An iteration with an event is never the one that is called converged.
+    # An iteration with an event does not converge.
     assert all(event.n_pass < state.n_iter - 1 for event in state.events)
-    # In chunks of a Dask array: the same chunks, the same bits and events.
+    # A Dask array with the same chunks gives the same bits and events.
     chunked = DaskDataset.of(da.from_array(rows, chunks=(32, 3)))
     there = fitted(chunked, name, n_components, **changes)
     assert there.events == state.events
@@ -124,7 +124,7 @@ def test_the_policy_decides_what_happens(data, name):
     rows, n_components = DATA[data]
 
     def events(policy):
-        # Whitened, the row that is far away is not far enough to be alone.
+        # With the whitened distance, the outlier is not far enough for a cluster of its own.
         changes = {"policy": policy, "init_distance": "euclidean"}
         state = fitted(rows, name, n_components, **changes)
         return [event.action for event in state.events], state
@@ -135,7 +135,7 @@ def test_the_policy_decides_what_happens(data, name):
     actions, state = events("drop")
     assert actions == [Action.DROPPED]
     assert len(state.parameters.weights) == len(state.ridge) == 2
-    # The rows that nothing else explains draw the component back, until it is regularized.
+    # The same rows attract the component again and again, until it is regularized.
     actions, state = events("reinitialize")
     assert actions == [Action.REINITIALIZED] * 3 + [Action.REGULARIZED]
     assert "it was reinitialized 3 times" in state.events[-1].sentence
@@ -177,15 +177,15 @@ def test_weights_are_repeated_rows(policy):
     weights = np.r_[np.ones(120), 40.0]
     array = da.from_array(rows, chunks=(32, 3))
     weighted = DaskDataset.of(array, weights=da.from_array(weights, chunks=32))
-    found = fitted(weighted, "diag", 3, policy=policy)
+    model = fitted(weighted, "diag", 3, policy=policy)
     same = fitted(np.repeat(rows, weights.astype(int), axis=0), "diag", 3, policy=policy)
-    assert {e.action for e in found.events} == {e.action for e in same.events}
-    np.testing.assert_allclose(found.lower_bound, same.lower_bound, rtol=1e-6)
+    assert {e.action for e in model.events} == {e.action for e in same.events}
+    np.testing.assert_allclose(model.lower_bound, same.lower_bound, rtol=1e-6)
 
 
 @pytest.mark.parametrize("policy", ["raise", "drop"])
 def test_a_collapse_in_an_accelerated_step_ends_only_that_candidate(policy):
-    # One of these starts comes to a component so narrow that it has no coordinates.
+    # One of these starts reaches a component so narrow that it has no coordinates.
     random = np.random.default_rng(0)
     parts = [random.normal(size=(100, 2)), random.normal(size=(100, 2)) + np.array([6, 0])]
     rows = np.vstack([*parts, np.tile([3.0, 0.0], (3, 1))])
@@ -207,7 +207,7 @@ def test_a_late_collapse_carries_the_last_sound_model(name):
     short = {**changes, "rule": AbsoluteChange(0.0, error.n_pass - 1)}
     before = fitted(rows, name, 3, **short).parameters
     assert error.mixture.means.tobytes() == before.means.tobytes()
-    # With a policy the same fit comes to the same pass, and goes on.
+    # With a policy, the same fit continues after this pass.
     for policy in GOING_ON:
         state = fitted(rows, name, 3, policy=policy, init_params="random")
         assert state.events[0][:2] == (error.n_pass, k)
@@ -250,5 +250,5 @@ def test_overflow_raises(policy):
 @pytest.mark.parametrize("policy", GOING_ON)
 def test_means_far_from_all_rows_keep_precision(family_name, policy):
     rows = BASE + 1e8  # moments about points 1e8 away have no digit left
-    given = UserParameters(means=np.array([[0.0] * 3, [1.0] * 3]))
-    assert_sound(fitted(rows, family_name, 2, user_parameters=given, policy=policy))
+    user_parameters = UserParameters(means=np.array([[0.0] * 3, [1.0] * 3]))
+    assert_sound(fitted(rows, family_name, 2, user_parameters=user_parameters, policy=policy))

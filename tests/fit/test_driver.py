@@ -71,19 +71,19 @@ def test_incomplete_rows_are_left_out_on_request(family_name):
 
 def test_whole_weights_are_repeated_rows(family_name):
     start = mixture(family_name)
-    given = UserParameters(start.weights, start.means, start.precisions)
+    user_parameters = UserParameters(start.weights, start.means, start.precisions)
     weights = np.random.default_rng(0).integers(0, 4, size=500)
     rule = AbsoluteChange(0.0, 10)
     weighted = fitted(
         InMemoryDataset(X, weights.astype(float)),
         name=family_name,
-        user_parameters=given,
+        user_parameters=user_parameters,
         rule=rule,
     )
     repeated = fitted(
         InMemoryDataset(np.repeat(X, weights, axis=0)),
         name=family_name,
-        user_parameters=given,
+        user_parameters=user_parameters,
         rule=rule,
     )
     ours, theirs = weighted.state.parameters, repeated.state.parameters
@@ -110,7 +110,7 @@ def test_a_collapse_of_every_start_raises():
         fitted(InMemoryDataset(np.ones((20, 3))), reg_covar=0.0, n_components=1)
 
 
-# Two clusters side by side, which one component will cover, and one far away with two.
+# Two neighbouring clusters that one component covers, and a distant one with two components.
 APART = np.concatenate(
     [
         np.random.default_rng(k).normal(size=(400, 2)) + center
@@ -129,22 +129,22 @@ def fitted_apart(**changes):
     return fitted(rows, n_components=3, **changes)
 
 
-# Every start is the poor one, as if an initializer had found it.
+# An initializer whose starts are all the poor one.
 POOR = Initializer(FromFunction(poorly))
 
 
 def test_moves_use_complete_rows_of_the_sample(family_name):
     left = fitted_apart(name=family_name, initializer=POOR)
-    moved = fitted_apart(name=family_name, initializer=POOR, refine=True)
+    refined = fitted_apart(name=family_name, initializer=POOR, refine=True)
     n_left = left.state.n_iter
-    assert moved.state.lower_bounds[:n_left] == left.state.lower_bounds
-    assert moved.state.lower_bound > left.state.lower_bound + 0.05
-    assert moved.state.outcome is Outcome.CONVERGED
-    rest = [each.purpose for each in moved.passes[1 + n_left :]]
-    assert rest == ["refinement"] * (moved.state.n_iter - n_left)
+    assert refined.state.lower_bounds[:n_left] == left.state.lower_bounds
+    assert refined.state.lower_bound > left.state.lower_bound + 0.05
+    assert refined.state.outcome is Outcome.CONVERGED
+    rest = [each.purpose for each in refined.passes[1 + n_left :]]
+    assert rest == ["refinement"] * (refined.state.n_iter - n_left)
     assert len(rest) <= 3
-    bounds = tuple(each.lower_bound for each in moved.passes[1:])
-    assert bounds == moved.state.lower_bounds
+    bounds = tuple(each.lower_bound for each in refined.passes[1:])
+    assert bounds == refined.state.lower_bounds
 
 
 def test_a_move_that_collapses_does_not_end_the_others(monkeypatch):
@@ -172,8 +172,8 @@ def test_a_move_that_collapses_does_not_end_the_others(monkeypatch):
 def test_moves_need_two_more_iterations():
     left = fitted_apart(initializer=POOR)
     rule = ExpectedGain(1e-6, left.state.n_iter + 1)
-    moved = fitted_apart(initializer=POOR, refine=True, rule=rule)
-    assert moved.state.lower_bounds == left.state.lower_bounds
+    refined = fitted_apart(initializer=POOR, refine=True, rule=rule)
+    assert refined.state.lower_bounds == left.state.lower_bounds
 
 
 def test_without_a_sample_stage_nothing_moves(monkeypatch):
@@ -189,8 +189,10 @@ def test_without_a_sample_stage_nothing_moves(monkeypatch):
 
 def test_components_of_the_user_do_not_move():
     means = np.array([[3.0, 0.0], [79.0, 80.0], [81.0, 80.0]])
-    given = UserParameters(means=means)
-    left, asked = (fitted_apart(user_parameters=given, refine=each) for each in (False, True))
+    user_parameters = UserParameters(means=means)
+    left, asked = (
+        fitted_apart(user_parameters=user_parameters, refine=each) for each in (False, True)
+    )
     assert asked.state.lower_bounds == left.state.lower_bounds
     left, asked = (fitted_apart(init_params=poorly(APART), refine=each) for each in (False, True))
     assert asked.state.lower_bounds == left.state.lower_bounds

@@ -51,7 +51,7 @@ def test_candidates_share_each_pass_and_end_as_if_alone():
     assert len({state.n_iter for state in together}) > 1
     for start, state in zip(starts, together, strict=True):
         (single,) = em.run([FitState(start)], counted(), model, rule, NullObserver())
-        # They share products: the last bits are those of who was there.
+        # Candidates share matrix products, so the last bits depend on the other candidates.
         np.testing.assert_allclose(single.lower_bounds, state.lower_bounds, rtol=1e-11)
         np.testing.assert_allclose(single.parameters.means, state.parameters.means, rtol=1e-9)
 
@@ -102,13 +102,13 @@ def test_a_collapsed_candidate_keeps_its_parameters_and_the_others_continue():
 
 
 def test_an_em_step_without_coordinates_is_taken_unaccelerated(family_name):
-    # Rows on a line, seen from a component that is wide across it.
+    # Rows on a line, and a component that is wide across it.
     line = np.array([[1.0, 1e-12], [-1.0, -1e-12], [1.0, -1e-12], [-1.0, 1e-12]])
     wide = np.array([[2.0, 1.0], [1.0, 2.0]])
     family = FAMILIES[family_name]
     start = Mixture.from_covariances(family, np.ones(1), np.zeros((1, 2)), family.project(wide))
     model = MaximumLikelihood(family, 0.0, np.zeros(2))
-    (found,) = em.run(
+    (result,) = em.run(
         [FitState(start)],
         InMemoryDataset(line),
         model,
@@ -116,12 +116,12 @@ def test_an_em_step_without_coordinates_is_taken_unaccelerated(family_name):
         NullObserver(),
         acceleration=QuasiNewton(),
     )
-    assert found.outcome is Outcome.CONVERGED
+    assert result.outcome is Outcome.CONVERGED
     (plain,) = em.run(
         [FitState(start)], InMemoryDataset(line), model, AbsoluteChange(1e-9, 9), NullObserver()
     )
     np.testing.assert_allclose(
-        found.parameters.covariances, plain.parameters.covariances, rtol=1e-6, atol=1e-30
+        result.parameters.covariances, plain.parameters.covariances, rtol=1e-6, atol=1e-30
     )
 
 
@@ -131,7 +131,7 @@ def test_an_em_step_without_coordinates_is_taken_unaccelerated(family_name):
 def test_an_empty_component_keeps_its_mean_and_covariance(
     family_name, kernel, policy, acceleration
 ):
-    # Far from the pivot the triangular kernel runs.
+    # Far from the pivot, the triangular kernel is used.
     pivot = X.mean(axis=0) + (0.0 if kernel is Quadratic else 1e7)
     model = MaximumLikelihood(FAMILIES[family_name], 1e-6, pivot)
     near = mixture(family_name)
@@ -141,7 +141,7 @@ def test_an_empty_component_keeps_its_mean_and_covariance(
     assert isinstance(model.densities(start).kernel, kernel)
     survey = take_survey(InMemoryDataset(X), seed=0, sample_size=len(X))
     rule = AbsoluteChange(1e-6, 60) if acceleration is None else ExpectedGain(1e-6, 60)
-    (found,) = em.run(
+    (result,) = em.run(
         [FitState(start)],
         InMemoryDataset(X),
         model,
@@ -150,23 +150,23 @@ def test_an_empty_component_keeps_its_mean_and_covariance(
         remedy=POLICIES[policy](DataSummary.of(survey, 1e-6, seed=0)),
         acceleration=acceleration,
     )
-    np.testing.assert_array_equal(found.parameters.means[1], 500.0)
+    np.testing.assert_array_equal(result.parameters.means[1], 500.0)
     if not near.family.shared:
-        kept = found.parameters.covariances[1]
-        np.testing.assert_allclose(kept, start.covariances[1], rtol=1e-13)
-    assert found.parameters.weights[1] < 1e-200
-    assert found.outcome.is_converged
-    (event,) = found.events
+        covariance = result.parameters.covariances[1]
+        np.testing.assert_allclose(covariance, start.covariances[1], rtol=1e-13)
+    assert result.parameters.weights[1] < 1e-200
+    assert result.outcome.is_converged
+    (event,) = result.events
     assert event == (1, 1, Action.KEPT, "component 1 has no rows: it keeps its mean and covariance")
 
 
 def test_an_observer_sees_each_pass():
-    seen = []
+    iterations = []
 
     class Watching(NullObserver):
         def on_pass(self, states, seconds):
-            seen.append([state.n_iter for state in states])
+            iterations.append([state.n_iter for state in states])
 
     start = mixture("full")
     em.run([FitState(start)] * 2, counted(), model_of(start), AbsoluteChange(0.0, 3), Watching())
-    assert seen == [[1, 1], [2, 2], [3, 3]]
+    assert iterations == [[1, 1], [2, 2], [3, 3]]

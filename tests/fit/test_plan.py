@@ -27,19 +27,19 @@ def plan(X, where=ROOMY, **parameters):
 
 
 def test_a_plan_says_what_a_fit_reads():
-    made = plan(da.ones((1_000_000, 10), chunks=(10_000, 10), dtype="f4"), n_components=3)
-    assert made.layout.n_rows == 1_000_000
-    assert made.layout.n_chunks == 100
-    assert made.bytes_per_pass == 40_000_000
-    assert made.n_passes == (2, 102)
-    assert 16 <= made.n_shards <= 32
+    result = plan(da.ones((1_000_000, 10), chunks=(10_000, 10), dtype="f4"), n_components=3)
+    assert result.layout.n_rows == 1_000_000
+    assert result.layout.n_chunks == 100
+    assert result.bytes_per_pass == 40_000_000
+    assert result.n_passes == (2, 102)
+    assert 16 <= result.n_shards <= 32
 
 
 def test_an_array_in_memory_needs_one_thread():
-    made = GaussianMixture().plan(np.ones((100_000, 2)))
-    assert made.resources.n_threads == made.resources.threads_per_process == 1
-    assert made.lines()["tasks per pass"] == "1 on 1 thread"
-    assert made.lines()["memory"].split("; ")[1].startswith("1 per process")
+    result = GaussianMixture().plan(np.ones((100_000, 2)))
+    assert result.resources.n_threads == result.resources.threads_per_process == 1
+    assert result.lines()["tasks per pass"] == "1 on 1 thread"
+    assert result.lines()["memory"].split("; ")[1].startswith("1 per process")
 
 
 def test_a_plan_reads_no_data_and_changes_nothing():
@@ -100,24 +100,24 @@ def test_memory_grows_with_chunks_components_and_starts(family):
 
 def test_rows_in_memory_need_no_memory():
     X = np.ones((100_000, 20))
-    made = plan(X)
-    assert made.layout.n_chunks == 2
-    assert made.bytes_per_row == 0
-    assert InMemoryDataset(X).layout == made.layout
+    result = plan(X)
+    assert result.layout.n_chunks == 2
+    assert result.bytes_per_row == 0
+    assert InMemoryDataset(X).layout == result.layout
 
 
 def test_a_chunk_that_is_too_large_raises_with_a_size_that_fits():
     X = da.ones((3_000_000, 64), chunks=((1_000_000, 2_000_000), 64))
-    made = plan(X, where=Resources(4, 2, 2048 * MIB, 1700 * MIB, 200 * MIB))
+    result = plan(X, where=Resources(4, 2, 2048 * MIB, 1700 * MIB, 200 * MIB))
     with pytest.raises(DataError) as caught:
-        made.raise_for_memory()
+        result.raise_for_memory()
     sentence = str(caught.value)
     assert sentence.startswith("chunk 1 has 2,000,000 rows (977 MiB)")
     assert "2 threads run at once" in sentence
     rows = int(sentence.split("at most ")[1].split(" rows", maxsplit=1)[0].replace(",", ""))
-    plan(X.rechunk((rows, 64)), where=made.resources).raise_for_memory()
+    plan(X.rechunk((rows, 64)), where=result.resources).raise_for_memory()
     with pytest.raises(DataError):
-        plan(X.rechunk((int(1.05 * rows), 64)), where=made.resources).raise_for_memory()
+        plan(X.rechunk((int(1.05 * rows), 64)), where=result.resources).raise_for_memory()
 
 
 def test_one_chunk_is_visited_by_one_thread():
@@ -139,9 +139,9 @@ def test_extra_columns_of_persisted_chunks_are_not_resident(client):
 
 def test_a_worker_without_memory_raises():
     X = da.ones((100, 2), chunks=(10, 2))
-    made = plan(X, where=Resources(1, 1, 380 * MIB, 320 * MIB, 330 * MIB))
+    result = plan(X, where=Resources(1, 1, 380 * MIB, 320 * MIB, 330 * MIB))
     with pytest.raises(DataError, match=r"a process has 0.0 MiB for this: use processes with"):
-        made.raise_for_memory()
+        result.raise_for_memory()
 
 
 def test_a_fit_raises_before_the_first_pass():
@@ -166,7 +166,7 @@ small, large = sys.argv[1:]
 model = GaussianMixture(8, max_iter=3, tol=0.0, random_state=0)
 """
 
-# The resident peak within the plan, and the addresses too, less what is there for other reasons.
+# The resident peak is within the plan, and so are the addresses, except those of libraries.
 THREADS = (
     COMMON
     + """
@@ -218,8 +218,8 @@ ENVIRONMENT = {
     ],
 )
 def test_a_fit_stays_within_its_plan(tmp_path, program, n_chunks):
-    # Chunks of 2 MiB: up to 400 MiB of data, where the plan is some 90 of the process, and 50
-    # of a worker, half of whose 60 chunks are more.
+    # Chunks of 2 MiB, up to 400 MiB of data. The plan is about 90 MiB for the process and 50 MiB for
+    # a worker, and half of its 60 chunks are larger than that.
     urls = []
     for n in (1, n_chunks):
         mixture = random_mixture(8, 16)

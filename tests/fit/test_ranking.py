@@ -51,7 +51,7 @@ def test_the_error_carries_the_best_of_the_last_sound_models():
     assert e.value.mixture is other
 
 
-def remembered(bounds, gain, **changes):
+def accelerated(bounds, gain, **changes):
     accelerator = AcceleratorState(
         base=START,
         bound=bounds[-1],
@@ -78,10 +78,10 @@ def remembered(bounds, gain, **changes):
     ],
 )
 def test_candidates_that_cannot_win_are_eliminated(bounds, gain, is_left):
-    best_one = remembered((-1.5,) * 12, 1e-6)
-    kept, judged = eliminate([best_one, remembered(bounds, gain)])
-    assert kept is best_one or bounds[0] == -1.0
-    assert (judged.outcome is Outcome.ELIMINATED) is is_left
+    best_one = accelerated((-1.5,) * 12, 1e-6)
+    winner, other = eliminate([best_one, accelerated(bounds, gain)])
+    assert winner is best_one or bounds[0] == -1.0
+    assert (other.outcome is Outcome.ELIMINATED) is is_left
 
 
 def test_plain_em_eliminates_no_candidate():
@@ -95,7 +95,7 @@ def test_candidates_are_ranked_by_bound_equals_in_their_order():
 
 
 def test_the_penalty_is_subtracted_from_the_bound():
-    light, heavy = remembered((-2.0,) * 12, 1e-6), remembered((-1.0,) * 12, 1e-6, penalty=2.0)
+    light, heavy = accelerated((-2.0,) * 12, 1e-6), accelerated((-1.0,) * 12, 1e-6, penalty=2.0)
     assert best([light, heavy]) is light
     first, second = eliminate([light, heavy])
     assert (first.outcome, second.outcome) == (None, Outcome.ELIMINATED)
@@ -103,22 +103,22 @@ def test_the_penalty_is_subtracted_from_the_bound():
 
 def test_only_candidates_of_one_group_compete():
     states = [
-        remembered((-1.0,) * 12, 1e-6),
-        remembered((-2.0,) * 12, 1e-6, rival_group=1),
-        remembered((-3.0,) * 12, 1e-6, rival_group=1),
+        accelerated((-1.0,) * 12, 1e-6),
+        accelerated((-2.0,) * 12, 1e-6, rival_group=1),
+        accelerated((-3.0,) * 12, 1e-6, rival_group=1),
     ]
     outcomes = [state.outcome for state in eliminate(states)]
     assert outcomes == [None, None, Outcome.ELIMINATED]
 
 
 def test_collapsed_candidates_eliminate_no_others():
-    dead = replace(remembered([50.0] * 14, gain=0.0), outcome=Outcome.DEGENERATE)
-    live = remembered([1.0] * 14, gain=1e-3)
+    dead = replace(accelerated([50.0] * 14, gain=0.0), outcome=Outcome.DEGENERATE)
+    live = accelerated([1.0] * 14, gain=1e-3)
     assert eliminate([dead, live]) == [dead, live]
 
 
 def test_an_eliminated_candidate_continues_if_the_best_collapses():
-    fast, slow = remembered([50.0] * 14, gain=0.0), remembered([1.0] * 14, gain=1e-3)
+    fast, slow = accelerated([50.0] * 14, gain=0.0), accelerated([1.0] * 14, gain=1e-3)
     fast, outrun = eliminate([fast, slow])
     assert outrun.outcome is Outcome.ELIMINATED
     _, again = eliminate([replace(fast, outcome=Outcome.DEGENERATE), outrun])

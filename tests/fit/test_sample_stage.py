@@ -47,7 +47,7 @@ def test_clearly_worse_candidates_end_on_the_sample():
 
 
 def test_if_all_collapse_on_the_sample_the_starts_continue():
-    # A component on one row, as narrow as that row is alone.
+    # A component on one row, with almost no variance.
     means = mixture("full").means.copy()
     means[0] = sample_of().rows[0]
     covariances = np.stack([1e-6 * np.eye(3), np.eye(3), np.eye(3)])
@@ -83,10 +83,10 @@ def test_a_warm_start_takes_steps_on_the_sample_too():
     first = model.n_iter_
     model.fit(da.from_array(rows, chunks=(20_000, 3)))
     assert model.n_iter_ <= first
-    moved = da.from_array(rows + 1.0, chunks=(20_000, 3))
-    model.fit(moved)
+    shifted = da.from_array(rows + 1.0, chunks=(20_000, 3))
+    model.fit(shifted)
     assert model.n_iter_ <= 6
-    cold = GaussianMixture(3, random_state=0).fit(moved)
+    cold = GaussianMixture(3, random_state=0).fit(shifted)
     assert model.lower_bound_ >= cold.lower_bound_ - 1e-3
 
 

@@ -32,5 +32,5 @@ def test_the_sample_grows_with_the_model_and_stays_in_memory():
     ],
 )
 def test_settings_decide_on_moves_and_shared_passes(changes, may_move, n_candidates):
-    found = settings(**{"accelerated": True, **changes})
-    assert (found.may_move, found.n_candidates) == (may_move, n_candidates)
+    result = settings(**{"accelerated": True, **changes})
+    assert (result.may_move, result.n_candidates) == (may_move, n_candidates)

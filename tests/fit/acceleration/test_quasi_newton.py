@@ -34,7 +34,7 @@ def model_of(start, reg_covar=1e-6, rows=X):
 def run(state, *, rows=X, weights=None, rule=None, reg_covar=1e-6, acceleration=FAST):
     state = FitState(state) if isinstance(state, Mixture) else state
     model = model_of(state.parameters, reg_covar, rows)
-    (found,) = em.run(
+    (result,) = em.run(
         [state],
         InMemoryDataset(rows, weights),
         model,
@@ -42,7 +42,7 @@ def run(state, *, rows=X, weights=None, rule=None, reg_covar=1e-6, acceleration=
         NullObserver(),
         acceleration=acceleration,
     )
-    return found
+    return result
 
 
 def statistics_at(mixture, rows=X, reg_covar=1e-6):
@@ -58,7 +58,7 @@ def bound_of(mixture, rows=X):
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["ones", "weights"])
 def test_the_bound_never_falls_and_ends_no_lower_than_with_plain_em(family_name, weights):
     start = mixture(family_name)
-    # Regularization may lower the bound, if only in its last digits.
+    # Regularization may lower the last digits of the bound.
     some = {"weights": weights, "reg_covar": 0.0}
     plain = run(start, rule=AbsoluteChange(1e-10, 5000), acceleration=None, **some)
     fast = run(start, **some)
@@ -79,11 +79,11 @@ def test_slow_em_takes_fewer_passes_with_acceleration():
 
 
 def test_the_result_is_the_em_step_from_the_best_parameters(family_name):
-    found = run(mixture(family_name), rule=ExpectedGain(0.0, 7))
-    assert found.accelerator is not None
-    assert found.parameters is found.accelerator.em_step
-    assert bound_of(found.accelerator.base) == pytest.approx(found.lower_bound, abs=1e-12)
-    assert bound_of(found.parameters) >= found.lower_bound
+    result = run(mixture(family_name), rule=ExpectedGain(0.0, 7))
+    assert result.accelerator is not None
+    assert result.parameters is result.accelerator.em_step
+    assert bound_of(result.accelerator.base) == pytest.approx(result.lower_bound, abs=1e-12)
+    assert bound_of(result.parameters) >= result.lower_bound
 
 
 def test_a_trial_that_lowers_the_bound_costs_one_pass_and_the_em_step_follows(family_name):
@@ -121,7 +121,7 @@ def test_a_continued_fit_equals_an_uninterrupted_one_bit_for_bit(family_name):
 
 
 def test_regularization_keeps_the_fixed_point_of_em(family_name):
-    # Equal rows: their component is as narrow as regularization lets it be.
+    # The component of equal rows has the variance of the regularization.
     rows = np.vstack([X, np.full((300, 3), 2.5)])
     start = mixture(family_name)
     plain = run(
@@ -146,13 +146,13 @@ def test_an_empty_component_does_not_slow_the_others():
 
 
 def test_one_component_converges_in_one_step(family_name):
-    found = run(mixture(family_name, 1), rule=ExpectedGain(1e-10, 50, window=1))
-    assert found.n_iter <= 3
-    np.testing.assert_allclose(found.parameters.means[0], X.mean(axis=0))
+    result = run(mixture(family_name, 1), rule=ExpectedGain(1e-10, 50, window=1))
+    assert result.n_iter <= 3
+    np.testing.assert_allclose(result.parameters.means[0], X.mean(axis=0))
 
 
 def test_directions_equal_those_of_bfgs():
-    # Against the matrices that the recursion stands for (Nocedal & Wright 2006, eq. 6.17).
+    # Compare with the matrices of the recursion (Nocedal & Wright 2006, eq. 6.17).
     random = np.random.default_rng(0)
     root = random.normal(size=(6, 6))
     hessian = root @ root.T / 6 + 0.1 * np.eye(6)

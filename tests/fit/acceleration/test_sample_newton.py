@@ -78,6 +78,6 @@ def test_a_step_has_an_origin():
     )
     steps = SampleSteps(sample, model)
     start = FitState(start.parameters, pairs=start.accelerator.pairs)
-    (found,) = em.run([start], rows, model, ExpectedGain(1e-5, 30), Watching(), acceleration=steps)
+    (result,) = em.run([start], rows, model, ExpectedGain(1e-5, 30), Watching(), acceleration=steps)
     assert origins[0] is Origin.SAMPLE
-    assert found.accelerator.is_prediction_confirmed
+    assert result.accelerator.is_prediction_confirmed

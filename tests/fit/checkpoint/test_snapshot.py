@@ -30,10 +30,10 @@ def snapshot(name="full", **changes):
     rows = X.copy()
     rows[::50, 1] = np.nan
     last = Last()
-    told = {"rule": ExpectedGain(1e-9, 4), "accelerated": True, "n_init": 2, **changes}
+    options = {"rule": ExpectedGain(1e-9, 4), "accelerated": True, "n_init": 2, **changes}
     dataset = InMemoryDataset(rows, np.linspace(0, 1, 400), missing="omit")
     random = np.random.RandomState(0)
-    fit_mixture(dataset, settings(name, **told), random, NullObserver(), last)
+    fit_mixture(dataset, settings(name, **options), random, NullObserver(), last)
     return last.snapshot
 
 
@@ -103,11 +103,11 @@ def test_damaged_bytes_raise_or_change_nothing(n_files):
     refused = 0
     for _ in range(n_files):
         try:
-            found = from_bytes(mutated(whole, random))
+            decoded = from_bytes(mutated(whole, random))
         except Exception:  # noqa: BLE001  whatever readers make of it
             refused += 1
         else:  # what nobody reads
-            assert same(found, one)
+            assert same(decoded, one)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert refused > 0.6 * n_files
@@ -115,7 +115,7 @@ def test_damaged_bytes_raise_or_change_nothing(n_files):
 
 
 def test_a_wrong_member_raises():
-    # As before inside the members, with checksums that are right: someone means harm.
+    # Damage inside the members, with valid checksums, as from an attacker.
     with zipfile.ZipFile(io.BytesIO(snapshot().to_bytes())) as file:
         members = {each: file.read(each) for each in file.namelist()}
     random = np.random.default_rng(1)

@@ -17,7 +17,7 @@ from daskgmm.fit.observers import NullObserver
 from daskgmm.storage.folder import Folder
 
 X = clusters(600, spread=1.0)
-TOLD = {"model": {"n_components": 3, "tol": 1e-3}, "data": {"n_rows": 600}}
+FINGERPRINT = {"model": {"n_components": 3, "tol": 1e-3}, "data": {"n_rows": 600}}
 ACCELERATED = {"rule": ExpectedGain(1e-7, 12), "accelerated": True}
 
 
@@ -53,18 +53,18 @@ class Stopping(NullObserver):
         self._count()
 
 
-def checkpoints(folder, told=TOLD, **options):
-    return FolderCheckpoints(Folder(folder), told, every=0, **options)
+def checkpoints(folder, changes=FINGERPRINT, **options):
+    return FolderCheckpoints(Folder(folder), changes, every=0, **options)
 
 
-def fitted(folder, dataset, observer, *, seed=0, **told):
+def fitted(folder, dataset, observer, *, seed=0, **changes):
     random = np.random.RandomState(seed)
-    return fit_mixture(dataset, settings(**told), random, observer, checkpoints(folder))
+    return fit_mixture(dataset, settings(**changes), random, observer, checkpoints(folder))
 
 
-def stopped(folder, dataset, n, **told):
+def stopped(folder, dataset, n, **changes):
     with pytest.raises(StopError):
-        fitted(folder, dataset, Stopping(n), **told)
+        fitted(folder, dataset, Stopping(n), **changes)
 
 
 def bits(fit):
@@ -79,38 +79,38 @@ def bits(fit):
     )
 
 
-def on_and_on(folder, dataset, **told):
+def resume_until_done(folder, dataset, **changes):
     """A fit that is stopped after each thing it does, as often as it takes; how often."""
     n_stops = 0
     while True:
-        # From where it left off, it gets one step further; from the survey two: the start as well.
+        # Each resumed fit advances by one pass; after the survey by two, with the initialization.
         observer = Stopping(2)
         try:
-            return fitted(folder, dataset, observer, **told), n_stops
+            return fitted(folder, dataset, observer, **changes), n_stops
         except StopError:
             n_stops += 1
 
 
-@pytest.mark.parametrize("told", [{}, ACCELERATED, {**ACCELERATED, "n_init": 3}], ids=repr)
-def test_a_fit_that_is_interrupted_often_ends_with_the_same_bits(family_name, told, tmp_path):
+@pytest.mark.parametrize("changes", [{}, ACCELERATED, {**ACCELERATED, "n_init": 3}], ids=repr)
+def test_a_fit_that_is_interrupted_often_ends_with_the_same_bits(family_name, changes, tmp_path):
     dataset = InMemoryDataset(X, np.linspace(0.0, 2.0, 600), chunk_rows=100)
-    whole = fitted(tmp_path / "whole", dataset, NullObserver(), name=family_name, **told)
-    found, n_stops = on_and_on(tmp_path / "parts", dataset, name=family_name, **told)
+    whole = fitted(tmp_path / "whole", dataset, NullObserver(), name=family_name, **changes)
+    resumed, n_stops = resume_until_done(tmp_path / "parts", dataset, name=family_name, **changes)
     assert n_stops > 1
-    assert bits(found) == bits(whole)
+    assert bits(resumed) == bits(whole)
 
 
 def test_a_resumed_refinement_ends_with_the_same_bits(tmp_path):
     rows = np.concatenate([clusters(80, n_components=2, seed=s, spread=4.0) for s in range(4)])
-    told = {**ACCELERATED, "refine": True, "n_components": 5, "rule": ExpectedGain(1e-3, 100)}
-    told["init_distance"] = "whitened"  # a start that leaves something to move
+    changes = {**ACCELERATED, "refine": True, "n_components": 5, "rule": ExpectedGain(1e-3, 100)}
+    changes["init_distance"] = "whitened"  # a start that leaves something to move
     dataset = InMemoryDataset(rows)
-    whole = fitted(tmp_path / "whole", dataset, NullObserver(), **told)
+    whole = fitted(tmp_path / "whole", dataset, NullObserver(), **changes)
     purposes = [each.purpose for each in whole.passes]
     first = purposes.index("refinement")
     for n in (first, first + 1, first + 2):  # the last iteration, and two that come after a move
-        stopped(tmp_path / f"{n}", dataset, n, **told)
-        again = fitted(tmp_path / f"{n}", dataset, NullObserver(), **told)
+        stopped(tmp_path / f"{n}", dataset, n, **changes)
+        again = fitted(tmp_path / f"{n}", dataset, NullObserver(), **changes)
         assert bits(again) == bits(whole)
 
 
@@ -122,11 +122,11 @@ def test_rows_outside_the_sample(missing, dtype, tmp_path, monkeypatch):
     rows[::40, 0] = np.nan
     frame = dd.from_pandas(pd.DataFrame(rows, columns=list("abc")), npartitions=5)
     dataset = DaskDataset.of(frame, missing=missing)  # lengths are counted
-    told = {**ACCELERATED, "sample_start": True, "refine": True, "n_components": 2}
-    whole = fitted(tmp_path / "whole", dataset, NullObserver(), **told)
-    found, n_stops = on_and_on(tmp_path / "parts", dataset, **told)
+    changes = {**ACCELERATED, "sample_start": True, "refine": True, "n_components": 2}
+    whole = fitted(tmp_path / "whole", dataset, NullObserver(), **changes)
+    resumed, n_stops = resume_until_done(tmp_path / "parts", dataset, **changes)
     assert n_stops > 1
-    assert bits(found) == bits(whole)
+    assert bits(resumed) == bits(whole)
 
 
 @pytest.mark.filterwarnings("ignore::daskgmm.errors.DataWarning")
@@ -136,10 +136,10 @@ def test_chunks_that_the_survey_skipped_stay_skipped(tmp_path):
     frame = dd.from_pandas(pd.DataFrame(rows, columns=list("abc")), npartitions=6)
     dataset = DaskDataset.of(frame, on_bad_chunk="skip")
     whole = fitted(tmp_path / "whole", dataset, NullObserver())
-    found, n_stops = on_and_on(tmp_path / "parts", dataset)
+    resumed, n_stops = resume_until_done(tmp_path / "parts", dataset)
     assert n_stops > 1
-    assert found.survey.n_rows == 500
-    assert bits(found) == bits(whole)
+    assert resumed.survey.n_rows == 500
+    assert bits(resumed) == bits(whole)
 
 
 def test_changed_rows_raise_on_resume(tmp_path):
@@ -174,9 +174,9 @@ def test_the_newest_two_are_kept_and_an_end_leaves_none(tmp_path):
 
 
 def test_the_end_writes_only_the_unsaved_snapshot(tmp_path):
-    kept = FolderCheckpoints(Folder(tmp_path), TOLD, every=3600.0)
+    store = FolderCheckpoints(Folder(tmp_path), FINGERPRINT, every=3600.0)
     with pytest.raises(StopError):
-        fit_mixture(InMemoryDataset(X), settings(), np.random.RandomState(0), Stopping(5), kept)
+        fit_mixture(InMemoryDataset(X), settings(), np.random.RandomState(0), Stopping(5), store)
     assert names_in(tmp_path) == ["pass-000005.npz"]
 
 
@@ -198,9 +198,9 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(damage, tmp_path):
     )
     observer = Stopping()
     with pytest.warns(CheckpointWarning, match=r"pass-000005.npz in .* is damaged"):
-        found = fitted(tmp_path, dataset, observer)
+        resumed = fitted(tmp_path, dataset, observer)
     assert observer.resumed == 3
-    assert bits(found) == bits(whole)
+    assert bits(resumed) == bits(whole)
 
 
 def test_a_full_disk_does_not_end_the_fit(tmp_path, monkeypatch):
@@ -213,8 +213,8 @@ def test_a_full_disk_does_not_end_the_fit(tmp_path, monkeypatch):
     before = {each.name: each.read_bytes() for each in tmp_path.glob("*.npz")}
     monkeypatch.setattr("os.fsync", full)
     with pytest.warns(CheckpointWarning, match=r"no checkpoint .* \(\[Errno 28\] No space left"):
-        found = fitted(tmp_path, dataset, NullObserver())
-    assert bits(found) == bits(whole)
+        resumed = fitted(tmp_path, dataset, NullObserver())
+    assert bits(resumed) == bits(whole)
     assert {each.name: each.read_bytes() for each in tmp_path.glob("*.npz")} == before
 
 
@@ -233,16 +233,19 @@ def test_a_full_disk_does_not_end_the_fit(tmp_path, monkeypatch):
 )
 def test_a_checkpoint_of_another_fit_raises(changes, sentence, tmp_path):
     stopped(tmp_path, InMemoryDataset(X), 4)
-    told = {group: {**TOLD.get(group, {}), **changes.get(group, {})} for group in (*TOLD, *changes)}
+    fingerprint = {
+        group: {**FINGERPRINT.get(group, {}), **changes.get(group, {})}
+        for group in (*FINGERPRINT, *changes)
+    }
     with pytest.raises(CheckpointError, match=sentence):
-        checkpoints(tmp_path, told).load()
+        checkpoints(tmp_path, fingerprint).load()
 
 
 def test_force_resumes_with_other_settings_and_rows(tmp_path):
     dataset = InMemoryDataset(X)
     stopped(tmp_path, dataset, 20, rule=AbsoluteChange(1e-9, 40))
-    told = {"model": {"n_components": 3, "tol": 1e-2}, "data": {"n_rows": 500}}
-    forced = checkpoints(tmp_path, told, force=True)
+    changes = {"model": {"n_components": 3, "tol": 1e-2}, "data": {"n_rows": 500}}
+    forced = checkpoints(tmp_path, changes, force=True)
     other = InMemoryDataset(X[:500], chunk_rows=50)
     random = np.random.RandomState(0)
     observer = Stopping()
@@ -250,7 +253,7 @@ def test_force_resumes_with_other_settings_and_rows(tmp_path):
     assert observer.resumed == 0  # bounds of other rows say nothing of these
     assert fit.state.n_iter < 40
     assert fit.survey.n_rows == 500
-    more = {**told, "model": {"n_components": 4}}
+    more = {**changes, "model": {"n_components": 4}}
     with pytest.raises(CheckpointError, match="n_components"):
         checkpoints(tmp_path, more, force=True).load()
 

@@ -92,7 +92,7 @@ def test_it_finds_clusters_that_are_apart():
 
 
 def test_a_race_is_won_in_proportion_to_weight_and_squared_distance():
-    # One winner, as often as its rate says (chi square, 5 rows).
+    # The winner has the probability of its rate (chi-squared test, 5 rows).
     rows, weights = np.array([[1.0], [2.0], [3.0], [-1.0], [-2.0]]), np.array([1, 1, 2, 3, 0.5])
     rates = weights * rows[:, 0] ** 2
     wins = np.zeros(5)
@@ -114,14 +114,14 @@ def test_a_row_that_was_drawn_is_not_drawn_again():
 def test_sums_about_seeds_equal_the_clusters_of_their_rows():
     at = context(InMemoryDataset(X))
     points = at.distance.coordinates(X)
-    drawn = points[:5]
-    owners = np.linalg.norm(points[:, None] - drawn, axis=2).argmin(axis=1)
+    seeds = points[:5]
+    owners = np.linalg.norm(points[:, None] - seeds, axis=2).argmin(axis=1)
     chunk = Chunk(X, WEIGHTS, 0, 0)
-    (sums,) = _map_chunk([partial(_sum_points, drawn)], at.distance, chunk)
-    found, expected = sums.clusters(drawn), SphericalClusters.of(points, WEIGHTS, owners, 5)
+    (sums,) = _map_chunk([partial(_sum_points, seeds)], at.distance, chunk)
+    found, expected = sums.clusters(seeds), SphericalClusters.of(points, WEIGHTS, owners, 5)
     for name in ("counts", "centers", "scatters"):
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-9)
-    # Joined, they are those of the labels that join them.
+    # Merged clusters are the clusters of the merged labels.
     labels = np.array([0, 1, 0, 1, 1])
     merge = found.merge(labels, 2)
     whole = SphericalClusters.of(points, WEIGHTS, labels[owners], 2)

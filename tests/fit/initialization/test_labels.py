@@ -47,10 +47,12 @@ KNOWN = {
 
 
 @pytest.mark.parametrize("rows", ROWS.values(), ids=ROWS)
-@pytest.mark.parametrize(("known", "shares"), KNOWN.values(), ids=KNOWN)
+@pytest.mark.parametrize(("init_params", "shares"), KNOWN.values(), ids=KNOWN)
 @pytest.mark.parametrize("lazy", [False, True])
-def test_a_start_has_the_estimates_of_the_labels(rows, known, shares, lazy):
-    array = da.from_array(known, chunks=(250, *known.shape[1:])) if lazy else known
+def test_a_start_has_the_estimates_of_the_labels(rows, init_params, shares, lazy):
+    array = (
+        da.from_array(init_params, chunks=(250, *init_params.shape[1:])) if lazy else init_params
+    )
     model = started(rows(), array)
     weights, means, covariances = expected(shares)
     np.testing.assert_allclose(model.weights_, weights, rtol=1e-10)
@@ -58,25 +60,25 @@ def test_a_start_has_the_estimates_of_the_labels(rows, known, shares, lazy):
     np.testing.assert_allclose(model.covariances_, covariances, rtol=1e-8, atol=1e-10)
 
 
-@pytest.mark.parametrize("known", [LABELS, SHARES])
-def test_a_function_of_the_sample_gives_the_same_start(family_name, known):
-    by_array = started(X, known, family_name)
-    by_function = started(X, lambda *_: known, family_name)
+@pytest.mark.parametrize("init_params", [LABELS, SHARES])
+def test_a_function_of_the_sample_gives_the_same_start(family_name, init_params):
+    by_array = started(X, init_params, family_name)
+    by_function = started(X, lambda *_: init_params, family_name)
     np.testing.assert_allclose(by_function.means_, by_array.means_, rtol=1e-12)
     np.testing.assert_allclose(by_function.covariances_, by_array.covariances_, rtol=1e-9)
-    listed = started(X, known.tolist(), family_name)
+    listed = started(X, init_params.tolist(), family_name)
     np.testing.assert_array_equal(listed.means_, by_array.means_)
 
 
 def test_a_function_is_called_for_each_start():
-    seen = []
+    calls = []
 
     def cluster(rows, n_components, random_state):
-        seen.append((rows.shape, rows.dtype, n_components, random_state.randint(1000)))
+        calls.append((rows.shape, rows.dtype, n_components, random_state.randint(1000)))
         return KMeans(n_components, random_state=random_state).fit_predict(rows)
 
     GaussianMixture(3, init_params=cluster, n_init=2, random_state=0).fit(X.astype(np.float32))
-    (first, second) = seen
+    (first, second) = calls
     assert first[:3] == second[:3] == ((700, 3), np.float64, 3)
     assert first[3] != second[3]
 
@@ -89,7 +91,7 @@ def test_the_pass_is_counted():
     assert purposes(ROWS["frame"](), LABELS) == ["prepare", "survey", "start", "bound"]
     assert purposes(X, lambda *_: LABELS) == ["survey", "bound"]
     assert purposes(ROWS["dask"](), LABELS) == ["survey", "start", "bound"]
-    # What all chunks need is not computed anew.
+    # Values that all chunks need are computed once.
     assert purposes(ROWS["common"](), LABELS) == ["prepare", "survey", "start", "bound"]
 
 
@@ -107,8 +109,8 @@ def test_workers_give_the_same_bits(client):
     spread = started(rows, labels)
     with client.as_current():
         persisted = client.persist(rows)
-        kept = started(persisted, labels)
-    assert spread.means_.tobytes() == kept.means_.tobytes()
+        persistent = started(persisted, labels)
+    assert spread.means_.tobytes() == persistent.means_.tobytes()
 
 
 def changed(array, row, value):
@@ -132,12 +134,12 @@ WRONG = {
 
 
 @pytest.mark.parametrize("rows", ["memory", "dask", "frame"])
-@pytest.mark.parametrize(("known", "sentence"), WRONG.values(), ids=WRONG)
-def test_invalid_labels_raise(rows, known, sentence):
+@pytest.mark.parametrize(("init_params", "sentence"), WRONG.values(), ids=WRONG)
+def test_invalid_labels_raise(rows, init_params, sentence):
     with pytest.raises(ValueError, match=sentence):
-        started(ROWS[rows](), known)
+        started(ROWS[rows](), init_params)
     with pytest.raises(ValueError, match=sentence):
-        started(ROWS[rows](), lambda *_: known)
+        started(ROWS[rows](), lambda *_: init_params)
 
 
 def test_labels_of_unknown_length_raise():

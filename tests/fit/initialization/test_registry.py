@@ -22,11 +22,11 @@ X = clusters(9000)  # several blocks of responsibilities
 
 SCIKIT_LEARN = ["kmeans", "k-means++", "random", "random_from_data"]
 FREE = UserParameters()
-# scikit-learn takes all rows' scatter for that of the K chosen rows here, n / K times too wide.
+# scikit-learn divides the scatter of all rows by K here, so its covariance is n / K times too wide.
 ONE_ROW_TIED = {("tied", "k-means++"), ("tied", "random_from_data")}
 
 
-def found(
+def starts_of(
     name="full",
     method="kmeans",
     *,
@@ -52,7 +52,7 @@ def found(
 
 @pytest.mark.parametrize("method", SCIKIT_LEARN)
 def test_euclidean_starts_equal_those_of_scikit_learn(family_name, method):
-    (start,) = found(family_name, method, distance="euclidean")
+    (start,) = starts_of(family_name, method, distance="euclidean")
     theirs = GaussianMixture(
         3,
         covariance_type=family_name,
@@ -66,14 +66,14 @@ def test_euclidean_starts_equal_those_of_scikit_learn(family_name, method):
         np.testing.assert_allclose(start.covariances, 1e-3 * np.eye(3), atol=1e-10)
     else:
         np.testing.assert_allclose(start.covariances, theirs.covariances_, rtol=1e-8, atol=1e-10)
-    # scikit-learn leaves the weights of one-row starts to sum to K / n.
+    # In scikit-learn, the weights of one-row starts sum to K / n.
     np.testing.assert_allclose(start.weights, theirs.weights_ / theirs.weights_.sum())
 
 
 @pytest.mark.parametrize("method", INITIALIZERS)
 def test_restarts_use_one_generator(method):
-    first, second = found(method=method, n_init=2, n_components=5)
-    (single,) = found(method=method, n_components=5)
+    first, second = starts_of(method=method, n_init=2, n_components=5)
+    (single,) = starts_of(method=method, n_components=5)
     assert single.means.tobytes() == first.means.tobytes()
     assert first.means.tobytes() != second.means.tobytes()
 
@@ -81,56 +81,60 @@ def test_restarts_use_one_generator(method):
 def test_a_start_that_cannot_be_repaired_is_left_out():
     drafts = []
 
-    def refuse_one(draft):
-        drafts.append(draft)
+    def refuse_one(proposal):
+        drafts.append(proposal)
         if len(drafts) == 2:
             raise DegenerateCovarianceError([1])
-        return refuse(draft)
+        return refuse(proposal)
 
-    first, third = found(method="random", n_init=3, remedy=refuse_one)
-    whole = found(method="random", n_init=3)
+    first, third = starts_of(method="random", n_init=3, remedy=refuse_one)
+    whole = starts_of(method="random", n_init=3)
     np.testing.assert_array_equal(first.means, whole[0].means)
     np.testing.assert_array_equal(third.means, whole[2].means)
-    assert {draft.n_pass for draft in drafts} == {0}
+    assert {proposal.n_pass for proposal in drafts} == {0}
 
 
 @pytest.mark.parametrize("method", INITIALIZERS)
 def test_user_parameters_are_kept_and_the_others_initialized(family_name, method):
-    given = mixture(family_name)
-    (start,) = found(family_name, method, user_parameters=UserParameters(means=given.means))
-    np.testing.assert_array_equal(start.means, given.means)
-    (start,) = found(family_name, method, user_parameters=UserParameters(weights=given.weights))
-    np.testing.assert_array_equal(start.weights, given.weights)
-    (start,) = found(
-        family_name, method, user_parameters=UserParameters(precisions=given.precisions)
+    user_mixture = mixture(family_name)
+    (start,) = starts_of(
+        family_name, method, user_parameters=UserParameters(means=user_mixture.means)
     )
-    np.testing.assert_allclose(start.covariances, given.covariances, rtol=1e-9)
+    np.testing.assert_array_equal(start.means, user_mixture.means)
+    (start,) = starts_of(
+        family_name, method, user_parameters=UserParameters(weights=user_mixture.weights)
+    )
+    np.testing.assert_array_equal(start.weights, user_mixture.weights)
+    (start,) = starts_of(
+        family_name, method, user_parameters=UserParameters(precisions=user_mixture.precisions)
+    )
+    np.testing.assert_allclose(start.covariances, user_mixture.covariances, rtol=1e-9)
 
 
 @pytest.mark.parametrize("method", SCIKIT_LEARN)
 def test_starts_with_user_means_equal_those_of_scikit_learn(family_name, method):
-    given = mixture(family_name)
-    (free,) = found(family_name, method, distance="euclidean")
-    given = UserParameters(means=given.means)
-    (start,) = found(family_name, method, distance="euclidean", user_parameters=given)
+    user_mixture = mixture(family_name)
+    (free,) = starts_of(family_name, method, distance="euclidean")
+    user_mixture = UserParameters(means=user_mixture.means)
+    (start,) = starts_of(family_name, method, distance="euclidean", user_parameters=user_mixture)
     np.testing.assert_array_equal(start.covariances, free.covariances)
 
 
 def test_complete_user_parameters_need_no_sample(family_name):
-    given = mixture(family_name)
-    everything = UserParameters(given.weights, given.means, given.precisions)
-    (start,) = found(family_name, user_parameters=everything, rows=X[:3])
-    np.testing.assert_array_equal(start.means, given.means)
-    np.testing.assert_allclose(start.precision_cholesky, given.precision_cholesky, atol=1e-9)
+    user_mixture = mixture(family_name)
+    everything = UserParameters(user_mixture.weights, user_mixture.means, user_mixture.precisions)
+    (start,) = starts_of(family_name, user_parameters=everything, rows=X[:3])
+    np.testing.assert_array_equal(start.means, user_mixture.means)
+    np.testing.assert_allclose(start.precision_cholesky, user_mixture.precision_cholesky, atol=1e-9)
 
 
 @pytest.mark.parametrize("method", ["kmeans", "short-em"])
 def test_whole_weights_are_repeated_rows(method):
     rows = clusters(9000, spread=9.0)
     weights = np.random.default_rng(0).integers(1, 4, size=len(rows))
-    (weighted,) = found(method=method, rows=rows, weights=weights.astype(float))
-    # Equal draws are not to be had from data of another length: the clusters are.
-    (repeated,) = found(method=method, rows=np.repeat(rows, weights, axis=0))
+    (weighted,) = starts_of(method=method, rows=rows, weights=weights.astype(float))
+    # Data of another length has other draws, but the same clusters.
+    (repeated,) = starts_of(method=method, rows=np.repeat(rows, weights, axis=0))
     order, other = np.argsort(weighted.means[:, 0]), np.argsort(repeated.means[:, 0])
     np.testing.assert_allclose(weighted.means[order], repeated.means[other], rtol=0.05, atol=0.05)
 
@@ -140,8 +144,8 @@ def test_tight_components_far_apart_keep_their_digits(family_name, method):
     rows = np.random.default_rng(0).normal(scale=1e-2, size=(3000, 2))
     rows += np.where(np.arange(3000) % 3, 1e5, -1e5)[:, None] * (np.arange(3000) % 3 + 1)[:, None]
     rows[::3, 1] += 5e5
-    (start,) = found(family_name, method, rows=rows, reg_covar=0.0, seed=0)
-    # A ball of k-means|| is round by the data's covariance.
+    (start,) = starts_of(family_name, method, rows=rows, reg_covar=0.0, seed=0)
+    # A cluster of k-means|| has a multiple of the data's covariance.
     np.testing.assert_allclose(np.log(start.standard_deviations / 1e-2), 0.0, atol=1.5)
     if method != "k-means||":
         np.testing.assert_allclose(start.standard_deviations, 1e-2, rtol=0.1)
@@ -152,7 +156,7 @@ def test_tight_components_far_apart_keep_their_digits(family_name, method):
 def test_a_row_of_zero_weight_is_no_seed(method, distance):
     weights = np.zeros(len(X))
     weights[:3] = 1.0
-    (start,) = found(method=method, weights=weights, distance=distance)
+    (start,) = starts_of(method=method, weights=weights, distance=distance)
     if method != "random":
         np.testing.assert_allclose(np.sort(start.means, axis=0), np.sort(X[:3], axis=0), atol=0.2)
     np.testing.assert_allclose(start.weights, 1 / 3, atol=0.2)
@@ -164,15 +168,15 @@ def test_units_do_not_change_the_choice(family_name, method):
     regularized = np.mean(units**2) * 1e-3 if family_name == "spherical" else 0.0
     if family_name == "spherical":
         units = np.full(3, 1e6)
-    (ones,) = found(family_name, method, reg_covar=regularized / np.mean(units**2))
-    (scaled,) = found(family_name, method, rows=X * units, reg_covar=regularized)
+    (ones,) = starts_of(family_name, method, reg_covar=regularized / np.mean(units**2))
+    (scaled,) = starts_of(family_name, method, rows=X * units, reg_covar=regularized)
     np.testing.assert_allclose(scaled.means / units, ones.means, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(scaled.weights, ones.weights, rtol=1e-6)
 
 
 @pytest.mark.parametrize("method", INITIALIZERS)
 def test_one_component_has_the_moments_of_the_data(family_name, method):
-    (start,) = found(family_name, method, n_components=1, reg_covar=0.0)
+    (start,) = starts_of(family_name, method, n_components=1, reg_covar=0.0)
     np.testing.assert_allclose(start.means, [X.mean(axis=0)], rtol=1e-9)
     covariance = FAMILIES[family_name].project(np.cov(X.T, bias=True))
     np.testing.assert_allclose(start.covariances, covariance, rtol=1e-9)
@@ -193,7 +197,7 @@ HARD = {
 )
 def test_hard_rows_have_a_start(name, method, distance, hard):
     rows = HARD[hard]
-    states = found(name, method, distance=distance, rows=rows, n_components=4, n_init=2)
+    states = starts_of(name, method, distance=distance, rows=rows, n_components=4, n_init=2)
     for start in states:
         assert start.means.shape == (4, rows.shape[1])
         assert np.isfinite(start.means).all()
@@ -203,5 +207,5 @@ def test_hard_rows_have_a_start(name, method, distance, hard):
 
 def test_a_start_without_a_sound_covariance_raises():
     with pytest.raises(DegenerateCovarianceError, match="at the start") as caught:
-        found(method="short-em", rows=np.ones((40, 2)), reg_covar=0.0)
+        starts_of(method="short-em", rows=np.ones((40, 2)), reg_covar=0.0)
     assert caught.value.n_pass == 0

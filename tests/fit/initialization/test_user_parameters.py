@@ -23,16 +23,16 @@ def test_no_user_parameters_are_none():
 
 def test_user_parameters_are_copied(family_name):
     model = mixture(family_name)
-    found = check(
+    result = check(
         family_name,
         weights=model.weights,
         means=model.means.tolist(),
         precisions=model.precisions,
     )
-    assert found.complete
-    np.testing.assert_array_equal(found.means, model.means)
-    assert found.weights is not model.weights
-    assert not np.shares_memory(found.precisions, model.precisions)
+    assert result.complete
+    np.testing.assert_array_equal(result.means, model.means)
+    assert result.weights is not model.weights
+    assert not np.shares_memory(result.precisions, model.precisions)
 
 
 @pytest.mark.parametrize(
@@ -71,9 +71,9 @@ def test_weights_in_float32_may_sum_as_float32_does():
 
 def test_given_covariances_make_a_mixture(family_name):
     model = mixture(family_name)
-    found = check_user_mixture(model.family, model.weights, model.means, model.covariances)
-    np.testing.assert_array_equal(found.precision_cholesky, model.precision_cholesky)
-    assert not np.shares_memory(found.covariances, model.covariances)
+    result = check_user_mixture(model.family, model.weights, model.means, model.covariances)
+    np.testing.assert_array_equal(result.precision_cholesky, model.precision_cholesky)
+    assert not np.shares_memory(result.covariances, model.covariances)
     what = f"'{family_name} covariance' should be symmetric, positive-definite"
     with pytest.raises(ParameterError, match=what):
         check_user_mixture(model.family, model.weights, model.means, -model.covariances)

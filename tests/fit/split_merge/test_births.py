@@ -42,12 +42,12 @@ def test_the_gain_is_a_lower_bound_of_what_all_rows_gain(family_name, *, weighte
     of_some = None if weights is None else weights[some]
     part = RowSubset.of(rows[some], of_some, total, model, likelihood)
     labels = (rows[some][:, 0] > 10).astype(np.int64)
-    found = births(part, labels, model, likelihood)
-    for birth in found:
+    candidates = births(part, labels, model, likelihood)
+    for birth in candidates:
         after = log_prob_norm(rows, densities(with_newcomer(model, birth.new_component)))
         gained = np.average(after - before, weights=weights)
         assert birth.gain <= gained + 1e-12
-    best = found[0]
+    best = candidates[0]
     assert best.n_rows == pytest.approx(60, abs=1)
     np.testing.assert_allclose(best.new_component.mean[0], WHERE, atol=0.3)
     after = log_prob_norm(rows, densities(with_newcomer(model, best.new_component)))

@@ -21,7 +21,7 @@ from daskgmm.model.mixture import Mixture
 
 
 def whole_covariance(model):
-    """What the family keeps of the covariance of all rows that a mixture would draw."""
+    """Return the covariance of a mixture, projected onto its family."""
     shift = model.means - model.mean
     between = (model.weights[:, None] * shift).T @ shift
     within = np.tensordot(model.weights, model.dense_covariances, 1)

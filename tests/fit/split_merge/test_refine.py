@@ -17,7 +17,7 @@ from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.maximum_likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
 
-# Two clusters side by side, which one component will cover, and one far away with two.
+# Two neighbouring clusters that one component covers, and a distant one with two components.
 CENTERS = np.array([[0.0, 0.0], [6.0, 0.0], [80.0, 80.0]])
 POORLY = np.array([[3.0, 0.0], [79.0, 80.0], [81.0, 80.0]])
 
@@ -68,7 +68,7 @@ def test_it_is_deterministic(family_name):
 
 
 def test_a_component_close_to_collapse_does_not_move():
-    # It has a factor, but none when its second moment was divided by its weight again.
+    # It is positive definite, but not after a multiplication and division by its weight.
     edge = np.array(
         [[0.4948293760115741, -0.49997326393275277], [-0.49997326393275277, 0.5051706239884255]]
     )

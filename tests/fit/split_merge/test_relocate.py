@@ -29,8 +29,11 @@ ROWS = da.from_array(rows_with_a_rare_cluster(), chunks=(100_000, 2))
 
 
 def model(name, **changes):
-    told = {"init_distance": "whitened", "random_state": 5}  # a start that has not found it
-    return GaussianMixture(5, covariance_type=name, **told, **changes)
+    options = {
+        "init_distance": "whitened",
+        "random_state": 5,
+    }  # a start that misses the small cluster
+    return GaussianMixture(5, covariance_type=name, **options, **changes)
 
 
 @cache
@@ -44,29 +47,29 @@ def families(*often):
     return pytest.mark.parametrize("name", names)
 
 
-def has_found_it(fitted):
-    """Which component is the rare one."""
-    rare = np.abs(fitted.means_ - WHERE).max(axis=1).argmin()
-    np.testing.assert_allclose(fitted.means_[rare], WHERE, atol=0.3)
-    assert fitted.weights_[rare] == pytest.approx(1e-4, rel=0.1)
+def check_small_cluster(model):
+    """Check the component of the small cluster, and return its number."""
+    rare = np.abs(model.means_ - WHERE).max(axis=1).argmin()
+    np.testing.assert_allclose(model.means_[rare], WHERE, atol=0.3)
+    assert model.weights_[rare] == pytest.approx(1e-4, rel=0.1)
     return rare
 
 
 @families("full", "tied")
-def test_a_component_of_one_row_in_ten_thousand_is_found(name):
-    found = fitted(name, refine=True)
-    has_found_it(found)
-    assert found.converged_
+def test_a_component_of_one_row_in_ten_thousand(name):
+    result = fitted(name, refine=True)
+    check_small_cluster(result)
+    assert result.converged_
 
 
 @families("full", "diag", "spherical")
 def test_the_first_pass_finds_components_that_the_sample_misses(name):
-    found = fitted(name, refine=False)
-    (event,) = found.events_
-    assert event[:3] == (1, has_found_it(found), Action.MOVED)
+    result = fitted(name, refine=False)
+    (event,) = result.events_
+    assert event[:3] == (1, check_small_cluster(result), Action.MOVED)
     assert "moves to 10" in event.sentence
-    # The survey, the pass that finds the tail, and what the moved candidate takes.
-    assert found.n_passes_ == 1 + found.n_iter_ <= 5
+    # The survey, the pass that collects the tail, and the passes of the new candidate.
+    assert result.n_passes_ == 1 + result.n_iter_ <= 5
 
 
 def test_refinement_never_lowers_the_bound(monkeypatch):
@@ -81,13 +84,13 @@ def test_a_move_that_does_not_help_keeps_the_result(monkeypatch):
     target = fitted("full", refine=True)
     relocate = Relocation.__call__
 
-    def spoilt(self, visited, after, tail):
+    def broken(self, trial, after, tail):
         """A candidate whose components have all gone to one place."""
-        state = relocate(self, visited, after, tail)
+        state = relocate(self, trial, after, tail)
         means = np.broadcast_to(WHERE + 100.0, (5, 2)) + np.arange(5)[:, None]
         return replace(state, parameters=replace(state.parameters, means=means))
 
-    monkeypatch.setattr(Relocation, "__call__", spoilt)
+    monkeypatch.setattr(Relocation, "__call__", broken)
     spoilt_fit = model("full").fit(ROWS)
     assert target.lower_bounds_[0] <= spoilt_fit.lower_bound_
 
@@ -95,9 +98,9 @@ def test_a_move_that_does_not_help_keeps_the_result(monkeypatch):
 def test_a_good_candidate_does_not_move(family_name):
     rows = rows_with_a_rare_cluster(n_rows=100_000)
     whole = rows[np.abs(rows - WHERE).max(axis=1) > 3.0]
-    found = GaussianMixture(4, covariance_type=family_name, random_state=0)
-    found.fit(da.from_array(whole, chunks=(25_000, 2)))
-    assert found.events_ == []
+    result = GaussianMixture(4, covariance_type=family_name, random_state=0)
+    result.fit(da.from_array(whole, chunks=(25_000, 2)))
+    assert result.events_ == []
 
 
 def test_plain_em_does_not_refine():
