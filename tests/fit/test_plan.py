@@ -218,8 +218,8 @@ ENVIRONMENT = {
     ],
 )
 def test_a_fit_stays_within_its_plan(tmp_path, program, n_chunks):
-    # Chunks of 2 MiB, up to 400 MiB of data. The plan is about 90 MiB for the process and 50 MiB for
-    # a worker, and half of its 60 chunks are larger than that.
+    # Chunks of 2 MiB, up to 400 MiB of data. The plan is about 90 MiB for the process and 50 MiB
+    # for a worker, and half of its 60 chunks are larger than that.
     urls = []
     for n in (1, n_chunks):
         mixture = random_mixture(8, 16)
