@@ -1,1 +1,1 @@
-"""Iteration: starts, states, the loop, and when it ends."""
+"""The fit of mixtures: initialization, EM, acceleration, moves and checkpoints."""
