@@ -117,7 +117,7 @@ def test_other_parameters_are_another_fit(changes, sentence, tmp_path):
         (X.astype(np.float32), "dtype was <f8 and is now <f4"),
         (X[:, :2], "n_features was 3 and is now 2"),
         (da.from_array(X, chunks=(150, 3)), "n_chunks was 6 and is now 4"),
-        (da.from_array(X, chunks=((90, 110, 100, 100, 100, 100), 3)), "had chunks = "),
+        (da.from_array(X, chunks=((90, 110, 100, 100, 100, 100), 3)), "chunks was "),
     ],
 )
 def test_other_data_or_chunks_are_another_fit(data, sentence, tmp_path):
