@@ -14,6 +14,7 @@ from sklearn.utils import Tags, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from daskgmm.data.dataset import DaskDataset, Dataset, InMemoryDataset
+from daskgmm.data.policies import MissingPolicy
 from daskgmm.data.synthetic import synthetic_labels, synthetic_rows
 from daskgmm.errors import ParameterError
 from daskgmm.estimators.prediction import (
@@ -253,14 +254,14 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         """
         X, weights = apart(X, sample_weight)
         X = of_dask(X)
-        missing = missing or self.missing
-        if isinstance(X, DaskDataset | InMemoryDataset) and missing != "raise":
-            X = replace(X, missing=missing)
+        policy = MissingPolicy(missing or self.missing)
+        if isinstance(X, DaskDataset | InMemoryDataset) and policy != MissingPolicy.RAISE:
+            X = replace(X, missing=policy)
         if isinstance(X, Dataset):
             # Names and width can be checked without a row.
             validate_data(self, X.header, skip_check_array=True, reset=reset)
             if reset:
-                self.recipe_ = X.recipe.as_written() if X.recipe else {}
+                self.recipe_ = X.preprocessing.options() if X.preprocessing else {}
             return weighted(X, weights)
         if reset:
             self.recipe_ = {}
@@ -269,11 +270,11 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
                 self,
                 X,
                 dtype=[np.float64, np.float32],
-                ensure_all_finite=missing == "raise" or "allow-nan",
+                ensure_all_finite=policy == MissingPolicy.RAISE or "allow-nan",
                 ensure_min_samples=2 if reset else 1,
                 reset=reset,
             )
-        return weighted(InMemoryDataset(rows, missing=missing), weights)
+        return weighted(InMemoryDataset(rows, missing=policy), weights)
 
     def _of_rows(self, X: Rows, fn: RowFunction, width: int | None, name: str) -> Any:
         """A row-wise result: at once for arrays in memory, lazy for Dask collections."""

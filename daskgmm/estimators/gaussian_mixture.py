@@ -15,9 +15,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import UNUSED
 
 from daskgmm.data.dataset import Dataset, InMemoryDataset
-from daskgmm.data.execution.passes import available_resources, in_one_place
+from daskgmm.data.execution.passes import available_resources, fixed_scheduler
 from daskgmm.data.execution.resources import Resources
-from daskgmm.data.pass_log import LoggedDataset, Pass
+from daskgmm.data.pass_log import LoggedDataset, Pass, PassPurpose
 from daskgmm.errors import ParameterError, warn_caller
 from daskgmm.estimators.callbacks import Callbacks, CallbackSupportMixin, with_callbacks
 from daskgmm.estimators.checkpoint import Checkpoint, checkpoints_of
@@ -188,7 +188,8 @@ class Streaming(FittedMixture):
         if not hasattr(self, "weights_"):
             return self.fit(X, sample_weight=sample_weight)
         self._raise_unless_asked_for("partial_fit", self.n_features_in_)
-        rows = LoggedDataset(self._dataset(X, reset=False, sample_weight=sample_weight), "batch")
+        dataset = self._dataset(X, reset=False, sample_weight=sample_weight)
+        rows = LoggedDataset(dataset, PassPurpose.BATCH)
         statistics = self._summed(rows)
         raise_for_no_rows(statistics.total_weight)
         total_weight = self.total_weight_ + statistics.total_weight
@@ -201,7 +202,7 @@ class Streaming(FittedMixture):
         self.lower_bounds_ = [*self.lower_bounds_, self.lower_bound_]
         self.n_iter_ += 1
         self.converged_, self.outcome_, self.remaining_gain_ = False, STEPPED, math.nan
-        rows.note(self.lower_bound_)
+        rows.record_lower_bound(self.lower_bound_)
         self.passes_ = [*self.passes_, *rows.passes]
         self.n_passes_ = len(self.passes_)
         return self
@@ -483,7 +484,7 @@ class GaussianMixture(CallbackSupportMixin, Kept, Portable, Streaming, Condition
         self.check_parameters()
         observer = observer or observer_of(self.verbose, self.verbose_interval)
         called = Callbacks(self, self.max_iter, X, y, sample_weight)
-        with in_one_place(client):
+        with fixed_scheduler(client):
             dataset = self._dataset(X, reset=True, sample_weight=sample_weight)
             settings = self._settings(dataset)
             if not dataset.layout.is_resident:

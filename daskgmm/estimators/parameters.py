@@ -5,7 +5,8 @@ from typing import Any
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from daskgmm.data.dataset import MISSING, Dataset
+from daskgmm.data.dataset import Dataset
+from daskgmm.data.policies import MissingPolicy
 from daskgmm.errors import ParameterError
 from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
 from daskgmm.fit.degenerate import POLICIES
@@ -40,7 +41,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "verbose": ["verbose"],
     "verbose_interval": [Interval(Integral, 1, None, closed="left")],
     "degenerate": [StrOptions(set(POLICIES))],
-    "missing": [StrOptions(set(MISSING))],
+    "missing": [StrOptions({policy.value for policy in MissingPolicy})],
 }
 
 
@@ -51,7 +52,7 @@ def settings_of(estimator: Any, dataset: Dataset, resumed: FitState | None) -> S
     told in the rows' own units.
     """
     e, family, n_features = estimator, FAMILIES[estimator.covariance_type], dataset.n_features
-    standardised = dataset.recipe.standardised if dataset.recipe else ()
+    standardised = dataset.preprocessing.standardise_mask if dataset.preprocessing else ()
     if any(standardised) and not family.has_units:
         raise ParameterError(
             f"a {family.name} covariance of standardised features is none of the features as they "

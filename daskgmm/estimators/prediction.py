@@ -11,6 +11,7 @@ from sklearn.utils import assert_all_finite
 
 from daskgmm.chunk import Chunk
 from daskgmm.data.dataset import DaskDataset, Dataset, InMemoryDataset
+from daskgmm.data.policies import MissingPolicy
 from daskgmm.data.rowwise import dtype_of, map_rows, map_to_array
 from daskgmm.errors import DataError
 from daskgmm.model.conditioning import MixtureRegression
@@ -53,7 +54,7 @@ def of_rows(
     """
     of_block = partial(_of_block, fn, _sent(dataset, mixture), dataset.missing)
     if isinstance(dataset, DaskDataset):
-        rows, fn_of_rows = dataset.collection, dataset.of_stored(of_block)
+        rows, fn_of_rows = dataset.collection, dataset.on_stored_rows(of_block)
         dtype = of_block(np.zeros((1, dataset.n_features), dtype_of(rows))).dtype
         return map_rows(fn_of_rows, rows, dtype=dtype, width=width, name=name, columns=columns)
     if isinstance(dataset, InMemoryDataset):
@@ -77,7 +78,7 @@ def conditional_moments(
         rows, n_rest = dataset.collection, len(columns)
         dtype = dtype_of(rows)
         of_means, of_covariances = (
-            dataset.of_stored(partial(_checked, fn, dataset.missing, dtype))
+            dataset.on_stored_rows(partial(_checked, fn, dataset.missing, dtype))
             for fn in (regression.means, regression.covariances_of)
         )
         return (
@@ -118,7 +119,7 @@ def raise_for_no_rows(total_weight: float) -> None:
 
 
 def _sent(dataset: Dataset, mixture: Mixture) -> Densities:
-    return densities(mixture, marginal=dataset.missing == "marginal")
+    return densities(mixture, marginal=dataset.missing == MissingPolicy.MARGINAL)
 
 
 @contextmanager
@@ -158,7 +159,7 @@ def _checked(
 
 
 def _sums_of_chunk(sent: Densities, missing: str, chunk: Chunk) -> SufficientStatistics:
-    counted = chunk._replace(omit=missing == "omit")
+    counted = chunk._replace(omit_missing=missing == "omit")
     for rows, _ in counted.blocks(BLOCK_ROWS):
         with saying_what_missing_does():
             _check(rows, missing)
@@ -167,7 +168,7 @@ def _sums_of_chunk(sent: Densities, missing: str, chunk: Chunk) -> SufficientSta
 
 def _of_chunk(sent: Densities, missing: str, chunk: Chunk) -> NDArray[np.float64]:
     total, total_weight = 0.0, 0.0
-    for rows, weights in chunk._replace(omit=missing == "omit").blocks(BLOCK_ROWS):
+    for rows, weights in chunk._replace(omit_missing=missing == "omit").blocks(BLOCK_ROWS):
         with saying_what_missing_does():
             _check(rows, missing)
         log_density = log_prob_norm(rows, sent)

@@ -57,9 +57,9 @@ def _by_column(rows: DaskDataset, name: str) -> DaskDataset:
         raise DataError(HAS_WEIGHTS)
     place, array, others = columns.index(name), rows.collection, rows.collection
     wishes = _wishes(rows)
-    if rows.recipe is not None:
-        wishes["recipe"] = rows.recipe.without(place)
-        place = rows.recipe.features[place].place
+    if rows.preprocessing is not None:
+        wishes["preprocessing"] = rows.preprocessing.without_feature(place)
+        place = rows.preprocessing.features[place].column
     else:
         chunks = (array.chunks[0], (len(columns) - 1,))
         others = da.map_blocks(np.delete, array, place, axis=1, dtype=array.dtype, chunks=chunks)
@@ -118,7 +118,7 @@ def _wishes(dataset: DaskDataset) -> dict[str, Any]:
         "missing": dataset.missing,
         "retries": dataset.source.retries,
         "on_bad_chunk": dataset.on_bad_chunk,
-        "recipe": dataset.recipe,
+        "preprocessing": dataset.preprocessing,
     }
 
 

@@ -17,7 +17,7 @@ from sklearn.utils._param_validation import (
 from sklearn.utils.validation import check_is_fitted
 
 from daskgmm.data.pass_log import Pass
-from daskgmm.data.preprocessing.preprocessing import as_told
+from daskgmm.data.preprocessing.preprocessing import stored_options
 from daskgmm.errors import DataWarning, ModelFileError, ParameterError
 from daskgmm.estimators.fitted_mixture import FittedMixture
 from daskgmm.fit.initialization.user_parameters import check_user_mixture
@@ -41,7 +41,7 @@ HISTORY: dict[str, Callable[[Any], Any]] = {
     "n_passes_": int,
     "passes_": lambda passes: [Pass(*each) for each in passes],
     "total_weight_": float,
-    "recipe_": as_told,
+    "recipe_": stored_options,
     "reg_covar_": lambda value: np.array(value) if isinstance(value, list) else float(value),
 }
 # Of parameters that no fit has found.

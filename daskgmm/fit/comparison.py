@@ -121,14 +121,14 @@ def compare(
             seen = _seen_by_all_rows(found, journal.now.ended)
             seen.sort(key=lambda each: criterion.loss(each.scores))
             states = _entered(found, seen[:n_finalists], criterion, smallest.rule)
-            rows.note(leader(states).lower_bound)
+            rows.record_lower_bound(leader(states).lower_bound)
             journal.begin("iteration", states, seen=tuple(seen))
             observer.on_pass(states, perf_counter() - began)
         finalists = journal.now.seen[:n_finalists]
         rule, acceleration = _way(found, finalists, smallest.rule)
         states = em.run(
             journal.now.states,
-            rows.serving("iteration"),
+            rows.for_purpose("iteration"),
             found.model,
             rule,
             journal,
@@ -203,7 +203,7 @@ def _seen_by_all_rows(found: FitProblem, ended: Sequence[FitState | None]) -> li
     }
     densities = [found.model.densities(state.parameters) for state in sound.values()]
     visit = partial(e_steps, densities=densities)
-    everywhere = found.rows.serving("comparison").reduce(visit)
+    everywhere = found.rows.for_purpose("comparison").reduce(visit)
     sampled = sample_stage.dataset_of(found.survey.sample).reduce(visit)
     seen = []
     # What a fit to the sample falls short of one to all rows, for two parameters (Wilks 1938).

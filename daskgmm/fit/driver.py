@@ -83,7 +83,7 @@ def fit_mixture(
         states = list(journal.now.states)
         if journal.now.purpose == "iteration":
             relocate = _relocation(found, settings) if journal.now.is_first else None
-            states = run(states, rows.serving("iteration"), rule=rule, relocate=relocate)
+            states = run(states, rows.for_purpose("iteration"), rule=rule, relocate=relocate)
             ended = best(states)
             if better := _moved(ended, found, settings):
                 # Beside where it came from, which stays if the move leads nowhere.
@@ -91,8 +91,8 @@ def fit_mixture(
                 journal.begin("refinement", [*judged, ended])
         if journal.now.purpose == "refinement":
             rule = full_data_rule(rule)
-            states = run(journal.now.states, rows.serving("refinement"), rule=rule)
-        state, lower_bound = _known(states, rows.serving("bound"), model)
+            states = run(journal.now.states, rows.for_purpose("refinement"), rule=rule)
+        state, lower_bound = _known(states, rows.for_purpose("bound"), model)
     observer.on_end(state, lower_bound)
     return Fit(state, lower_bound, survey, tuple(rows.passes))
 
@@ -173,5 +173,5 @@ def _known(
     statistics = rows.reduce(partial(e_steps, densities=densities))
     bounds = [model.lower_bound(each) for each in statistics]
     winner = int(np.argmax(np.nan_to_num(np.round(bounds, DIGITS), nan=-np.inf)))
-    rows.note(bounds[winner])
+    rows.record_lower_bound(bounds[winner])
     return sound[winner], bounds[winner]

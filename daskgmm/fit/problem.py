@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from daskgmm.chunk import why_left_out
+from daskgmm.chunk import describe_skipped
 from daskgmm.data.dataset import Dataset
 from daskgmm.data.pass_log import LoggedDataset
 from daskgmm.data.survey import Survey, take_survey
@@ -54,7 +54,7 @@ class FitProblem(NamedTuple):
         """
         ground = InitContext(
             self.survey,
-            self.rows.serving("start"),
+            self.rows.for_purpose("start"),
             settings.n_components,
             replace(self.model, family=settings.family),
             settings.given,
@@ -91,15 +91,15 @@ def survey_problem(
     seed = _seed_beside(random)
     passes = list(known.passes) if known else []
     if known and known.lengths:
-        dataset = dataset.counted(known.lengths)
-    rows = LoggedDataset(dataset, passes=passes, watch=observer).prepared()
+        dataset = dataset.with_lengths(known.lengths)
+    rows = LoggedDataset(dataset, passes=passes, observer=observer).prepare()
     began = perf_counter()
     if known and known.survey:
         survey = known.survey
     else:
-        survey = _survey(rows.serving("survey"), settings, sample_size, seed, most)
+        survey = _survey(rows.for_purpose("survey"), settings, sample_size, seed, most)
         observer.on_survey(survey, perf_counter() - began)
-    rows = replace(rows.skipping(survey.skipped), checksums=survey.checksums)
+    rows = replace(rows.without_chunks(survey.skipped), checksums=survey.checksums)
     marginal = survey.marginal and survey.n_incomplete > 0
     if survey.n_incomplete and not marginal:
         rows = rows.complete_rows()
@@ -115,12 +115,16 @@ def survey_problem(
 def _survey(rows: Dataset, settings: Settings, sample_size: int, seed: int, most: float) -> Survey:
     survey = take_survey(rows, seed=seed, sample_size=sample_size)
     if survey.skipped:  # now, and not when the fit has ended; at whoever has called for it
-        warn_caller(why_left_out(survey.skipped), DataWarning)
+        warn_caller(describe_skipped(survey.skipped), DataWarning)
     survey.raise_for_bad_cells(missing=rows.missing, columns=rows.columns)
     survey.raise_for_too_few(settings.n_components)
-    kept = replace(survey.sample, size=min(sample_size, int(most * survey.n_usable))).kept()
+    kept = replace(survey.sample, size=min(sample_size, int(most * survey.n_usable))).truncate()
     survey = replace(survey, sample=kept)
-    return survey.of_cells(rows.columns) if survey.marginal and survey.n_incomplete else survey
+    return (
+        survey.with_cell_moments(rows.columns)
+        if survey.marginal and survey.n_incomplete
+        else survey
+    )
 
 
 def _seed_beside(random: np.random.RandomState) -> int:

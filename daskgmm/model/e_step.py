@@ -159,7 +159,7 @@ def _e_steps(
     """Statistics of all candidates; reservoirs see each complete row's log-density."""
     if all(each.marginal is None for each in densities) or not _has_missing(chunk):
         return _of_complete(chunk, densities, reservoirs)
-    complete = _of_complete(chunk._replace(omit=True), densities, reservoirs)
+    complete = _of_complete(chunk._replace(omit_missing=True), densities, reservoirs)
     rest = [list[SufficientStatistics]() for _ in densities]
     for rows, weights in _incomplete(chunk):
         for found, each in zip(rest, densities, strict=True):
@@ -172,7 +172,7 @@ def _e_steps(
 
 
 def _has_missing(chunk: Chunk) -> bool:
-    return not chunk.omit and bool(np.isnan(chunk.rows).any())
+    return not chunk.omit_missing and bool(np.isnan(chunk.rows).any())
 
 
 def _incomplete(chunk: Chunk) -> Iterator[tuple[NDArray[Any], Array | None]]:
@@ -205,7 +205,7 @@ def _sums(
 ) -> list[SufficientStatistics]:
     """Statistics of a stack, in blocks that stay in cache."""
     now, total_weight, log_likelihoods = run, 0.0, [0.0] * len(families)
-    for block in chunk.numbered(run.block_rows):
+    for block in chunk.numbered_blocks(run.block_rows):
         rows, weights, *_ = block
         now, responsibilities, found = _posterior(now, rows)
         total_weight += len(rows) if weights is None else float(weights.sum())

@@ -19,8 +19,8 @@ from daskgmm.storage.folder import Folder
 from daskgmm.storage.location import (
     READ_AHEAD,
     Location,
+    explain_errors,
     local_path,
-    refusals,
 )
 from daskgmm.storage.npz import open_archive, pack_archive
 
@@ -163,7 +163,7 @@ def write(url: str | Path, content: bytes, /, **storage_options: Any) -> None:
         return
     scheme, _, rest = str(url).partition("://")
     parent, _, name = rest.rpartition("/")
-    with refusals(str(url)):
+    with explain_errors(str(url)):
         Folder(f"{scheme}://{parent}", **storage_options).write(name, content)
 
 
@@ -180,9 +180,9 @@ def _opened(url: str | Path, storage_options: dict[str, Any]) -> Iterator[Binary
             yield file
         return
     place = Location.of(url, storage_options)
-    if place.found() is None:
+    if place.info() is None:
         raise ModelFileError(f"there is no model file at {url}")
-    with refusals(str(url)):
+    with explain_errors(str(url)):
         file = place.open(READ_AHEAD)
     with file:
         yield file

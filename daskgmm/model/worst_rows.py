@@ -109,7 +109,7 @@ class Reservoir:
             here = slice(self._held, self._held + len(found))
             self._held = here.stop
             self._log_density[here] = log_density[found]
-            self._numbers[here] = block.numbers(found)
+            self._numbers[here] = block.row_numbers(found)
             self._rows[here] = block.rows[found]
             if self._weights is not None and block.weights is not None:
                 self._weights[here] = block.weights[found]

@@ -16,7 +16,7 @@ from daskgmm.pipeline.clusters import Cluster, ClusterConfig
 from daskgmm.pipeline.config.fit import FitConfig, RunConfig
 from daskgmm.pipeline.config.loader import StrictModel, read
 from daskgmm.pipeline.config.select import SelectConfig
-from daskgmm.storage.atomic_file import intended_name
+from daskgmm.storage.atomic_file import final_name
 from daskgmm.storage.folder import Folder
 
 # The run as it was told, seed and all, beside the checkpoints.
@@ -86,9 +86,9 @@ def forget(config: RunConfig) -> None:
         files = Folder(config.checkpoint_dir)
         remove_checkpoints(files)
         for name in files.names():
-            if intended_name(name) == RUN:
+            if final_name(name) == RUN:
                 files.remove(name)
-        files.leave()
+        files.remove_if_empty()
 
 
 def command(config: RunConfig, *options: str) -> str:

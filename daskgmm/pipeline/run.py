@@ -14,9 +14,10 @@ from rich.console import Console
 from sklearn.exceptions import ConvergenceWarning
 
 from daskgmm.data.dataset import DaskDataset
-from daskgmm.data.pass_log import LoggedDataset
+from daskgmm.data.pass_log import LoggedDataset, PassPurpose
+from daskgmm.data.policies import MissingPolicy
 from daskgmm.data.sources.registry import open_dataset
-from daskgmm.data.writers.scores import Parts, write_scores
+from daskgmm.data.writers.scores import ScoreParts, write_scores
 from daskgmm.errors import ConfigError, DataWarning, DegenerateCovarianceError
 from daskgmm.estimators.checkpoint import Checkpoint
 from daskgmm.estimators.gaussian_mixture import GaussianMixture
@@ -39,7 +40,7 @@ from daskgmm.pipeline.report import report
 from daskgmm.pipeline.results import FitResult
 from daskgmm.pipeline.scoring_model import ScoringModel
 from daskgmm.storage.folder import Folder
-from daskgmm.storage.location import EXTRAS, needs, reason
+from daskgmm.storage.location import EXTRAS, install_hint, reason
 
 VERSIONED = ("daskgmm", "dask", "distributed", "numpy", "scipy", "scikit-learn", "pyarrow", "zarr")
 
@@ -85,7 +86,7 @@ def fit(
     """
     dataset = open_source(config)
     if (missing := config.model.get("missing", "raise")) != "raise":
-        dataset = replace(dataset, missing=missing)
+        dataset = replace(dataset, missing=MissingPolicy(missing))
     numbers = config.source.columns or range(dataset.n_features)
     columns = dataset.columns or tuple(f"x{number}" for number in numbers)
     with _writing_to(config.output.dir):
@@ -114,9 +115,12 @@ def fit(
         mixture = estimator.mixture_
         survey = progress.survey
         rows = LoggedDataset(
-            dataset.skipping(survey.skipped), "labels", checksums=survey.checksums, watch=observer
+            dataset.without_chunks(survey.skipped),
+            PassPurpose.LABELS,
+            checksums=survey.checksums,
+            observer=observer,
         )
-        marginal = dataset.missing == "marginal"
+        marginal = dataset.missing == MissingPolicy.MARGINAL
         sent = densities(mixture, survey.mean, marginal=marginal)
         found = Quantiles.of(log_prob_norm(survey.sample.rows, sent))
         with _writing_to(config.output.dir):
@@ -126,7 +130,7 @@ def fit(
             if selection:
                 folder.write("selection.csv", results.csv(selection).encode())
         labels = Folder(config.output.at("labels.parquet"))
-        written = write_scores(rows, Parts(labels, Scoring(sent)), kept={})
+        written = write_scores(rows, ScoreParts(labels, Scoring(sent)), existing={})
         seconds = perf_counter() - began
         peak_driver, peak_worker = place.peak_memory()
         result = FitResult(
@@ -191,7 +195,10 @@ def _keeping_what_collapses(dataset: DaskDataset, folder: Folder) -> Iterator[No
     except DegenerateCovarianceError as error:
         if error.mixture is None:
             raise
-        name, recipe = "before_collapse.npz", dataset.recipe and dataset.recipe.as_written()
+        name, recipe = (
+            "before_collapse.npz",
+            dataset.preprocessing and dataset.preprocessing.options(),
+        )
         about = {"history": {"recipe_": recipe or {}}}
         kept = f"{folder}/{name}"
         try:
@@ -211,7 +218,7 @@ def _writing_to(folder: str) -> Iterator[None]:
         yield
     except ImportError as error:
         scheme = folder.partition("://")[0]
-        what = needs(f"{scheme}://", EXTRAS.get(scheme))
+        what = install_hint(f"{scheme}://", EXTRAS.get(scheme))
         raise ConfigError(f"output.dir: {folder}: {what}") from error
     except Exception as error:  # libraries of stores raise what they like
         why = getattr(error, "strerror", None) or reason(error)

@@ -10,17 +10,18 @@ from typing import Any
 from rich.console import Console
 
 from daskgmm.data.dataset import DaskDataset
-from daskgmm.data.pass_log import LoggedDataset
-from daskgmm.data.sources.registry import names_in, open_dataset, open_ids
-from daskgmm.data.writers.rows import draft_of
+from daskgmm.data.pass_log import LoggedDataset, PassPurpose
+from daskgmm.data.policies import MissingPolicy
+from daskgmm.data.sources.registry import column_names, open_dataset, open_id_column
+from daskgmm.data.writers.rows import atomic_output
 from daskgmm.data.writers.scores import (
-    BEGUN,
-    Ids,
-    Parts,
-    Written,
-    check_kind,
-    gather,
-    made_of,
+    UNFINISHED,
+    IdColumn,
+    ScoreParts,
+    ScoreSummary,
+    check_zarr_type,
+    merge_parts,
+    read_fingerprint,
     write_scores,
 )
 from daskgmm.errors import ConfigError, ParameterError
@@ -36,9 +37,9 @@ from daskgmm.pipeline.scoring_model import ScoringModel
 from daskgmm.storage.folder import Folder
 from daskgmm.storage.location import (
     EXTRAS,
-    needs,
+    explain_errors,
+    install_hint,
     reason,
-    refusals,
 )
 from daskgmm.version import __version__
 
@@ -60,12 +61,12 @@ def score(
     dataset = _opened(config, model)
     scoring, ids, rows = _scoring(config, model, dataset), None, dataset
     if config.id is not None:
-        values, kind = open_ids(config.source, config.id, config.storage_options)
-        ids, rows = Ids(str(config.id), kind), dataset.beside(values)
+        values, kind = open_id_column(config.source, config.id, config.storage_options)
+        ids, rows = IdColumn(str(config.id), kind), dataset.with_extra(values)
     out, folder = _folders(config)
-    parts = Parts(folder, scoring, ids, _fingerprint(config, model, scoring, dataset))
+    parts = ScoreParts(folder, scoring, ids, _fingerprint(config, model, scoring, dataset))
     _check(out, parts, config)
-    with refusals(out.url):
+    with explain_errors(out.url):
         is_there = out.exists()
     if is_there and not config.force:
         if _is_made_of(out, parts, dataset):
@@ -75,15 +76,17 @@ def score(
             return
         if not _is_begun(out, parts):
             raise ConfigError(f"{out} is there already: choose another name, or add --force")
-    with refusals(parts.folder.url):  # before anything starts
+    with explain_errors(parts.folder.url):  # before anything starts
         parts.folder.make()
     with started(cluster, console) as place, ExitStack() as outlives:
         log("cluster", {"description": place.description, "output": out.url})
-        began, kept = perf_counter(), parts.kept()
+        began, kept = perf_counter(), parts.existing()
         shown = outlives.enter_context(displayed(console, place, None))
-        watched = LoggedDataset(rows, "scores", watch=ObserverGroup(shown, Events(log)))
+        watched = LoggedDataset(
+            rows, PassPurpose.SCORES, observer=ObserverGroup(shown, Events(log))
+        )
         if rows.layout.n_rows is None:  # CSV: a pass that counts
-            watched = watched.prepared()
+            watched = watched.prepare()
         layout = watched.layout
         plural = "s" * (layout.n_chunks != 1)
         say(console, "rows", f"{layout.n_rows:,} in {layout.n_chunks:,} chunk{plural}")
@@ -121,7 +124,9 @@ def _folders(config: ScoreConfig) -> tuple[Folder, Folder]:
         )
     except ImportError as error:
         scheme = config.out.partition("://")[0]
-        raise ConfigError(f"{config.out}: {needs(f'{scheme}://', EXTRAS.get(scheme))}") from error
+        raise ConfigError(
+            f"{config.out}: {install_hint(f'{scheme}://', EXTRAS.get(scheme))}"
+        ) from error
     except ValueError as error:
         raise ConfigError(f"{config.out} cannot be written to: {reason(error)}") from error
     return out, parts
@@ -142,7 +147,7 @@ def _opened(config: ScoreConfig, model: ScoringModel) -> DaskDataset:
                 "leave it out, and give the columns of the source those names"
             )
         return open_dataset(config.source, **how, **model.recipe)
-    names, columns = names_in(config.source, told), config.columns
+    names, columns = column_names(config.source, told), config.columns
     if columns is None and model.columns and isinstance(model.columns[0], str) == bool(names):
         columns = model.columns
     if columns is None and config.id is not None:
@@ -176,7 +181,7 @@ def _scoring(config: ScoreConfig, model: ScoringModel, dataset: DaskDataset) -> 
             threshold = model.log_density.at(config.outliers)
         except ParameterError as error:
             raise ConfigError(f"--outliers: {error}") from error
-    sent = densities(model.mixture, marginal=dataset.missing == "marginal")
+    sent = densities(model.mixture, marginal=dataset.missing == MissingPolicy.MARGINAL)
     return Scoring(sent, config.top, model.mixture, threshold)
 
 
@@ -187,7 +192,7 @@ def _fingerprint(
 
     The name of a source's array tells its files, their times, the columns and the chunks.
     """
-    made_of = {
+    identity = {
         "daskgmm": __version__,
         "model": model.mixture.fingerprint,
         "recipe": model.recipe,
@@ -201,17 +206,17 @@ def _fingerprint(
             *(["skip"] if config.on_bad_chunk == "skip" else []),
         ],
     }
-    return sha256(json.dumps(made_of).encode()).hexdigest()
+    return sha256(json.dumps(identity).encode()).hexdigest()
 
 
-def _check(out: Folder, parts: Parts, config: ScoreConfig) -> None:
+def _check(out: Folder, parts: ScoreParts, config: ScoreConfig) -> None:
     """Raise ConfigError or DataError where what is asked for can't be written."""
     if parts.ids and parts.ids.name in parts.scoring.dtypes:
         raise ConfigError(f"--id: {parts.ids.name!r} is the name of a column of the scores")
     if parts.ids and config.on_bad_chunk == "skip":
         raise ConfigError("--id: rows of a chunk that is left out have none: drop --on-bad-chunk")
     if parts.ids and _is_zarr(out):
-        check_kind(*parts.ids)
+        check_zarr_type(*parts.ids)
     if out.path is None:
         return
     try:
@@ -224,34 +229,34 @@ def _is_zarr(out: Folder) -> bool:
     return out.url.endswith(ZARR)
 
 
-def _is_made_of(out: Folder, parts: Parts, dataset: DaskDataset) -> bool:
+def _is_made_of(out: Folder, parts: ScoreParts, dataset: DaskDataset) -> bool:
     """Whether what is at a place is what the parts would become."""
     if _is_zarr(out):
-        return made_of(out) == parts.made_of
-    return len(replace(parts, folder=out).kept()) == dataset.layout.n_chunks
+        return read_fingerprint(out) == parts.fingerprint
+    return len(replace(parts, folder=out).existing()) == dataset.layout.n_chunks
 
 
-def _is_begun(out: Folder, parts: Parts) -> bool:
+def _is_begun(out: Folder, parts: ScoreParts) -> bool:
     """Whether it is a part of that: a store shows what a killed run has put there."""
     if _is_zarr(out):
-        return made_of(out, BEGUN) == parts.made_of
-    return 0 < len(replace(parts, folder=out).kept()) == len(out.names())
+        return read_fingerprint(out, UNFINISHED) == parts.fingerprint
+    return 0 < len(replace(parts, folder=out).existing()) == len(out.names())
 
 
-def _put_together(parts: Parts, out: Folder, chunk_rows: int) -> None:
+def _put_together(parts: ScoreParts, out: Folder, chunk_rows: int) -> None:
     """The parts, which are all there, under the name of what they were written for."""
     if not _is_zarr(out):
         parts.folder.move_to(out)
     elif out.path is None:
-        gather(parts.folder, out, chunk_rows, parts.made_of)
+        merge_parts(parts.folder, out, chunk_rows, parts.fingerprint)
         parts.folder.clear()
     else:
-        with draft_of(out.path) as draft:
-            gather(parts.folder, Folder(draft), chunk_rows, parts.made_of)
+        with atomic_output(out.path) as draft:
+            merge_parts(parts.folder, Folder(draft), chunk_rows, parts.fingerprint)
         parts.folder.clear()
 
 
-def _tell(written: Written, config: ScoreConfig, console: Console) -> None:
+def _tell(written: ScoreSummary, config: ScoreConfig, console: Console) -> None:
     """What there was to see."""
     n_scored = written.n_rows - written.n_left_out
     for why in written.reasons[:MOST_REASONS]:

@@ -94,7 +94,7 @@ class Sampled(NamedTuple):
             For rows that the model cannot take, and where there are none.
         """
         dataset = checked(model)._dataset(X, reset=False, sample_weight=sample_weight)
-        survey = take_survey(dataset.prepared(), seed=0, sample_size=MOST_ROWS)
+        survey = take_survey(dataset.prepare(), seed=0, sample_size=MOST_ROWS)
         survey.raise_for_bad_cells(missing=dataset.missing, columns=dataset.columns)
         rows, weights = survey.sample.rows, survey.sample.weights
         if not len(rows):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from daskgmm.data.dataset import Columns, columns_of
+from daskgmm.data.dataset import ExtraColumns, as_extra_columns
 from daskgmm.data.survey import Survey
 from daskgmm.fit.initialization.clustering import (
     Distance,
@@ -96,7 +96,7 @@ NAMES = tuple(METHODS)
 # Of names that are not content with the sample.
 N_PASSES = {"k-means||": ROUNDS + 1}
 
-Initial = str | Finder | ArrayLike | Columns
+Initial = str | Finder | ArrayLike | ExtraColumns
 """A name, a function, or what is known of all rows: what `init_params` may be."""
 
 
@@ -107,7 +107,7 @@ def method_of(init_params: Initial, distance: str) -> Method:
         return ways[init_params]
     if callable(init_params):
         return ByFunction(init_params)
-    return ByArray(columns_of(init_params))
+    return ByArray(as_extra_columns(init_params))
 
 
 def n_passes_of(init_params: Initial) -> int:

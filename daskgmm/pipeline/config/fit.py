@@ -18,9 +18,9 @@ from pydantic import (
 )
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from daskgmm.data.execution.retries import retries_of
+from daskgmm.data.execution.retries import read_retries
 from daskgmm.data.preprocessing.row_filter import Condition
-from daskgmm.data.preprocessing.transforms import as_written
+from daskgmm.data.preprocessing.transforms import normalize_transforms
 from daskgmm.estimators.gaussian_mixture import GaussianMixture
 from daskgmm.estimators.parameters import CONSTRAINTS
 from daskgmm.pipeline.config import loader
@@ -67,12 +67,12 @@ class Source(StrictModel):
     url: Annotated[str | list[str], BeforeValidator(expanded)]
     columns: list[str | int] | None = None
     filter: Annotated[str, AfterValidator(_parsed)] | None = None
-    transforms: Annotated[list[dict[str, Any]], AfterValidator(as_written)] = Field(
+    transforms: Annotated[list[dict[str, Any]], AfterValidator(normalize_transforms)] = Field(
         default_factory=list
     )
     missing: Literal["raise", "omit", "marginal"] = "raise"
     on_bad_chunk: Literal["raise", "skip"] = "raise"
-    retries: int = Field(default_factory=lambda: retries_of(None), ge=0)
+    retries: int = Field(default_factory=lambda: read_retries(None), ge=0)
     storage_options: dict[str, Any] = Field(default_factory=dict)
 
     @property

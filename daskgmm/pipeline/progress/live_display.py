@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from daskgmm.chunk import why_left_out
+from daskgmm.chunk import describe_skipped
 from daskgmm.data.pass_log import OngoingPass, Pass
 from daskgmm.data.survey import Survey
 from daskgmm.fit.observers import ADVANCING, FitProgress, NullObserver, Observer
@@ -136,7 +136,7 @@ class PassLines(NullObserver):
             f"{seconds:.2f} s",
         )
         if survey.skipped:
-            self._say("skipped", why_left_out(survey.skipped))
+            self._say("skipped", describe_skipped(survey.skipped))
 
     def on_resume(self, survey: Survey, states: Sequence[FitState]) -> None:
         self.survey = survey

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from daskgmm.chunk import why_left_out
+from daskgmm.chunk import describe_skipped
 from daskgmm.kernels.moments import Array
 from daskgmm.model.diagnostics import Separation, best_features, best_pairs
 from daskgmm.model.e_step import Densities, log_prob_norm
@@ -131,7 +131,7 @@ def render_report(result: FitResult) -> str:
         missing=missing(result),
         choice=choice(result),
         chosen=results.sentence(result.selection) if result.selection else "",
-        skipped=why_left_out(result.survey.skipped),
+        skipped=describe_skipped(result.survey.skipped),
         convergence=convergence(result),
         pairs=pairs(result, seen),
         n_pairs=n_features * (n_features - 1) // 2,

@@ -104,7 +104,7 @@ def test_plan_counts_what_is_asked_for(described, text, threads, per_process, ro
         ("{kind: local, adapt: {minimum: 3, maximum: 2}}", ["cluster.adapt: minimum (3)"]),
         ("{kind: local, adapt: {maximun: 2}}", ["'cluster.adapt.maximun': did you mean"]),
         ("{kind: local, n_workers: 1, adapt: {maximum: 2}}", ["either n_workers or adapt"]),
-        ("{kind: local, worker_timeout: soon}", ["cluster.worker_timeout: a time is needed"]),
+        ("{kind: local, worker_timeout: soon}", ["cluster.worker_timeout: a time such as"]),
         ("{kind: slurm, cores: 1}", ["the key 'cluster.memory' is missing"]),
         ("{kind: slurm, cors: 1}", ["line 2: unknown key 'cluster.cors': did you mean 'cores'?"]),
         (f"{{{SLURM}, n_jobs: 1, adapt: {{maximum: 2}}}}", ["either n_jobs or adapt"]),
