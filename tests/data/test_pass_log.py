@@ -9,7 +9,7 @@ import pytest
 from strategies import clusters
 
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
-from daskgmm.data.execution.checksums import checked
+from daskgmm.data.execution.checksums import with_checksum
 from daskgmm.data.pass_log import LoggedDataset
 from daskgmm.errors import DataError
 
@@ -22,7 +22,7 @@ def n_rows(chunk):
 
 def test_each_pass_is_written_down_with_what_it_was_for():
     rows = LoggedDataset(InMemoryDataset(X))
-    survey, iterations = rows.serving("survey"), rows.serving("iteration")
+    survey, iterations = rows.for_purpose("survey"), rows.for_purpose("iteration")
     survey.reduce(n_rows)
     iterations.reduce(n_rows)
     iterations.complete_rows().reduce(n_rows)
@@ -33,15 +33,15 @@ def test_each_pass_is_written_down_with_what_it_was_for():
 
 def test_counting_rows_is_a_pass():
     frame = dd.from_pandas(pd.DataFrame(X, columns=list("abc")), npartitions=3)
-    rows = LoggedDataset(DaskDataset.of(frame)).prepared()
+    rows = LoggedDataset(DaskDataset.of(frame)).prepare()
     assert [each.purpose for each in rows.passes] == ["prepare"]
     assert rows.n_rows == 100
     assert rows.columns == ("a", "b", "c")
 
 
 def test_an_array_beside_the_rows_is_read_with_them():
-    rows = LoggedDataset(InMemoryDataset(X)).serving("start").beside(np.arange(100.0))
-    total = rows.reduce(lambda chunk: np.array([chunk.beside.sum()]))
+    rows = LoggedDataset(InMemoryDataset(X)).for_purpose("start").with_extra(np.arange(100.0))
+    total = rows.reduce(lambda chunk: np.array([chunk.extra.sum()]))
     assert total[0] == 4950
     assert len(rows.passes) == 1
 
@@ -61,10 +61,14 @@ def changing(times):
 
 def test_a_pass_that_finds_other_rows_than_the_survey_is_an_error():
     dataset = changing(times=2)
-    known = dataset.reduce(partial(checked, n_rows)).checksums
+    known = dataset.reduce(partial(with_checksum, n_rows)).checksums
     rows = LoggedDataset(dataset, checksums=known)
     assert rows.reduce(n_rows) == 100
-    for view in (rows.serving("iteration"), rows.complete_rows(), rows.beside(np.arange(100.0))):
+    for view in (
+        rows.for_purpose("iteration"),
+        rows.complete_rows(),
+        rows.with_extra(np.arange(100.0)),
+    ):
         with pytest.raises(DataError, match=r"chunk 2 is no longer what the survey saw \(30 rows"):
             view.reduce(n_rows)
 
@@ -88,7 +92,7 @@ class Watching:
 
 def watched(dataset):
     watch = Watching()
-    LoggedDataset(dataset, "iteration", watch=watch).reduce(n_rows)
+    LoggedDataset(dataset, "iteration", observer=watch).reduce(n_rows)
     return watch
 
 
@@ -118,7 +122,7 @@ def test_chunks_in_memory_are_heard_of_as_well():
 def test_counting_is_watched_before_there_is_a_number_of_rows():
     frame = dd.from_pandas(pd.DataFrame(X), npartitions=3)
     watch = Watching()
-    LoggedDataset(DaskDataset.of(frame), watch=watch).prepared()
+    LoggedDataset(DaskDataset.of(frame), observer=watch).prepare()
     assert {each.n_rows for each in watch.readings} == {None}
     assert watch.readings[-1].chunks_done == 3
     assert [each.purpose for each in watch.ended] == ["prepare"]

@@ -11,7 +11,8 @@ from daskgmm.chunk import BadChunk, Chunk
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
 from daskgmm.data.execution.checksums import checksum
 from daskgmm.data.pass_log import LoggedDataset
-from daskgmm.data.survey import Aim, row_keys, survey_chunk, take_survey
+from daskgmm.data.sample import SampleTarget, row_keys
+from daskgmm.data.survey import survey_chunk, take_survey
 from daskgmm.errors import DataError
 
 X = clusters(60)
@@ -108,9 +109,7 @@ def test_gaps_are_counted_and_left_out_of_the_moments_and_the_sample():
 
 
 def test_the_first_gap_is_named_with_row_chunk_and_column():
-    sentence = (
-        r"2 of 60 rows have one, the first in row 12 of the data \(chunk 1\), column 1 \('b'\)"
-    )
+    sentence = r"2 of 60 rows have missing values, the first one in row 12 of the data \(chunk 1\), column 1 \('b'\)"
     with pytest.raises(DataError, match=sentence) as raised:
         survey(gappy()).raise_for_bad_cells(missing="raise", columns=("a", "b", "c"))
     assert str(raised.value).startswith("Input X contains NaN.\nGaussianMixture does not accept")
@@ -132,9 +131,9 @@ def test_a_row_with_both_is_left_out():
 def test_chunks_hold_little_more_than_the_sample_in_all():
     # Else every shard would hold a whole sample, and the driver would receive the data.
     rows = np.arange(40_000.0)[:, None]
-    aim = Aim.at(100, len(rows))
+    target = SampleTarget.for_rows(100, len(rows))
     parts = [
-        survey_chunk(Chunk(rows[a : a + 500], None, a // 500, a), seed=1, aim=aim)
+        survey_chunk(Chunk(rows[a : a + 500], None, a // 500, a), seed=1, target=target)
         for a in range(0, len(rows), 500)
     ]
     held = sum(len(part.sample.keys) for part in parts)

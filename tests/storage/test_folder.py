@@ -51,12 +51,12 @@ def test_what_others_have_written_is_seen(tmp_path):
 
 def test_a_folder_is_left_where_it_is_empty(tmp_path):
     folder = Folder(tmp_path / "one")
-    folder.leave()
+    folder.remove_if_empty()
     folder.write("file", b"")
-    folder.leave()
+    folder.remove_if_empty()
     assert folder.names() == ["file"]
     folder.remove("file")
-    folder.leave()
+    folder.remove_if_empty()
     assert not (tmp_path / "one").exists()
 
 

@@ -19,7 +19,7 @@ from strategies import clusters
 from daskgmm import GaussianMixture, open_dataset
 from daskgmm.errors import DataError
 from daskgmm.fit.observers import NullObserver
-from daskgmm.storage.location import Location, refusals
+from daskgmm.storage.location import Location, explain_errors
 
 X = clusters(400, 2)
 ENDINGS = [".parquet", ".zarr", ".npy"]
@@ -128,7 +128,7 @@ def guarded(in_s3):
 @pytest.mark.parametrize("name", ["rows.parquet", "rows.zarr", "rows.npy", "*.npy"])
 def test_a_wrong_key_is_one_sentence_that_does_not_tell_it(guarded, name):
     url, options = guarded
-    with pytest.raises(DataError, match=r"access is refused .*: look at") as caught:
+    with pytest.raises(DataError, match=r"access is denied .*: check") as caught:
         opened((url, {**options, "secret": "hunter2"}), name)
     sentence = str(caught.value)
     assert url in sentence
@@ -171,7 +171,7 @@ def test_options_are_never_printed(in_s3):
     ("scheme", "extra"), [("s3", "s3"), ("gs", "gs"), ("abfs", "az"), ("https", "http")]
 )
 def test_a_missing_library_is_one_sentence_with_the_extra_that_brings_it(scheme, extra):
-    with pytest.raises(DataError) as caught, refusals(f"{scheme}://bucket/rows.npy"):
+    with pytest.raises(DataError) as caught, explain_errors(f"{scheme}://bucket/rows.npy"):
         raise ImportError("Install it to access it")
     assert str(caught.value) == (
         f"{scheme}://bucket/rows.npy: {scheme}:// needs a library that is not installed: "
@@ -222,7 +222,7 @@ def test_a_list_comes_in_its_own_order(parts):
 
 
 def test_a_pattern_that_finds_nothing_is_said(parts):
-    with pytest.raises(DataError, match=r"no file is like .*/none\.\*\.npy"):
+    with pytest.raises(DataError, match=r"no file matches .*/none\.\*\.npy"):
         opened(parts, "none.*.npy")
 
 
@@ -238,12 +238,12 @@ def test_stacked_files_have_the_same_number_of_columns_and_any_types(tmp_path, r
     both = open_dataset([tmp_path / "a.npy", tmp_path / "b.npy"])
     assert both.collection.dtype == both.collection.compute().dtype == np.float64
     sentence = refusal(tmp_path / "*.npy")
-    assert "c.npy has 1 columns where" in sentence
+    assert "c.npy has 1 columns, but" in sentence
 
 
 def test_sources_of_several_formats_are_refused(refusal):
     assert ".npy and .zarr" in refusal(["a.npy", "b.zarr"])
-    assert "no source is named" in refusal([])
+    assert "the list of source URLs is empty" in refusal([])
 
 
 def test_keys_to_a_store_are_no_part_of_what_is_there_but_its_server_is():

@@ -17,8 +17,8 @@ from strategies import local_cluster
 
 from daskgmm.data.dataset import DaskDataset
 from daskgmm.data.execution.cluster import compute_on_cluster
-from daskgmm.data.execution.passes import in_one_place
-from daskgmm.data.execution.shards import cut_into_shards, weights_of
+from daskgmm.data.execution.passes import fixed_scheduler
+from daskgmm.data.execution.shards import chunk_costs, cut_into_shards
 from daskgmm.errors import DataError
 
 
@@ -28,7 +28,7 @@ def test_tasks_are_a_few_per_thread_and_none_remain(client):
     try:
         for _ in range(2):
             assert dataset.reduce(_rows) == 1000
-        shards = len(cut_into_shards(weights_of(dataset.source), 2))
+        shards = len(cut_into_shards(chunk_costs(dataset.source), 2))
         assert shards <= 2 * 16
         assert client.run_on_scheduler(_seen) == 2 * (shards + 1)  # and what they are told
     finally:
@@ -314,7 +314,7 @@ def test_scattered_chunks_lost_with_their_worker_are_said(rows):
         dataset = DaskDataset.of(array)
         assert dataset.reduce(_rows) == 2000
         os.kill(client.run(os.getpid, workers=[holder])[holder], 9)
-        with pytest.raises(DataError, match="the cluster lost what a pass was working on"):
+        with pytest.raises(DataError, match="the cluster lost the tasks of a pass"):
             dataset.reduce(_rows)
 
 
@@ -325,8 +325,8 @@ def _identity(block):
 def test_a_persisted_array_and_its_mean(client, rows):
     persisted = client.persist(da.from_array(rows, chunks=(27, 3)))
     dataset = DaskDataset.of(persisted - persisted.mean(axis=0))
-    assert dataset.n_preparing == 1
-    found = np.concatenate(dataset.prepared().map(_values))
+    assert dataset.n_preparation_passes == 1
+    found = np.concatenate(dataset.prepare().map(_values))
     np.testing.assert_allclose(found, rows - rows.mean(axis=0), atol=1e-12)
 
 
@@ -347,7 +347,7 @@ def test_a_cluster_that_goes_away_takes_no_pass_to_this_process():
     dataset = DaskDataset.of(da.ones((100, 2), chunks=(10, 2)))
     with local_cluster(1) as local:
         client = Client(local, set_as_default=False)
-        with in_one_place(client):
+        with fixed_scheduler(client):
             assert dataset.reduce(_rows) == 100
             client.close()
             with pytest.raises(DataError, match="the cluster's scheduler does not answer any more"):

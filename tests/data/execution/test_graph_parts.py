@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from dask.core import flatten
 
-from daskgmm.data.execution.graph_source import cut
+from daskgmm.data.execution.graph_parts import split_graph
 
 
 def pieces(array):
     """An array's graph in parts, with its chunks' keys."""
     (optimized,) = dask.optimize(array)
     keys = [(key,) for key in flatten(optimized.__dask_keys__())]
-    return cut(dict(optimized.__dask_graph__()), keys)
+    return split_graph(dict(optimized.__dask_graph__()), keys)
 
 
 def computed(parts):
@@ -98,6 +98,6 @@ def test_a_long_chain_is_no_recursion():
 
 
 def test_values_from_outside_are_needs():
-    parts = cut({"a": (len, "x"), "b": "x"}, [("a",), ("b",), ("x",)], outside=["x"])
+    parts = split_graph({"a": (len, "x"), "b": "x"}, [("a",), ("b",), ("x",)], outside=["x"])
     assert [part.needs for part in parts.parts] == [("x",)] * 3
     assert [part.compute({"x": "abc"}) for part in parts.parts] == [[3], ["abc"], ["abc"]]

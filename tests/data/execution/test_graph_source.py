@@ -6,7 +6,7 @@ import pytest
 from strategies import clusters
 
 from daskgmm.data.dataset import DaskDataset
-from daskgmm.data.execution.graph_source import as_rows, source_of
+from daskgmm.data.execution.graph_source import as_rows, plan_source
 from daskgmm.errors import DataError
 
 
@@ -51,10 +51,10 @@ def test_unknown_lengths_are_counted():
     frame = dd.from_pandas(pd.DataFrame(X, columns=list("abc")), npartitions=4)
     dataset = DaskDataset.of(frame[frame.a > 0])
     assert dataset.source.lengths is None
-    assert dataset.n_preparing == 1
-    counted = dataset.prepared()
+    assert dataset.n_preparation_passes == 1
+    counted = dataset.prepare()
     assert sum(counted.source.lengths) == (X[:, 0] > 0).sum()
-    assert counted.n_preparing == 0
+    assert counted.n_preparation_passes == 0
     assert dataset.columns == ("a", "b", "c")
 
 
@@ -87,7 +87,7 @@ def test_what_is_masked_is_missing():
     [
         (np.array([["1", "2"]]), "chunk 5 does not hold numbers: it holds <U1"),
         (np.zeros((1, 2), "M8[s]"), "chunk 5 does not hold numbers: it holds datetime64"),
-        (np.ones((2, 3)), r"chunk 5 has shape \(2, 3\) where \(rows, 2\) was expected"),
+        (np.ones((2, 3)), r"chunk 5 has shape \(2, 3\), but \(rows, 2\) is needed"),
         (np.ones(2), r"chunk 5 has shape \(2,\)"),
         (np.ones((2, 2), complex), "Complex data not supported: chunk 5"),
         (np.array([["a", "b"]], dtype=object), "chunk 5 does not hold numbers"),
@@ -111,7 +111,7 @@ def test_a_block_that_is_no_rows_is_named(block, sentence):
 )
 def test_a_collection_that_is_no_rows_is_refused_at_once(collection, sentence):
     with pytest.raises(DataError, match=sentence):
-        source_of(collection)
+        plan_source(collection)
 
 
 def test_a_missing_value_of_a_nullable_column_is_nan():
@@ -121,8 +121,8 @@ def test_a_missing_value_of_a_nullable_column_is_nan():
 
 
 def test_weights_need_the_chunks_of_the_rows():
-    with pytest.raises(DataError, match="have 2 chunks, the data 5"):
-        source_of(da.ones((10, 2), chunks=(2, 2)), da.ones(10, chunks=5))
+    with pytest.raises(DataError, match="have 2 chunks, but the data has 5"):
+        plan_source(da.ones((10, 2), chunks=(2, 2)), da.ones(10, chunks=5))
 
 
 @pytest.mark.parametrize(("start", "place"), [(1000, "row 1,001 of the data"), (None, "row 1 of")])

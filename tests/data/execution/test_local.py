@@ -24,7 +24,7 @@ def test_processes_give_the_plain_loops_bits_and_are_kept(rows, weights, dataset
         assert len(first) <= 2
         assert os.getpid() not in first
         assert set(dataset.map(_process)) <= first | set(dataset.map(_process))
-        assert local._processes.cache_info().currsize == 1
+        assert local._process_pool.cache_info().currsize == 1
 
 
 def _process(chunk):
@@ -34,7 +34,7 @@ def _process(chunk):
 def test_a_process_that_dies_is_said_and_the_next_pass_has_new_ones():
     array = da.ones((40, 2), chunks=(1, 2)).map_blocks(_deadly, meta=np.empty((0, 2)))
     with dask.config.set(scheduler="processes", num_workers=1):
-        with pytest.raises(DataError, match="a process died in the middle of a pass"):
+        with pytest.raises(DataError, match="a process died during a pass"):
             DaskDataset.of(array).reduce(_rows)
         assert DaskDataset.of(da.ones((40, 2), chunks=(1, 2))).reduce(_rows) == 40
 

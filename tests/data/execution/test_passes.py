@@ -12,7 +12,7 @@ from oracles import bits
 from strategies import FAMILY_NAMES, local_cluster, mixture
 
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
-from daskgmm.data.execution.passes import scheduler
+from daskgmm.data.execution.passes import current_scheduler
 from daskgmm.data.execution.shards import Shard
 from daskgmm.errors import DataError
 from daskgmm.model.e_step import e_step, e_steps
@@ -20,17 +20,17 @@ from daskgmm.model.maximum_likelihood import densities
 
 
 def test_the_place_is_the_one_where_dask_would_compute(cluster):
-    assert scheduler() == (dask.threaded.get, None)
+    assert current_scheduler() == (dask.threaded.get, None)
     with dask.config.set(scheduler="processes"):
-        assert scheduler() == (dask.multiprocessing.get, None)
+        assert current_scheduler() == (dask.multiprocessing.get, None)
     with Client(cluster, set_as_default=False) as client:
-        assert scheduler()[1] is None
+        assert current_scheduler()[1] is None
         with client.as_current():
-            assert scheduler()[1] is client
+            assert current_scheduler()[1] is client
             with dask.config.set(scheduler="threads"):
-                assert scheduler() == (dask.threaded.get, None)
+                assert current_scheduler() == (dask.threaded.get, None)
         with dask.config.set(scheduler=client):
-            assert scheduler()[1] is client
+            assert current_scheduler()[1] is client
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 5])
@@ -94,7 +94,7 @@ def test_a_chunk_of_another_length_than_it_said_is_named():
     wrong = da.ones((30, 2), chunks=(10, 2)).map_blocks(
         lambda block, block_id: block[: 10 - 3 * (block_id[0] == 1)], meta=np.empty((0, 2))
     )
-    with pytest.raises(DataError, match="chunk 1 has 7 rows where its Dask array says 10"):
+    with pytest.raises(DataError, match="chunk 1 has 7 rows, but its Dask array has 10 there"):
         DaskDataset.of(wrong).reduce(_rows)
 
 
@@ -108,13 +108,13 @@ def test_a_mean_that_all_chunks_need_is_a_pass_before(rows):
     array = da.from_array(rows, chunks=(10, 3)).map_blocks(read, meta=np.empty((0, 3)))
     dataset = DaskDataset.of(array - array.mean(axis=0))
     reads.clear()
-    prepared = dataset.prepared()
-    assert (dataset.n_preparing, reads) == (1, [10] * 100)
+    prepared = dataset.prepare()
+    assert (dataset.n_preparation_passes, reads) == (1, [10] * 100)
     for n_reads in (200, 300):
         total = prepared.reduce(_sum)
         assert len(reads) == n_reads
     np.testing.assert_allclose(total, 0.0, atol=1e-9)
-    assert prepared.n_preparing == 0
+    assert prepared.n_preparation_passes == 0
 
 
 def _sum(chunk):

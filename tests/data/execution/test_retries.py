@@ -12,7 +12,7 @@ from strategies import clusters
 from daskgmm import open_dataset
 from daskgmm.data.dataset import DaskDataset
 from daskgmm.data.execution import retries
-from daskgmm.data.execution.retries import is_transient, load_with_retries, retries_of
+from daskgmm.data.execution.retries import is_transient, load_with_retries, read_retries
 from daskgmm.data.execution.shards import Shard
 from daskgmm.errors import DataError
 
@@ -93,7 +93,7 @@ def test_how_often_is_the_callers_or_the_configurations(failing, tmp_path, n):
     with dask.config.set({"daskgmm.read-retries": 7}):
         dataset = failing(9, retries=n)
         assert failing(9).source.retries == 7
-    assert dataset.source.retries == dataset.beside(X).source.retries == n
+    assert dataset.source.retries == dataset.with_extra(X).source.retries == n
     with pytest.raises(DataError), dask.config.set(scheduler="synchronous"):
         dataset.reduce(total)
     assert attempts(tmp_path)[1] == n + 1
@@ -102,12 +102,12 @@ def test_how_often_is_the_callers_or_the_configurations(failing, tmp_path, n):
 @pytest.mark.parametrize("wrong", [-1, 1.5, "often", True])
 def test_what_is_no_count_is_refused(wrong):
     with pytest.raises(DataError, match="retries: a whole number of at least 0 is needed"):
-        retries_of(wrong)
+        read_retries(wrong)
     with (
         dask.config.set({"daskgmm.read-retries": wrong}),
         pytest.raises(DataError, match=r"Dask's configuration, daskgmm\.read-retries"),
     ):
-        retries_of(None)
+        read_retries(None)
 
 
 def in_one_shard(array):
@@ -144,12 +144,12 @@ def test_what_all_chunks_need_is_computed_anew_as_well(tmp_path, where, request)
     read = partial(flaky, folder=tmp_path, times=1, chunks=(1,))
     array = da.from_array(X, chunks=(10, 3)).map_blocks(read, meta=np.empty((0, 3)))
     with dask.config.set(place, num_workers=2):
-        found = DaskDataset.of(array - array.mean(axis=0)).prepared().reduce(total)
+        found = DaskDataset.of(array - array.mean(axis=0)).prepare().reduce(total)
         np.testing.assert_allclose(found, 0.0, atol=1e-9)
         array = array.map_blocks(wrong, meta=np.empty((0, 3)))
-        sentence = "what all chunks need could not be loaded: ZeroDivisionError: division by zero"
+        sentence = "the values that all chunks need could not be loaded: ZeroDivisionError: division by zero"
         with pytest.raises(DataError, match=sentence):
-            DaskDataset.of(array - array.mean(axis=0)).prepared()
+            DaskDataset.of(array - array.mean(axis=0)).prepare()
 
 
 def test_pauses_grow_to_a_limit(monkeypatch):

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daskgmm.chunk import BadChunk
-from daskgmm.data.execution.graph_source import source_of
+from daskgmm.data.execution.graph_source import plan_source
 from daskgmm.data.execution.shards import (
     LARGEST,
     SMALLEST,
     Shard,
+    chunk_costs,
     cut_into_shards,
-    visit,
-    weights_of,
+    process_shard,
 )
 from daskgmm.errors import DataError
 
@@ -70,13 +70,13 @@ def test_heavy_chunks_come_first_and_light_shards_last():
 
 
 def test_a_shard_pickles_in_few_bytes_per_chunk():
-    source = source_of(da.ones((100_000, 2), chunks=(100, 2)))
+    source = plan_source(da.ones((100_000, 2), chunks=(100, 2)))
     many, one = (len(pickle.dumps(Shard(source, range(n)))) for n in (513, 1))
     assert (many - one) / 512 < 200
 
 
 def chunks_of(array, numbers=None):
-    source = source_of(array)
+    source = plan_source(array)
     source = source if source.is_ready else source.with_common(dask.get)
     return Shard(source, numbers or range(len(source))).chunks(())
 
@@ -123,8 +123,8 @@ def test_what_neighbours_share_is_made_once_and_let_go():
 
 def test_a_shard_of_chunks_apart_gives_the_sums_of_its_ranges():
     array = da.ones((80, 2), chunks=(10, 2))
-    shard = Shard(source_of(array), [0, 1, 3, 6, 7])
-    partials = visit(_rows, shard, ())
+    shard = Shard(plan_source(array), [0, 1, 3, 6, 7])
+    partials = process_shard(_rows, shard, ())
     assert [tuple(partial) for partial in partials] == [(0, 2, 20), (3, 1, 10), (6, 2, 20)]
 
 
@@ -136,9 +136,9 @@ def test_rows_that_cannot_be_used_are_a_value():
     array = da.ones((30, 2), chunks=(10, 2)).map_blocks(
         lambda block, block_id: block[: 10 - 3 * (block_id[0] == 1)], meta=np.empty((0, 2))
     )
-    found = visit(_rows, Shard(source_of(array), range(3)), ())
+    found = process_shard(_rows, Shard(plan_source(array), range(3)), ())
     assert isinstance(found, DataError)
-    assert "chunk 1 has 7 rows where its Dask array says 10" in str(found)
+    assert "chunk 1 has 7 rows, but its Dask array has 10 there" in str(found)
 
 
 class Fails:
@@ -157,7 +157,7 @@ class Fails:
         array = da.ones((30, 2), chunks=(10, 2)).map_blocks(self, meta=np.empty((0, 2)))
         self.asked.clear()
         weights = da.ones(30, chunks=10)
-        return replace(source_of(array, weights, da.arange(30, chunks=10)), **changes)
+        return replace(plan_source(array, weights, da.arange(30, chunks=10)), **changes)
 
 
 def test_a_chunk_that_cannot_be_used_comes_empty_where_that_is_no_error():
@@ -165,7 +165,7 @@ def test_a_chunk_that_cannot_be_used_comes_empty_where_that_is_no_error():
     first, second, third = Shard(source, range(3)).chunks(())
     assert len(first.rows) == len(third.rows) == 10
     assert second.rows.shape == (0, 2)
-    assert len(second.weights) == len(second.beside) == 0
+    assert len(second.weights) == len(second.extra) == 0
     assert (second.number, second.start) == (1, 10)
     reason = "chunk 1 could not be loaded: ZeroDivisionError: by zero"
     assert second.bad == BadChunk(1, 10, reason)
@@ -173,7 +173,7 @@ def test_a_chunk_that_cannot_be_used_comes_empty_where_that_is_no_error():
 
 def test_a_chunk_that_is_left_out_is_not_read():
     fails, bad = Fails(ZeroDivisionError()), BadChunk(1, 10, "it is spoilt")
-    first, second, third = Shard(fails.source(skipped={1: bad}), range(3)).chunks(())
+    first, second, third = Shard(fails.source(bad_chunks={1: bad}), range(3)).chunks(())
     assert fails.asked == [0, 2]
     assert (len(first.rows), len(second.rows), len(third.rows)) == (10, 0, 10)
     assert second.bad is bad
@@ -184,7 +184,7 @@ def test_a_machine_that_is_too_small_makes_no_bad_chunk():
     caused = DataError("rows.zarr cannot be read")
     caused.__cause__ = MemoryError()
     for error in (MemoryError("128 GiB"), caused):
-        found = visit(_rows, Shard(Fails(error).source(is_lenient=True), range(3)), ())
+        found = process_shard(_rows, Shard(Fails(error).source(is_lenient=True), range(3)), ())
         assert isinstance(found, DataError)
         assert str(error) in str(found)
 
@@ -192,13 +192,13 @@ def test_a_machine_that_is_too_small_makes_no_bad_chunk():
 def test_a_value_that_neighbours_share_and_that_fails_spoils_them_all():
     fails = Fails(ZeroDivisionError())
     whole = da.ones((60, 2), chunks=(20, 2)).map_blocks(fails, meta=np.empty((0, 2)))
-    source = replace(source_of(whole.rechunk((10, 2))), is_lenient=True)
+    source = replace(plan_source(whole.rechunk((10, 2))), is_lenient=True)
     chunks = list(Shard(source, range(6)).chunks(()))
     assert [len(chunk.rows) for chunk in chunks] == [10, 10, 0, 0, 10, 10]
 
 
 def test_a_chunk_that_is_not_read_weighs_little():
-    source = source_of(da.ones((3_000_000, 2), chunks=(1_000_000, 2)))
-    before, after = weights_of(source), weights_of(replace(source, skipped={1: None}))
+    source = plan_source(da.ones((3_000_000, 2), chunks=(1_000_000, 2)))
+    before, after = chunk_costs(source), chunk_costs(replace(source, bad_chunks={1: None}))
     np.testing.assert_array_equal(before == after, [True, False, True])
     assert 0.0 < after[1] < before[1] / 100

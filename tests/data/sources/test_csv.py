@@ -47,7 +47,7 @@ def test_nothing_but_a_little_is_read_to_open_it_and_rows_are_counted_later(path
     blocks(2000)
     dataset = open_dataset(path)
     assert dataset.source.lengths is None
-    assert dataset.prepared().n_rows == len(X)
+    assert dataset.prepare().n_rows == len(X)
 
 
 def test_a_fit_of_csv_is_that_of_the_same_rows(path):
@@ -64,7 +64,7 @@ def test_a_fit_of_csv_is_that_of_the_same_rows(path):
 def test_columns_are_chosen_by_name_and_text_in_others_does_no_harm(path, refusal):
     path.write_text('a,"b c",d\n1,UA,2\n3,"x, y",\n')
     np.testing.assert_array_equal(read(path, columns=["d", "a"]), [[2, 1], [np.nan, 3]])
-    assert "column 'b c' holds no numbers" in refusal(path)
+    assert "column 'b c' does not hold numbers" in refusal(path)
     assert "no column 'e'" in refusal(path, ["e"])
     assert "a, b c, d" in refusal(path, ["e"])
 

@@ -62,18 +62,18 @@ def test_data_sets_that_can_be_named_are(write, refusal):
     file = url.partition("::")[0]
     for wrong in (file, f"{file}::/a", f"{file}::/c"):
         sentence = refusal(wrong)
-        assert f"there is no data set at {wrong.replace('::/', '::')}; name" in sentence
+        assert f"there is no data set at {wrong.replace('::/', '::')}: the file has" in sentence
         assert f"{file}::/a/rows, {file}::/b" in sentence
 
 
 @pytest.mark.parametrize("rows", [X[0], np.array([b"UA"]), np.zeros((2, 2), complex)])
 def test_what_is_not_rows_of_numbers_is_described(write, refusal, rows):
-    assert f"of shape {rows.shape}; rows of numbers" in refusal(write(rows))
+    assert f"of shape {rows.shape}: a two-dimensional array" in refusal(write(rows))
 
 
 def test_a_file_in_another_format_is_refused(tmp_path, refusal):
     (tmp_path / "rows.h5").write_text("delay\n")
-    assert f"{tmp_path}/rows.h5::a is not HDF5" in refusal(tmp_path / "rows.h5::a")
+    assert f"{tmp_path}/rows.h5::a is not an HDF5 file" in refusal(tmp_path / "rows.h5::a")
     assert "there is no file or directory at" in refusal(tmp_path / "none.h5::a")
 
 

@@ -57,9 +57,9 @@ def test_values_are_decoded_and_what_is_missing_is_nan(tmp_path, dataset, name):
 def test_variables_that_can_be_named_are(tmp_path, dataset, refusal):
     url = write(dataset, tmp_path / "scipy.nc")
     file = url.partition("::")[0]
-    assert f"there is no variable at {file}::a; name one that is: {file}::" in refusal(f"{file}::a")
+    assert f"there is no variable at {file}::a: there is {file}::" in refusal(f"{file}::a")
     assert "::rows" in refusal(file)
-    assert "of shape (500,); rows of numbers" in refusal(f"{file}::other")
+    assert "of shape (500,): a two-dimensional array" in refusal(f"{file}::other")
 
 
 def test_a_file_in_another_format_is_refused(tmp_path, refusal):

@@ -9,8 +9,8 @@ from strategies import clusters
 from daskgmm import open_dataset
 from daskgmm.data.writers.rows import (
     STORES,
+    atomic_output,
     check_ending,
-    draft_of,
     write_rows,
 )
 from daskgmm.errors import DataError
@@ -134,7 +134,7 @@ def write_something(path, text="new"):
 
 
 def test_a_draft_takes_its_place_when_all_is_written(path):
-    with draft_of(path) as draft:
+    with atomic_output(path) as draft:
         assert draft.name.startswith(".")
         assert (draft.parent, draft.suffix) == (path.parent, path.suffix)
         write_something(draft)
@@ -144,7 +144,7 @@ def test_a_draft_takes_its_place_when_all_is_written(path):
 
 def test_a_draft_replaces_what_is_there(path):
     write_something(path, "old")
-    with draft_of(path) as draft:
+    with atomic_output(path) as draft:
         write_something(draft)
         assert path.exists()
     assert listing(path.parent) == [path.name]
@@ -156,7 +156,7 @@ def test_a_draft_is_removed_where_something_went_wrong(path, error):
     write_something(path, "old")
 
     def fail():
-        with draft_of(path) as draft:
+        with atomic_output(path) as draft:
             write_something(draft)
             raise error
 
@@ -168,6 +168,6 @@ def test_a_draft_is_removed_where_something_went_wrong(path, error):
 
 def test_a_draft_that_a_killed_run_left_is_no_hindrance(path, rows):
     write_something(path.with_name(f".rows.draft{path.suffix}"))
-    with draft_of(path) as draft:
+    with atomic_output(path) as draft:
         write_rows(rows, draft)
     assert listing(path.parent) == [path.name]

@@ -12,7 +12,7 @@ from strategies import clusters, mixture
 
 from daskgmm.chunk import BadChunk
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
-from daskgmm.data.writers.scores import Ids, Parts, write_scores
+from daskgmm.data.writers.scores import IdColumn, ScoreParts, write_scores
 from daskgmm.errors import DataError
 from daskgmm.model.maximum_likelihood import densities
 from daskgmm.model.row_scores import Scoring
@@ -37,7 +37,7 @@ def in_chunks(rows, chunk_rows=70):
 
 
 def write_labels(dataset, folder):
-    return write_scores(dataset, Parts(Folder(folder), SCORING), kept={})
+    return write_scores(dataset, ScoreParts(Folder(folder), SCORING), existing={})
 
 
 def names(folder):
@@ -118,7 +118,7 @@ def test_workers_write_into_the_folder_that_the_driver_means(rows, tmp_path, cli
 def test_the_rows_of_a_chunk_that_is_left_out_are_written_without_a_label(rows, folder, n_rows):
     dataset = DaskDataset.of(da.from_array(rows, chunks=(70, 3)))
     bad = BadChunk(2, n_rows, "it is spoilt")
-    written = write_labels(dataset.skipping([bad]), folder)
+    written = write_labels(dataset.without_chunks([bad]), folder)
     n = n_rows or 0
     assert (written.n_rows, written.n_left_out) == (230 + n, n)
     table = pq.read_table(folder).to_pandas()
@@ -127,8 +127,8 @@ def test_the_rows_of_a_chunk_that_is_left_out_are_written_without_a_label(rows, 
     assert (table["label"].drop(range(140, 140 + n)) >= 0).all()
 
 
-def parts(folder, made_of="this", **more):
-    return Parts(Folder(folder), SCORING, made_of=made_of, **more)
+def parts(folder, fingerprint="this", **more):
+    return ScoreParts(Folder(folder), SCORING, fingerprint=fingerprint, **more)
 
 
 class Reads:
@@ -158,30 +158,30 @@ def reads(rows, tmp_path):
 
 
 def test_parts_that_are_there_are_kept_and_their_chunks_not_read_again(reads, folder):
-    whole = write_scores(reads.dataset, parts(folder), kept={})
+    whole = write_scores(reads.dataset, parts(folder), existing={})
     expected = pq.read_table(folder)
     reads.taken()
     (folder / "part-00000001.parquet").unlink()
     damaged = folder / "part-00000003.parquet"
     damaged.write_bytes(damaged.read_bytes()[:-9])
-    kept = parts(folder).kept()
+    kept = parts(folder).existing()
     assert sorted(kept) == [0, 2, 4]
     again = write_scores(reads.dataset, parts(folder), kept)
     assert reads.taken() == [1, 3]
     assert pq.read_table(folder).equals(expected)
     assert (again.n_rows, again.n_left_out) == (whole.n_rows, whole.n_left_out)
     assert again.log_likelihood == pytest.approx(whole.log_likelihood)
-    assert len(parts(folder).kept()) == 5
+    assert len(parts(folder).existing()) == 5
 
 
 def test_parts_of_something_else_are_not_kept(rows, folder):
-    write_scores(in_chunks(rows), parts(folder), kept={})
-    assert not parts(folder, "that").kept()
+    write_scores(in_chunks(rows), parts(folder), existing={})
+    assert not parts(folder, "that").existing()
     (folder / "part-00000009.parquet").write_bytes(b"PAR1")
     pq.write_table(pa.table({"label": [1]}), folder / "part-00000010.parquet")
-    kept = parts(folder).kept()
+    kept = parts(folder).existing()
     assert sorted(kept) == list(range(5))
-    write_scores(in_chunks(rows, 300), parts(folder, "that"), parts(folder, "that").kept())
+    write_scores(in_chunks(rows, 300), parts(folder, "that"), parts(folder, "that").existing())
     assert names(folder) == ["part-00000000.parquet"]
 
 
@@ -199,8 +199,8 @@ IDS = {
 def test_ids_stand_beside_the_scores_in_their_own_type(rows, folder, kind):
     values, type_ = IDS[kind]
     dataset = DaskDataset.of(da.from_array(rows, chunks=(70, 3)))
-    beside = dataset.beside(da.from_array(values, chunks=70))
-    write_scores(beside, parts(folder, ids=Ids("id", type_)), kept={})
+    beside = dataset.with_extra(da.from_array(values, chunks=70))
+    write_scores(beside, parts(folder, ids=IdColumn("id", type_)), existing={})
     found = pq.ParquetFile(folder / "part-00000001.parquet").read()
     assert found.schema.field("id").type == type_
     assert found["id"].to_pylist() == pa.array(values[70:140], type_).to_pylist()
