@@ -47,7 +47,7 @@ def test_one_thread_gives_the_plain_loops_bits(dataset, step, specified):
 @pytest.mark.parametrize(
     ("weights", "sentence"),
     [
-        (da.ones(100, chunks=((50, 50),)), r"weights of chunk 1 have shape \(50,\), its rows 60"),
+        (da.ones(100, chunks=((50, 50),)), r"weights of chunk 1 have shape \(50,\), but the chunk has 60 rows"),
         (da.ones((100, 1), chunks=((40, 60), 1)), r"weights of chunk 1 have shape \(60, 1\)"),
         (da.from_array(np.r_[np.ones(99), -1.0], chunks=((40, 60),)), "of chunk 1 are not all"),
         (da.from_array(np.r_[np.nan, np.ones(99)], chunks=((40, 60),)), "of chunk 0 are not all"),

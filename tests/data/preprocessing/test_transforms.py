@@ -55,6 +55,6 @@ def test_values_become_what_numpy_makes_of_them():
     np.testing.assert_array_equal(log(values), np.log(values))
     np.testing.assert_array_equal(log1p(values), np.log1p(values))
     np.testing.assert_array_equal(clip(values), np.clip(values, 1, None))
-    assert clip.feature_name(log.named("a")) == "clip(log(a), 1, inf)"
+    assert clip.feature_name(log.feature_name("a")) == "clip(log(a), 1, inf)"
     np.testing.assert_array_equal(log.undefined(np.array([0.0, -1, 1e-300, np.nan])), [1, 1, 0, 0])
     assert clip(values.astype(np.float32)).dtype == np.float32
