@@ -1,7 +1,7 @@
 """How many components, and of which covariance type: many fits for the passes of one."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from itertools import product
@@ -253,7 +253,7 @@ def select_components(
     measure = criterion_of(criterion)
     prototype = clone(GaussianMixture() if estimator is None else estimator)
     prototype.check_parameters()
-    check_shared(prototype)
+    check_shared(prototype.get_params(deep=False))
     if n_finalists < 1:
         raise ParameterError(f"n_finalists must be at least 1, not {n_finalists}")
     watching = observer or observer_of(prototype.verbose, prototype.verbose_interval)
@@ -316,12 +316,13 @@ def _models(
     return models
 
 
-def check_shared(estimator: GaussianMixture) -> None:
-    """Raise ParameterError for parameters that make no sense for several models."""
-    wrong = [name for name, value in FIXED.items() if getattr(estimator, name) != value]
-    if not (isinstance(estimator.init_params, str) or callable(estimator.init_params)):
+def check_shared(parameters: Mapping[str, Any]) -> None:
+    """Raise ParameterError for parameters that several models cannot share."""
+    wrong = [name for name, value in FIXED.items() if parameters.get(name, value) != value]
+    init_params = parameters.get("init_params", "")
+    if not (isinstance(init_params, str) or callable(init_params)):
         wrong.append("init_params")
-    if estimator.sample_start not in ("auto", True):
+    if parameters.get("sample_start", "auto") not in ("auto", True):
         wrong.append("sample_start")
     if wrong:
         raise ParameterError(

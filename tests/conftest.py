@@ -18,7 +18,9 @@ dask.config.set(
         "multiprocessing.context": "forkserver",
     }
 )
-get_mp_context().set_forkserver_preload(["distributed", "daskgmm", "pytest", "strategies"])
+get_mp_context().set_forkserver_preload(
+    ["distributed", "daskgmm.pipeline.cli", "pytest", "strategies"]
+)
 
 
 BLAS = ThreadpoolController()

@@ -38,7 +38,7 @@ from daskgmm import kernels
 from daskgmm.chunk import Chunk
 from daskgmm.kernels import FAR, Kernel
 from daskgmm.kernels.moments import Array
-from daskgmm.model import e_step
+from daskgmm.model import densities, e_step
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.maximum_likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
@@ -184,7 +184,7 @@ class Case:
 
     def error_of_density(self, kernel: str) -> "DensityError":
         """How far a kernel's log-densities are from the exact ones."""
-        sent = e_step.Densities(self.mixture.family, self.kernels[kernel])
+        sent = densities.Densities(self.mixture.family, self.kernels[kernel])
         norm = e_step.log_prob_norm(self.rows, sent)
         size = np.maximum(1.0, np.abs(self.exact.log_prob_norm))
         nats = np.abs(norm - self.exact.log_prob_norm)
@@ -193,7 +193,7 @@ class Case:
 
     def error(self, kernel: str) -> "Error":
         """How far one E-step and M-step by a kernel are from the exact ones."""
-        sent = e_step.Densities(self.mixture.family, self.kernels[kernel])
+        sent = densities.Densities(self.mixture.family, self.kernels[kernel])
         model = MaximumLikelihood(self.mixture.family, 0.0, self.pivot)
         chunk = Chunk(self.rows, self.sample_weight, 0, 0)
         with np.errstate(all="ignore"):  # a component may be empty, or collapse

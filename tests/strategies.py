@@ -8,9 +8,11 @@ from distributed import LocalCluster
 from hypothesis import strategies as st
 
 from daskgmm.fit.convergence import AbsoluteChange
+from daskgmm.fit.initialization.registry import DISTANCES, initializer_of
 from daskgmm.fit.initialization.user_parameters import UserParameters
 from daskgmm.fit.settings import Settings
 from daskgmm.model.covariance import FAMILIES
+from daskgmm.model.maximum_likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
 
 FAMILY_NAMES = sorted(FAMILIES)
@@ -69,15 +71,19 @@ def local_cluster(n_workers):
     )
 
 
-def settings(name="full", **changes):
-    """Of a fit by plain EM, unless they are changed."""
+def settings(
+    name="full", kind=Settings, *, init_params="kmeans", init_distance="scaled", **changes
+):
+    """Settings of a plain EM fit, unless they are changed."""
     defaults = {
+        "objective": MaximumLikelihood,
         "family": FAMILIES[name],
         "n_components": 3,
         "reg_covar": 1e-6,
         "rule": AbsoluteChange(1e-4, 200),
         "n_init": 1,
-        "init_params": "kmeans",
-        "given": UserParameters(),
+        "initializer": initializer_of(init_params, init_distance),
+        "distance": DISTANCES[init_distance],
+        "user_parameters": UserParameters(),
     }
-    return Settings(**{**defaults, **changes})
+    return kind(**{**defaults, **changes})

@@ -1,11 +1,11 @@
 import re
-import subprocess
-import sys
+from contextlib import chdir
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from command_line import Command
 from PIL import Image
 
 from daskgmm.pipeline.cli import main
@@ -32,16 +32,12 @@ def test_there_are_configurations_of_each_kind():
 
 def run(name, *options):
     """What a workflow prints, in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, f"workflows/{name}.py", *map(str, options)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return done.stdout
+    with chdir(ROOT):
+        program = Command(*options, program=f"workflows/{name}.py")
+    printed, errors = program.communicate()
+    assert program.returncode == 0, errors
+    assert errors == ""
+    return printed
 
 
 def told(*changes):

@@ -78,5 +78,5 @@ class Callbacks(NullObserver):
     def _fitted_so_far(self, state: FitState) -> dict[str, Any]:
         """The attributes of an estimator whose fit had ended here."""
         fitted = copy(self._estimator)
-        fitted._hold(state.parameters, self._dtype)
+        fitted._hold(state.mixture, self._dtype)
         return {**vars(fitted), "n_iter_": state.n_iter, "lower_bound_": state.lower_bound}

@@ -27,7 +27,7 @@ from daskgmm.estimators.prediction import raise_for_no_rows, sums_of
 from daskgmm.estimators.sample_weight import Weights, apart
 from daskgmm.estimators.serialization import Portable
 from daskgmm.fit.driver import Fit, fit_mixture
-from daskgmm.fit.initialization.registry import Initial
+from daskgmm.fit.initialization.registry import InitParams
 from daskgmm.fit.observers import Observer, ObserverGroup, log_to_cluster, observer_of
 from daskgmm.fit.plan import Plan, plan_fit
 from daskgmm.fit.settings import Settings
@@ -81,10 +81,10 @@ class Kept(FittedMixture):
     def _keep(self, fit: Fit, settings: Settings) -> None:
         self._asked_for = self._shape(self.n_features_in_)
         state = fit.state
-        self._hold(state.parameters, np.float32 if fit.survey.dtype == np.float32 else np.float64)
+        self._hold(state.mixture, np.float32 if fit.survey.dtype == np.float32 else np.float64)
         self.total_weight_ = fit.survey.total_weight
         self.n_omitted_ = 0 if fit.survey.marginal else fit.survey.n_incomplete
-        self.reg_covar_ = settings.added(fit.survey)
+        self.reg_covar_ = settings.regularization(fit.survey)
         self._state = state
         self.converged_ = state.outcome is not None and state.outcome.is_met
         self.outcome_ = "" if state.outcome is None else state.outcome.value
@@ -398,7 +398,7 @@ class GaussianMixture(CallbackSupportMixin, Kept, Portable, Streaming, Condition
         reg_covar: float | str = 1e-6,
         max_iter: int = 100,
         n_init: int = 1,
-        init_params: Initial = "short-em",
+        init_params: InitParams = "short-em",
         init_distance: str = "scaled",
         acceleration: str | None = "quasi-newton",
         sample_start: bool | str = "auto",
@@ -489,7 +489,7 @@ class GaussianMixture(CallbackSupportMixin, Kept, Portable, Streaming, Condition
             settings = self._settings(dataset)
             if not dataset.layout.is_resident:
                 plan_fit(dataset, settings, available_resources()).raise_for_memory()
-            before = settings.resumed.parameters if settings.resumed else None
+            before = settings.warm_start.mixture if settings.warm_start else None
             checkpoints = checkpoints_of(checkpoint, self, dataset, before)
             random = check_random_state(self.random_state)
             watching = ObserverGroup(log_to_cluster(observer, dataset), called)

@@ -15,8 +15,8 @@ from daskgmm.data.policies import MissingPolicy
 from daskgmm.data.rowwise import dtype_of, map_rows, map_to_array
 from daskgmm.errors import DataError
 from daskgmm.model.conditioning import MixtureRegression
-from daskgmm.model.e_step import Densities, e_step, log_prob_norm
-from daskgmm.model.maximum_likelihood import densities
+from daskgmm.model.densities import Densities, densities
+from daskgmm.model.e_step import e_step, log_prob_norm
 from daskgmm.model.mixture import Mixture
 from daskgmm.model.sufficient_statistics import SufficientStatistics
 

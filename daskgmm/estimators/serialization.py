@@ -119,7 +119,7 @@ class Portable(FittedMixture):
         DataError
             A ValueError, where a store does not answer.
         """
-        mixture, columns, about = model_file.read(path, **(storage_options or {}))
+        mixture, columns, about, _ = model_file.read(path, **(storage_options or {}))
         alone = {"covariance_type": mixture.family.name, "n_components": mixture.n_components}
         with model_file.reading(path):
             parameters = about.get("parameters", alone)

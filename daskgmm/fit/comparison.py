@@ -15,18 +15,16 @@ from time import perf_counter
 import numpy as np
 
 from daskgmm.data.dataset import Dataset
-from daskgmm.data.pass_log import LoggedDataset, Pass
+from daskgmm.data.pass_log import Pass
 from daskgmm.data.survey import Survey
 from daskgmm.errors import DataError, DegenerateCovarianceError
 from daskgmm.fit import em, sample_stage
 from daskgmm.fit.acceleration.quasi_newton import QuasiNewton
-from daskgmm.fit.acceleration.sample_newton import SampleSteps
-from daskgmm.fit.checkpoint.snapshot import Snapshot
-from daskgmm.fit.checkpoint.store import NO_CHECKPOINTS, Checkpoints, Journal
+from daskgmm.fit.checkpoint.store import NO_CHECKPOINTS, Checkpoints
 from daskgmm.fit.convergence import Rule
 from daskgmm.fit.criteria import Candidate, Criterion, ScoredCandidate, Scores
 from daskgmm.fit.observers import Observer
-from daskgmm.fit.problem import FitProblem, survey_problem
+from daskgmm.fit.problem import FitProblem, open_problem
 from daskgmm.fit.ranking import (
     DIGITS,
     best,
@@ -41,8 +39,8 @@ from daskgmm.model.e_step import e_steps
 # The sample holds no more of the rows, so that some are left to be held out.
 MOST = 0.8
 
-# Of short runs so many go on for each model.
-SURVIVORS = 2
+# Short EM runs that survive for each model.
+N_SURVIVORS = 2
 
 # By what a criterion may still move where a fit ends: a difference "not worth more than a bare
 # mention" (Kass & Raftery 1995, 2 ln B).
@@ -89,51 +87,46 @@ def compare(
     where all candidates collapse beyond the policy's remedy, and CheckpointError where there is
     a checkpoint of something else.
     """
-    before = checkpoints.found()
-    if before:
-        random.set_state(before.random)
-    drawn = tuple(random.get_state())
     smallest = min(settings, key=lambda each: each.n_components)
     sample_size = max(each.sample_size(dataset.n_features) for each in settings)
-    found = survey_problem(
-        dataset, smallest, sample_size, random, observer, most=MOST, known=before
+    problem = open_problem(
+        dataset,
+        smallest,
+        sample_size,
+        random,
+        observer=observer,
+        checkpoints=checkpoints,
+        max_sample_share=MOST,
     )
-    rows, survey = found.rows, found.survey
-    n_sample = len(survey.sample.rows)
+    survey, n_sample = problem.survey, len(problem.survey.sample.rows)
     if smallest.n_components > n_sample:
         raise DataError(
             f"models are compared on a sample of {n_sample:,} of the {survey.n_usable:,} "
             f"rows, too few for {smallest.n_components:,} components: ask for fewer"
         )
-    now = Snapshot(drawn, rows.layout.lengths, survey, tuple(rows.passes)).going_on(before)
-    if before:
-        observer.on_resume(survey, now.states)
-    # Few rows cost little, and no iterations nothing: then nothing need be an estimate.
+    # On few rows, and without iterations, all models meet all rows: no score is an estimate.
     is_small = n_sample == int(MOST * survey.n_usable)
     n_finalists = n_finalists if smallest.rule.max_iter and not is_small else len(settings)
-    with checkpoints.at_hand(observer.on_checkpoint):
-        journal = Journal(observer, rows, now, checkpoints)
+    with problem.journal(observer, checkpoints) as journal:
         if journal.now.purpose == "start":
-            ended = _on_the_sample(found, settings, random, observer)
+            ended = _converge_on_sample(problem, settings, random, observer)
             journal.begin("comparison", [], ended=tuple(ended))
         if journal.now.purpose == "comparison":
             began = perf_counter()
-            seen = _seen_by_all_rows(found, journal.now.ended)
-            seen.sort(key=lambda each: criterion.loss(each.scores))
-            states = _entered(found, seen[:n_finalists], criterion, smallest.rule)
-            rows.record_lower_bound(leader(states).lower_bound)
-            journal.begin("iteration", states, seen=tuple(seen))
+            scored = _score(problem, journal.now.ended)
+            scored.sort(key=lambda each: criterion.loss(each.scores))
+            states = _first_iteration(problem, scored[:n_finalists], criterion, smallest.rule)
+            problem.rows.record_lower_bound(leader(states).lower_bound)
+            journal.begin("iteration", states, seen=tuple(scored))
             observer.on_pass(states, perf_counter() - began)
         finalists = journal.now.seen[:n_finalists]
-        rule, acceleration = _way(found, finalists, smallest.rule)
-        states = em.run(
+        rule = _final_rule(finalists, smallest.rule)
+        states = problem.converge(
             journal.now.states,
-            rows.for_purpose("iteration"),
-            found.model,
+            "iteration",
             rule,
-            journal,
-            remedy=found.remedy,
-            acceleration=acceleration,
+            journal=journal,
+            acceleration=problem.sample_steps(),
         )
     candidates = [
         Candidate(each, state, is_too_large=each.n_components > n_sample)
@@ -150,29 +143,28 @@ def compare(
     )
     assert chosen.state is not None
     observer.on_end(chosen.state, chosen.state.lower_bound)
-    return Comparison(tuple(candidates), chosen, survey, tuple(rows.passes))
+    return Comparison(tuple(candidates), chosen, survey, tuple(problem.rows.passes))
 
 
 def _is_sound(state: FitState) -> bool:
     return state.outcome is not Outcome.DEGENERATE
 
 
-def _on_the_sample(
-    found: FitProblem,
+def _converge_on_sample(
+    problem: FitProblem,
     settings: Sequence[Settings],
     random: np.random.RandomState,
     observer: Observer,
 ) -> list[FitState | None]:
-    """Where the best restart of each candidate ends, if not all of its starts collapse."""
-    began, sample = perf_counter(), found.survey.sample
-    alone = found._replace(rows=LoggedDataset(sample_stage.dataset_of(sample)))
+    """Return the best restart of each candidate at its optimum of the sample, or None."""
+    began, sample = perf_counter(), problem.survey.sample
     starts: list[FitState] = []
     collapse = DegenerateCovarianceError()
     for number, each in enumerate(settings):
         if each.n_components > len(sample.rows):
             continue
         try:
-            states = alone.starts(each, deepcopy(random), SURVIVORS)
+            states = problem.initialize_on_sample(each, deepcopy(random), N_SURVIVORS)
         except DegenerateCovarianceError as error:
             collapse = error
         else:
@@ -181,63 +173,71 @@ def _on_the_sample(
         raise collapse
     observer.on_start(starts)
     ended = sample_stage.converge_on_sample(
-        starts, sample, found.model, remedy=found.remedy, acceleration=QuasiNewton()
+        starts, sample, problem.objective, remedy=problem.remedy, acceleration=QuasiNewton()
     )
-    best(ended)  # raises where all have collapsed
-    kept: dict[int, FitState] = {}
+    best(ended)  # raises if all have collapsed
+    winners: dict[int, FitState] = {}
     for state in sorted(rank(ended), key=_is_sound, reverse=True):
-        kept.setdefault(state.contest, state)
-    for number, state in kept.items():
-        refine = found.refinement(settings[number])
-        kept[number] = refine(state) if refine and _is_sound(state) else state
-    observer.on_sample(list(kept.values()), perf_counter() - began)
-    return [kept.get(number) for number in range(len(settings))]
+        winners.setdefault(state.contest, state)
+    for number, state in winners.items():
+        refine = problem.refinement(settings[number])
+        winners[number] = refine(state) if refine and _is_sound(state) else state
+    observer.on_sample(list(winners.values()), perf_counter() - began)
+    return [winners.get(number) for number in range(len(settings))]
 
 
-def _seen_by_all_rows(found: FitProblem, ended: Sequence[FitState | None]) -> list[ScoredCandidate]:
-    """The sound candidates, after one pass over all rows and one over the sample."""
+def _score(problem: FitProblem, ended: Sequence[FitState | None]) -> list[ScoredCandidate]:
+    """Score the sound candidates by one pass over all rows and one over the sample."""
     sound = {
         number: sample_stage.start_from(state)
         for number, state in enumerate(ended)
         if state is not None and _is_sound(state)
     }
-    densities = [found.model.densities(state.parameters) for state in sound.values()]
+    densities = [problem.objective.densities(state.parameters) for state in sound.values()]
     visit = partial(e_steps, densities=densities)
-    everywhere = found.rows.for_purpose("comparison").reduce(visit)
-    sampled = sample_stage.dataset_of(found.survey.sample).reduce(visit)
-    seen = []
-    # What a fit to the sample falls short of one to all rows, for two parameters (Wilks 1938).
-    missed = 1.0 / len(found.survey.sample.rows) - 1.0 / found.survey.n_usable
-    for (number, state), of_all, of_sample in zip(sound.items(), everywhere, sampled, strict=True):
-        rest = of_all.total_weight - of_sample.total_weight
-        held_out = (of_all.log_likelihood - of_sample.log_likelihood) / rest if rest else math.nan
-        gain = 0.5 * state.parameters.n_parameters * missed
-        scores = Scores.of(state.parameters, of_all, held_out=held_out, gain=gain)
-        seen.append(ScoredCandidate(number, state, of_all, scores))
-    return seen
+    on_all_rows = problem.rows.for_purpose("comparison").reduce(visit)
+    on_sample = sample_stage.dataset_of(problem.survey.sample).reduce(visit)
+    scored = []
+    # Per two parameters, what a fit to the sample lacks of a fit to all rows (Wilks 1938).
+    gap = 1.0 / len(problem.survey.sample.rows) - 1.0 / problem.survey.n_usable
+    for (number, state), all_sums, sample_sums in zip(
+        sound.items(), on_all_rows, on_sample, strict=True
+    ):
+        rest = all_sums.total_weight - sample_sums.total_weight
+        difference = all_sums.log_likelihood - sample_sums.log_likelihood
+        held_out = difference / rest if rest else math.nan
+        gain = 0.5 * state.mixture.n_parameters * gap
+        scores = Scores.of(state.mixture, all_sums, held_out=held_out, gain=gain)
+        scored.append(ScoredCandidate(number, state, all_sums, scores))
+    return scored
 
 
-def _way(
-    found: FitProblem, finalists: Sequence[ScoredCandidate], rule: Rule
-) -> tuple[Rule, SampleSteps]:
-    """When finalists have converged, and how they are accelerated."""
-    rule = full_data_rule(worth_mentioning(rule, finalists[0].statistics.total_weight))
-    return rule, SampleSteps(sample_stage.dataset_of(found.survey.sample), found.model)
+def _final_rule(finalists: Sequence[ScoredCandidate], rule: Rule) -> Rule:
+    """Return the stopping rule of the finalists."""
+    return full_data_rule(worth_mentioning(rule, finalists[0].statistics.total_weight))
 
 
-def _entered(
-    found: FitProblem, finalists: Sequence[ScoredCandidate], criterion: Criterion, rule: Rule
+def _first_iteration(
+    problem: FitProblem, finalists: Sequence[ScoredCandidate], criterion: Criterion, rule: Rule
 ) -> list[FitState]:
-    """The finalists among their rivals; the pass that all have shared is their first iteration."""
-    rule, acceleration = _way(found, finalists, rule)
+    """Return the finalists after their first iteration, the pass that all candidates shared."""
+    rule, objective = _final_rule(finalists, rule), problem.objective
     rivals = [_rival(each, criterion) for each in finalists]
     statistics = [each.statistics for each in finalists]
     if rule.max_iter:
-        advance = partial(em.advance, remedy=found.remedy, acceleration=acceleration)
-        return list(map(partial(advance, model=found.model, rule=rule), rivals, statistics))
-    bounds = map(found.model.lower_bound, statistics)
-    pairs = zip(rivals, bounds, strict=True)
-    return em.with_outcomes([replace(state, previous_bound=bound) for state, bound in pairs], rule)
+        advance = partial(
+            em.advance,
+            objective=objective,
+            rule=rule,
+            remedy=problem.remedy,
+            acceleration=problem.sample_steps(),
+        )
+        return list(map(advance, rivals, statistics))
+    rivals = [
+        replace(state, previous_bound=objective.lower_bound(sums, state.parameters))
+        for state, sums in zip(rivals, statistics, strict=True)
+    ]
+    return em.with_outcomes(rivals, rule)
 
 
 def worth_mentioning(rule: Rule, total_weight: float) -> Rule:
@@ -269,7 +269,7 @@ def _finished(candidate: Candidate, seen: ScoredCandidate, state: FitState) -> C
     return replace(
         candidate,
         state=replace(state, parameters=visited),
-        scores=Scores.of(visited, statistics, held_out=seen.scores.held_out),
+        scores=Scores.of(visited.point_estimate, statistics, held_out=seen.scores.held_out),
         carried=True,
         estimated=False,
     )

@@ -10,7 +10,7 @@ from daskgmm.errors import ParameterError
 from daskgmm.fit.settings import Settings
 from daskgmm.fit.state import FitState, Outcome
 from daskgmm.kernels.moments import Array
-from daskgmm.model.maximum_likelihood import complete_log_likelihood
+from daskgmm.model.densities import complete_log_likelihood
 from daskgmm.model.mixture import Mixture
 from daskgmm.model.sufficient_statistics import SufficientStatistics
 

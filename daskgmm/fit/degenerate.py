@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -14,8 +15,8 @@ from daskgmm.fit.state import Action, Event
 from daskgmm.kernels.blas import one_blas_thread
 from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import Family
+from daskgmm.model.densities import densities
 from daskgmm.model.e_step import log_prob_norm
-from daskgmm.model.maximum_likelihood import densities
 from daskgmm.model.mixture import Mixture
 
 # What is added to a diagonal, in variances of the data: the first that is enough.
@@ -281,11 +282,20 @@ def drop(draft: Draft, broken: Components, data: Data) -> Draft:
     return left.selected(~leaving)
 
 
-POLICIES: dict[str, Callable[[Data], Remedy]] = {
-    "raise": lambda _: refuse,
-    "regularize": lambda data: Mend(regularize, data),
-    "reinitialize": lambda data: Mend(reinitialize, data),
-    "drop": lambda data: Mend(drop, data),
+class DegeneracyPolicy(StrEnum):
+    """What happens to a degenerate component."""
+
+    RAISE = "raise"
+    REGULARIZE = "regularize"
+    REINITIALIZE = "reinitialize"
+    DROP = "drop"
+
+
+POLICIES: dict[DegeneracyPolicy, Callable[[Data], Remedy]] = {
+    DegeneracyPolicy.RAISE: lambda _: refuse,
+    DegeneracyPolicy.REGULARIZE: lambda data: Mend(regularize, data),
+    DegeneracyPolicy.REINITIALIZE: lambda data: Mend(reinitialize, data),
+    DegeneracyPolicy.DROP: lambda data: Mend(drop, data),
 }
 
 

@@ -1,4 +1,4 @@
-"""A whole fit: survey, starts, the sample, passes, choice."""
+"""The stages of a fit: survey, initialization, sample, passes over all rows, choice."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,34 +12,33 @@ from daskgmm.data.pass_log import LoggedDataset, Pass
 from daskgmm.data.survey import Survey
 from daskgmm.fit import em, sample_stage
 from daskgmm.fit.acceleration.quasi_newton import Acceleration, QuasiNewton
-from daskgmm.fit.acceleration.sample_newton import SampleSteps
-from daskgmm.fit.checkpoint.snapshot import Snapshot
-from daskgmm.fit.checkpoint.store import NO_CHECKPOINTS, Checkpoints, Journal
+from daskgmm.fit.checkpoint.store import NO_CHECKPOINTS, Checkpoints
 from daskgmm.fit.convergence import Rule
 from daskgmm.fit.observers import Observer
-from daskgmm.fit.problem import FitProblem, survey_problem
+from daskgmm.fit.problem import FitProblem, open_problem
 from daskgmm.fit.ranking import DIGITS, best
 from daskgmm.fit.sample_stage import full_data_rule
 from daskgmm.fit.settings import Settings
 from daskgmm.fit.split_merge.relocate import Relocation
 from daskgmm.fit.state import FitState, Outcome
 from daskgmm.model.e_step import e_steps
-from daskgmm.model.maximum_likelihood import MaximumLikelihood
+from daskgmm.model.objective import Objective
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What a fit found.
+    """The result of a fit.
 
     Attributes
     ----------
     state : FitState
-        Of the best candidate.
+        State of the best candidate.
     lower_bound : float
-        Of its parameters; the last of `state.lower_bounds` may be that of those before.
+        Lower bound of its parameters. The last of `state.lower_bounds` may be that of the
+        parameters before them.
     survey : Survey
     passes : tuple of Pass
-        All readings of the data.
+        All passes over the data.
     """
 
     state: FitState
@@ -57,121 +56,119 @@ def fit_mixture(
 ) -> Fit:
     """Fit a mixture by EM, from the beginning or from the newest checkpoint.
 
-    Raises DataError for rows that cannot be used, DegenerateCovarianceError where every
-    candidate collapses beyond the policy's remedy, and CheckpointError where there is a
-    checkpoint of another fit.
+    Raises
+    ------
+    DataError
+        If rows cannot be used.
+    DegenerateCovarianceError
+        If every candidate collapses and the policy cannot mend it.
+    CheckpointError
+        If the checkpoint belongs to another fit.
     """
-    before = checkpoints.found()
-    if before:
-        random.set_state(before.random)
-    drawn = tuple(random.get_state())
     sample_size = settings.sample_size(dataset.n_features)
-    found = survey_problem(dataset, settings, sample_size, random, observer, known=before)
-    rows, survey, model = found.rows, found.survey, found.model
-    now = Snapshot(drawn, rows.layout.lengths, survey, tuple(rows.passes)).going_on(before)
-    if before:
-        observer.on_resume(survey, now.states)
-    with checkpoints.at_hand(observer.on_checkpoint):
-        journal = Journal(observer, rows, now, checkpoints)
-        rule, acceleration = _way(found, settings)
-        run = partial(
-            em.run, model=model, observer=journal, remedy=found.remedy, acceleration=acceleration
-        )
+    problem = open_problem(
+        dataset, settings, sample_size, random, observer=observer, checkpoints=checkpoints
+    )
+    rule, acceleration = _full_data_steps(problem, settings)
+    with problem.journal(observer, checkpoints) as journal:
+        converge = partial(problem.converge, journal=journal, acceleration=acceleration)
         if journal.now.purpose == "start":
-            starts = _started(found, settings, random, observer)
-            journal.begin("iteration", em.with_outcomes(starts, rule))
+            candidates = _candidates(problem, settings, random, observer)
+            journal.begin("iteration", em.with_outcomes(candidates, rule))
         states = list(journal.now.states)
         if journal.now.purpose == "iteration":
-            relocate = _relocation(found, settings) if journal.now.is_first else None
-            states = run(states, rows.for_purpose("iteration"), rule=rule, relocate=relocate)
-            ended = best(states)
-            if better := _moved(ended, found, settings):
-                # Beside where it came from, which stays if the move leads nowhere.
-                judged = em.with_outcomes([better], full_data_rule(rule))
-                journal.begin("refinement", [*judged, ended])
+            relocate = _relocation(problem, settings) if journal.now.is_first else None
+            states = converge(states, "iteration", rule, relocate=relocate)
+            winner = best(states)
+            if moved := _moved(winner, problem, settings):
+                # The winner stays a candidate in case the moves lead nowhere.
+                judged = em.with_outcomes([moved], full_data_rule(rule))
+                journal.begin("refinement", [*judged, winner])
         if journal.now.purpose == "refinement":
-            rule = full_data_rule(rule)
-            states = run(journal.now.states, rows.for_purpose("refinement"), rule=rule)
-        state, lower_bound = _known(states, rows.for_purpose("bound"), model)
+            states = converge(journal.now.states, "refinement", full_data_rule(rule))
+        state, lower_bound = _with_bound(
+            states, problem.rows.for_purpose("bound"), problem.objective
+        )
     observer.on_end(state, lower_bound)
-    return Fit(state, lower_bound, survey, tuple(rows.passes))
+    return Fit(state, lower_bound, problem.survey, tuple(problem.rows.passes))
 
 
-def _has_more_rows(found: FitProblem, settings: Settings) -> bool:
-    """Whether candidates converge on the sample first, which is not all rows."""
-    return settings.sample_start and not found.survey.sample_is_all
+def _starts_on_sample(problem: FitProblem, settings: Settings) -> bool:
+    """Whether candidates converge on the sample first, and the sample is not all rows."""
+    return settings.sample_start and not problem.survey.sample_is_all
 
 
-def _way(found: FitProblem, settings: Settings) -> tuple[Rule, Acceleration | None]:
-    """When candidates have converged, and how they are accelerated."""
+def _full_data_steps(problem: FitProblem, settings: Settings) -> tuple[Rule, Acceleration | None]:
+    """Return the stopping rule and the acceleration of the passes over all rows."""
     if not settings.accelerated:
         return settings.rule, None
-    if not _has_more_rows(found, settings):
+    if not _starts_on_sample(problem, settings):
         return settings.rule, QuasiNewton()
-    steps = SampleSteps(sample_stage.dataset_of(found.survey.sample), found.model)
-    return full_data_rule(settings.rule), steps
+    return full_data_rule(settings.rule), problem.sample_steps()
 
 
-def _started(
-    found: FitProblem, settings: Settings, random: np.random.RandomState, observer: Observer
+def _candidates(
+    problem: FitProblem, settings: Settings, random: np.random.RandomState, observer: Observer
 ) -> list[FitState]:
-    """The candidates that meet all rows."""
-    if settings.resumed is not None:
-        observer.on_start([settings.resumed])
-        return [settings.resumed]
-    states = found.starts(settings, random)
+    """Return the candidates that meet all rows."""
+    if settings.warm_start is not None:
+        observer.on_start([settings.warm_start])
+        return [settings.warm_start]
+    states = problem.initialize(settings, random)
     observer.on_start(states)
-    if _has_more_rows(found, settings):
+    if _starts_on_sample(problem, settings):
         began = perf_counter()
         states = sample_stage.converged(
             states,
-            found.survey.sample,
-            found.model,
-            remedy=found.remedy,
+            problem.survey.sample,
+            problem.objective,
+            remedy=problem.remedy,
             acceleration=QuasiNewton() if settings.accelerated else None,
-            refine=found.refinement(settings),
+            refine=problem.refinement(settings),
         )
         observer.on_sample(states, perf_counter() - began)
     return states
 
 
-def _relocation(found: FitProblem, settings: Settings) -> Relocation | None:
-    """What makes candidates of the rows that the first pass finds explained worst."""
-    # Densities of as many features as are observed tell no badly explained row.
-    if not _has_more_rows(found, settings) or not settings.may_move or found.model.marginal:
-        return None
-    return Relocation(found.survey, found.model, found.distance, found.seed)
+def _relocation(problem: FitProblem, settings: Settings) -> Relocation | None:
+    """Return the relocation that follows the first pass, if there is one."""
+    # With missing values, a low density does not mean a badly explained row.
+    is_possible = settings.may_move and not problem.objective.marginal
+    return problem.relocation() if is_possible and _starts_on_sample(problem, settings) else None
 
 
-def _moved(state: FitState, found: FitProblem, settings: Settings) -> FitState | None:
-    """Where a candidate that has converged goes on when its components have moved, if they do.
+def _moved(state: FitState, problem: FitProblem, settings: Settings) -> FitState | None:
+    """Return the start after moves of a converged candidate, or None if no move helps.
 
-    In time for the two iterations that a move takes.
+    A move needs two more iterations before `max_iter`.
     """
-    refine = found.refinement(settings)
+    refine = problem.refinement(settings)
     is_met = state.outcome is not None and state.outcome.is_met
-    in_time = state.n_iter + 2 <= settings.rule.max_iter
-    if refine is None or not found.survey.sample_is_all or not is_met or not in_time:
+    has_time = state.n_iter + 2 <= settings.rule.max_iter
+    if refine is None or not problem.survey.sample_is_all or not is_met or not has_time:
         return None
-    better = refine(state)
-    return None if better is state else sample_stage.restart_from(better, after=state)
+    refined = refine(state)
+    return None if refined is state else sample_stage.restart_from(refined, after=state)
 
 
-def _known(
-    states: Sequence[FitState], rows: LoggedDataset, model: MaximumLikelihood
+def _with_bound(
+    states: Sequence[FitState], rows: LoggedDataset, objective: Objective
 ) -> tuple[FitState, float]:
-    """The best candidate at parameters whose bound is known, and that bound.
+    """Return the best candidate at parameters whose bound is known, and that bound.
 
-    One that has converged is where its last pass was, as an M-step more would gain less than tol.
-    Otherwise a pass compares the candidates after their last M-step.
+    A converged candidate is taken where its last pass was: one more M-step would gain less than
+    tol. Otherwise one more pass compares the candidates after their last M-step.
     """
     state = best(states)
     if (memory := state.memory) and state.outcome is Outcome.CONVERGED:
         return replace(state, parameters=memory.base), memory.bound
     sound = [each for each in states if each.outcome is not Outcome.DEGENERATE]
-    densities = [model.densities(each.parameters) for each in sound]
+    densities = [objective.densities(each.parameters) for each in sound]
     statistics = rows.reduce(partial(e_steps, densities=densities))
-    bounds = [model.lower_bound(each) for each in statistics]
+    bounds = [
+        objective.lower_bound(sums, each.parameters)
+        for sums, each in zip(statistics, sound, strict=True)
+    ]
     winner = int(np.argmax(np.nan_to_num(np.round(bounds, DIGITS), nan=-np.inf)))
     rows.record_lower_bound(bounds[winner])
     return sound[winner], bounds[winner]

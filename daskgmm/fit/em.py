@@ -26,10 +26,16 @@ from daskgmm.fit.degenerate import (
 from daskgmm.fit.observers import PassObserver
 from daskgmm.fit.ranking import drop_losers
 from daskgmm.fit.state import FitState, Outcome
-from daskgmm.model.e_step import Densities, e_steps, e_steps_and_worst_rows
-from daskgmm.model.maximum_likelihood import MaximumLikelihood
+from daskgmm.model.densities import Densities
+from daskgmm.model.e_step import e_steps, e_steps_and_worst_rows
 from daskgmm.model.mixture import Mixture
-from daskgmm.model.sufficient_statistics import EMPTY_WEIGHT, JointStatistics, SufficientStatistics
+from daskgmm.model.objective import Objective, Parameters
+from daskgmm.model.sufficient_statistics import (
+    EMPTY_WEIGHT,
+    Estimates,
+    JointStatistics,
+    SufficientStatistics,
+)
 from daskgmm.model.worst_rows import WorstRows
 
 
@@ -45,14 +51,14 @@ class Relocate(Protocol):
     @property
     def size(self) -> int: ...
 
-    def __call__(self, visited: Mixture, after: FitState, tail: WorstRows) -> FitState | None:
+    def __call__(self, visited: Parameters, after: FitState, tail: WorstRows) -> FitState | None:
         """One more candidate, or None, given the mixture that the tail is of."""
 
 
 def advance(
     state: FitState,
     statistics: SufficientStatistics,
-    model: MaximumLikelihood,
+    objective: Objective,
     rule: Rule,
     *,
     remedy: Remedy = refuse,
@@ -63,44 +69,54 @@ def advance(
     A candidate that collapses beyond remedy keeps its last parameters; one that cannot be
     accelerated takes the EM step.
     """
-    bound, n_pass = model.lower_bound(statistics), state.n_iter + 1
     visited, before, pairs = state.trial, state.memory, state.pairs
+    bound, n_pass = objective.lower_bound(statistics, visited), state.n_iter + 1
     if before is not None and not before.accepts(bound):
-        failed = _after_failure(before, statistics, model)
-        bounds = (*state.lower_bounds, failed.bound)
-        state = replace(state, lower_bounds=bounds, memory=failed)
+        memory = _after_failure(before, statistics, objective)
+        bounds = (*state.lower_bounds, memory.bound)
+        state = replace(state, lower_bounds=bounds, memory=memory)
         return replace(state, outcome=rule.outcome(state))
     bounds = (*state.lower_bounds, bound)
-    draft = Draft(
-        statistics.family,
-        *model.estimates(statistics, visited),
-        empty=statistics.empty,
-        n_pass=n_pass,
-        ridge=np.array(state.ridge or np.zeros(len(statistics.pivot))),
-        events=state.events,
-    )
-    try:
+    ridge, events = state.ridge, state.events
+
+    def factorize(estimates: Estimates) -> Mixture:
+        """Mend the estimates where the policy says so."""
+        nonlocal ridge, events
+        draft = Draft(
+            statistics.family,
+            *estimates,
+            empty=statistics.empty,
+            n_pass=n_pass,
+            ridge=np.array(state.ridge or np.zeros(len(statistics.pivot))),
+            events=state.events,
+        )
         mixture, ridge, events = remedy(draft)
+        return mixture
+
+    try:
+        parameters = objective.m_step(statistics, visited, factorize)
     except DegenerateCovarianceError as error:
         events = (*state.events, *collapses(error.components, n_pass))
         return replace(state, lower_bounds=bounds, events=events, outcome=Outcome.DEGENERATE)
     state = replace(
         state,
-        parameters=mixture,
+        parameters=parameters,
         lower_bounds=bounds,
         events=events,
         ridge=ridge,
         memory=None,
         pairs=(),
     )
-    has_lost_one = bool((statistics.empty & (visited.weights > EMPTY_WEIGHT)).any())
-    if acceleration is None or state.new_events or has_lost_one:
+    had_rows = visited.point_estimate.weights > EMPTY_WEIGHT
+    lost_a_component = bool((statistics.empty & had_rows).any())
+    if acceleration is None or state.new_events or lost_a_component:
         return replace(state, outcome=rule.outcome(state))
-    added = mixture.covariances - model.without_regularization.estimates(statistics, visited)[2]
-    visit = Evaluation(visited, statistics, bound, mixture, added)
+    plain = objective.without_regularization.estimates(statistics, visited)
+    added = parameters.point_estimate.covariances - plain.covariances
+    visit = Evaluation(visited, statistics, bound, parameters, added, objective.coordinates)
     try:
         memory = acceleration.accepted(before, visit, pairs)
-    except DegenerateCovarianceError:  # seen from here, the EM step has no coordinates
+    except DegenerateCovarianceError:  # the EM step has no coordinates about these parameters
         return replace(state, outcome=rule.outcome(state))
     state = replace(state, memory=memory)
     if (outcome := rule.outcome(state)) is not None:
@@ -116,7 +132,7 @@ def with_outcomes(states: Sequence[FitState], rule: Rule) -> list[FitState]:
 def run(
     states: Sequence[FitState],
     dataset: Dataset,
-    model: MaximumLikelihood,
+    objective: Objective,
     rule: Rule,
     observer: PassObserver,
     *,
@@ -132,10 +148,12 @@ def run(
     """
     while live := [state for state in states if state.outcome is None]:
         began = perf_counter()
-        densities = [model.densities(state.trial) for state in live]
+        densities = [objective.densities(state.trial) for state in live]
         statistics, tails = _visit(dataset, densities, relocate)
         pairs = zip(live, statistics, strict=True)
-        step = partial(advance, model=model, rule=rule, remedy=remedy, acceleration=acceleration)
+        step = partial(
+            advance, objective=objective, rule=rule, remedy=remedy, acceleration=acceleration
+        )
         advanced = [step(state, each) for state, each in pairs]
         among = iter(advanced)
         states = [next(among) if state.outcome is None else state for state in states]
@@ -163,10 +181,11 @@ def _visit(
 
 
 def _after_failure(
-    memory: Memory, statistics: SufficientStatistics, model: MaximumLikelihood
+    memory: Memory, statistics: SufficientStatistics, objective: Objective
 ) -> Memory:
-    """What is left of a trial that failed: how the gradient changes, if it has an M-step."""
+    """Return the memory after a trial that failed."""
     try:
-        return fall_back(memory, model.m_step(statistics, memory.trial))
+        em = objective.m_step(statistics, memory.trial)
+        return fall_back(memory, em, objective.coordinates)
     except DegenerateCovarianceError:
-        return fall_back(memory, None)
+        return fall_back(memory, None, objective.coordinates)

@@ -246,8 +246,8 @@ class Events(NullObserver):
         self._tell(
             "start",
             n_candidates=len(states),
-            n_components=sorted({state.parameters.n_components for state in states}),
-            n_features=states[0].parameters.n_features,
+            n_components=sorted({state.mixture.n_components for state in states}),
+            n_features=states[0].mixture.n_features,
         )
         self._components(states)
 
@@ -278,7 +278,7 @@ class Events(NullObserver):
             outcome=state.outcome.value if state.outcome else "",
             converged=state.outcome is not None and state.outcome.is_met,
             n_iter=state.n_iter,
-            n_components=state.parameters.n_components,
+            n_components=state.mixture.n_components,
             lower_bound=lower_bound,
         )
 

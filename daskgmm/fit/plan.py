@@ -135,7 +135,7 @@ def plan_fit(dataset: Dataset, settings: Settings, resources: Resources) -> Plan
     keeps = resources.keeps_freed_memory and not layout.is_resident
     in_shard = math.ceil(levels - math.log2(n_shards)) + 3
     survey = 8 * layout.n_features**2
-    n_before = dataset.n_preparation_passes + 1 + settings.n_starting
+    n_before = dataset.n_preparation_passes + 1 + settings.n_initial_passes
     return Plan(
         layout=layout,
         resources=resources,

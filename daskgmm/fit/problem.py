@@ -1,8 +1,10 @@
-"""What a fit stands on after the first pass, and the ways to go on from there."""
+"""The problem that a fit solves once the rows are surveyed, and the stages that solve it."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,115 +13,188 @@ from daskgmm.data.dataset import Dataset
 from daskgmm.data.pass_log import LoggedDataset
 from daskgmm.data.survey import Survey, take_survey
 from daskgmm.errors import DataWarning, warn_caller
+from daskgmm.fit import em, sample_stage
+from daskgmm.fit.acceleration.quasi_newton import Acceleration
+from daskgmm.fit.acceleration.sample_newton import SampleSteps
 from daskgmm.fit.checkpoint.snapshot import Snapshot
+from daskgmm.fit.checkpoint.store import Checkpoints, Journal
+from daskgmm.fit.convergence import Rule
 from daskgmm.fit.degenerate import POLICIES, Data, Remedy
 from daskgmm.fit.initialization.clustering import Distance
 from daskgmm.fit.initialization.context import InitContext
-from daskgmm.fit.initialization.registry import DISTANCES, method_of, starts
+from daskgmm.fit.initialization.registry import starts
+from daskgmm.fit.initialization.short_em import N_SURVIVORS
 from daskgmm.fit.observers import Observer
-from daskgmm.fit.settings import SURVIVORS, Settings
+from daskgmm.fit.settings import Settings
 from daskgmm.fit.split_merge.refine import Refinement
+from daskgmm.fit.split_merge.relocate import Relocation
 from daskgmm.fit.state import FitState
-from daskgmm.model.maximum_likelihood import MaximumLikelihood
+from daskgmm.model.objective import Objective
 
 
 class FitProblem(NamedTuple):
-    """What a fit stands on after the first pass.
+    """The surveyed rows and the objective.
 
     Attributes
     ----------
     rows : LoggedDataset
-        Those that count, counted.
+        The usable rows.
     survey : Survey
-    model : MaximumLikelihood
+    objective : Objective
     remedy : Remedy
+        What happens to degenerate components.
     distance : Distance
-        Between rows.
+        Between rows, for the initialization.
     seed : int
+    start : Snapshot
+        Where the fit starts: at the beginning, or at its newest checkpoint.
+    is_resumed : bool
+        Whether there was a checkpoint.
     """
 
     rows: LoggedDataset
     survey: Survey
-    model: MaximumLikelihood
+    objective: Objective
     remedy: Remedy
     distance: Distance
     seed: int
+    start: Snapshot
+    is_resumed: bool
 
-    def starts(
-        self, settings: Settings, random: np.random.RandomState, n_survivors: int = SURVIVORS
+    @contextmanager
+    def journal(self, observer: Observer, checkpoints: Checkpoints) -> Iterator[Journal]:
+        """Record the fit. If it is interrupted, its state is written to a checkpoint."""
+        if self.is_resumed:
+            observer.on_resume(self.survey, self.start.states)
+        with checkpoints.at_hand(observer.on_checkpoint):
+            yield Journal(observer, self.rows, self.start, checkpoints)
+
+    def initialize(
+        self, settings: Settings, random: np.random.RandomState, n_survivors: int = N_SURVIVORS
     ) -> list[FitState]:
-        """Candidates of each restart; DegenerateCovarianceError where all collapse.
+        """Return the first candidates of each restart.
 
-        Of one that begins with short runs so many go on, where they can share passes.
+        Short EM runs return up to `n_survivors` candidates per restart if candidates share passes.
+        Raises DegenerateCovarianceError if all candidates collapse.
         """
-        ground = InitContext(
+        context = InitContext(
             self.survey,
             self.rows.for_purpose("start"),
             settings.n_components,
-            replace(self.model, family=settings.family),
-            settings.given,
+            self.objective.with_family(settings.family),
+            settings.user_parameters,
             self.distance,
             self.remedy,
             n_survivors if settings.accelerated else 1,
         )
-        method = method_of(settings.init_params, settings.init_distance)
-        return starts(ground, method, settings.n_init, random)
+        return starts(context, settings.initializer, settings.n_init, random)
+
+    def initialize_on_sample(
+        self, settings: Settings, random: np.random.RandomState, n_survivors: int
+    ) -> list[FitState]:
+        """Return the first candidates; initializers that take passes read the sample only."""
+        rows = LoggedDataset(sample_stage.dataset_of(self.survey.sample))
+        return self._replace(rows=rows).initialize(settings, random, n_survivors)
 
     def refinement(self, settings: Settings) -> Refinement | None:
-        """What moves a candidate's components on the sample, if it is asked for."""
+        """Return the split and merge moves on the sample, if the settings ask for them."""
         if not (settings.refine and settings.may_move):
             return None
-        model = replace(self.model, family=settings.family)
-        return Refinement(self.survey.sample, model, self.distance, self.remedy, self.seed)
+        objective = self.objective.with_family(settings.family)
+        return Refinement(self.survey.sample, objective, self.distance, self.remedy, self.seed)
+
+    def relocation(self) -> Relocation:
+        """Return the moves of components to the rows that the first pass explains worst."""
+        return Relocation(self.survey, self.objective, self.distance, self.seed)
+
+    def sample_steps(self) -> SampleSteps:
+        """Return the acceleration by steps on the corrected sample."""
+        return SampleSteps(sample_stage.dataset_of(self.survey.sample), self.objective)
+
+    def converge(
+        self,
+        states: Sequence[FitState],
+        purpose: str,
+        rule: Rule,
+        *,
+        journal: Journal,
+        acceleration: Acceleration | None,
+        relocate: Relocation | None = None,
+    ) -> list[FitState]:
+        """Advance the candidates by passes over all rows until each has an outcome."""
+        return em.run(
+            states,
+            self.rows.for_purpose(purpose),
+            self.objective,
+            rule,
+            journal,
+            remedy=self.remedy,
+            acceleration=acceleration,
+            relocate=relocate,
+        )
 
 
-def survey_problem(
+def open_problem(
     dataset: Dataset,
     settings: Settings,
     sample_size: int,
     random: np.random.RandomState,
-    observer: Observer,
     *,
-    most: float = 1.0,
-    known: Snapshot | None = None,
+    observer: Observer,
+    checkpoints: Checkpoints,
+    max_sample_share: float = 1.0,
 ) -> FitProblem:
-    """Count and survey the rows, and keep a sample of at most a share `most` of them.
+    """Survey the rows, or take the survey from the newest checkpoint.
 
-    Unless an earlier process has: then that is `known`. Raises DataError for rows that cannot be
-    used; warns of chunks that are left out.
+    The sample holds at most a share `max_sample_share` of the rows. The state of `random` becomes
+    that of the checkpoint. Rows that cannot be used raise DataError. Chunks that are skipped give
+    a DataWarning.
     """
-    seed = _seed_beside(random)
-    passes = list(known.passes) if known else []
-    if known and known.lengths:
-        dataset = dataset.with_lengths(known.lengths)
+    checkpoint = checkpoints.found()
+    if checkpoint:
+        random.set_state(checkpoint.random)
+    random_state: tuple[Any, ...] = tuple(random.get_state())
+    seed = _sample_seed(random)
+    if checkpoint and checkpoint.lengths:
+        dataset = dataset.with_lengths(checkpoint.lengths)
+    passes = list(checkpoint.passes) if checkpoint else []
     rows = LoggedDataset(dataset, passes=passes, observer=observer).prepare()
     began = perf_counter()
-    if known and known.survey:
-        survey = known.survey
+    if checkpoint and checkpoint.survey:
+        survey = checkpoint.survey
     else:
-        survey = _survey(rows.for_purpose("survey"), settings, sample_size, seed, most)
+        survey = _survey(rows.for_purpose("survey"), settings, sample_size, seed, max_sample_share)
         observer.on_survey(survey, perf_counter() - began)
     rows = replace(rows.without_chunks(survey.skipped), checksums=survey.checksums)
     marginal = survey.marginal and survey.n_incomplete > 0
     if survey.n_incomplete and not marginal:
         rows = rows.complete_rows()
-    reg_covar = settings.added(survey)
-    # In the type of the rows, so that float32 rows can be taken about it in float32.
+    regularization = settings.regularization(survey)
+    # In the dtype of the rows, so that float32 rows can be taken about it in float32.
     pivot = survey.mean.astype(survey.dtype).astype(np.float64)
-    model = MaximumLikelihood(settings.family, reg_covar, pivot, marginal)
-    remedy = POLICIES[settings.policy](Data.of(survey, reg_covar, seed))
-    distance = DISTANCES[settings.init_distance](survey, settings.units(survey))
-    return FitProblem(rows, survey, model, remedy, distance, seed)
+    start = Snapshot(random_state, rows.layout.lengths, survey, tuple(rows.passes))
+    return FitProblem(
+        rows,
+        survey,
+        settings.objective(settings.family, regularization, pivot, marginal=marginal),
+        POLICIES[settings.policy](Data.of(survey, regularization, seed)),
+        settings.distance(survey, settings.units(survey)),
+        seed,
+        start.resumed_from(checkpoint),
+        checkpoint is not None,
+    )
 
 
-def _survey(rows: Dataset, settings: Settings, sample_size: int, seed: int, most: float) -> Survey:
+def _survey(
+    rows: Dataset, settings: Settings, sample_size: int, seed: int, max_sample_share: float
+) -> Survey:
     survey = take_survey(rows, seed=seed, sample_size=sample_size)
-    if survey.skipped:  # now, and not when the fit has ended; at whoever has called for it
+    if survey.skipped:  # warn now, not when the fit has ended
         warn_caller(describe_skipped(survey.skipped), DataWarning)
     survey.raise_for_bad_cells(missing=rows.missing, columns=rows.columns)
     survey.raise_for_too_few(settings.n_components)
-    kept = replace(survey.sample, size=min(sample_size, int(most * survey.n_usable))).truncate()
-    survey = replace(survey, sample=kept)
+    size = min(sample_size, int(max_sample_share * survey.n_usable))
+    survey = replace(survey, sample=replace(survey.sample, size=size).truncate())
     return (
         survey.with_cell_moments(rows.columns)
         if survey.marginal and survey.n_incomplete
@@ -127,10 +202,10 @@ def _survey(rows: Dataset, settings: Settings, sample_size: int, seed: int, most
     )
 
 
-def _seed_beside(random: np.random.RandomState) -> int:
-    """A seed for the sample that takes no draw from the generator of the starts.
+def _sample_seed(random: np.random.RandomState) -> int:
+    """Return a seed for the sample without a draw from the generator of the starts.
 
-    So the starts on data that the sample holds whole are scikit-learn's own.
+    So the starts on data that the sample holds completely are scikit-learn's own.
     """
     copy = np.random.RandomState()
     copy.set_state(random.get_state())

@@ -17,7 +17,7 @@ from daskgmm.fit.degenerate import Remedy
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.ranking import rank
 from daskgmm.fit.state import FitState, Outcome
-from daskgmm.model.maximum_likelihood import MaximumLikelihood
+from daskgmm.model.objective import Objective
 
 # The sample's iterations cost no pass: they end when hardly anything is left.
 TOL, MAX_ITER = 1e-6, 500
@@ -44,7 +44,7 @@ def part_of(sample: Sample, n_components: int) -> Sample:
 def converge_on_sample(
     states: Sequence[FitState],
     sample: Sample,
-    model: MaximumLikelihood,
+    objective: Objective,
     *,
     remedy: Remedy,
     acceleration: Acceleration | None,
@@ -54,7 +54,7 @@ def converge_on_sample(
     return em.run(
         em.with_outcomes(states, rule),
         dataset_of(sample),
-        model,
+        objective,
         rule,
         NullObserver(),
         remedy=remedy,
@@ -91,7 +91,7 @@ def full_data_rule(rule: Rule) -> Rule:
 def converged(
     states: Sequence[FitState],
     sample: Sample,
-    model: MaximumLikelihood,
+    objective: Objective,
     *,
     remedy: Remedy,
     acceleration: Acceleration | None,
@@ -103,14 +103,14 @@ def converged(
     of all rows. The best may be refined first. Where all collapse on the sample, the starts
     themselves.
     """
-    ended = converge_on_sample(states, sample, model, remedy=remedy, acceleration=acceleration)
+    ended = converge_on_sample(states, sample, objective, remedy=remedy, acceleration=acceleration)
     sound = rank(state for state in ended if state.outcome is not Outcome.DEGENERATE)
     if not sound:
         return list(states)
     if refine is not None:
         sound[0] = refine(sound[0])
     best = sound[0]
-    margin = best.parameters.n_parameters / (2.0 * len(sample.rows))
+    margin = best.mixture.n_parameters / (2.0 * len(sample.rows))
     kept: list[FitState] = []
     for state in sound:
         is_new = not kept or kept[-1].lower_bound - state.lower_bound > SAME

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from daskgmm.fit.acceleration.quasi_newton import CurvaturePair, Memory
 from daskgmm.model.mixture import Mixture
+from daskgmm.model.objective import Parameters
 
 
 class Outcome(Enum):
@@ -64,7 +65,7 @@ class FitState:
 
     Attributes
     ----------
-    parameters : Mixture
+    parameters : Parameters
         The result, were the fit to end here: the M-step from the best that a pass has seen.
     lower_bounds : tuple of float
         One per iteration: the bound of the parameters that the M-step was taken from. Where an
@@ -89,7 +90,7 @@ class FitState:
         What is taken from the bound where rivals are compared (nats per unit of weight).
     """
 
-    parameters: Mixture
+    parameters: Parameters
     lower_bounds: tuple[float, ...] = ()
     previous_bound: float = -float("inf")
     outcome: Outcome | None = None
@@ -101,9 +102,14 @@ class FitState:
     handicap: float = 0.0
 
     @property
-    def trial(self) -> Mixture:
+    def trial(self) -> Parameters:
         """What the next pass visits."""
         return self.parameters if self.memory is None else self.memory.trial
+
+    @property
+    def mixture(self) -> Mixture:
+        """The point estimate of the parameters."""
+        return self.parameters.point_estimate
 
     @property
     def n_iter(self) -> int:

@@ -1,25 +1,75 @@
-"""Arrays in, arrays out: from rows to log-densities and moments at the speed of the core.
+"""Kernels: from rows to weighted log-densities and sums of moments.
 
-Two kernels share one shape: ``run(n_rows, sums_of)`` gives a run with ``block_rows``, ``nbytes``,
-``log_prob(block)``, ``add(responsibilities, weights)``, ``moments()`` and ``corrections()``. A run
-may be that of several kernels (`stacks`, `run_together`), whose components are its ``parts``.
-Its log-densities are less its ``levels``, one to a part, about which those of ordinary rows lie;
-``exact`` is the run for rows that it cannot hold.
+A kernel is what workers receive of a model. Its run holds the buffers and sums of one chunk. A run
+may serve several kernels at once (`batching`); each of them is one of its parts.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from daskgmm.kernels.moments import Array
-from daskgmm.kernels.quadratic import Quadratic, QuadraticRun
-from daskgmm.kernels.triangular import Triangular, TriangularRun
-
-Kernel = Quadratic | Triangular
-Run = QuadraticRun | TriangularRun
+from daskgmm.kernels.moments import Array, Moments
+from daskgmm.kernels.quadratic import Quadratic
+from daskgmm.kernels.triangular import Triangular
 
 __all__ = ["MAX_ROUNDING", "Kernel", "Quadratic", "Run", "Triangular", "choose"]
+
+
+class Kernel(Protocol):
+    """Weighted log-densities of rows, and their moments."""
+
+    @property
+    def n_components(self) -> int: ...
+
+    def run(self, n_rows: int | None = None, sums_of: Any = None) -> "Run":
+        """Start a run over blocks of `n_rows` rows in all.
+
+        `sums_of` is the dtype of the rows if only sums are wanted and the weights are alike;
+        otherwise it is None.
+        """
+
+
+class Run(Protocol):
+    """One run over the rows of a chunk, block by block."""
+
+    about_maximum: bool
+    """Whether the softmax of each row is taken about its maximum, and not about the level."""
+
+    @property
+    def block_rows(self) -> int:
+        """Rows per block."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its buffers and sums."""
+
+    @property
+    def parts(self) -> tuple[slice, ...]:
+        """The components of each kernel."""
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """What `log_prob` leaves out of the log-densities of each part."""
+
+    @property
+    def exact(self) -> "Run":
+        """The run that takes over for rows that this one cannot hold; perhaps itself."""
+
+    def log_prob(self, block: NDArray[Any]) -> NDArray[Any]:
+        """Weighted log-densities less the levels, (n_components, n)."""
+
+    def add(self, responsibilities: NDArray[Any], weights: Array | None) -> None:
+        """Add the moments of the block that `log_prob` has just seen."""
+
+    def moments(self) -> Moments:
+        """The sums over all blocks."""
+
+    def corrections(self) -> list[float]:
+        """What each part's log-likelihood lacks because of rounding, in nats."""
+
 
 # Nats per log-density: the design's bound, far below any tol.
 MAX_ROUNDING = 1e-8

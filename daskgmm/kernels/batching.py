@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from daskgmm.kernels import Kernel, Run
 from daskgmm.kernels.quadratic import Quadratic, QuadraticRun
-from daskgmm.kernels.triangular import Triangular, TriangularRun
 
 # Of a stack. Beyond, its table of responsibilities leaves the cache, and the copy of its
 # coefficients is more than 2 MB.
 MOST_COMPONENTS, MOST_COEFFICIENTS = 72, 1 << 18
 
 
-def stacks(kernels: Sequence[Quadratic | Triangular], sums_of: Sequence[Any]) -> list[list[int]]:
+def stacks(kernels: Sequence[Kernel], sums_of: Sequence[Any]) -> list[list[int]]:
     """Places of the kernels that are to run together, in lists that hold each place once.
 
     Quadratic kernels about the same pivot, of the same features and the same type, as many as
@@ -39,15 +39,13 @@ def stacks(kernels: Sequence[Quadratic | Triangular], sums_of: Sequence[Any]) ->
     return found
 
 
-def _pays(n_components: int, like: Quadratic | Triangular) -> bool:
+def _pays(n_components: int, like: Kernel) -> bool:
     """Whether so many components, with the features of a kernel, are to run together."""
     n_coefficients = n_components * like.theta.shape[1] if isinstance(like, Quadratic) else 0
     return n_components <= MOST_COMPONENTS and n_coefficients <= MOST_COEFFICIENTS
 
 
-def run_together(
-    kernels: Sequence[Quadratic | Triangular], n_rows: int, sums_of: Any
-) -> QuadraticRun | TriangularRun:
+def run_together(kernels: Sequence[Kernel], n_rows: int, sums_of: Any) -> Run:
     """A run of all kernels of a stack."""
     stack = [each for each in kernels if isinstance(each, Quadratic)]
     return QuadraticRun(stack, n_rows, sums_of) if stack else kernels[0].run(n_rows, sums_of)

@@ -27,14 +27,17 @@ class Moments(NamedTuple):
         Sum of responsibility * (x - pivot).
     second : array
         The second order of x - pivot, in the shape of the family's covariances.
+    further : tuple of arrays
+        Sums that only one family needs, with one entry per component on the first axis.
     """
 
     pivot: Array
     counts: Array
     first: Array
     second: Array
+    further: tuple[Array, ...] = ()
 
     def add(self, other: "Moments") -> None:
         """Add the sums over other rows, about the same points, in place."""
-        for mine, theirs in zip(self[1:], other[1:], strict=True):
+        for mine, theirs in zip(self[1:4], other[1:4], strict=True):
             np.add(mine, theirs, out=mine)

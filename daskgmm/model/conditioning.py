@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from daskgmm.errors import ParameterError
 from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import Family
-from daskgmm.model.e_step import Densities, responsibilities
-from daskgmm.model.maximum_likelihood import densities
+from daskgmm.model.densities import Densities, densities
+from daskgmm.model.e_step import responsibilities
 from daskgmm.model.mixture import Mixture
 
 # Every component's means of a block of rows stay in a core's cache.

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from daskgmm.errors import ParameterError
 from daskgmm.kernels.moments import Array
-from daskgmm.model.e_step import Densities, responsibilities
+from daskgmm.model.densities import Densities
+from daskgmm.model.e_step import responsibilities
 from daskgmm.model.mixture import Mixture
 
 # Every component's responsibilities of a block of rows are a few MiB.

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import reduce
 from operator import add
 from typing import Any
@@ -17,7 +16,7 @@ from daskgmm.kernels.moments import Array
 from daskgmm.kernels.softmax import softmax, softmax_about_zero
 from daskgmm.model import missing_values
 from daskgmm.model.covariance import Family
-from daskgmm.model.mixture import Mixture
+from daskgmm.model.densities import Densities
 from daskgmm.model.sufficient_statistics import JointStatistics, SufficientStatistics
 from daskgmm.model.worst_rows import Reservoir, StatisticsAndWorstRows
 
@@ -30,25 +29,6 @@ INCOMPLETE_ROWS = 1 << 16
 
 # Weights within this of one another.
 ALIKE = 1e6
-
-
-@dataclass(frozen=True)
-class Densities:
-    """All that a worker ever receives of a model: how to compute its log-densities.
-
-    Attributes
-    ----------
-    family : Family
-    kernel : Kernel
-        For complete rows.
-    marginal : Mixture or None
-        For rows with missing values, which are seen by the marginals of what is observed; None
-        where they are of no use: what is said of them is NaN.
-    """
-
-    family: Family
-    kernel: Kernel
-    marginal: Mixture | None = None
 
 
 def _posterior(run: Run, rows: NDArray[Any]) -> tuple[Run, NDArray[Any], list[Array]]:
@@ -227,6 +207,7 @@ def _sums(
             second_moment=family.selected(moments.second, part),
             log_likelihood=log_likelihood + correction,
             total_weight=total_weight,
+            further_sums=tuple(each[part] for each in moments.further),
         )
         for family, part, log_likelihood, correction in zip(
             families, run.parts, log_likelihoods, run.corrections(), strict=True

@@ -151,6 +151,7 @@ def statistics(rows: NDArray[Any], weights: Array | None, mixture: Mixture) -> S
         second_moment=second,
         log_likelihood=log_likelihood,
         total_weight=float(len(rows) if weights is None else weights.sum()),
+        further_sums=family.expected_further_sums(counts, n_features),
     )
 
 

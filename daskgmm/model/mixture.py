@@ -103,17 +103,39 @@ class Mixture:
             )
         if not statistics.total_weight > 0.0:
             raise ParameterError("the statistics are of no rows")
-        known = self._statistics.about(statistics.pivot).scaled(1.0 - forget)
-        together = known + statistics.scaled(forget / statistics.total_weight)
-        found = together.estimates(forget * reg_covar, (self.means, self.covariances))
-        return Mixture.from_covariances(self.family, *found)
+        expected = self.expected_statistics(1.0).about(statistics.pivot).scaled(1.0 - forget)
+        total = expected + statistics.scaled(forget / statistics.total_weight)
+        estimates = total.estimates(forget * reg_covar, (self.means, self.covariances))
+        return Mixture.from_covariances(self.family, *estimates)
+
+    def expected_statistics(
+        self, total_weight: float, regularization: float | Array = 0.0
+    ) -> SufficientStatistics:
+        """Expected statistics of rows that the mixture draws, about its means.
+
+        Parameters
+        ----------
+        total_weight : float
+            Weight of the rows.
+        regularization : float or array in the shape of the covariances
+            What the M-step adds to the covariances. It is not part of the statistics.
+        """
+        counts = total_weight * self.weights
+        second = self.family.second_moments(
+            self.covariances - regularization, counts, self.n_features
+        )
+        return replace(
+            SufficientStatistics.zero(self.family, self.means),
+            effective_counts=counts,
+            second_moment=second,
+            total_weight=total_weight,
+            further_sums=self.family.expected_further_sums(counts, self.n_features),
+        )
 
     @property
-    def _statistics(self) -> SufficientStatistics:
-        """Of one unit of weight, as the mixture expects it."""
-        none = SufficientStatistics.zero(self.family, self.means)
-        second = self.family.second_moments(self.covariances, self.weights, self.n_features)
-        return replace(none, effective_counts=self.weights, second_moment=second, total_weight=1.0)
+    def point_estimate(self) -> "Mixture":
+        """The mixture itself: `daskgmm.model.objective.Parameters` ask for it."""
+        return self
 
     @property
     def fault(self) -> str:

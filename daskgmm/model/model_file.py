@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from daskgmm.errors import ModelFileError, ParameterError
-from daskgmm.model.covariance import FAMILIES
+from daskgmm.model.covariance import family_from_tag, tag_of_family
 from daskgmm.model.mixture import Mixture
+from daskgmm.model.objective import FAMILY, PARAMETERS, Parameters
 from daskgmm.storage.atomic_file import write_atomic
 from daskgmm.storage.folder import Folder
 from daskgmm.storage.location import (
@@ -23,6 +25,7 @@ from daskgmm.storage.location import (
     local_path,
 )
 from daskgmm.storage.npz import open_archive, pack_archive
+from daskgmm.storage.records import Codec
 
 FORMAT = "daskgmm mixture"
 FORMAT_VERSION = 1
@@ -39,25 +42,30 @@ class Saved(NamedTuple):
         The features' names.
     about : dict
         What else its writer has said, in JSON's types.
+    parameters : Parameters
+        The mixture itself, or the parameters whose point estimate it is.
     """
 
     mixture: Mixture
     columns: tuple[str, ...] | None
     about: dict[str, Any]
+    parameters: Parameters
 
 
 def save(
-    mixture: Mixture,
+    parameters: Parameters,
     path: str | Path,
     columns: Sequence[str] | None = None,
     about: dict[str, Any] | None = None,
 ) -> None:
     """Write what `to_bytes` makes; what was at `path` is replaced at once or not at all."""
-    write_atomic(Path(path), to_bytes(mixture, columns, about))
+    write_atomic(Path(path), to_bytes(parameters, columns, about))
 
 
 def to_bytes(
-    mixture: Mixture, columns: Sequence[str] | None = None, about: dict[str, Any] | None = None
+    parameters: Parameters,
+    columns: Sequence[str] | None = None,
+    about: dict[str, Any] | None = None,
 ) -> bytes:
     """A mixture as the content of a file.
 
@@ -73,12 +81,13 @@ def to_bytes(
     ParameterError
         For a mixture that could not be read again.
     """
-    if fault := mixture.fault:
+    mixture = parameters.point_estimate
+    if fault := parameters.fault or mixture.fault:
         raise ParameterError(f"the mixture cannot be saved: {fault}")
     header = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
-        "covariance_type": mixture.family.name,
+        "covariance_type": tag_of_family(mixture.family),
         "columns": columns and list(columns),
         "about": about or {},
     }
@@ -86,7 +95,15 @@ def to_bytes(
     arrays = {
         name: np.asarray(value, np.float64) for name, value in zip(ARRAYS, values, strict=True)
     }
+    if parameters is not mixture:
+        more: list[NDArray[Any]] = []
+        header["parameters"] = _codec().encode(parameters, more)
+        arrays |= {f"a{index}": array for index, array in enumerate(more)}
     return pack_archive(header, arrays)
+
+
+def _codec() -> Codec:
+    return Codec(PARAMETERS, {}, {"family": FAMILY})
 
 
 def load(path: str | Path) -> Mixture:
@@ -115,7 +132,7 @@ def read_from(file: BinaryIO, place: str) -> Saved:
                 f"to {FORMAT_VERSION}: read it with a newer daskgmm"
             )
         mixture = Mixture(
-            FAMILIES[header["covariance_type"]],
+            family_from_tag(header["covariance_type"]),
             *(archive.array(name, "f8").astype(np.float64) for name in ARRAYS),
         )
         if fault := mixture.fault:
@@ -125,7 +142,12 @@ def read_from(file: BinaryIO, place: str) -> Saved:
             if not isinstance(columns, list) or len(columns) != mixture.n_features:
                 raise ModelFileError(f"{place} is damaged: it does not name its features")
             columns = tuple(str(column) for column in columns)
-        return Saved(mixture, columns, dict(header.get("about", {})))
+        parameters: Parameters = mixture
+        if encoded := header.get("parameters"):
+            parameters = _codec().decoder(archive).decode(encoded)
+            if fault := parameters.fault:
+                raise ModelFileError(f"{place} is damaged: {fault}")
+        return Saved(mixture, columns, dict(header.get("about", {})), parameters)
 
 
 @contextmanager

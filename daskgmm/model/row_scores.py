@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from daskgmm.kernels.moments import Array
 from daskgmm.model import missing_values
-from daskgmm.model.e_step import Densities, top_components
+from daskgmm.model.densities import Densities
+from daskgmm.model.e_step import top_components
 from daskgmm.model.mixture import Mixture
 
 Columns = dict[str, NDArray[Any]]

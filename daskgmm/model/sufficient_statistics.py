@@ -1,7 +1,8 @@
 """What one pass brings home: a value with a zero and a sum."""
 
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from operator import add
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +11,16 @@ from daskgmm.errors import ParameterError
 from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import Family
 
-# Components of less than this share of all weight are nobody's: weights may span 1e24.
+# A component is empty below this share of the total weight. Weights may span 1e24.
 EMPTY_WEIGHT = 1e-30
+
+
+class Estimates(NamedTuple):
+    """Weights, means and covariances, before the covariances are factorized."""
+
+    weights: Array
+    means: Array
+    covariances: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,19 +30,22 @@ class SufficientStatistics:
     Attributes
     ----------
     family : Family
+        The component family. It owns the layout of the sums.
     pivot : (n_components, n_features) array
         The point per component that the moments are about.
     effective_counts : (n_components,) array
     first_moment : (n_components, n_features) array
-    second_moment : array of the shape of the family's covariances
-        For tied covariances pooled over the components.
+    second_moment : array in the shape of the family's covariances
+        For tied covariances it is pooled over the components.
     log_likelihood : float
         Sum of weight * log-density under the densities of the pass, in nats.
     total_weight : float
-        Sum of the rows' weights.
+        Sum of the sample weights.
     fingerprint : str
-        Of the mixture that the responsibilities are by; empty where that is not told. Those of
-        two mixtures are no statistics of either, and do not add up.
+        Fingerprint of the mixture that the responsibilities come from, or empty if it is unknown.
+        Statistics under different mixtures do not add up.
+    further_sums : tuple of arrays
+        Sums that only this family needs, with one entry per component on the first axis.
     """
 
     family: Family
@@ -44,6 +56,7 @@ class SufficientStatistics:
     log_likelihood: float
     total_weight: float
     fingerprint: str = ""
+    further_sums: tuple[Array, ...] = ()
 
     @classmethod
     def zero(cls, family: Family, pivot: Array) -> "SufficientStatistics":
@@ -56,6 +69,7 @@ class SufficientStatistics:
             second_moment=np.zeros(family.shape(*pivot.shape)),
             log_likelihood=0.0,
             total_weight=0.0,
+            further_sums=family.expected_further_sums(np.zeros(len(pivot)), pivot.shape[1]),
         )
 
     @classmethod
@@ -77,6 +91,7 @@ class SufficientStatistics:
             second_moment=family.joined([family.second_moment(x, r[None]) for x, r in pairs]),
             log_likelihood=0.0,
             total_weight=float(responsibilities.sum()),
+            further_sums=family.expected_further_sums(responsibilities.sum(axis=1), rows.shape[1]),
         )
 
     def __eq__(self, other: object) -> bool:
@@ -104,6 +119,7 @@ class SufficientStatistics:
             log_likelihood=self.log_likelihood + other.log_likelihood,
             total_weight=self.total_weight + other.total_weight,
             fingerprint=self.fingerprint or other.fingerprint,
+            further_sums=tuple(map(add, self.further_sums, other.further_sums)),
         )
 
     @property
@@ -112,33 +128,28 @@ class SufficientStatistics:
         return ~(self.effective_counts > EMPTY_WEIGHT * self.total_weight)
 
     def estimates(
-        self, reg_covar: float | Array, before: tuple[Array, Array] | None = None
-    ) -> tuple[Array, Array, Array]:
-        """Weights, means and covariances of highest likelihood given responsibilities.
+        self, reg_covar: float | Array, previous: tuple[Array, Array] | None = None
+    ) -> Estimates:
+        """Return the parameters of highest likelihood, given the responsibilities.
 
-        Bishop 2006, eq. 9.24-9.26. Covariances are about the means as they are before they are
-        rounded.
+        Bishop 2006, eq. 9.24-9.26.
 
         Parameters
         ----------
         reg_covar : float or (n_features,) array
             Added to the diagonal of every covariance, in squared units of the data.
-        before : means and covariances, optional
-            A component that no row belongs to keeps its own; without them its mean is the pivot.
+        previous : means and covariances, optional
+            Empty components keep theirs. Without them their mean is the pivot.
         """
         counts = np.maximum(self.effective_counts, np.finfo(np.float64).tiny)
-        shift = self.first_moment / counts[:, None]
-        second = self.family.shifted(
-            self.second_moment, self.first_moment, self.effective_counts, shift
-        )
-        covariances = self.family.covariances(second, counts, shift.shape[1], reg_covar)
+        shift, covariances = self.family.maximize(self, reg_covar)
         means = self.pivot + shift
-        if before is not None:
-            kept = self.effective_counts <= EMPTY_WEIGHT * self.total_weight  # NaN is not
-            means[kept] = before[0][kept]
+        if previous is not None:
+            empty = self.effective_counts <= EMPTY_WEIGHT * self.total_weight  # false for NaN
+            means[empty] = previous[0][empty]
             if not self.family.shared:
-                covariances[kept] = before[1][kept]
-        return counts / counts.sum(), means, covariances
+                covariances[empty] = previous[1][empty]
+        return Estimates(counts / counts.sum(), means, covariances)
 
     def merged(self, other: "SufficientStatistics") -> "SufficientStatistics":
         """The sum of statistics about their own means, about the means of both.
@@ -159,17 +170,14 @@ class SufficientStatistics:
             second_moment=self.second_moment * factor,
             log_likelihood=self.log_likelihood * factor,
             total_weight=self.total_weight * factor,
+            further_sums=tuple(each * factor for each in self.further_sums),
         )
 
     def about(self, pivot: Array) -> "SufficientStatistics":
         """The same statistics about another pivot (n_components, n_features)."""
-        shift = pivot - self.pivot
-        counts = self.effective_counts
+        first, second, further = self.family.moments_about(self, pivot - self.pivot)
         return replace(
-            self,
-            pivot=pivot,
-            first_moment=self.first_moment - counts[:, None] * shift,
-            second_moment=self.family.shifted(self.second_moment, self.first_moment, counts, shift),
+            self, pivot=pivot, first_moment=first, second_moment=second, further_sums=further
         )
 
 

@@ -25,9 +25,9 @@ from daskgmm.fit.convergence import ExpectedGain
 from daskgmm.fit.observers import EventListener, Events, Observer, ObserverGroup
 from daskgmm.fit.plan import Plan
 from daskgmm.model import model_file
+from daskgmm.model.densities import densities
 from daskgmm.model.diagnostics import Quantiles
 from daskgmm.model.e_step import log_prob_norm
-from daskgmm.model.maximum_likelihood import densities
 from daskgmm.model.row_scores import Scoring
 from daskgmm.model_selection import ComponentSelection, select_components
 from daskgmm.pipeline import results, resume
@@ -48,7 +48,7 @@ VERSIONED = ("daskgmm", "dask", "distributed", "numpy", "scipy", "scikit-learn",
 def plan(config: FitConfig, cluster: Cluster) -> Plan:
     """What `fit` would read and hold; reads no row and starts no worker."""
     dataset = open_source(config)
-    made = GaussianMixture(**config.model).plan(dataset, where=cluster.expected_resources())
+    made = _estimator(config).plan(dataset, where=cluster.expected_resources())
     least, most = made.n_passes
     return replace(made, n_passes=(least + 1, most + 1))  # the labels'
 
@@ -96,6 +96,7 @@ def fit(
     seeds = (config.model.get("random_state"), resume.seed_of(config), secrets.randbelow(2**31))
     seed = next(each for each in seeds if each is not None)
     config = config.model_copy(update={"model": {**config.model, "random_state": seed}})
+    estimator = _estimator(config)
     every = config.checkpoint.every
     checkpoint = Checkpoint(config.checkpoint_dir, every=every, force=force, stays=True)
     with (
@@ -106,12 +107,12 @@ def fit(
         log("cluster", {"description": place.description, "output": config.output.dir})
         began = perf_counter()
         progress = PassLines(console)
-        shown = outlives.enter_context(displayed(console, place, _outlook(config)))
+        shown = outlives.enter_context(displayed(console, place, _outlook(config, estimator)))
         observer = ObserverGroup(progress, shown, Events(log))
         with warnings.catch_warnings(), _keeping_what_collapses(dataset, folder):
             for said in (ConvergenceWarning, DataWarning):  # by the summary, by a line
                 warnings.simplefilter("ignore", said)
-            estimator, selection = _found(config, dataset, observer, checkpoint)
+            estimator, selection = _found(config, estimator, dataset, observer, checkpoint)
         mixture = estimator.mixture_
         survey = progress.survey
         rows = LoggedDataset(
@@ -158,28 +159,38 @@ def fit(
     return result
 
 
-def _outlook(config: RunConfig) -> TimeEstimate:
+def _estimator(config: RunConfig) -> GaussianMixture:
+    """The estimator with the parameters of a configuration."""
+    estimator = GaussianMixture(**config.model)
+    if isinstance(config, SelectConfig):
+        estimator.n_init = config.select.n_init
+    return estimator
+
+
+def _outlook(config: RunConfig, estimator: GaussianMixture) -> TimeEstimate:
     """What is known of the passes to come; of a selection not when it will have converged."""
-    told = GaussianMixture(**config.model)
-    window = 1 if told.acceleration is None else ExpectedGain.window
-    tol = 0.0 if isinstance(config, SelectConfig) else told.tol
-    return TimeEstimate(tol, told.max_iter, window)
+    window = 1 if estimator.acceleration is None else ExpectedGain.window
+    tol = 0.0 if isinstance(config, SelectConfig) else estimator.tol
+    return TimeEstimate(tol, estimator.max_iter, window)
 
 
 def _found(
-    config: RunConfig, dataset: DaskDataset, observer: Observer, checkpoint: Checkpoint
+    config: RunConfig,
+    estimator: GaussianMixture,
+    dataset: DaskDataset,
+    observer: Observer,
+    checkpoint: Checkpoint,
 ) -> tuple[GaussianMixture, ComponentSelection | None]:
     """The model that a run comes to, and what it was chosen among."""
     if not isinstance(config, SelectConfig):
-        fitted = GaussianMixture(**config.model)
-        return fitted.fit(dataset, observer=observer, checkpoint=checkpoint), None
+        return estimator.fit(dataset, observer=observer, checkpoint=checkpoint), None
     told = config.select
     found = select_components(
         dataset,
         told.n_components,
         told.covariance_types,
         told.criterion,
-        estimator=GaussianMixture(n_init=told.n_init, **config.model),
+        estimator=estimator,
         n_finalists=told.n_finalists,
         observer=observer,
         checkpoint=checkpoint,

@@ -26,7 +26,7 @@ from daskgmm.data.writers.scores import (
 )
 from daskgmm.errors import ConfigError, ParameterError
 from daskgmm.fit.observers import EventListener, Events, ObserverGroup
-from daskgmm.model.maximum_likelihood import densities
+from daskgmm.model.densities import densities
 from daskgmm.model.row_scores import Scoring
 from daskgmm.pipeline.clusters import Cluster
 from daskgmm.pipeline.config.commands import ScoreConfig

@@ -36,7 +36,7 @@ class ScoringModel:
     @classmethod
     def read(cls, path: str | Path, **storage_options: Any) -> "ScoringModel":
         """From any model file, on a disk or in a store; ModelFileError where it isn't one."""
-        mixture, names, about = model_file.read(path, **storage_options)
+        mixture, names, about, _ = model_file.read(path, **storage_options)
         with model_file.reading(path):
             rows = about.get(KEY, {})
             recipe = stored_options(about.get("history", {}).get("recipe_", {}))

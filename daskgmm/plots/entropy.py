@@ -10,8 +10,8 @@ from matplotlib.ticker import NullFormatter
 from daskgmm.estimators.fitted_mixture import FittedMixture, Rows
 from daskgmm.estimators.sample_weight import Weights
 from daskgmm.kernels.moments import Array
+from daskgmm.model.densities import densities
 from daskgmm.model.diagnostics import Separation
-from daskgmm.model.maximum_likelihood import densities
 from daskgmm.plots.display import Sampled, axes_for, component_colour, ink
 
 # Lines stand at the entropies of so many equally likely components.

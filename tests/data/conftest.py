@@ -9,8 +9,8 @@ from oracles import bits
 from strategies import clusters, mixture
 
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
+from daskgmm.model.densities import densities
 from daskgmm.model.e_step import e_step
-from daskgmm.model.maximum_likelihood import densities
 
 N_ROWS, CHUNK = 1000, 27  # 38 chunks, the last of them ragged
 

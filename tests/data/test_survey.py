@@ -109,7 +109,10 @@ def test_gaps_are_counted_and_left_out_of_the_moments_and_the_sample():
 
 
 def test_the_first_gap_is_named_with_row_chunk_and_column():
-    sentence = r"2 of 60 rows have missing values, the first one in row 12 of the data \(chunk 1\), column 1 \('b'\)"
+    sentence = (
+        r"2 of 60 rows have missing values, the first one in row 12 of the data \(chunk 1\), "
+        r"column 1 \('b'\)"
+    )
     with pytest.raises(DataError, match=sentence) as raised:
         survey(gappy()).raise_for_bad_cells(missing="raise", columns=("a", "b", "c"))
     assert str(raised.value).startswith("Input X contains NaN.\nGaussianMixture does not accept")

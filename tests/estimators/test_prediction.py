@@ -5,8 +5,8 @@ from strategies import clusters, mixture
 
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
 from daskgmm.estimators.prediction import of_rows, total_log_density
+from daskgmm.model.densities import densities
 from daskgmm.model.e_step import labels, log_prob_norm
-from daskgmm.model.maximum_likelihood import densities
 
 X = clusters(200)
 

@@ -4,6 +4,7 @@ import dask.array as da
 import numpy as np
 import oracles
 import pytest
+import strategies
 from strategies import clusters
 
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
@@ -15,7 +16,6 @@ from daskgmm.fit.comparison import MOST, compare, worth_mentioning
 from daskgmm.fit.convergence import ExpectedGain
 from daskgmm.fit.criteria import CRITERIA
 from daskgmm.fit.driver import fit_mixture
-from daskgmm.fit.initialization.user_parameters import UserParameters
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.settings import Settings
 from daskgmm.fit.state import Outcome
@@ -33,16 +33,8 @@ class Small(Settings):
 
 
 def settings(n_components, name="full", kind=Small, **changes):
-    defaults = {
-        "reg_covar": 1e-6,
-        "rule": ExpectedGain(1e-3, 100),
-        "n_init": 1,
-        "init_params": "kmeans",
-        "given": UserParameters(),
-        "accelerated": True,
-        "sample_start": True,
-    }
-    return kind(FAMILIES[name], n_components, **{**defaults, **changes})
+    defaults = {"rule": ExpectedGain(1e-3, 100), "accelerated": True, "sample_start": True}
+    return strategies.settings(name, kind, n_components=n_components, **{**defaults, **changes})
 
 
 class Counted(InMemoryDataset):

@@ -7,8 +7,8 @@ from strategies import clusters, mixture
 from daskgmm.chunk import Chunk
 from daskgmm.errors import ParameterError
 from daskgmm.fit.criteria import CRITERIA, Scores, criterion_of
+from daskgmm.model.densities import densities
 from daskgmm.model.e_step import e_step
-from daskgmm.model.maximum_likelihood import densities
 
 X = clusters(200)
 

@@ -3,6 +3,7 @@
 import dask.array as da
 import numpy as np
 import pytest
+import strategies
 from strategies import FAMILY_NAMES, in_pairs
 
 from daskgmm import GaussianMixture
@@ -13,9 +14,7 @@ from daskgmm.fit.degenerate import LADDER, POLICIES
 from daskgmm.fit.driver import fit_mixture
 from daskgmm.fit.initialization.user_parameters import UserParameters
 from daskgmm.fit.observers import NullObserver
-from daskgmm.fit.settings import Settings
 from daskgmm.fit.state import Action, Outcome
-from daskgmm.model.covariance import FAMILIES
 
 # Of k-means, where there are fewer distinct rows than components.
 pytestmark = pytest.mark.filterwarnings("ignore:Number of distinct clusters")
@@ -44,16 +43,8 @@ DATA = {
 
 
 def settings(name, n_components, **changes):
-    defaults = {
-        "family": FAMILIES[name],
-        "n_components": n_components,
-        "reg_covar": 0.0,
-        "rule": AbsoluteChange(1e-3, 60),
-        "n_init": 1,
-        "init_params": "kmeans",
-        "given": UserParameters(),
-    }
-    return Settings(**{**defaults, **changes})
+    defaults = {"n_components": n_components, "reg_covar": 0.0, "rule": AbsoluteChange(1e-3, 60)}
+    return strategies.settings(name, **{**defaults, **changes})
 
 
 def fitted(rows, name, n_components, **changes):
@@ -260,4 +251,4 @@ def test_squares_that_overflow_are_said(policy):
 def test_means_given_far_from_all_rows_lose_nothing_but_the_first_covariances(family_name, policy):
     rows = BASE + 1e8  # moments about points 1e8 away have no digit left
     given = UserParameters(means=np.array([[0.0] * 3, [1.0] * 3]))
-    assert_sound(fitted(rows, family_name, 2, given=given, policy=policy))
+    assert_sound(fitted(rows, family_name, 2, user_parameters=given, policy=policy))

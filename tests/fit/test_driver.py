@@ -12,7 +12,8 @@ from daskgmm.data.dataset import DaskDataset, InMemoryDataset
 from daskgmm.errors import DataError, DegenerateCovarianceError
 from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
 from daskgmm.fit.driver import fit_mixture
-from daskgmm.fit.initialization.registry import method_of
+from daskgmm.fit.initialization.labels import ByFunction
+from daskgmm.fit.initialization.registry import Initializer
 from daskgmm.fit.initialization.user_parameters import UserParameters
 from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.split_merge.refine import Refinement
@@ -74,10 +75,16 @@ def test_whole_weights_are_repeated_rows(family_name):
     weights = np.random.default_rng(0).integers(0, 4, size=500)
     rule = AbsoluteChange(0.0, 10)
     weighted = fitted(
-        InMemoryDataset(X, weights.astype(float)), name=family_name, given=given, rule=rule
+        InMemoryDataset(X, weights.astype(float)),
+        name=family_name,
+        user_parameters=given,
+        rule=rule,
     )
     repeated = fitted(
-        InMemoryDataset(np.repeat(X, weights, axis=0)), name=family_name, given=given, rule=rule
+        InMemoryDataset(np.repeat(X, weights, axis=0)),
+        name=family_name,
+        user_parameters=given,
+        rule=rule,
     )
     ours, theirs = weighted.state.parameters, repeated.state.parameters
     np.testing.assert_allclose(ours.means, theirs.means, rtol=1e-10, atol=1e-10)
@@ -122,16 +129,13 @@ def fitted_apart(**changes):
     return fitted(rows, n_components=3, **changes)
 
 
-def poor_start(monkeypatch):
-    """Lets every start be the poor one, as if it had been found."""
-    poor = method_of(poorly, "whitened")
-    monkeypatch.setattr("daskgmm.fit.problem.method_of", lambda *_: poor)
+# Every start is the poor one, as if an initializer had found it.
+POOR = Initializer(ByFunction(poorly))
 
 
-def test_moves_act_on_rows_that_the_sample_holds_whole(monkeypatch, family_name):
-    poor_start(monkeypatch)
-    left = fitted_apart(name=family_name)
-    moved = fitted_apart(name=family_name, refine=True)
+def test_moves_act_on_rows_that_the_sample_holds_whole(family_name):
+    left = fitted_apart(name=family_name, initializer=POOR)
+    moved = fitted_apart(name=family_name, initializer=POOR, refine=True)
     n_left = left.state.n_iter
     assert moved.state.lower_bounds[:n_left] == left.state.lower_bounds
     assert moved.state.lower_bound > left.state.lower_bound + 0.05
@@ -165,19 +169,18 @@ def test_a_move_that_collapses_ends_alone(monkeypatch):
     assert doomed.lower_bound == left.lower_bound
 
 
-def test_moves_need_iterations_that_are_left(monkeypatch):
-    poor_start(monkeypatch)
-    left = fitted_apart()
+def test_moves_need_iterations_that_are_left():
+    left = fitted_apart(initializer=POOR)
     rule = ExpectedGain(1e-6, left.state.n_iter + 1)
-    assert fitted_apart(refine=True, rule=rule).state.lower_bounds == left.state.lower_bounds
+    moved = fitted_apart(initializer=POOR, refine=True, rule=rule)
+    assert moved.state.lower_bounds == left.state.lower_bounds
 
 
 def test_of_more_rows_than_a_sample_nothing_moves_without_a_stage_on_it(monkeypatch):
     monkeypatch.setattr("daskgmm.fit.settings.MIN_SAMPLE_ROWS", 400)
     monkeypatch.setattr("daskgmm.fit.settings.START_GAP", 1.0)
-    poor_start(monkeypatch)
     left, asked, staged = (
-        fitted_apart(refine=refine, sample_start=stage)
+        fitted_apart(initializer=POOR, refine=refine, sample_start=stage)
         for refine, stage in ((False, False), (True, False), (True, True))
     )
     assert asked.state.lower_bounds == left.state.lower_bounds
@@ -187,7 +190,7 @@ def test_of_more_rows_than_a_sample_nothing_moves_without_a_stage_on_it(monkeypa
 def test_components_stay_where_the_user_has_put_them():
     means = np.array([[3.0, 0.0], [79.0, 80.0], [81.0, 80.0]])
     given = UserParameters(means=means)
-    left, asked = (fitted_apart(given=given, refine=each) for each in (False, True))
+    left, asked = (fitted_apart(user_parameters=given, refine=each) for each in (False, True))
     assert asked.state.lower_bounds == left.state.lower_bounds
     left, asked = (fitted_apart(init_params=poorly(APART), refine=each) for each in (False, True))
     assert asked.state.lower_bounds == left.state.lower_bounds

@@ -38,7 +38,7 @@ def test_advance_is_pure_and_keeps_the_bound_of_the_parameters_it_began_with(fam
     once, again = (em.advance(state, statistics, model, rule) for _ in range(2))
     assert state == FitState(start)
     assert once.parameters.means.tobytes() == again.parameters.means.tobytes()
-    assert once.lower_bounds == (model.lower_bound(statistics),)
+    assert once.lower_bounds == (model.lower_bound(statistics, start),)
     assert once.outcome is None
 
 

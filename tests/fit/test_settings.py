@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from strategies import settings
 
+from daskgmm.fit.initialization.short_em import N_SURVIVORS
 from daskgmm.fit.initialization.user_parameters import UserParameters
-from daskgmm.fit.settings import SURVIVORS
 
 
 def test_the_sample_grows_with_the_model_and_stays_in_memory():
@@ -18,13 +18,17 @@ def test_the_sample_grows_with_the_model_and_stays_in_memory():
 @pytest.mark.parametrize(
     ("changes", "may_move", "n_candidates"),
     [
-        ({"init_params": "short-em"}, True, SURVIVORS),
-        ({"init_params": "short-em", "n_init": 3}, True, 3 * SURVIVORS),
-        ({"init_params": "short-em", "sample_start": True}, True, 2 * SURVIVORS),
+        ({"init_params": "short-em"}, True, N_SURVIVORS),
+        ({"init_params": "short-em", "n_init": 3}, True, 3 * N_SURVIVORS),
+        ({"init_params": "short-em", "sample_start": True}, True, 2 * N_SURVIVORS),
         ({"init_params": "short-em", "accelerated": False}, False, 1),
         ({"init_params": "kmeans"}, True, 1),
         ({"init_params": np.zeros(5)}, False, 1),
-        ({"init_params": "kmeans", "given": UserParameters(means=np.zeros((3, 2)))}, False, 1),
+        (
+            {"init_params": "kmeans", "user_parameters": UserParameters(means=np.zeros((3, 2)))},
+            False,
+            1,
+        ),
     ],
 )
 def test_who_may_move_and_how_many_share_a_pass(changes, may_move, n_candidates):

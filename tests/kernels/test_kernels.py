@@ -11,7 +11,8 @@ from daskgmm.chunk import Chunk
 from daskgmm.kernels.softmax import softmax
 from daskgmm.kernels.workspace import forget
 from daskgmm.model.covariance import FAMILIES
-from daskgmm.model.e_step import Densities, e_step
+from daskgmm.model.densities import Densities
+from daskgmm.model.e_step import e_step
 
 
 def built(kind, model, pivot):

@@ -3,6 +3,7 @@ import pytest
 from strategies import clusters, mixture
 
 from daskgmm.model.covariance import FAMILIES
+from daskgmm.model.densities import densities
 from daskgmm.model.diagnostics import (
     Separation,
     best_features,
@@ -11,7 +12,6 @@ from daskgmm.model.diagnostics import (
     feature_shares,
 )
 from daskgmm.model.e_step import responsibilities
-from daskgmm.model.maximum_likelihood import densities
 from daskgmm.model.mixture import Mixture
 
 

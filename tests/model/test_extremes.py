@@ -8,7 +8,8 @@ from strategies import FAMILY_NAMES, clusters, in_pairs, mixture
 
 from daskgmm.chunk import Chunk
 from daskgmm.model import e_step
-from daskgmm.model.maximum_likelihood import MaximumLikelihood, densities
+from daskgmm.model.densities import densities
+from daskgmm.model.maximum_likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
 
 KERNELS = ["quadratic", "triangular"]

@@ -43,7 +43,7 @@ def visited(rows, weights, sent):
 
 def em(rows, weights, model, start, kernel="automatic"):
     statistics = visited(rows, weights, kernel_of(start, kernel, model.pivot))
-    return model.lower_bound(statistics), model.m_step(statistics)
+    return model.lower_bound(statistics, start), model.m_step(statistics)
 
 
 def assert_same(a, b, *, rtol=1e-10, atol=1e-10):

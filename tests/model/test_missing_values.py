@@ -9,7 +9,8 @@ from strategies import clusters, mixture
 from daskgmm.chunk import Chunk
 from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.model import e_step, missing_values
-from daskgmm.model.maximum_likelihood import MaximumLikelihood, densities
+from daskgmm.model.densities import densities
+from daskgmm.model.maximum_likelihood import MaximumLikelihood
 
 
 def holes(rows, share=0.4, seed=5):

@@ -6,8 +6,8 @@ from strategies import FAMILY_NAMES, mixture
 
 from daskgmm.chunk import Chunk
 from daskgmm.model.covariance import FAMILIES
+from daskgmm.model.densities import densities
 from daskgmm.model.e_step import e_step
-from daskgmm.model.maximum_likelihood import densities
 from daskgmm.model.mixture import Mixture
 
 

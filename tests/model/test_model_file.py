@@ -42,7 +42,7 @@ def header(path, **changes):
 def test_a_saved_mixture_comes_back_bit_for_bit(family_name, path):
     model = mixture(family_name)
     model_file.save(model, path, columns=("a", "b", "c"), about={"n": np.int64(3), "x": [0.1]})
-    found, columns, about = model_file.read(path)
+    found, columns, about, _ = model_file.read(path)
     assert found.family is FAMILIES[family_name]
     assert bits(found) == bits(model_file.load(path)) == bits(model)
     assert (columns, about) == (("a", "b", "c"), {"n": 3, "x": [0.1]})

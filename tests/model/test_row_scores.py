@@ -5,7 +5,7 @@ from scipy.spatial.distance import mahalanobis
 from strategies import FAMILY_NAMES, clusters, mixture
 
 from daskgmm import GaussianMixture
-from daskgmm.model.maximum_likelihood import densities
+from daskgmm.model.densities import densities
 from daskgmm.model.mixture import Mixture
 from daskgmm.model.row_scores import Scoring, distances
 

@@ -11,8 +11,8 @@ from strategies import FAMILY_NAMES, clusters, mixture
 
 from daskgmm.chunk import Chunk
 from daskgmm.kernels.batching import stacks
-from daskgmm.model.e_step import Densities, e_step, e_steps
-from daskgmm.model.maximum_likelihood import densities
+from daskgmm.model.densities import Densities, densities
+from daskgmm.model.e_step import e_step, e_steps
 
 drawn = settings(max_examples=40, deadline=None, derandomize=True)
 

@@ -10,8 +10,7 @@ from strategies import FAMILY_NAMES, clusters, cuts, mixture
 
 from daskgmm.chunk import Block, Chunk
 from daskgmm.model import e_step
-from daskgmm.model.e_step import Densities
-from daskgmm.model.maximum_likelihood import densities
+from daskgmm.model.densities import Densities, densities
 from daskgmm.model.worst_rows import Reservoir, WorstRows, lowest
 
 N_ROWS = 60

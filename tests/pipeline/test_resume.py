@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
+from command_line import Command
 from disturbed import FATES
 from pydantic import ValidationError
 from strategies import clusters
@@ -57,16 +57,6 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def begun(*arguments):
-    """A process that runs the command line."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "daskgmm", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 FIT = ("fit", "fit.yaml", "--cluster", "threads.yaml")
 
 
@@ -104,7 +94,7 @@ def whole(place):
 def test_an_interrupted_run_says_what_resumes_it_and_that_ends_with_the_same_bytes(
     place, whole, sent, code, word
 ):
-    process = begun(*FIT)
+    process = Command(*FIT)
     until(process, r"^pass 7 ")
     process.send_signal(sent)
     _, said = process.communicate()
@@ -122,7 +112,8 @@ def test_all_of_a_run_may_lie_in_an_object_store(place, whole, s3, monkeypatch):
     # How a store is reached is the environment's business; fsspec reads it when it is imported.
     monkeypatch.setenv("FSSPEC_S3", json.dumps(s3))
     monkeypatch.setitem(fsspec.config.conf, "s3", s3)
-    process = begun(*FIT, "--set", "output.dir=s3://bucket/run")
+    command = [sys.executable, "-m", "daskgmm", *FIT, "--set", "output.dir=s3://bucket/run"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until(process, r"^pass 7 ")
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate()
@@ -140,10 +131,9 @@ def test_all_of_a_run_may_lie_in_an_object_store(place, whole, s3, monkeypatch):
 
 
 def test_a_run_that_was_told_something_else_is_refused_until_it_begins_anew(place):
-    process = begun(*FIT)
+    process = Command(*FIT)
     until(process, r"^pass 2 ")
     process.kill()
-    process.communicate()
     result = CliRunner().invoke(main, [*FIT, "--set", "model.tol=0.1"])
     assert result.exit_code == 2
     assert "its model had tol = 0.0, this one has 0.1" in result.stderr
@@ -155,11 +145,9 @@ def killed_at_random(n_times, seed):
     """Kill a run at random moments, and let it end."""
     moments = random.Random(seed)
     for _ in range(n_times):
-        process = begun(*FIT)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(moments.uniform(0.5, 4.0))
+        process = Command(*FIT)
+        process.wait(moments.uniform(0.0, 3.5))
         process.kill()
-        process.communicate()
     done(*FIT)
 
 
@@ -188,10 +176,9 @@ SELECT = ("select", "select.yaml", "--cluster", "threads.yaml")
 def test_a_selection_goes_on_where_it_was_killed(place, line):
     Path("select.yaml").write_text(yaml.safe_dump(SELECTION))
     done(*SELECT, "--set", "output.dir=whole")
-    process = begun(*SELECT)
+    process = Command(*SELECT)
     until(process, f"^{line}")
     process.kill()
-    process.communicate()
     result = CliRunner().invoke(main, FIT)
     assert "its selection had models = full 2, full 3" in result.stderr
     os.chdir("/")
@@ -204,7 +191,7 @@ def test_a_selection_goes_on_where_it_was_killed(place, line):
 
 def test_an_interrupted_selection_says_what_resumes_it(place):
     Path("select.yaml").write_text(yaml.safe_dump({**SELECTION, "checkpoint": {"every": 60}}))
-    process = begun(*SELECT)
+    process = Command(*SELECT)
     until(process, r"^pass 1 ")
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate()
@@ -302,9 +289,9 @@ def test_a_folder_that_cannot_be_written_to_is_said(tmp_path):
 
 
 def test_checkpoints_that_were_moved_go_on_where_they_are(place, whole):
-    process = begun(*FIT)
+    process = Command(*FIT)
     until(process, r"^pass 7 ")
-    process.terminate()
+    process.send_signal(signal.SIGTERM)
     process.communicate()
     Path("results/checkpoint").rename("moved")
     assert "resumed   after pass" in done("resume", "moved")

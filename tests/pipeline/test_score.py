@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import zarr
 from click.testing import CliRunner
+from command_line import Command
 from disturbed import FATES
 from scoring import ON_THREADS, N, refused, scored, table
 from strategies import clusters
@@ -132,15 +133,14 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_bytes(scoring_place, out
     pq.write_table(pa.table(columns), "long.parquet", row_group_size=500)
     arguments = ("long.parquet", "--id", "id", "--outliers", "0.01", "--top", "2")
     scored(*arguments, f"whole-{out}")
-    command = [sys.executable, "-m", "daskgmm", "score", "results/model.npz", *arguments, out]
+    command = ("score", "results/model.npz", *arguments, out, *ON_THREADS)
     moments, parts, written = random.Random(1), Path(f"{out}.parts"), dict[Path, int]()
     for _ in range(n_times):
         n_wanted = len(written) + moments.randint(1, 54 // n_times)
-        process = subprocess.Popen([*command, *ON_THREADS], stdout=subprocess.PIPE)
-        while process.poll() is None and len(list(parts.glob("part-*"))) < n_wanted:
+        process = Command(*command)
+        while process.is_running and len(list(parts.glob("part-*"))) < n_wanted:
             time.sleep(0.001)
         process.kill()
-        process.communicate()
         now = {path: path.stat().st_mtime_ns for path in parts.glob("part-*")}
         assert n_wanted <= len(now) <= 60
         assert not Path(out).exists()

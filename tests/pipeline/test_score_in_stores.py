@@ -1,14 +1,12 @@
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import fsspec
-import numpy as np
 import pandas as pd
 import pytest
 import zarr
+from command_line import Command
 from scoring import ON_THREADS, refused, scored, table
 from strategies import clusters
 
@@ -85,16 +83,13 @@ def test_a_group_that_was_begun_is_not_in_the_way(store, monkeypatch):
 
 def test_a_run_into_a_store_that_is_killed_goes_on(store):
     files, url, options = store
-    rows = clusters(30_000, 2)
-    np.save("long.npy", rows)
-    zarr.create_array("long.zarr", data=rows, chunks=(500, 2))
+    zarr.create_array("long.zarr", data=clusters(15_000, 2), chunks=(500, 2))
     arguments = ("long.zarr", f"{url}/scores.parquet", "--columns", "0,1", *options)
-    command = [sys.executable, "-m", "daskgmm", "score", "results/model.npz"]
-    with subprocess.Popen([*command, *arguments, *ON_THREADS], stdout=subprocess.PIPE) as process:
-        parts = f"{url}/scores.parquet.parts/part-*"
-        while process.poll() is None and not files.glob(parts):
-            time.sleep(0.001)
-        process.kill()
+    process = Command("score", "results/model.npz", *arguments, *ON_THREADS)
+    parts = f"{url}/scores.parquet.parts/part-*"
+    while process.is_running and not files.glob(parts):
+        time.sleep(0.01)
+    process.kill()
     assert not files.exists(f"{url}/scores.parquet")
     assert "kept      " in scored(*arguments)
     scored("long.zarr", "whole.parquet", "--columns", "0,1")

@@ -1,8 +1,6 @@
 """Runs with a filter and transforms, from the YAML to the scores of other rows."""
 
 import random
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 import yaml
 import zarr
 from click.testing import CliRunner
+from command_line import Command
 from strategies import clusters
 
 from daskgmm import GaussianMixture, open_dataset
@@ -98,8 +97,7 @@ def command(*words):
 
 
 def begun(*words):
-    command = [sys.executable, "-m", "daskgmm", *words, "--cluster", "threads.yaml"]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return Command(*words, "--cluster", "threads.yaml")
 
 
 def refused(*words):
@@ -279,10 +277,9 @@ def test_a_scoring_that_was_killed_goes_on_to_the_same_bytes(place, frame):
     parts, moments = Path("scores.parquet.parts"), random.Random(0)
     for wanted in (moments.randint(1, 20), moments.randint(21, 40)):
         process = begun(*words, "scores.parquet")
-        while process.poll() is None and len(list(parts.glob("part-*"))) < wanted:
+        while process.is_running and len(list(parts.glob("part-*"))) < wanted:
             time.sleep(0.001)
         process.kill()
-        process.communicate()
     command(*words, "scores.parquet")
     whole = sorted(Path("whole.parquet").iterdir())
     assert len(whole) == 60
@@ -296,10 +293,9 @@ def test_a_run_that_was_stopped_is_resumed_with_its_transforms_and_no_others(pla
     Path("slow.yaml").write_text(yaml.safe_dump(config))
     process = begun("fit", "slow.yaml")
     folder = Path("stopped/checkpoint")
-    while process.poll() is None and not list(folder.glob("pass-*")):
+    while process.is_running and not list(folder.glob("pass-*")):
         time.sleep(0.01)
     process.kill()
-    process.communicate()
     line = refused("fit", "slow.yaml", "--set", "source.transforms=[{standardise: all}]")
     assert "another fit" in line
     left, _ = resume.left(str(folder))

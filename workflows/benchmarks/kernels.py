@@ -1,26 +1,27 @@
-"""One E-step and its M-step statistics, against the same of scikit-learn and of oneDAL.
+"""Compare the speed of an E-step and its M-step statistics with scikit-learn and oneDAL.
 
 python workflows/benchmarks/kernels.py [--only full:8x8 ...] [--separations S ...] [--repeats N]
                                        [--widths W] [--dtype float32] [--onedal-python PYTHON]
 
-One process, one BLAS thread, in turn: theirs, ours, theirs, ours, on a chunk of 100,000 rows or
-25 MB, whichever is less: what a worker does with it. What the driver does once a pass, densities
-before and parameters after, is 8 % more at 2 x 8 and 2 to 4 % elsewhere, if a chunk is all there
-is. Times are the processor's, as the wall's would be those of whoever else computes there: medians;
-ratios are medians of the ratios of neighbours.
-All programs must come to the same means first. A separation is the distance between the means of
-two components in units of their standard deviations: at 4 components overlap, at 8 they don't,
-at 16 one component owns each row to the last bit, as is the rule in many dimensions. With --widths
-W the widest component is W times as wide as the narrowest.
+All programs run in turn, in one process with one BLAS thread, on one chunk: 100,000 rows or 25 MB,
+whichever is smaller. This is the work of a worker. The work of the driver once per pass (densities
+before, parameters after) adds 8 % at 2 x 8 and 2 to 4 % elsewhere if there is only one chunk.
+Times are processor times, so that other processes do not distort them. The table shows median
+times and the medians of the ratios within a round.
 
-GFLOP/s counts what the symmetric form needs, whatever a program does: per row and component a
-multiplication and an addition for each of F features, once for the log-density and once for the
-statistics, where F is 1 + D + D(D+1)/2 (full), 1 + 2D (diag), 2 + D (spherical), or 1 + D (tied,
-with D(D+1)/2 once for all components). The peak is that of a product of large matrices by the
-BLAS that the kernels use, in turn with the programs: what slows the machine slows them all.
-Memory is the most, above the chunk and the result, of what NumPy allocates in an E-step.
+All programs must first compute the same means. The separation is the distance between the means of
+two components in standard deviations. At 4 components overlap, at 8 they do not, and at 16 each
+row belongs to one component to the last bit, which is common in many dimensions. With --widths W,
+the widest component is W times as wide as the narrowest.
 
-PYTHON is an interpreter of an environment with daal4py; see onedal.py, which runs there.
+GFLOP/s counts the operations of the symmetric form, whatever a program actually does: for each row
+and component, one multiplication and one addition per feature, once for the log-density and once
+for the statistics. The number of features is 1 + D + D(D+1)/2 (full), 1 + 2D (diag), 2 + D
+(spherical), or 1 + D (tied, plus D(D+1)/2 once for all components). The peak is that of a product
+of large matrices with the same BLAS, measured in turn with the programs. Memory is the peak of
+NumPy allocations during an E-step, without the chunk and the result.
+
+PYTHON is an interpreter of an environment with daal4py. It runs onedal.py.
 """
 
 import argparse
@@ -35,7 +36,7 @@ from pathlib import Path
 from time import process_time
 from typing import NamedTuple
 
-# A pin to older BLAS kernels would flatter nobody in the same way.
+# A pin to older BLAS kernels would slow the programs down by different factors.
 for pin in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
     os.environ.pop(pin, None)
 
@@ -58,16 +59,16 @@ Rows = NDArray[np.floating]
 
 MOST_ROWS, MOST_BYTES = 100_000, 25_000_000
 MEMORY_GOAL = 16_000_000
-EDGE = 1200  # of the matrices of the large product
+EDGE = 1200  # rows and columns of the matrices in the large product
 PRODUCT = 2 * EDGE**3
-SHORTEST = 0.3  # seconds that the rounds of a shape take in all, so that short calls have many
+SHORTEST = 0.3  # seconds; repeats short calls until their total reaches this
 
-# How far means may differ between programs, in standard deviations.
+# Largest allowed difference of means between programs, in standard deviations.
 AGREEMENT = {"float64": 1e-7, "float32": 1e-2}
 
 
 class Shape(NamedTuple):
-    """A row of the table, and how many times as fast as scikit-learn it should be in float64."""
+    """One row of the table, with the target speed relative to scikit-learn in float64."""
 
     family: str
     d: int
@@ -79,15 +80,15 @@ class Shape(NamedTuple):
 
     @property
     def onedal_goal(self) -> float:
-        """How many times as fast as oneDAL it should be."""
+        """Target speed relative to oneDAL."""
         return 2.0 if self.d == 2 else 3.0
 
     def n_rows(self, dtype: str) -> int:
-        """How many rows a chunk has."""
+        """Return the number of rows of a chunk."""
         return min(MOST_ROWS, MOST_BYTES // (np.dtype(dtype).itemsize * self.d))
 
     def flop(self, n_rows: int) -> int:
-        """Operations of the symmetric form, see above."""
+        """Return the number of operations of the symmetric form; see above."""
         pairs = self.d * (self.d + 1) // 2
         second, shared = {
             "full": (pairs, 0),
@@ -118,7 +119,7 @@ TABLE = [
 def rows_and_mixture(
     shape: Shape, dtype: str, separation: float, widest: float
 ) -> tuple[Rows, Mixture]:
-    """Rows of k spherical clusters, and the mixture they were drawn from."""
+    """Draw rows of k spherical clusters; return them and their mixture."""
     name, d, k, _ = shape
     n = shape.n_rows(dtype)
     random = np.random.default_rng(0)
@@ -139,7 +140,7 @@ def rows_and_mixture(
 
 
 class Daskgmm:
-    """Ours."""
+    """The kernels of daskgmm."""
 
     def __init__(self, rows: Rows, mixture: Mixture) -> None:
         self._chunk = Chunk(rows, None, 0, 0)
@@ -149,15 +150,15 @@ class Daskgmm:
         self.kernel = type(self._densities.kernel).__name__.lower()
 
     def statistics(self) -> SufficientStatistics:
-        """What a worker does with the chunk."""
+        """Run the E-step of a worker on the chunk."""
         return e_step(self._chunk, self._densities)
 
     def means(self) -> Array:
-        """The means of the mixture that the next pass begins with."""
+        """Return the means for the next pass."""
         return self._model.m_step(self.statistics()).means
 
     def peak_bytes(self) -> int:
-        """The most that an E-step holds beside its chunk."""
+        """Return the peak memory of an E-step, without its chunk and result."""
         forget()
         tracemalloc.start()
         found = self.statistics()
@@ -167,7 +168,7 @@ class Daskgmm:
 
 
 class ScikitLearn:
-    """Their E-step and M-step, in the precision of the rows."""
+    """E-step and M-step of scikit-learn, in the precision of the rows."""
 
     def __init__(self, rows: Rows, mixture: Mixture) -> None:
         self._rows, self._type = rows, mixture.family.name
@@ -180,7 +181,7 @@ class ScikitLearn:
         return GaussianMixture(n_components, covariance_type=self._type)
 
     def means(self) -> Array:
-        """The means after a step."""
+        """Return the means after one step."""
         _, log_resp = self._before._e_step(self._rows)
         after = self._model(self._before.n_components)
         after._m_step(self._rows, log_resp)
@@ -188,7 +189,7 @@ class ScikitLearn:
 
 
 class OneDAL:
-    """Theirs, in a process of another environment."""
+    """oneDAL, in a process of another environment."""
 
     families = ("full", "diag")
 
@@ -205,7 +206,7 @@ class OneDAL:
         return self._process.stdout.readline()
 
     def means(self, rows: Rows, mixture: Mixture) -> Array:
-        """The means after a step on these rows, which it keeps."""
+        """Return the means after one step on these rows; keep the rows for `seconds`."""
         start = {name: getattr(mixture, name) for name in ("weights", "means", "covariances")}
         with tempfile.NamedTemporaryFile(suffix=".npz") as file:
             np.savez(file, rows=rows, **{k: v.astype(rows.dtype) for k, v in start.items()})
@@ -213,29 +214,29 @@ class OneDAL:
             return np.array(json.loads(self._answer(file.name)))
 
     def seconds(self) -> float:
-        """How long a step takes on the rows last given."""
+        """Return the time of one step on the rows of the last call of `means`."""
         return float(self._answer(""))
 
 
 def seconds(action: Callable[[], object]) -> float:
-    """How long one call computes."""
+    """Return the processor time of one call."""
     began = process_time()
     action()
     return process_time() - began
 
 
 def large_product(dtype: str) -> Callable[[], object]:
-    """The kernels' BLAS at its best: PRODUCT operations."""
+    """Return a call of the BLAS that makes PRODUCT operations at peak speed."""
     square = np.asfortranarray(np.random.default_rng(0).normal(size=(EDGE, EDGE)).astype(dtype))
     (gemm,) = get_blas_funcs(("gemm",), (square,))
     return lambda: gemm(1.0, square, square)
 
 
 class Measurement(NamedTuple):
-    """What a row of the table says.
+    """Result for one row of the table.
 
-    `times` are median seconds of daskgmm, scikit-learn, the large product and, maybe, oneDAL;
-    `ratios` median ratios of the same to daskgmm's.
+    `times` are median seconds of daskgmm, scikit-learn, the large product and, optionally, oneDAL.
+    `ratios` are the median ratios of these times to daskgmm's.
     """
 
     kernel: str
@@ -253,7 +254,7 @@ def measured(
     repeats: int,
     onedal: OneDAL | None,
 ) -> Measurement:
-    """All programs on one shape, in turn."""
+    """Run all programs in turn on one shape."""
     rows, mixture = rows_and_mixture(shape, dtype, separation, widest)
     ours, theirs = Daskgmm(rows, mixture), ScikitLearn(rows, mixture)
     peak_bytes = ours.peak_bytes()
@@ -265,7 +266,7 @@ def measured(
         turns.append(onedal.seconds)
     for name, found in means.items():
         if not (gap := np.abs(found - ours.means()).max()) <= AGREEMENT[dtype]:
-            raise SystemExit(f"{shape}: the means of {name} are {gap:.1e} from ours")
+            raise SystemExit(f"{shape}: the means of {name} differ from daskgmm by {gap:.1e}")
     rounds: list[list[float]] = []
     while len(rounds) < repeats or np.sum(rounds) < SHORTEST:
         rounds.append([turn() for turn in turns])
@@ -279,12 +280,12 @@ def measured(
 
 
 def verdict(goal: str, *, met: bool) -> str:
-    """A goal, and whether it is met."""
+    """Format a goal and whether it is met."""
     return f"{goal} {'met' if met else 'missed'}"
 
 
 def line(shape: Shape, dtype: str, found: Measurement, width: int) -> str:
-    """A row of the table as text, with oneDAL's cells on `width` characters."""
+    """Format one row of the table; the columns of oneDAL have `width` characters."""
     n = shape.n_rows(dtype)
     ours, theirs, _, *of_onedal = (f"{1e3 * time:>8.1f} ms" for time in found.times)
     _, ratio, of_product, *to_onedal = found.ratios
@@ -307,15 +308,15 @@ def line(shape: Shape, dtype: str, found: Measurement, width: int) -> str:
 
 
 def main() -> None:
-    """Print a table per separation."""
+    """Print one table per separation."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     names = [str(shape) for shape in TABLE]
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="full:8x8")
-    parser.add_argument("--repeats", type=int, default=3, help="rounds, at least")
+    parser.add_argument("--repeats", type=int, default=3, help="smallest number of rounds")
     parser.add_argument("--separations", type=float, nargs="+", default=[4.0, 16.0])
     parser.add_argument("--widths", type=float, default=1.0, metavar="W")
     parser.add_argument("--dtype", choices=list(AGREEMENT), default="float64")
-    parser.add_argument("--onedal-python", help="an interpreter that has daal4py")
+    parser.add_argument("--onedal-python", help="a Python interpreter with daal4py")
     options = parser.parse_args()
     onedal = OneDAL(options.onedal_python) if options.onedal_python else None
     width = 20 if onedal else 0

@@ -1,10 +1,10 @@
-"""Peak memory of fits against what `plan` says before, over more and larger chunks.
+"""Compare the peak memory of fits with the plan, for more and larger chunks.
 
 python workflows/benchmarks/memory.py [--mebibytes SIZE ...] [--features D] [--components K]
 
-Each line is a fit in a process of its own, on two threads, of rows in a Zarr array. Growth is
-that of the process's resident peak over the fit, after a fit of a few rows has loaded all
-libraries; a fit keeps its promise where growth is at most what was planned.
+Each line is a fit in a separate process with two threads, on rows in a Zarr array. Growth is the
+increase of the resident peak of the process during the fit. Before it, a fit of a few rows loads
+all libraries. A fit keeps the promise of its plan if the growth is at most the planned memory.
 """
 
 import argparse
@@ -20,19 +20,19 @@ import numpy as np
 from daskgmm import GaussianMixture, open_dataset
 from daskgmm.data.execution.resources import Resources
 
-# Times as many chunks of the same size, and so times as many rows.
+# Factors for the number of chunks of the same size.
 MORE = (1, 10, 100)
 
 
 def peak() -> int:
-    """Peak resident bytes of this process so far."""
+    """Return the peak resident memory of this process, in bytes."""
     status = Path("/proc/self/status").read_text()
     (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024
 
 
 def fit_one(url: str, n_components: int) -> None:
-    """Fit, and print what was planned and what it took, in bytes, as JSON."""
+    """Fit, and print planned and used bytes as JSON."""
     dataset = open_dataset(url)
     model = GaussianMixture(n_components, max_iter=3, tol=0.0, random_state=0)
     with dask.config.set(scheduler="threads", num_workers=2):
@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def run(*arguments: object) -> str:
-    """What a Python program prints."""
+    """Run a Python program and return its output."""
     command = [sys.executable, *map(str, arguments)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 

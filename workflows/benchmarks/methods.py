@@ -1,6 +1,6 @@
-"""The ways to fit a mixture that passes_to_optimum.py compares: a row of its tables each.
+"""Define the methods that passes_to_optimum.py compares.
 
-To add one, add it to METHODS. Names of parameters stand here alone.
+To add a method, add it to METHODS. Only this file names estimator parameters.
 """
 
 from typing import NamedTuple
@@ -11,16 +11,16 @@ from daskgmm import GaussianMixture
 
 
 class Method(NamedTuple):
-    """A row of the tables.
+    """One row of the tables.
 
     Attributes
     ----------
     parameters : dict
-        Of GaussianMixture. None and False mean what an older daskgmm does without being told.
+        Parameters of GaussianMixture. Older versions behave as for None or False.
     cold : bool
-        Whether it begins at the start that methods share, or finds its own.
+        Whether the method uses the shared start instead of its own initialization.
     goals : (int, int) or None
-        Passes to both distances, at the median of the sets.
+        Target numbers of passes to both distances, as medians over the sets.
     """
 
     parameters: Parameters
@@ -29,12 +29,12 @@ class Method(NamedTuple):
 
     @property
     def unknown(self) -> list[str]:
-        """Parameters that this daskgmm would have to have, and has not."""
+        """Parameters that this version of daskgmm does not have."""
         known = GaussianMixture().get_params()
         return [name for name, value in self.parameters.items() if value and name not in known]
 
     def known(self) -> Parameters:
-        """Parameters to construct an estimator with."""
+        """Return the parameters that this version of daskgmm has."""
         known = GaussianMixture().get_params()
         return {name: value for name, value in self.parameters.items() if name in known}
 

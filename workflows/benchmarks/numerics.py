@@ -1,23 +1,23 @@
-"""How many digits each kernel loses, and whether the automatic choice is the right one.
+"""Measure the accuracy of each kernel, and check the automatic choice between them.
 
 python workflows/benchmarks/numerics.py [--offsets X ...] [--tightness X ...]
     [--features N ...] [--correlations X ...] [--weights NAME ...] [--families NAME ...]
     [--quiet]
 
-One E-step and one M-step on a few hundred rows per case, by the quadratic kernel, the
-triangular one, and the one that the library takes, against the same steps in extended
-precision (``tests/extended_precision.py``). What is asked of float64 and what is forgiven it is
-said in ``tests/hard_cases.py``: the bound, 1e-8 for float64 rows and 1e-4 for float32 rows,
-or what a roundoff in each covariance and each difference x - mean does to the answer, where
-that is more. Without options the weights take turns, so that it ends within a minute.
+Each case is one E-step and one M-step on a few hundred rows. It runs with the quadratic kernel,
+the triangular kernel, and the automatic choice. The reference is the same step in extended
+precision (``tests/extended_precision.py``). ``tests/hard_cases.py`` defines the required accuracy:
+1e-8 for float64 rows and 1e-4 for float32 rows. The limit is larger if rounding errors in each
+covariance and each difference x - mean change the result by more. By default, the cases take turns
+with the weights, so that the benchmark ends within a minute.
 
-Columns: the error of a log-density in nats, the same relative to max(1, its magnitude), the
-worst error of a parameter (weights relative, means in standard deviations, covariances
-whitened); `limit` is the most that float64's own roundoff explains; `estimate` is what the
-quadratic kernel expects of itself, in nats; `taken` the kernel of the automatic choice.
-Marks: `!` the automatic choice is off by more than it may be, `?` the estimate let the
-quadratic kernel pass though its log-densities are off by more, `~` what float64 can represent
-is worse than the bound.
+Columns: error of the log-density in nats; the same relative to max(1, magnitude); largest error of
+a parameter (weights relative, means in standard deviations, covariances whitened). `limit` is the
+largest error that float64 rounding explains. `estimate` is the error that the quadratic kernel
+predicts for itself, in nats. `taken` is the kernel of the automatic choice.
+Marks: `!` the error of the automatic choice exceeds its limit; `?` the estimate accepts the
+quadratic kernel although the error of its log-densities is larger; `~` float64 cannot represent
+the result within the required accuracy.
 """
 
 import argparse
@@ -39,7 +39,7 @@ KERNELS = ("quadratic", "triangular", "automatic")
 
 
 def cases(options: argparse.Namespace) -> Iterator[Case]:
-    """The grid; each point with all the weights asked for, or with the next ones."""
+    """Yield the cases of the grid, with all given weights or with the next ones in turn."""
     turns = cycle(WEIGHTS)
     for name, d, correlation, offset, tightness, dtype in product(
         options.families,
@@ -56,7 +56,7 @@ def cases(options: argparse.Namespace) -> Iterator[Case]:
 
 
 def line(case: Case, errors: dict[str, Error]) -> str:
-    """One row of the table."""
+    """Format one row of the table."""
     found = [errors[kernel] for kernel in KERNELS]
     figures = "".join(
         f"{each.density.nats:>9.0e}{each.density.relative:>8.0e}{each.parameters:>8.0e} |"
@@ -71,19 +71,19 @@ def line(case: Case, errors: dict[str, Error]) -> str:
 
 
 def too_optimistic(case: Case, errors: dict[str, Error]) -> bool:
-    """Whether the estimate allows what the quadratic kernel does not keep."""
+    """Return whether the estimate accepts the quadratic kernel although its error is too large."""
     return case.predicted <= MAX_ROUNDING and "density" in errors["quadratic"].beyond(MAX_ROUNDING)
 
 
 def marks(case: Case, errors: dict[str, Error]) -> str:
-    """What is to be noticed."""
+    """Return the marks of a case; see above."""
     found = errors["automatic"]
     wrong = "!" * bool(found.beyond(case.bound)) + "?" * too_optimistic(case, errors)
     return wrong + "~" * (found.limit > case.bound)
 
 
 def print_summary(table: list[tuple[Case, dict[str, Error]]]) -> None:
-    """Worst of the automatic choice, by type of the rows."""
+    """Print the largest errors of the automatic choice for each data type."""
     for dtype in (np.float64, np.float32):
         some = [(case, errors["automatic"]) for case, errors in table if case.dtype is dtype]
         clear = [(case, error) for case, error in some if error.limit <= case.bound]
@@ -92,11 +92,11 @@ def print_summary(table: list[tuple[Case, dict[str, Error]]]) -> None:
         bound = clear[0][0].bound
         beyond = sum(bool(error.beyond(bound)) for _, error in some)
         print(
-            f"\n{np.dtype(dtype).name}: {len(some)} cases, bound {bound:g}; off by more than they "
-            f"may be: {beyond}"
+            f"\n{np.dtype(dtype).name}: {len(some)} cases, bound {bound:g}, "
+            f"{beyond} with a larger error than allowed"
         )
         print(
-            f"  {len(clear)} within float64's reach: worst log-density "
+            f"  {len(clear)} that float64 can represent; largest errors: log-density "
             f"{max(error.density.relative for _, error in clear):.1e}, weights "
             f"{max(error.weights for _, error in clear):.1e}, means "
             f"{max(error.means for _, error in clear):.1e}, covariances "
@@ -104,14 +104,14 @@ def print_summary(table: list[tuple[Case, dict[str, Error]]]) -> None:
         )
         hopeless = sum(error.limit >= NO_DIGIT for _, error in some)
         print(
-            f"  {len(some) - len(clear)} beyond it, judged by what roundoff explains; "
-            f"{hopeless} of them with no digit of some parameter left"
+            f"  {len(some) - len(clear)} that float64 cannot represent, with limits of their own; "
+            f"{hopeless} of them have a parameter without a correct digit"
         )
     optimistic = sum(too_optimistic(case, errors) for case, errors in table)
     quadratic = sum(type(case.kernels["automatic"]).__name__ == "Quadratic" for case, _ in table)
     print(
-        f"\nestimate: the quadratic kernel taken in {quadratic} of {len(table)} cases; too "
-        f"optimistic in {optimistic}"
+        f"\nestimate: accepts the quadratic kernel in {quadratic} of {len(table)} cases, "
+        f"too optimistic in {optimistic}"
     )
 
 
@@ -123,8 +123,12 @@ def main() -> None:
     parser.add_argument("--tightness", type=float, nargs="+", default=[1e-1, 1e-3, 1e-6])
     parser.add_argument("--features", type=int, nargs="+", default=[1, 8, 40])
     parser.add_argument("--correlations", type=float, nargs="+", default=[0.0, 0.999999])
-    parser.add_argument("--weights", nargs="+", choices=WEIGHTS, help="default: they take turns")
-    parser.add_argument("--quiet", action="store_true", help="the summary and what is wrong alone")
+    parser.add_argument(
+        "--weights", nargs="+", choices=WEIGHTS, help="default: the cases take turns"
+    )
+    parser.add_argument(
+        "--quiet", action="store_true", help="print only the summary and wrong cases"
+    )
     options = parser.parse_args()
     heads = "".join(f"{kernel + ': nats':>15}{'rel':>4}{'param':>6} |" for kernel in KERNELS)
     print(

@@ -1,11 +1,11 @@
-"""oneDAL's EM for Gaussian mixtures, on call: the peer that kernels.py may start.
+"""Run EM for Gaussian mixtures with oneDAL; kernels.py starts this program as a peer.
 
 PYTHON workflows/benchmarks/onedal.py
 
-PYTHON has daal4py (2024.7 wants scikit-learn below 1.6 and packaging beside it). A line of input
-that is the path of an .npz file (rows, weights, means, covariances) is answered by the means
-after one iteration on one thread, as JSON; an empty line by the seconds that an iteration takes,
-without what a run costs beside its iterations.
+PYTHON needs daal4py (version 2024.7 requires scikit-learn below 1.6, and packaging). If an input
+line is the path of an .npz file (rows, weights, means, covariances), the answer is the means after
+one iteration on one thread, as JSON. If the line is empty, the answer is the seconds of one
+iteration, without the fixed cost of a run.
 """
 
 import json
@@ -18,13 +18,13 @@ import numpy as np
 
 
 class Problem:
-    """Rows and the mixture to start from."""
+    """Rows and the initial mixture."""
 
     def __init__(self, path: str) -> None:
         with np.load(path) as arrays:
             self._rows = arrays["rows"]
             covariances = arrays["covariances"]
-            # A diagonal is a matrix of one row.
+            # oneDAL stores a diagonal as a matrix with one row.
             self._storage = "full" if covariances.ndim == 3 else "diagonal"
             self._start = (
                 arrays["weights"][None, :],
@@ -33,7 +33,7 @@ class Problem:
             )
 
     def run(self, iterations: int) -> Any:
-        """The mixture after so many iterations, or fewer where nothing changes any more."""
+        """Return the mixture after some iterations, or fewer if it stops changing."""
         model = daal4py.em_gmm(
             self._start[0].size,
             fptype="float" if self._rows.dtype == np.float32 else "double",
@@ -44,7 +44,7 @@ class Problem:
         return model.compute(self._rows, *self._start)
 
     def seconds(self) -> float:
-        """What an iteration computes: three of them less one, by two."""
+        """Return the time per iteration, from runs of three iterations and of one."""
         began = process_time()
         self.run(1)
         between = process_time()
@@ -54,7 +54,7 @@ class Problem:
 
 
 def main() -> None:
-    """Answer until the input ends."""
+    """Answer each input line."""
     daal4py.daalinit(1)
     problem: Problem | None = None
     for line in map(str.strip, sys.stdin):

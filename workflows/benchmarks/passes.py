@@ -1,13 +1,13 @@
-"""What a pass costs beside its arithmetic, against a graph with a task per chunk.
+"""Measure the overhead of a pass, and compare it with a graph of one task per chunk.
 
 python workflows/benchmarks/passes.py [--chunks N ...] [--passes N] [--rows N]
 
-1. Overhead: chunks of 32 rows, whose E-step (8 components, 8 features) takes some 100 us, on
-   two workers of one thread each. The peer is what one would write with dask.delayed: a task
-   per chunk and a tree of sums, built and computed anew in each pass.
-2. Growth: many small passes; what the first ones cost, what the last ones do, and what the
-   scheduler remembers.
-3. Threads: E-steps of chunks in memory on one thread and on two of one process.
+1. Overhead: chunks of 32 rows, whose E-step (8 components, 8 features) takes about 100 us, on two
+   workers with one thread each. The peer is a straightforward program with dask.delayed: one task
+   per chunk and a tree of sums, built again in each pass.
+2. Growth: many small passes. It compares the time of the first and the last passes, and counts the
+   tasks that the scheduler still holds.
+3. Threads: E-steps of chunks in memory on one thread and on two threads of one process.
 """
 
 import argparse
@@ -29,42 +29,42 @@ from daskgmm.chunk import Chunk
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
 from daskgmm.data.synthetic import random_mixture
 from daskgmm.data.writers.rows import write_rows
-from daskgmm.model.e_step import Densities, e_step
-from daskgmm.model.maximum_likelihood import densities
+from daskgmm.model.densities import Densities, densities
+from daskgmm.model.e_step import e_step
 
 CHUNK_ROWS, FEATURES, COMPONENTS = 32, 8, 8
 PEER = "peer: cluster, a task per chunk"
 MOST_ROWS = 8_000_000
-SUMS_OF = 16  # the peer's tree, as dask.array's own reductions have it
+SUMS_OF = 16  # fan-in of the peer's tree, as in reductions of dask.array
 
 Step = Callable[[Chunk], Any]
 
 
 def seconds(action: Callable[[], object]) -> float:
-    """How long one call takes."""
+    """Return the seconds of one call."""
     began = perf_counter()
     action()
     return perf_counter() - began
 
 
 def of_passes(dataset: DaskDataset | InMemoryDataset, step: Step, n_passes: int) -> float:
-    """Median seconds of a pass, without the first."""
+    """Return the median seconds of a pass, after one warm-up pass."""
     dataset.reduce(step)
     return float(np.median([seconds(lambda: dataset.reduce(step)) for _ in range(n_passes)]))
 
 
 def n_rows_of(chunk: Chunk) -> int:
-    """What costs nothing, so that all that a pass takes is overhead."""
+    """Return the number of rows: a step without cost, so that a pass is pure overhead."""
     return len(chunk.rows)
 
 
 def step_of_block(block: Any, sent: Densities) -> Any:
-    """The same E-step, of a chunk alone."""
+    """Run the same E-step on one block."""
     return e_step(Chunk(block, None, 0, 0), sent)
 
 
 def task_per_chunk(rows: da.Array, sent: Densities) -> Any:
-    """One pass as a graph of delayed calls: a task per chunk, sums of sixteen."""
+    """Run one pass as a graph of delayed calls: one task per chunk, sums of sixteen."""
     shared = delayed(sent)
     sums = [delayed(step_of_block)(block, shared) for block in rows.to_delayed().ravel()]
     while len(sums) > 1:
@@ -73,7 +73,7 @@ def task_per_chunk(rows: da.Array, sent: Densities) -> Any:
 
 
 def added(values: list[Any]) -> Any:
-    """Their sum."""
+    """Return the sum."""
     total, *others = values
     for value in others:
         total = total + value
@@ -81,7 +81,7 @@ def added(values: list[Any]) -> Any:
 
 
 def overhead(n_chunks: int, n_passes: int, *, small: bool) -> dict[str, float]:
-    """Seconds of a pass over `n_chunks` tiny chunks, by each way to run one."""
+    """Return the seconds of a pass over `n_chunks` tiny chunks for each execution method."""
     sent = densities(random_mixture(COMPONENTS, FEATURES))
     step = partial(e_step, densities=sent)
     shape, chunk = (n_chunks * CHUNK_ROWS, FEATURES), (CHUNK_ROWS, FEATURES)
@@ -116,7 +116,7 @@ def overhead(n_chunks: int, n_passes: int, *, small: bool) -> dict[str, float]:
 
 def print_overhead(chunks: list[int], n_passes: int) -> None:
     """Print seconds per pass, and microseconds per chunk."""
-    # Storing or persisting ten thousand chunks takes longer than all that is measured.
+    # Storing or persisting ten thousand chunks would take longer than the measurement.
     tables = [overhead(n, n_passes, small=n == min(chunks)) for n in chunks]
     print(f"{'seconds per pass (us per chunk)':<36}", *(f"{n:>16,} chunks" for n in chunks))
     for name in tables[0]:
@@ -128,7 +128,7 @@ def print_overhead(chunks: list[int], n_passes: int) -> None:
 
 
 def print_growth(n_passes: int) -> None:
-    """Print what early and late passes cost, and what the scheduler holds after them."""
+    """Print the time of early and late passes, and what the scheduler holds after them."""
     step = partial(e_step, densities=densities(random_mixture(COMPONENTS, FEATURES)))
     rows = da.ones((100 * CHUNK_ROWS, FEATURES), chunks=(CHUNK_ROWS, FEATURES))
     with (
@@ -138,7 +138,7 @@ def print_growth(n_passes: int) -> None:
         dataset = DaskDataset.of(rows)
         dataset.reduce(step)
         times = [seconds(lambda: dataset.reduce(step)) for _ in range(n_passes)]
-        sleep(1.0)  # what was let go is forgotten a little later
+        sleep(1.0)  # the scheduler forgets released tasks with a delay
         tasks, groups = client.run_on_scheduler(remembered)
     few = max(n_passes // 10, 1)
     early, late = np.median(times[:few]) * 1e3, np.median(times[-few:]) * 1e3
@@ -149,12 +149,12 @@ def print_growth(n_passes: int) -> None:
 
 
 def remembered(dask_scheduler: Any = None) -> tuple[int, int]:
-    """Tasks and groups of tasks that a scheduler knows."""
+    """Return the numbers of tasks and task groups that a scheduler holds."""
     return len(dask_scheduler.tasks), len(dask_scheduler.task_groups)
 
 
 def print_threads(n_rows: int) -> None:
-    """Print the rows per second of one thread, and of two as a ratio to it."""
+    """Print the rows per second of one thread, and the speedup with two threads."""
     print("\nE-steps on threads of one process, float64 chunks in memory")
     for n_features, n_components in ((4, 8), (16, 8), (32, 32), (64, 64)):
         n = min(n_rows * 16**2 * 8 // (n_features**2 * n_components), MOST_ROWS)
@@ -174,12 +174,14 @@ def print_threads(n_rows: int) -> None:
 
 
 def main() -> None:
-    """Print the three."""
+    """Run the three parts."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--chunks", type=int, nargs="+", default=[1_000, 10_000])
-    parser.add_argument("--passes", type=int, default=1, help="measured per way, at least 1")
-    parser.add_argument("--growth", type=int, default=200, help="passes of the second part")
-    parser.add_argument("--rows", type=int, default=2_000_000, help="of part three, at 16 x 8")
+    parser.add_argument(
+        "--passes", type=int, default=1, help="measured passes per method, at least 1"
+    )
+    parser.add_argument("--growth", type=int, default=200, help="number of passes in part 2")
+    parser.add_argument("--rows", type=int, default=2_000_000, help="rows in part 3, at 16 x 8")
     options = parser.parse_args()
     print_overhead(options.chunks, options.passes)
     print_growth(options.growth)

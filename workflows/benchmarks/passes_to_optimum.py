@@ -1,34 +1,36 @@
-"""How many readings of the data a fit needs, and how long: daskgmm, plain EM, scikit-learn.
+"""Compare the number of passes and the time until the optimum: daskgmm, plain EM, scikit-learn.
 
 python workflows/benchmarks/passes_to_optimum.py [--sets NAME ...] [--rows N] [--seeds N]
     [--methods NAME ...] [--most N] [--peer-seeds N] [--peer-iterations N] [--peer-threads N]
 
-Per set (sets.py) each method (methods.py) is run from several starts, once with next to no
-tolerance; its table is read off the bounds of the passes, which an observer sees. All figures but
-`worst` are medians over starts.
+On each set (sets.py), each method (methods.py) runs from several starts with a very small
+tolerance. An observer records the lower bound of each pass. All figures except `worst` are medians
+over starts.
 
-passes    E-steps over all rows, the first included, until the bound of the parameters that a pass
-          began with is within 1e-3 or 1e-5 nats per row of the optimum of this very run: where it
-          ends if it is carried on, at most 1,000 passes, by the best method that there is. A `~`
-          says that some run had not settled even then, so that its optimum may be higher, and
-          passes to it more, than is said. The survey, a reading more, is not counted; iterations in
-          memory on its sample are none.
-seconds   from the rows in memory to the same bound; survey, start, iterations on the sample
-          included. `start` is what was over when the first pass began.
-default   after how many passes the method's own rule ends a fit at its defaults, and how far
-          the last bound it saw is below the optimum of the long run.
-          The last tables say how many it takes to that of the best known optimum, too, which a run
-          from another start may never reach; goals are of those.
-below     how far that optimum is below the best of all runs on the set: what a start led to.
+passes    E-steps over all rows, including the first, until the bound at the start of a pass is
+          within 1e-3 or 1e-5 nats per row of the optimum of the same run. This optimum is found by
+          continuing the run for at most 1,000 passes with the best available method. A `~` means
+          that some run had not converged even then, so its optimum may be higher and its passes
+          more than shown. The survey (one more pass) is not counted. Iterations in memory on the
+          sample are not passes.
+seconds   time until the same bound, with the rows in memory at the start. It includes the survey,
+          the initialization and the iterations on the sample. `start` is the time until the first
+          pass.
+default   number of passes until the default stopping rule ends a fit, and the distance of its last
+          bound from the optimum of the long run. The last tables also show the passes to the best
+          known optimum, which a run from another start may never reach. The goals refer to it.
+below     distance of the optimum from the best optimum of all runs on the set; it depends on the
+          start.
 
-Cold methods share their starts: k-means on 20,000 rows, spherical covariances. scikit-learn's start
-is its own k-means on all rows. Of its iterations the first few are its own; those that follow are
-daskgmm's plain EM, which makes the same ones, and count as long as its own took on average. It has
-one BLAS thread: with two, iterations took five times as long beside other programs. A method
-whose parameters this daskgmm does not have is left out.
+Methods without their own initialization share starts: k-means on 20,000 rows with spherical
+covariances. scikit-learn starts with its own k-means on all rows. Only its first iterations run in
+scikit-learn. daskgmm's plain EM makes the same iterations and continues the run; each of them
+counts with the mean time of scikit-learn's own. scikit-learn uses one BLAS thread, because with
+two threads its iterations took five times as long next to other programs. Methods with parameters
+that this version of daskgmm does not have are left out.
 
-Readings are counted at the chunks, too: a fit that reads more than the passes it shows and a
-survey is named below its row.
+The chunks count passes, too. If a fit reads more than its recorded passes and the survey, a remark
+below its row says so.
 """
 
 import argparse
@@ -51,22 +53,22 @@ from daskgmm.fit.observers import NullObserver
 from daskgmm.fit.state import FitState
 
 NEAR, NEARER = 1e-3, 1e-5  # nats per row
-TINY = 1e-9  # the tolerance of a fit that is carried on
-AGREEMENT = 1e-7  # of scikit-learn's bound and ours, same rows and parameters
-SAME = 1e-6  # optima closer than this are one
+TINY = 1e-9  # tolerance of a continued fit
+AGREEMENT = 1e-7  # between the bounds of scikit-learn and daskgmm for the same parameters
+SAME = 1e-6  # optima with a smaller distance count as equal
 MOST_TO_SETTLE = 1_000
 PEER = "scikit-learn"
 
 
 class Watch(NullObserver):
-    """Notes the best bound so far at each pass, and when it was known."""
+    """Record the best bound so far and the time at each pass."""
 
     def __init__(self) -> None:
         self.began = perf_counter()
         self.bounds: list[float] = []
         self.seconds: list[float] = []
-        self.first = 0.0  # when the first pass began
-        self.sampled = 0  # rows of the survey's sample
+        self.first = 0.0  # start of the first pass
+        self.sampled = 0  # number of rows in the sample of the survey
 
     def on_survey(self, survey: Survey, seconds: float) -> None:
         self.sampled = len(survey.sample.rows)
@@ -80,23 +82,23 @@ class Watch(NullObserver):
 
 
 class Run(NamedTuple):
-    """What one method did from one start.
+    """Result of one method from one start.
 
     Attributes
     ----------
     bounds, seconds : list of float
-        Per pass; the best bound so far.
+        The best bound so far, and the time, for each pass.
     first : float
-        Seconds over when the first pass began.
+        Time until the first pass, in seconds.
     optimum : float
-        Where the run ends if it is carried on.
+        Bound that the continued run reaches.
     settled : bool
-        Whether it did.
+        Whether the continued run converged.
     stop, stop_bound : int, float
-        When the default rule ends it, and the bound it has seen by then.
+        Number of passes with the default stopping rule, and the last bound.
     remark : str
     sampled : int
-        Rows of the survey's sample.
+        Number of rows in the sample of the survey.
     """
 
     bounds: list[float]
@@ -110,25 +112,25 @@ class Run(NamedTuple):
     sampled: int = 0
 
     def passes(self, distance: float, optimum: float | None = None) -> float:
-        """How many it takes to this distance of an optimum, its own by default; or infinite."""
+        """Return the number of passes to within a distance of an optimum, or infinity."""
         enough = (self.optimum if optimum is None else optimum) - distance
         return next((i for i, bound in enumerate(self.bounds, 1) if bound >= enough), np.inf)
 
     def seconds_to(self, distance: float) -> float:
-        """How long that takes."""
+        """Return the seconds to within a distance of the own optimum."""
         passes = self.passes(distance)
         return self.seconds[int(passes) - 1] if np.isfinite(passes) else np.inf
 
 
 def fitted(problem: Problem, parameters: Parameters) -> tuple[GaussianMixture, Watch]:
-    """A fit that was watched."""
+    """Fit with an observer; return both."""
     watch = Watch()
     model = GaussianMixture(problem.n_components, **parameters)
     return model.fit(problem.rows, observer=watch), watch
 
 
 def carried_on(problem: Problem, model: GaussianMixture | ScikitLearn) -> tuple[float, bool]:
-    """The bound that a fit comes to, and whether it settles there."""
+    """Continue a fit; return the bound that it reaches, and whether it converged."""
     method = next(m for m in reversed(METHODS.values()) if m.cold and not m.unknown)
     options = {"tol": TINY, "max_iter": MOST_TO_SETTLE}
     more, watch = fitted(problem, method.known() | options | parameters_of(model))
@@ -136,7 +138,7 @@ def carried_on(problem: Problem, model: GaussianMixture | ScikitLearn) -> tuple[
 
 
 def parameters_of(model: GaussianMixture | ScikitLearn) -> Parameters:
-    """What begins a fit where this one ended."""
+    """Return parameters that start a fit at the end of another."""
     return {
         "weights_init": model.weights_,
         "means_init": model.means_,
@@ -145,22 +147,22 @@ def parameters_of(model: GaussianMixture | ScikitLearn) -> Parameters:
 
 
 def run_of(method: Method, problem: Problem, seed: int, most: int) -> Run:
-    """One method from one start."""
+    """Run one method from one start."""
     parameters = method.known() | {"random_state": seed}
     began = perf_counter()
     if method.cold:
         parameters |= problem.start(seed)
     to_start = perf_counter() - began
-    problem.readings()
+    problem.passes()
     model, watch = fitted(problem, parameters | {"tol": TINY, "max_iter": most})
-    readings, n_passes = problem.readings(), len(watch.bounds)
+    n_read, n_passes = problem.passes(), len(watch.bounds)
     n_bounds = sum(each.purpose == "bound" for each in model.passes_)
     _, default = fitted(problem, parameters)
     optimum, settled = watch.bounds[-1], model.converged_
     if not settled:
         more, settled = carried_on(problem, model)
         optimum = max(optimum, more)
-    remark = f"seed {seed}: {n_passes} passes and a survey, {readings:g} readings, "
+    remark = f"seed {seed}: {n_passes} passes and a survey, {n_read:g} passes read, "
     remark += f"n_passes_ {model.n_passes_}"
     return Run(
         watch.bounds,
@@ -170,13 +172,13 @@ def run_of(method: Method, problem: Problem, seed: int, most: int) -> Run:
         settled,
         stop=len(default.bounds),
         stop_bound=default.bounds[-1],
-        remark="" if readings == model.n_passes_ == n_passes + 1 + n_bounds else remark,
+        remark="" if n_read == model.n_passes_ == n_passes + 1 + n_bounds else remark,
         sampled=watch.sampled,
     )
 
 
 def run_of_peer(problem: Problem, seed: int, options: argparse.Namespace) -> Run:
-    """scikit-learn from its own start, and on by the same iterations of ours."""
+    """Run scikit-learn from its own start, and continue with daskgmm's plain EM."""
     iterations = min(options.peer_iterations, options.most)
     model = ScikitLearn(problem.n_components, tol=0.0, max_iter=iterations, random_state=seed)
     began = perf_counter()
@@ -189,13 +191,15 @@ def run_of_peer(problem: Problem, seed: int, options: argparse.Namespace) -> Run
         seconds.append(perf_counter() - began)
 
     after(model, "_initialize_parameters", lambda _: starts.append(perf_counter() - began))
-    after(model, "_e_step", on_e_step)  # once more behind the last iteration
+    after(model, "_e_step", on_e_step)  # also called after the last iteration
     with threadpool_limits(options.peer_threads, user_api="blas"):
         model.fit(problem.in_memory)
     further = {"tol": TINY, "max_iter": options.most - iterations}
     more, watch = fitted(problem, METHODS[PLAIN].known() | further | parameters_of(model))
     if (gap := abs(watch.bounds[0] - bounds[-1])) > AGREEMENT:
-        raise SystemExit(f"{problem.name}: scikit-learn's bound is {gap:.1e} from ours")
+        raise SystemExit(
+            f"{problem.name}: scikit-learn's bound differs from daskgmm's by {gap:.1e}"
+        )
     each = (seconds[-1] - seconds[0]) / (len(seconds) - 1)
     seconds += [seconds[-1] + each * i for i in range(1, len(watch.bounds))]
     bounds += watch.bounds[1:]
@@ -206,13 +210,13 @@ def run_of_peer(problem: Problem, seed: int, options: argparse.Namespace) -> Run
     return Run(bounds, seconds, starts[0], optimum, settled, stop, bounds[stop - 1])
 
 
-def after(owner: object, name: str, told: Callable[[Any], None]) -> None:
-    """Let `told` see what a method of one object returns."""
+def after(owner: object, name: str, callback: Callable[[Any], None]) -> None:
+    """Call `callback` with each result of a method of one object."""
     action = getattr(owner, name)
 
     def call(*arguments: Any, **options: Any) -> Any:
         value = action(*arguments, **options)
-        told(value)
+        callback(value)
         return value
 
     setattr(owner, name, call)
@@ -226,12 +230,12 @@ HEAD = (
 
 
 def count(passes: float, most: int) -> str:
-    """A number of passes, or that they were not enough."""
+    """Format a number of passes, or the limit that was not enough."""
     return f"{passes:g}" if np.isfinite(passes) else f"> {most}"
 
 
 def line(name: str, runs: list[Run], best: float, most: int) -> str:
-    """A row of a table."""
+    """Format one row of a table."""
     passes = (count(median(run.passes(each) for run in runs), most) for each in (NEAR, NEARER))
     times = [median(run.seconds_to(each) for run in runs) for each in (NEAR, NEARER)]
     times.append(median(run.first for run in runs))
@@ -250,12 +254,14 @@ def line(name: str, runs: list[Run], best: float, most: int) -> str:
 
 
 def print_summary(table: dict[str, dict[str, list[Run]]], most: int) -> None:
-    """Print medians over sets, optima beside plain EM's, and goals, which are of the best known."""
+    """Print medians over sets, optima compared with plain EM, and goals."""
     best = {
         of: max(r.optimum for some in runs.values() for r in some) for of, runs in table.items()
     }
     print(f"\nmedians over {len(table)} sets: {', '.join(table)}")
-    print(f"{'':<22}{'to own optimum':^16}{'to best known':^16}  own optimum beside plain EM's:")
+    print(
+        f"{'':<22}{'to own optimum':^16}{'to best known':^16}  own optimum compared with plain EM:"
+    )
     print(f"{'':<22}{'1e-3':>8}{'1e-5':>8}{'1e-3':>8}{'1e-5':>8}  higher same lower")
     for name in dict.fromkeys(name for runs in table.values() for name in runs):
         to_best = [
@@ -290,24 +296,26 @@ def print_summary(table: dict[str, dict[str, list[Run]]], most: int) -> None:
 
 
 def main() -> None:
-    """Print a table per set, and the summary."""
+    """Print one table per set, and the summary."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     names = [*METHODS, PEER]
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
     parser.add_argument("--methods", nargs="+", choices=names, default=names)
-    parser.add_argument("--rows", type=int, default=300_000, help="of most sets")
+    parser.add_argument("--rows", type=int, default=300_000, help="number of rows of most sets")
     parser.add_argument("--seeds", type=int, default=3, help="starts per set and method")
-    parser.add_argument("--most", type=int, default=400, help="passes of a run")
-    parser.add_argument("--peer-seeds", type=int, default=1, help=f"starts of {PEER}")
-    parser.add_argument("--peer-iterations", type=int, default=10, help=f"made by {PEER} itself")
-    parser.add_argument("--peer-threads", type=int, default=1, help="of its BLAS")
+    parser.add_argument("--most", type=int, default=400, help="largest number of passes of a run")
+    parser.add_argument("--peer-seeds", type=int, default=1, help=f"number of starts of {PEER}")
+    parser.add_argument(
+        "--peer-iterations", type=int, default=10, help=f"iterations that {PEER} makes itself"
+    )
+    parser.add_argument("--peer-threads", type=int, default=1, help="BLAS threads of scikit-learn")
     options = parser.parse_args()
-    warnings.simplefilter("ignore", ConvergenceWarning)  # all that end at `most`
+    warnings.simplefilter("ignore", ConvergenceWarning)  # for runs that end at `most`
     for name, method in METHODS.items():
         if name in options.methods and method.unknown:
-            print(f"{name}: left out, as GaussianMixture has no {', '.join(method.unknown)}")
+            print(f"{name}: left out, because GaussianMixture has no {', '.join(method.unknown)}")
     table: dict[str, dict[str, list[Run]]] = {}
-    smaller: dict[str, dict[str, list[Run]]] = {}  # sets whose sample is not all rows
+    smaller: dict[str, dict[str, list[Run]]] = {}  # sets with more rows than the sample
     for of_set in options.sets:
         problem = Problem(of_set, options.rows)
         runs = table[of_set] = {}
@@ -333,7 +341,7 @@ def main() -> None:
     print_summary(table, options.most)
     if smaller and len(smaller) < len(table):
         print(
-            "\nwithout those whose sample is all rows, so that nothing goes before the passes",
+            "\nsets with more rows than the sample",
             end="",
         )
         print_summary(smaller, options.most)

@@ -1,8 +1,9 @@
-"""How many fits reach the best optimum known, with components moved on the sample and without.
+"""Measure how many fits reach the best known optimum, with and without refinement.
 
-Starts are the default's, one for each seed; each converges on the rows as on a survey's sample
-(`daskgmm.fit.sample_start`), and is then refined (`daskgmm.fit.refinement`). The best optimum is
-the best that any of the set's fits has reached.
+python workflows/benchmarks/refinement.py [SET ...] [--rows N] [--seeds N] [--family NAME]
+
+Each seed gives one default start. It converges on the rows as on the sample of a survey. The
+refinement then moves components. The best known optimum is the best of all fits of a set.
 """
 
 import argparse
@@ -30,11 +31,11 @@ from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.maximum_likelihood import MaximumLikelihood
 
 NEAR = (1e-4, 1e-3, 1e-2)
-"""Nats per row from the best that still count as reaching it."""
+"""Distances in nats per row within which a fit counts as reaching the best optimum."""
 
 
 class Reached(NamedTuple):
-    """Bounds after a stage, and its seconds."""
+    """Bounds and seconds of the stages of a fit."""
 
     start_seconds: float
     plain: float
@@ -44,7 +45,7 @@ class Reached(NamedTuple):
 
 
 def fits(name: str, family: str, n_rows: int, n_seeds: int) -> Iterator[Reached]:
-    """Each seed's start, as it converges and as it is refined."""
+    """Yield the result of each seed."""
     rows = SETS[name].rows(n_rows)
     dataset = InMemoryDataset(rows)
     survey = take_survey(dataset, seed=0, sample_size=len(rows))
@@ -69,7 +70,7 @@ def fits(name: str, family: str, n_rows: int, n_seeds: int) -> Iterator[Reached]
 
 
 def main() -> None:
-    """Print a line for each set: shares of the seeds near the best, and seconds."""
+    """Print one line per set: numbers of seeds near the best optimum, distances, and seconds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sets", nargs="*", default=list(SETS))
     parser.add_argument("--rows", type=int, default=50_000)
@@ -77,7 +78,7 @@ def main() -> None:
     parser.add_argument("--family", default="full")
     arguments = parser.parse_args()
     near = " ".join(f"<{limit:g}" for limit in NEAR)
-    print(f"{'':12}{'best':>10} | plain: {near} median worst s | refined: the same")
+    print(f"{'':12}{'best':>10} | plain: {near} median worst s | refined: same columns")
     for name in arguments.sets:
         found = list(fits(name, arguments.family, arguments.rows, arguments.seeds))
         best = max(max(each.plain, each.refined) for each in found)

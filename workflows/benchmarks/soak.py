@@ -1,17 +1,17 @@
-"""Memory and time of many passes: a long fit on two workers must leave nothing behind.
+"""Check that memory and time per pass do not grow in a long fit on two workers.
 
 python workflows/benchmarks/soak.py [--passes N] [--rows N] [--chunks N] [--histories]
 
-A fit by plain EM, kept in a checkpoint after each pass, of rows in a Zarr array, on a
-LocalCluster of two workers of one thread. The cluster lives in a process of its own, so that
-the scheduler's memory is not the driver's. Prints the resident memory of all four processes ten
-times; then the slope of each over passes, after a warm-up of a fifth of them, with its standard
-error; then the time per pass of the first and of the last fifth. Then the same of Dask alone: as
-many tasks that do nothing, as often.
+The fit is plain EM on rows in a Zarr array, with a checkpoint after each pass, on a LocalCluster
+of two workers with one thread each. The cluster runs in a separate process, so that the memory of
+the scheduler is not counted for the driver. The script prints the resident memory of all four
+processes ten times. It then prints the slope of each memory curve per pass, with its standard
+error, after a warm-up of one fifth of the passes, and the time per pass in the first and the last
+fifth. It repeats all of this with Dask alone, with the same number of tasks that do nothing.
 
-Dask's scheduler and workers keep histories for their developers and their dashboard: a thousand
-messages, an hour of samples, the profile. They end somewhere, but after more passes than a run
-has. So they are short here, but for --histories.
+Dask's scheduler and workers keep histories for developers and the dashboard: a thousand messages,
+an hour of samples, and profiles. Their size is limited, but a run ends before it reaches the
+limit. This script therefore shortens them, except with --histories.
 """
 
 import argparse
@@ -42,7 +42,7 @@ MIB = 2**20
 
 
 class Watch(NullObserver):
-    """Notes the time and the memory of processes after each pass."""
+    """Record the time and the memory of the processes after each pass."""
 
     def __init__(self, processes: dict[str, psutil.Process], n_passes: int) -> None:
         self.processes = processes
@@ -52,7 +52,7 @@ class Watch(NullObserver):
         print(f"{'pass':>6} {'ms/pass':>8}", *(f"{name:>10}" for name in processes), "(MiB)")
 
     def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
-        """Note, and print every tenth of the way."""
+        """Record a pass, and print ten times during the run."""
         self.seconds.append(seconds)
         self.bytes.append([each.memory_info().rss for each in self.processes.values()])
         done = len(self.seconds)
@@ -73,7 +73,7 @@ SHORT = {
 
 
 def serve(*, histories: bool) -> None:
-    """Be the cluster: print its address, and end with the standard input."""
+    """Run the cluster: print its address, and stop at the end of standard input."""
     if not histories:
         dask.config.set(SHORT)
     with LocalCluster(
@@ -85,7 +85,7 @@ def serve(*, histories: bool) -> None:
 
 @contextmanager
 def cluster(*, histories: bool) -> Iterator[tuple[Client, dict[str, psutil.Process]]]:
-    """A client of a cluster in another process, and all processes by name."""
+    """Start a cluster in another process; yield a client and all processes by name."""
     command = [sys.executable, __file__, "--serve", *["--histories"] * histories]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -101,7 +101,7 @@ def cluster(*, histories: bool) -> Iterator[tuple[Client, dict[str, psutil.Proce
 
 
 def fit(folder: Path, n_rows: int, n_chunks: int, n_passes: int, *, histories: bool) -> Watch:
-    """Iterate so many times over rows that are written to a folder first."""
+    """Write rows to a folder, and fit them with a fixed number of passes."""
     shape, chunks = (n_rows, FEATURES), (-(-n_rows // n_chunks), FEATURES)
     write_rows(da.random.default_rng(0).normal(size=shape, chunks=chunks), folder / "rows.zarr")
     model = GaussianMixture(
@@ -123,7 +123,7 @@ def fit(folder: Path, n_rows: int, n_chunks: int, n_passes: int, *, histories: b
 
 
 def nothing(n_tasks: int, n_passes: int, *, histories: bool) -> Watch:
-    """As often so many tasks that do nothing."""
+    """Run the same number of tasks that do nothing."""
     with cluster(histories=histories) as (client, processes):
         watch = Watch(processes, n_passes)
         for _ in range(n_passes):
@@ -134,7 +134,7 @@ def nothing(n_tasks: int, n_passes: int, *, histories: bool) -> Watch:
 
 
 def slope(numbers: Sequence[float]) -> tuple[float, float]:
-    """Of a line fitted to equidistant numbers, and its standard error."""
+    """Return the slope of a line fitted to equidistant values, and its standard error."""
     x = np.arange(len(numbers)) - (len(numbers) - 1) / 2
     y = np.asarray(numbers) - np.mean(numbers)
     found = x @ y / (x @ x)
@@ -143,9 +143,9 @@ def slope(numbers: Sequence[float]) -> tuple[float, float]:
 
 
 def report(watch: Watch) -> None:
-    """Print the slopes, and the time of the first and the last passes."""
+    """Print the slopes, and the times of the first and the last passes."""
     fifth = watch.n_passes // 5
-    print(f"\nbytes per pass from pass {fifth} on")
+    print(f"\ngrowth in bytes per pass after pass {fifth}")
     for name, sizes in zip(watch.processes, zip(*watch.bytes[fifth:], strict=True), strict=True):
         found, error = slope(sizes)
         print(f"{name:<12} {found:>10,.0f} +- {error:,.0f}")
@@ -159,12 +159,12 @@ def report(watch: Watch) -> None:
 
 
 def main() -> None:
-    """Fit, and print what it left."""
+    """Run the fit and Dask alone, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--passes", type=int, default=500)
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--chunks", type=int, default=100)
-    parser.add_argument("--histories", action="store_true", help="keep Dask's as they are")
+    parser.add_argument("--histories", action="store_true", help="keep the histories of Dask")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
@@ -174,7 +174,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         sizes = options.rows, options.chunks, options.passes
         report(fit(Path(folder), *sizes, histories=options.histories))
-    print("\nDask alone, tasks that do nothing")
+    print("\nDask alone, with tasks that do nothing")
     report(nothing(options.chunks, options.passes, histories=options.histories))
 
 

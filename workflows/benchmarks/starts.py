@@ -1,10 +1,10 @@
-"""How good the default start is, against scikit-learn's k-means once and ten times.
+"""Compare the default initialization with scikit-learn's k-means, once and ten times.
 
 python workflows/benchmarks/starts.py [--seeds N] [--rows N]
 
-Each start is fitted on by daskgmm's own EM to a tight tolerance, in memory. Printed per set:
-by how many nats per row the bounds reached are below the best that any fit of the set reached
-(median and worst decile over the seeds), passes after the start, and seconds in all.
+daskgmm's EM continues each start to a small tolerance, in memory. For each set, the table shows
+the distance of the final bounds from the best bound of all fits of the set in nats per row (median
+and worst decile over the seeds), the passes after the start, and the total seconds.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def clusters(
     spread: float,
     degrees: float | None = None,
 ) -> Array:
-    """Gaussian clusters of random shapes, or Student's t with so many degrees of freedom."""
+    """Draw Gaussian or Student t clusters of random shapes."""
     random = np.random.default_rng(len(weights) + n_features)
     labels = random.choice(len(weights), size=n_rows, p=weights / weights.sum())
     means = random.normal(scale=spread, size=(len(weights), n_features))
@@ -51,7 +51,7 @@ def clusters(
 
 
 def pixels(n_rows: int) -> Array:
-    """Colours of a photograph, no two of them equal."""
+    """Return the colors of a photo, with noise so that no two are equal."""
     random = np.random.default_rng(0)
     colours = load_sample_images().images[0].reshape(-1, 3).astype(float)
     some = colours[random.permutation(len(colours))[:n_rows]]
@@ -59,13 +59,13 @@ def pixels(n_rows: int) -> Array:
 
 
 def principal(rows: Array, n_features: int) -> Array:
-    """The first principal components."""
+    """Return the first principal components."""
     centered = rows - rows.mean(axis=0)
     return centered @ np.linalg.eigh(centered.T @ centered)[1][:, -n_features:]
 
 
 def patches(n_rows: int) -> Array:
-    """Squares of 8 by 8 pixels of a grey photograph."""
+    """Return squares of 8 by 8 pixels of a gray photo."""
     grey = load_sample_images().images[0].mean(axis=2) / 255.0
     squares = sliding_window_view(grey, (8, 8)).reshape(-1, 64)
     chosen = np.random.default_rng(0).permutation(len(squares))[:n_rows]
@@ -85,7 +85,7 @@ SETS: dict[str, tuple[int, Callable[[int], Array]]] = {
 
 
 def fit(rows: Array, n_components: int, seed: int, way: dict[str, Any]) -> tuple[float, int, float]:
-    """The bound reached, passes after the start, and seconds."""
+    """Return the final bound, the passes after the start, and the seconds."""
     model = GaussianMixture(n_components, tol=1e-5, max_iter=1000, random_state=seed, **way)
     began = perf_counter()
     model.fit(rows)
@@ -93,7 +93,7 @@ def fit(rows: Array, n_components: int, seed: int, way: dict[str, Any]) -> tuple
 
 
 def main() -> None:
-    """Fit and print."""
+    """Fit all sets and print one line per set and method."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--rows", type=int, default=10_000)

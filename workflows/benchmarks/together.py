@@ -1,8 +1,8 @@
-"""What candidates gain that share a pass: `e_steps` of all against an `e_step` of each.
+"""Measure the gain if candidates share a pass: one `e_steps` call or one `e_step` call for each.
 
-On overlapping clusters, on one core, in turn:
+python workflows/benchmarks/together.py
 
-    python workflows/benchmarks/together.py
+The clusters overlap. The calls run in turn on one core.
 """
 
 import argparse
@@ -15,13 +15,13 @@ from threadpoolctl import threadpool_limits
 from daskgmm.chunk import Chunk
 from daskgmm.kernels.batching import stacks
 from daskgmm.model.covariance import FAMILIES
-from daskgmm.model.e_step import Densities, e_step, e_steps
-from daskgmm.model.maximum_likelihood import densities
+from daskgmm.model.densities import Densities, densities
+from daskgmm.model.e_step import e_step, e_steps
 from daskgmm.model.mixture import Mixture
 
 N_ROWS = 100_000
 
-# Numbers of components of the candidates, and number of features.
+# Numbers of components of the candidates, and the number of features.
 TABLE: list[tuple[list[int], int]] = [
     (list(range(2, 12)), 2),
     (list(range(2, 12)), 4),
@@ -34,7 +34,7 @@ TABLE: list[tuple[list[int], int]] = [
 
 
 def candidate(name: str, n_components: int, n_features: int, seed: int) -> Mixture:
-    """A mixture of unit variances whose components overlap."""
+    """Return a mixture of overlapping components with unit variances."""
     family, random = FAMILIES[name], np.random.default_rng(seed)
     means = 2.0 * random.normal(size=(n_components, n_features)) / np.sqrt(n_features)
     unit = np.ones(family.shape(n_components, n_features))
@@ -44,14 +44,14 @@ def candidate(name: str, n_components: int, n_features: int, seed: int) -> Mixtu
 
 
 def seconds(action: Callable[[], object]) -> float:
-    """How long one call computes."""
+    """Return the processor time of one call."""
     began = process_time()
     action()
     return process_time() - began
 
 
 def line(name: str, sizes: list[int], n_features: int, dtype: str, repeats: int) -> str:
-    """A row of the table: median times, and the median of their ratios."""
+    """Format one row of the table: median times, and the median of their ratios."""
     rows = np.random.default_rng(0).normal(size=(N_ROWS, n_features)).astype(dtype)
     chunk, pivot = Chunk(rows, None, 0, 0), np.zeros(n_features)
     sent: list[Densities] = [
@@ -71,7 +71,7 @@ def line(name: str, sizes: list[int], n_features: int, dtype: str, repeats: int)
 
 
 def main() -> None:
-    """Print a table."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--dtype", choices=["float64", "float32"], default="float64")

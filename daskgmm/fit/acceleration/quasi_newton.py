@@ -1,12 +1,12 @@
 """Quasi-Newton steps preconditioned by the EM step, and the safeguard that bounds them.
 
-Pure functions of what the last passes brought home. In the coordinates of
-`daskgmm.model.coordinates` the EM step is the gradient, so limited-memory BFGS from the identity
-is quasi-Newton acceleration of EM (Jamshidian & Jennrich 1997, QN2; Nocedal 1980 for the
-recursion). A step that lowers the objective is never accepted: the EM step that was in hand before
-it is taken instead, at the price of one pass.
+These are pure functions of the results of the last passes. In the objective's coordinates the EM
+step is the gradient, so limited-memory BFGS from the identity is quasi-Newton acceleration of EM
+(Jamshidian & Jennrich 1997, QN2; Nocedal 1980 for the recursion). A step that lowers the objective
+is never accepted. The fit takes the EM step instead, at the price of one pass.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NamedTuple, Protocol
@@ -15,13 +15,7 @@ import numpy as np
 
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.kernels.moments import Array
-from daskgmm.model.local_coordinates import (
-    gradient,
-    limit_step,
-    move_by,
-    step_to,
-)
-from daskgmm.model.mixture import Mixture
+from daskgmm.model.objective import Coordinates, Parameters
 from daskgmm.model.sufficient_statistics import SufficientStatistics
 
 # Steps that are remembered.
@@ -61,24 +55,27 @@ class Origin(Enum):
 
 
 class Evaluation(NamedTuple):
-    """What a pass says of the parameters that it visited.
+    """The parameters of a pass, and what the pass found about them.
 
     Attributes
     ----------
-    mixture : Mixture
+    parameters : Parameters
     statistics : SufficientStatistics
     bound : float
-    em : Mixture
-        The M-step from there.
+    em : Parameters
+        The parameters after the EM step.
     added : array
-        What that adds to the covariances of the statistics: regularization.
+        What the EM step added to the covariances of the statistics (regularization).
+    coordinates : function
+        From parameters to the coordinates about them.
     """
 
-    mixture: Mixture
+    parameters: Parameters
     statistics: SufficientStatistics
     bound: float
-    em: Mixture
+    em: Parameters
     added: Array
+    coordinates: Callable[[Parameters], Coordinates]
 
 
 @dataclass(frozen=True)
@@ -87,20 +84,20 @@ class Memory:
 
     Attributes
     ----------
-    base : Mixture
+    base : Parameters
         The last accepted parameters.
     bound : float
         Their lower bound.
-    em : Mixture
-        The EM step from the base: what is taken where the trial fails.
+    em : Parameters
+        The EM step from the base. It comes next if the trial fails.
     added : array
-        What the M-step adds to the covariances of the statistics: regularization.
+        What the EM step added to the covariances of the statistics (regularization).
     statistics : SufficientStatistics
-        What the pass at the base brought home.
+        The statistics of the pass at the base.
     gradient : (n_coordinates,) array
-        At the base.
-    trial : Mixture
-        What the next pass visits.
+        The gradient at the base.
+    trial : Parameters
+        The parameters of the next pass.
     step : (n_coordinates,) array
         From the base to the trial.
     origin : Origin
@@ -121,13 +118,13 @@ class Memory:
         knows the curvature, and the gain that is left can be believed.
     """
 
-    base: Mixture
+    base: Parameters
     bound: float
-    em: Mixture
+    em: Parameters
     added: Array
     statistics: SufficientStatistics
     gradient: Array
-    trial: Mixture
+    trial: Parameters
     step: Array
     origin: Origin
     gain: float
@@ -150,10 +147,12 @@ class Memory:
         """Whether the trial may take the base's place; a bound that is no number may not."""
         return self.origin is Origin.EM or self.ascent(bound) >= -ROUNDING * abs(self.bound)
 
-    def penalty(self, mixture: Mixture) -> float:
-        """What regularization takes from a mixture's bound, less what it takes from the base's."""
-        second = mixture.family.second_moments(self.added, self.em.weights, mixture.n_features)
-        return 0.5 * float(np.sum((mixture.precisions - self.base.precisions) * second))
+    def penalty(self, parameters: Parameters) -> float:
+        """Return the regularization penalty of parameters, less that of the base."""
+        mixture, weights = parameters.point_estimate, self.em.point_estimate.weights
+        second = mixture.family.second_moments(self.added, weights, mixture.n_features)
+        change = mixture.precisions - self.base.point_estimate.precisions
+        return 0.5 * float(np.sum(change * second))
 
 
 class Acceleration(Protocol):
@@ -200,7 +199,8 @@ def quasi_newton(
     DegenerateCovarianceError
         Where the EM step has no coordinates about the base.
     """
-    slope = gradient(visit.mixture, visit.em)
+    coordinates = visit.coordinates(visit.parameters)
+    slope = coordinates.gradient(visit.em)
     radius = np.inf
     if memory is not None:
         pairs = _with(memory.pairs, memory.step, memory.gradient - slope)
@@ -209,34 +209,39 @@ def quasi_newton(
             radius = max(radius, GROW * float(np.linalg.norm(memory.step)))
     direction = _ascent_direction(pairs, slope)
     safe = Memory(
-        base=visit.mixture,
+        base=visit.parameters,
         bound=visit.bound,
         em=visit.em,
         added=visit.added,
         statistics=visit.statistics,
         gradient=slope,
         trial=visit.em,
-        step=step_to(visit.mixture, visit.em),
+        step=coordinates.step_to(visit.em),
         origin=Origin.EM,
         gain=0.5 * float(slope @ direction),
         pairs=pairs,
         radius=radius,
     )
-    return _towards(direction, safe) if pairs else safe
+    return _towards(direction, safe, coordinates) if pairs else safe
 
 
-def fall_back(memory: Memory, em: Mixture | None) -> Memory:
-    """The memory after a pass whose trial has failed: the EM step comes next.
+def fall_back(
+    memory: Memory,
+    em: Parameters | None,
+    coordinates: Callable[[Parameters], Coordinates],
+) -> Memory:
+    """Return the memory after a pass whose trial failed: the EM step comes next.
 
-    `em`, the M-step from the trial if there is one, still says how the gradient changes.
+    `em` is the EM step from the trial if there is one. It tells how the gradient changes.
     """
     pairs = memory.pairs
     if em is not None:
-        pairs = _with(pairs, memory.step, memory.gradient - gradient(memory.trial, em))
+        change = memory.gradient - coordinates(memory.trial).gradient(em)
+        pairs = _with(pairs, memory.step, change)
     return replace(
         memory,
         trial=memory.em,
-        step=step_to(memory.base, memory.em),
+        step=coordinates(memory.base).step_to(memory.em),
         origin=Origin.EM,
         pairs=pairs,
         radius=SHRINK * float(np.linalg.norm(memory.step)),
@@ -244,13 +249,13 @@ def fall_back(memory: Memory, em: Mixture | None) -> Memory:
     )
 
 
-def _towards(direction: Array, memory: Memory) -> Memory:
-    """The memory with a trial along a direction, as far as the limits let it go."""
+def _towards(direction: Array, memory: Memory, coordinates: Coordinates) -> Memory:
+    """Return the memory with a trial along a direction, as far as the limits allow."""
     length = float(np.linalg.norm(direction))
     share = min(1.0, memory.radius / length) if length else 1.0
-    step = limit_step(memory.base, share * direction, LONGEST)
+    step = coordinates.limit_step(share * direction, LONGEST)
     try:
-        trial = move_by(memory.base, step)
+        trial = coordinates.move_by(step)
     except DegenerateCovarianceError:
         return memory
     promise = (2.0 - share) * share * memory.gain

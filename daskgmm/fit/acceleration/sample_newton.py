@@ -26,10 +26,9 @@ from daskgmm.fit.acceleration.quasi_newton import (
 )
 from daskgmm.kernels.moments import Array
 from daskgmm.model.e_step import e_step
-from daskgmm.model.local_coordinates import step_to
-from daskgmm.model.maximum_likelihood import MaximumLikelihood, complete_log_likelihood
 from daskgmm.model.mixture import Mixture
-from daskgmm.model.sufficient_statistics import SufficientStatistics
+from daskgmm.model.objective import Objective, Parameters
+from daskgmm.model.sufficient_statistics import Estimates, SufficientStatistics
 
 # Where so large a share of rows keeps it near, a step on the sample is no better than EM's.
 NEAREST = 0.3
@@ -53,11 +52,11 @@ class SampleSteps:
     ----------
     sample : Dataset
         Rows in memory, drawn uniformly.
-    model : MaximumLikelihood
+    objective : Objective
     """
 
     sample: Dataset
-    model: MaximumLikelihood
+    objective: Objective
 
     def accepted(
         self, memory: Memory | None, visit: Evaluation, pairs: tuple[CurvaturePair, ...]
@@ -75,7 +74,7 @@ class SampleSteps:
         while memory.nearness <= NEAREST:
             try:
                 trial, promise = self._solved(visit, memory)
-                step = step_to(visit.mixture, trial)
+                step = visit.coordinates(visit.parameters).step_to(trial)
             except DegenerateCovarianceError:  # of a component that the correction left nothing
                 memory = replace(memory, nearness=NEARER * memory.nearness)
                 continue
@@ -84,52 +83,55 @@ class SampleSteps:
             return replace(memory, trial=trial, step=step, origin=Origin.SAMPLE, promise=promise)
         return memory
 
-    def _solved(self, visit: Evaluation, made: Memory) -> tuple[Mixture, float]:
-        """The optimum of the corrected sample, and what it should add to the objective."""
-        base = visit.mixture
-        of_sample = self._statistics(base)
-        scale = visit.statistics.total_weight / of_sample.total_weight
-        drawn = _as_drawn(base, made.nearness * visit.statistics.total_weight, visit.added)
+    def _solved(self, visit: Evaluation, memory: Memory) -> tuple[Parameters, float]:
+        """Return the optimum of the corrected sample, and what it should add to the objective."""
+        base, objective = visit.parameters, self.objective
+        mixture = base.point_estimate
+        on_sample = self._statistics(base)
+        scale = visit.statistics.total_weight / on_sample.total_weight
+        # They count in the moments only: the bound is per unit of weight of the real rows.
+        proximal = replace(
+            mixture.expected_statistics(
+                memory.nearness * visit.statistics.total_weight, visit.added
+            ),
+            total_weight=0.0,
+        )
         correction = (
-            visit.statistics.about(base.means) + of_sample.scaled(-scale).about(base.means) + drawn
+            visit.statistics.about(mixture.means)
+            + on_sample.scaled(-scale).about(mixture.means)
+            + proximal
         )
         correction = replace(correction, log_likelihood=0.0)
         inner: Memory | None = None
         trial, first = base, 0.0
         for _ in range(MOST_ITERATIONS):
-            statistics = self._statistics(trial).scaled(scale).about(base.means) + correction
-            bound = statistics.log_likelihood + complete_log_likelihood(trial, correction)
-            bound /= statistics.total_weight
+            statistics = self._statistics(trial).scaled(scale).about(mixture.means) + correction
+            complete = objective.complete_log_likelihood(correction, trial)
+            corrected = replace(statistics, log_likelihood=statistics.log_likelihood + complete)
+            bound = objective.lower_bound(corrected, trial)
             em = self._m_step(statistics, visit.added)
             if inner is None or inner.accepts(bound):
                 first = first if inner else bound
-                inner = quasi_newton(inner, Evaluation(trial, statistics, bound, em, visit.added))
+                step = Evaluation(trial, statistics, bound, em, visit.added, visit.coordinates)
+                inner = quasi_newton(inner, step)
                 if inner.gain < LEFT * (bound - first):
                     break
             else:
-                inner = fall_back(inner, em)
+                inner = fall_back(inner, em, visit.coordinates)
             trial = inner.trial
         assert inner is not None
-        return inner.base, inner.bound - first - made.penalty(inner.base)
+        return inner.base, inner.bound - first - memory.penalty(inner.base)
 
-    def _statistics(self, mixture: Mixture) -> SufficientStatistics:
-        densities = self.model.densities(mixture)
+    def _statistics(self, parameters: Parameters) -> SufficientStatistics:
+        densities = self.objective.densities(parameters)
         return self.sample.reduce(partial(e_step, densities=densities))
 
-    def _m_step(self, statistics: SufficientStatistics, added: Array) -> Mixture:
+    def _m_step(self, statistics: SufficientStatistics, added: Array) -> Parameters:
         if not statistics.effective_counts.min() > 0.0:  # a difference, so it may be anything
             raise DegenerateCovarianceError(np.flatnonzero(statistics.empty).tolist())
-        weights, means, covariances = self.model.without_regularization.estimates(statistics)
-        return Mixture.from_covariances(statistics.family, weights, means, covariances + added)
 
+        def factorize(estimates: Estimates) -> Mixture:
+            weights, means, covariances = estimates
+            return Mixture.from_covariances(statistics.family, weights, means, covariances + added)
 
-def _as_drawn(mixture: Mixture, weight: float, added: Array) -> SufficientStatistics:
-    """The statistics to expect of rows drawn from a mixture, without what was added to it."""
-    family, counts = mixture.family, weight * mixture.weights
-    return replace(
-        SufficientStatistics.zero(family, mixture.means),
-        effective_counts=counts,
-        second_moment=family.second_moments(
-            mixture.covariances - added, counts, mixture.n_features
-        ),
-    )
+        return self.objective.without_regularization.m_step(statistics, None, factorize)

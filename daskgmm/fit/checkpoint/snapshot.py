@@ -1,12 +1,9 @@
 """A fit between two passes, as a value and as bytes."""
 
 import io
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields, is_dataclass, replace
-from enum import Enum
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from daskgmm.chunk import BadChunk
@@ -21,10 +18,10 @@ from daskgmm.fit.state import (
     FitState,
     Outcome,
 )
-from daskgmm.model.covariance import FAMILIES, Family
-from daskgmm.model.mixture import Mixture
+from daskgmm.model.objective import FAMILY, PARAMETERS
 from daskgmm.model.sufficient_statistics import SufficientStatistics
-from daskgmm.storage.npz import Archive, open_archive, pack_archive
+from daskgmm.storage.npz import open_archive, pack_archive
+from daskgmm.storage.records import Codec, Record
 
 FORMAT = "daskgmm checkpoint"
 FORMAT_VERSION = 2
@@ -71,7 +68,7 @@ class Snapshot:
         """Whether no pass has advanced a candidate yet."""
         return not any(state.n_iter for state in self.states)
 
-    def going_on(self, before: "Snapshot | None") -> "Snapshot":
+    def resumed_from(self, before: "Snapshot | None") -> "Snapshot":
         """A snapshot as far as an earlier process has come; itself where none has."""
         if before is None:
             return self
@@ -84,19 +81,16 @@ class Snapshot:
         )
 
     def to_bytes(self) -> bytes:
-        """The snapshot in a ``.npz`` without pickle."""
+        """Return the snapshot as a ``.npz`` without pickle."""
         arrays: list[NDArray[Any]] = []
+        content = _codec().encode(self, arrays)["Snapshot"]
         header = {
             "format": FORMAT,
             "version": FORMAT_VERSION,
-            "told": self.told,
-            "snapshot": {
-                each.name: _encoded(getattr(self, each.name), arrays)
-                for each in fields(self)
-                if each.name != "told"
-            },
+            "told": content.pop("told"),
+            "snapshot": content,
         }
-        return pack_archive(header, {f"a{number}": array for number, array in enumerate(arrays)})
+        return pack_archive(header, {f"a{index}": array for index, array in enumerate(arrays)})
 
 
 class NewerFormatError(ValueError):
@@ -111,93 +105,74 @@ def from_bytes(content: bytes) -> Snapshot:
             raise ValueError("not a checkpoint of daskgmm's")
         if header["version"] > FORMAT_VERSION:
             raise NewerFormatError(header["version"])
-        reader = _Reader(archive)
-        values = {name: reader.value(each) for name, each in header["snapshot"].items()}
-        snapshot = Snapshot(told=dict(header["told"]), **values)
-    known = (*snapshot.states, *snapshot.ended, *(each.state for each in snapshot.seen))
-    for state in filter(None, known):
+        snapshot = _codec().decoder(archive).decode({"Snapshot": header["snapshot"]})
+        snapshot = replace(snapshot, told=dict(header["told"]))
+    states = (*snapshot.states, *snapshot.ended, *(each.state for each in snapshot.seen))
+    for state in filter(None, states):
         if fault := state.parameters.fault:
             raise ValueError(fault)
     return snapshot
 
 
-_RECORDS: dict[str, type] = {
-    kind.__name__: kind
-    for kind in (
-        BadCell,
-        BadChunk,
-        Event,
+# The tags of classes, fields and members are fixed: files hold them.
+RECORDS = {
+    "BadCell": Record.of(BadCell, "chunk row column"),
+    "BadChunk": Record.of(BadChunk, "number n_rows reason"),
+    "Event": Record.of(Event, "n_pass component action sentence"),
+    "FitState": Record.of(
         FitState,
+        "parameters lower_bounds previous_bound outcome events ridge memory pairs contest handicap",
+    ),
+    "Memory": Record.of(
         Memory,
-        Mixture,
-        CurvaturePair,
-        Pass,
-        Sample,
-        Scores,
-        ScoredCandidate,
+        "base bound em added statistics gradient trial step origin gain pairs radius promise "
+        "nearness is_borne_out",
+    ),
+    "Pair": Record.of(CurvaturePair, "step change"),
+    "Pass": Record.of(Pass, "purpose seconds n_bytes lower_bound"),
+    "Sample": Record.of(Sample, "size keys numbers rows weights"),
+    "Scores": Record.of(
+        Scores, "log_likelihood entropy n_parameters total_weight effective_counts held_out"
+    ),
+    "Seen": Record.of(ScoredCandidate, "number state statistics scores"),
+    "Snapshot": Record.of(Snapshot, "random lengths survey passes purpose states ended seen told"),
+    "SufficientStatistics": Record.of(
         SufficientStatistics,
+        "family pivot effective_counts first_moment second_moment log_likelihood total_weight "
+        "fingerprint further_sums",
+    ),
+    "Survey": Record.of(
         Survey,
-    )
+        "n_rows n_incomplete n_infinite missing_per_column first_missing first_infinite "
+        "n_zero_weight total_weight origin offset scatter sample dtype marginal checksums skipped",
+    ),
 }
-_CHOICES: dict[str, type[Enum]] = {kind.__name__: kind for kind in (Action, Origin, Outcome)}
+ENUMS: dict[str, dict[Any, str]] = {
+    "Action": {
+        Action.COLLAPSED: "COLLAPSED",
+        Action.REGULARIZED: "REGULARIZED",
+        Action.REINITIALIZED: "REINITIALIZED",
+        Action.DROPPED: "DROPPED",
+        Action.KEPT: "KEPT",
+        Action.MOVED: "MOVED",
+    },
+    "Origin": {
+        Origin.EM: "EM",
+        Origin.QUASI_NEWTON: "QUASI_NEWTON",
+        Origin.SAMPLE: "SAMPLE",
+    },
+    "Outcome": {
+        Outcome.CONVERGED: "CONVERGED",
+        Outcome.SETTLED: "SETTLED",
+        Outcome.OUTRUN: "OUTRUN",
+        Outcome.REACHED_MAX_ITER: "REACHED_MAX_ITER",
+        Outcome.STOPPED: "STOPPED",
+        Outcome.TOO_FEW_ROWS: "TOO_FEW_ROWS",
+        Outcome.DEGENERATE: "DEGENERATE",
+    },
+}
 
 
-def _encoded(value: Any, arrays: list[NDArray[Any]]) -> Any:
-    """A value in JSON's types, whose arrays go to a list. What isn't plain is named by its type."""
-    kind = type(value).__name__
-    found: Any = value
-    if isinstance(value, Enum):
-        found = {kind: value.name}
-    elif isinstance(value, np.ndarray):
-        found = {"array": [_number_of(value, arrays), value.dtype.str[1:]]}
-    elif isinstance(value, np.dtype):
-        found = {"dtype": value.str}
-    elif isinstance(value, Family):
-        found = {"family": value.name}
-    elif kind in _RECORDS:
-        names = [each.name for each in fields(value)] if is_dataclass(value) else value._fields
-        found = {kind: {name: _encoded(getattr(value, name), arrays) for name in names}}
-    elif isinstance(value, tuple):
-        found = [_encoded(each, arrays) for each in value]
-    return found
-
-
-def _number_of(array: NDArray[Any], arrays: list[NDArray[Any]]) -> int:
-    """The place of an array in a list, which holds each once."""
-    for number, known in enumerate(arrays):
-        if known is array:
-            return number
-    arrays.append(array)
-    return len(arrays) - 1
-
-
-class _Reader:
-    """Values from what `_encoded` made of them, each array read once."""
-
-    def __init__(self, archive: Archive) -> None:
-        self._archive = archive
-        self._arrays: dict[int, NDArray[Any]] = {}
-
-    def value(self, found: Any) -> Any:
-        if isinstance(found, list):
-            return tuple(self.value(each) for each in found)
-        if not isinstance(found, dict):
-            return found
-        ((kind, content),) = found.items()
-        if kind in _RECORDS:
-            return _RECORDS[kind](**{name: self.value(each) for name, each in content.items()})
-        if kind in _CHOICES:
-            return _CHOICES[kind][content]
-        plain: dict[str, Callable[[Any], Any]] = {
-            "array": self._array,
-            "dtype": np.dtype,
-            "family": FAMILIES.__getitem__,
-        }
-        return plain[kind](content)
-
-    def _array(self, place: tuple[int, str]) -> NDArray[Any]:
-        number, dtype = place
-        if number not in self._arrays:
-            # A copy, as other arrays are: aligned, and to be written to.
-            self._arrays[number] = self._archive.array(f"a{number:d}", dtype).copy(order="K")
-        return self._arrays[number]
+def _codec() -> Codec:
+    """The codec, with all classes of parameters that are registered by now."""
+    return Codec({**RECORDS, **PARAMETERS}, ENUMS, {"family": FAMILY})

@@ -148,6 +148,7 @@ class SphericalClusters:
             ),
             log_likelihood=0.0,
             total_weight=float(counts.sum()),
+            further_sums=family.expected_further_sums(counts, pivot.shape[1]),
         )
 
 

@@ -21,11 +21,11 @@ from daskgmm.fit.initialization.clustering import (
     nearest,
 )
 from daskgmm.fit.initialization.user_parameters import UserParameters
-from daskgmm.fit.state import FitState
+from daskgmm.fit.state import Event, FitState
 from daskgmm.kernels.moments import Array
-from daskgmm.model.maximum_likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
-from daskgmm.model.sufficient_statistics import SufficientStatistics
+from daskgmm.model.objective import Objective
+from daskgmm.model.sufficient_statistics import Estimates, SufficientStatistics
 
 # Responsibilities exist for this many rows of the sample at a time.
 BLOCK_ROWS = 4096
@@ -44,8 +44,8 @@ class InitContext:
     rows : Dataset
         Those that count, counted: for starts that take passes.
     n_components : int
-    model : MaximumLikelihood
-    given : Given
+    objective : Objective
+    user_parameters : UserParameters
         Parameters that the user gives for the start.
     distance : Distance
         Between rows.
@@ -58,8 +58,8 @@ class InitContext:
     survey: Survey
     rows: Dataset
     n_components: int
-    model: MaximumLikelihood
-    given: UserParameters
+    objective: Objective
+    user_parameters: UserParameters
     distance: Distance
     remedy: Remedy = refuse
     n_survivors: int = 1
@@ -81,13 +81,13 @@ class InitContext:
         """The statistics of the labelled sample, its clusters taken to be round."""
         points = self.distance.coordinates(self.sample.rows)
         clusters = SphericalClusters.of(points, self.sample.weights, labels, self.n_components)
-        return clusters.statistics(self.model.family, self.distance)
+        return clusters.statistics(self.objective.family, self.distance)
 
     def summed(self, responsibilities: Responsibilities) -> SufficientStatistics:
         """The statistics of the sample under given responsibilities, block by block."""
         total = None
         for rows, weights, block in blocks(self.sample):
-            part = statistics_of(self.model, rows, weights, responsibilities(block))
+            part = statistics_of(self.objective, rows, weights, responsibilities(block))
             total = part if total is None else total.merged(part)
         assert total is not None
         return total
@@ -100,33 +100,45 @@ class InitContext:
         return sound(partial(self._begin, statistics) for statistics in found)
 
     def _begin(self, statistics: SufficientStatistics) -> FitState:
-        """The estimates of a start, with the user's parameters in their place."""
-        given = self.given
-        weights, means, covariances = self.model.estimates(statistics)
-        weights = weights if given.weights is None else given.weights
-        means = means if given.means is None else given.means
-        if given.precisions is not None:
-            return as_given(self.model, UserParameters(weights, means, given.precisions))
-        draft = Draft(
-            self.model.family,
-            weights,
-            means,
-            covariances,
-            empty=statistics.empty,
-            n_pass=0,
-            ridge=np.zeros(len(weights)),
-        )
-        mixture, ridge, events = self.remedy(draft)
-        return FitState(mixture, events=events, ridge=ridge)
+        """The candidate at the M-step from statistics, with the user's parameters in place."""
+        given = self.user_parameters
+        ridge: tuple[float, ...] = ()
+        events: tuple[Event, ...] = ()
+
+        def factorize(estimates: Estimates) -> Mixture:
+            nonlocal ridge, events
+            weights, means, covariances = estimates
+            weights = weights if given.weights is None else given.weights
+            means = means if given.means is None else given.means
+            if given.precisions is not None:
+                return Mixture.from_precisions(
+                    self.objective.family, weights, means, given.precisions
+                )
+            draft = Draft(
+                self.objective.family,
+                weights,
+                means,
+                covariances,
+                empty=statistics.empty,
+                n_pass=0,
+                ridge=np.zeros(len(weights)),
+            )
+            mixture, ridge, events = self.remedy(draft)
+            return mixture
+
+        parameters = self.objective.m_step(statistics, None, factorize)
+        return FitState(parameters, events=events, ridge=ridge)
 
 
-def as_given(model: MaximumLikelihood, given: UserParameters) -> FitState:
+def as_given(objective: Objective, given: UserParameters) -> FitState:
     """The candidate whose parameters are all given."""
     assert given.weights is not None
     assert given.means is not None
     assert given.precisions is not None
-    parameters = (given.weights, given.means, given.precisions)
-    return FitState(Mixture.from_precisions(model.family, *parameters))
+    mixture = Mixture.from_precisions(
+        objective.family, given.weights, given.means, given.precisions
+    )
+    return FitState(objective.parameters_at(mixture))
 
 
 def sound(starts: Iterable[Callable[[], FitState]]) -> list[FitState]:
@@ -143,19 +155,19 @@ def sound(starts: Iterable[Callable[[], FitState]]) -> list[FitState]:
 
 
 def statistics_of(
-    model: MaximumLikelihood, rows: NDArray[Any], weights: Array | None, responsibilities: Array
+    objective: Objective, rows: NDArray[Any], weights: Array | None, responsibilities: Array
 ) -> SufficientStatistics:
     """The statistics of some rows under given responsibilities (K, n), about their own means.
 
     To be merged with those of others: so tight components far apart keep their digits. The mean
     of the data stands for missing values.
     """
-    rows = np.where(np.isnan(rows), model.pivot, rows) if model.marginal else rows
+    rows = np.where(np.isnan(rows), objective.pivot, rows) if objective.marginal else rows
     rows = rows.astype(np.float64, copy=False)
     share = responsibilities if weights is None else responsibilities * weights
     counts = np.maximum(share.sum(axis=1), np.finfo(np.float64).tiny)
-    means = model.pivot + share @ (rows - model.pivot) / counts[:, None]
-    return SufficientStatistics.of(model.family, rows, share, means)
+    means = objective.pivot + share @ (rows - objective.pivot) / counts[:, None]
+    return SufficientStatistics.of(objective.family, rows, share, means)
 
 
 def blocks(sample: Sample) -> Iterator[tuple[NDArray[Any], Array | None, slice]]:

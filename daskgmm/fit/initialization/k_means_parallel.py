@@ -93,7 +93,7 @@ def k_means_parallel(
     sums = ground.rows.reduce(partial(_visit, [partial(_sums, d) for d in drawn], distance))
     near = [each.clusters(d) for each, d in zip(sums, drawn, strict=True)]
     joined = [_joined(n, n_components, seed) for n, seed in zip(near, seeds, strict=True)]
-    return ground.begun(each.statistics(ground.model.family, distance) for each in joined)
+    return ground.begun(each.statistics(ground.objective.family, distance) for each in joined)
 
 
 def _joined(near: SphericalClusters, n_clusters: int, seed: int) -> SphericalClusters:

@@ -19,7 +19,7 @@ from daskgmm.errors import DataError, ParameterError
 from daskgmm.fit.initialization.context import BLOCK_ROWS, InitContext, statistics_of
 from daskgmm.fit.state import FitState
 from daskgmm.kernels.moments import Array
-from daskgmm.model.maximum_likelihood import MaximumLikelihood
+from daskgmm.model.objective import Objective
 from daskgmm.model.sufficient_statistics import SufficientStatistics
 
 # By what the responsibilities of a row may exceed one: they may have been float32.
@@ -61,7 +61,7 @@ class ByArray:
     ) -> list[FitState]:
         _check_shape(self.array.shape, ground.rows.n_rows, ground.n_components)
         rows = ground.rows.with_extra(self.array)
-        sums = rows.reduce(partial(_of_chunk, ground.model, ground.n_components))
+        sums = rows.reduce(partial(_of_chunk, ground.objective, ground.n_components))
         return ground.begun([_of_some_row(sums.statistics)])
 
 
@@ -82,11 +82,11 @@ class _Merged:
         return self.found
 
 
-def _of_chunk(model: MaximumLikelihood, n_components: int, chunk: Chunk) -> _Merged:
-    return reduce(add, _of_blocks(model, n_components, chunk), _Merged(None))
+def _of_chunk(objective: Objective, n_components: int, chunk: Chunk) -> _Merged:
+    return reduce(add, _of_blocks(objective, n_components, chunk), _Merged(None))
 
 
-def _of_blocks(model: MaximumLikelihood, n_components: int, chunk: Chunk) -> Iterator[_Merged]:
+def _of_blocks(objective: Objective, n_components: int, chunk: Chunk) -> Iterator[_Merged]:
     for block in chunk.cut(BLOCK_ROWS):
         assert block.extra is not None
         share = _shares(block.extra, block.start, n_components)
@@ -95,7 +95,7 @@ def _of_blocks(model: MaximumLikelihood, n_components: int, chunk: Chunk) -> Ite
             counts &= ~np.isnan(block.rows).any(axis=1)
         if counts.any():
             weights = None if block.weights is None else block.weights[counts]
-            part = statistics_of(model, block.rows[counts], weights, share[:, counts])
+            part = statistics_of(objective, block.rows[counts], weights, share[:, counts])
             yield _Merged(part)
 
 

@@ -1,7 +1,7 @@
 """How starts are found: a table of the ways, by name."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,13 +20,35 @@ from daskgmm.fit.initialization.clustering import (
 from daskgmm.fit.initialization.context import InitContext, as_given
 from daskgmm.fit.initialization.k_means_parallel import ROUNDS, k_means_parallel
 from daskgmm.fit.initialization.labels import ByArray, ByFunction, Finder
-from daskgmm.fit.initialization.short_em import short_em
+from daskgmm.fit.initialization.short_em import N_SURVIVORS, short_em
 from daskgmm.fit.state import FitState
 from daskgmm.kernels.moments import Array
 from daskgmm.model.sufficient_statistics import SufficientStatistics
 
 Method = Callable[[InitContext, int, np.random.RandomState], list[FitState]]
 """Finds a start for each of so many restarts, drawn one after another."""
+
+
+@dataclass(frozen=True)
+class Initializer:
+    """How a fit finds its first parameters.
+
+    Attributes
+    ----------
+    find : function
+        From the context, the number of restarts and a generator to the first candidates.
+    n_passes : int
+        Passes over the data that it takes.
+    n_survivors : int
+        Candidates per restart that it may return if candidates share passes.
+    places_components : bool
+        Whether the user has said which rows form the components. Then these do not move.
+    """
+
+    find: Method
+    n_passes: int = 0
+    n_survivors: int = 1
+    places_components: bool = False
 
 
 def _sampled(
@@ -50,7 +72,7 @@ def _clusters(seed: Seeding) -> Method:
     return _sampled(find)
 
 
-def _balls(seed: Seeding) -> Method:
+def _spherical_clusters(seed: Seeding) -> Method:
     """Components are clusters of the sample that are taken to be round."""
 
     def find(ground: InitContext, random: np.random.RandomState) -> SufficientStatistics:
@@ -76,56 +98,45 @@ DISTANCES: dict[str, Callable[[Survey, Array | float], Distance]] = {
     "euclidean": Distance.euclidean,
 }
 
-METHODS: dict[str, Method] = {
-    "short-em": short_em,
-    "kmeans": _clusters(k_means),
-    "k-means++": _balls(nearest_to(kmeans_plus_plus)),
-    "k-means||": k_means_parallel,
-    "random": _sampled(_random),
-    "random_from_data": _balls(nearest_to(anywhere)),
+INITIALIZERS: dict[str, Initializer] = {
+    "short-em": Initializer(short_em, n_survivors=N_SURVIVORS),
+    "kmeans": Initializer(_clusters(k_means)),
+    "k-means++": Initializer(_spherical_clusters(nearest_to(kmeans_plus_plus))),
+    "k-means||": Initializer(k_means_parallel, n_passes=ROUNDS + 1),
+    "random": Initializer(_sampled(_random)),
+    "random_from_data": Initializer(_spherical_clusters(nearest_to(anywhere))),
 }
 
-# What goes by another way where scikit-learn's distance is asked for: its starts from single
-# rows have no clusters around them.
-SCIKIT_LEARNS: dict[str, Method] = {
-    "k-means++": _clusters(alone(kmeans_plus_plus)),
-    "random_from_data": _clusters(alone(anywhere)),
+# With scikit-learn's distance, its starts from single rows have no clusters around them.
+SCIKIT_LEARN: dict[str, Initializer] = {
+    "k-means++": Initializer(_clusters(alone(kmeans_plus_plus))),
+    "random_from_data": Initializer(_clusters(alone(anywhere))),
 }
-NAMES = tuple(METHODS)
+SCIKIT_LEARN_DISTANCE = "euclidean"
 
-# Of names that are not content with the sample.
-N_PASSES = {"k-means||": ROUNDS + 1}
-
-Initial = str | Finder | ArrayLike | ExtraColumns
-"""A name, a function, or what is known of all rows: what `init_params` may be."""
+InitParams = str | Finder | ArrayLike | ExtraColumns
+"""What `init_params` may be: a name, a function, or labels or responsibilities of all rows."""
 
 
-def method_of(init_params: Initial, distance: str) -> Method:
-    """The way that `init_params` asks for."""
+def initializer_of(init_params: InitParams, distance: str) -> Initializer:
+    """Return the initializer that the user's `init_params` and `init_distance` name."""
     if isinstance(init_params, str):
-        ways = METHODS | SCIKIT_LEARNS if distance == "euclidean" else METHODS
-        return ways[init_params]
+        is_scikit_learns = distance == SCIKIT_LEARN_DISTANCE
+        return (INITIALIZERS | SCIKIT_LEARN if is_scikit_learns else INITIALIZERS)[init_params]
     if callable(init_params):
-        return ByFunction(init_params)
-    return ByArray(as_extra_columns(init_params))
-
-
-def n_passes_of(init_params: Initial) -> int:
-    """Passes over the data that `init_params` asks for."""
-    if isinstance(init_params, str):
-        return N_PASSES.get(init_params, 0)
-    return 0 if callable(init_params) else 1
+        return Initializer(ByFunction(init_params), places_components=True)
+    return Initializer(ByArray(as_extra_columns(init_params)), n_passes=1, places_components=True)
 
 
 def starts(
-    ground: InitContext, method: Method, n_init: int, random: np.random.RandomState
+    ground: InitContext, initializer: Initializer, n_init: int, random: np.random.RandomState
 ) -> list[FitState]:
     """One candidate per restart, or several where they may share passes.
 
     Starts that collapse beyond remedy are passed over; DegenerateCovarianceError where all do.
     """
-    if ground.given.complete:
-        return [as_given(ground.model, ground.given)]
+    if ground.user_parameters.complete:
+        return [as_given(ground.objective, ground.user_parameters)]
     if ground.n_components == 1:  # the data as a whole, its shape too
         ground = replace(ground, distance=Distance.whitened(ground.survey))
-    return method(ground, n_init, random)
+    return initializer.find(ground, n_init, random)

@@ -40,6 +40,10 @@ SEEDINGS: tuple[Seeding, ...] = (
 # Iterations in all after which so many candidates are left: at the end one, or those that survive.
 HALVINGS = ((3, 6), (13, 2), (33, 1))
 
+# Candidates of a restart that survive if candidates share passes. The sample or the first passes
+# tell which one is best. Plain EM drops no candidate, so it starts with one.
+N_SURVIVORS = 4
+
 # Nats by which an iteration changes the bound of a run that is not run on.
 SETTLED = 1e-4
 
@@ -59,7 +63,10 @@ def short_em(ground: InitContext, n_init: int, random: np.random.RandomState) ->
 
 def _best(ground: InitContext, some: Sample, random: np.random.RandomState) -> list[FitState]:
     """Where the best short runs end; where they began, if the user has given a part of that."""
-    given, part = ground.given, replace(ground, survey=replace(ground.survey, sample=some))
+    given, part = (
+        ground.user_parameters,
+        replace(ground, survey=replace(ground.survey, sample=some)),
+    )
     if given.means is not None or ground.n_components == 1:
         centers = ground.survey.mean[None] if given.means is None else given.means
         return ground.begun([part.balls(part.nearest(centers))])
@@ -93,7 +100,7 @@ def _race(
         states = em.run(
             em.with_outcomes([state for _, state in runs], rule),
             dataset,
-            ground.model,
+            ground.objective,
             rule,
             NullObserver(),
             remedy=ground.remedy,

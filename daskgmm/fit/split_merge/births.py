@@ -17,8 +17,8 @@ from daskgmm.fit.split_merge.merges import Newcomer
 from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import Family
 from daskgmm.model.e_step import log_prob_norm
-from daskgmm.model.maximum_likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
+from daskgmm.model.objective import Objective, plug_in_densities
 
 # Iterations, and the nats per row of its own below which one is the last.
 MOST_ITERATIONS, SETTLED = 30, 1e-3
@@ -53,11 +53,11 @@ class Part:
         weights: Array | None,
         total_weight: float,
         mixture: Mixture,
-        model: MaximumLikelihood,
+        objective: Objective,
     ) -> "Part":
         """Those that the mixture has a density for."""
         weights = np.ones(len(rows)) if weights is None else weights
-        log_density = log_prob_norm(rows, model.densities(mixture))
+        log_density = log_prob_norm(rows, plug_in_densities(objective, mixture))
         known = np.isfinite(log_density)
         elsewhere = total_weight - float(weights[known].sum())
         return cls(rows[known], weights[known], log_density[known], elsewhere)
@@ -66,9 +66,9 @@ class Part:
     def total_weight(self) -> float:
         return self.elsewhere + float(self.weights.sum())
 
-    def change(self, other: Mixture, model: MaximumLikelihood) -> float:
+    def change(self, other: Mixture, objective: Objective) -> float:
         """What these rows gain by another mixture, in nats times weight."""
-        after = log_prob_norm(self.rows, model.densities(other))
+        after = log_prob_norm(self.rows, plug_in_densities(objective, other))
         return float(self.weights @ (after - self.log_density))
 
     def selected(self, some: NDArray[Any]) -> "Part":
@@ -105,7 +105,7 @@ def births(
     part: Part,
     labels: NDArray[np.int64],
     mixture: Mixture,
-    model: MaximumLikelihood,
+    objective: Objective,
     *,
     max_iter: int = MOST_ITERATIONS,
 ) -> list[Birth]:
@@ -119,8 +119,8 @@ def births(
     before = np.full(len(share), -np.inf)
     found: list[Birth] = []
     for _ in range(max_iter):
-        statistics = statistics_of(model, part.rows, part.weights, share)
-        _, means, covariances = model.estimates(statistics)
+        statistics = statistics_of(objective, part.rows, part.weights, share)
+        _, means, covariances = objective.estimates(statistics)
         weights = np.minimum(statistics.effective_counts / total, MOST_WEIGHT)
         if family.shared:
             covariances = mixture.covariances
@@ -130,7 +130,7 @@ def births(
         if not len(sound):
             return []
         own = Mixture.from_covariances(family, weights, means, covariances)
-        of_own = _weighted_log_densities(part.rows, own, model)
+        of_own = _weighted_log_densities(part.rows, own, objective)
         both = np.logaddexp(of_own, np.log1p(-weights)[:, None] + part.log_density)
         gains = (both - part.log_density) @ part.weights + part.elsewhere * np.log1p(-weights)
         gains /= total
@@ -155,11 +155,9 @@ def _sound(family: Family, covariances: Array, sound: NDArray[np.bool_]) -> NDAr
     return np.flatnonzero(sound)
 
 
-def _weighted_log_densities(
-    rows: NDArray[Any], mixture: Mixture, model: MaximumLikelihood
-) -> Array:
+def _weighted_log_densities(rows: NDArray[Any], mixture: Mixture, objective: Objective) -> Array:
     """log(weight * density) of each component, (n_components, n)."""
-    run = model.densities(mixture).kernel.run(len(rows))
+    run = plug_in_densities(objective, mixture).kernel.run(len(rows))
     table = np.empty((mixture.n_components, len(rows)))
     for start in range(0, len(rows), run.block_rows):
         block = slice(start, start + run.block_rows)

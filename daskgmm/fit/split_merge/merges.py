@@ -9,9 +9,9 @@ import numpy as np
 from daskgmm.data.dataset import Dataset
 from daskgmm.kernels.moments import Array
 from daskgmm.model.e_step import e_steps
-from daskgmm.model.local_coordinates import LEAST_WEIGHT
-from daskgmm.model.maximum_likelihood import MaximumLikelihood
+from daskgmm.model.local_coordinates import MIN_WEIGHT
 from daskgmm.model.mixture import Mixture
+from daskgmm.model.objective import Objective, plug_in_densities
 
 # Each component's partners for a merge are looked for among so many that are near it.
 NEAREST = 5
@@ -60,7 +60,7 @@ def merged(mixture: Mixture, kept: int, freed: int) -> Mixture:
     """The mixture with two components in one of the same moments, without the freed number."""
     if kept == freed:
         return _without(mixture, freed)
-    family, weights = mixture.family, np.maximum(mixture.weights, LEAST_WEIGHT)
+    family, weights = mixture.family, np.maximum(mixture.weights, MIN_WEIGHT)
     (n_components, n_features), pair = mixture.means.shape, [kept, freed]
     share = weights[freed] / weights[pair].sum()
     means = mixture.means.copy()
@@ -89,7 +89,7 @@ def loss(mixture: Mixture, kept: int, freed: int) -> float:
     return _concentration(mixture) - _concentration(merged(mixture, kept, freed))
 
 
-def cheapest_merges(mixture: Mixture, sample: Dataset, model: MaximumLikelihood) -> list[Merge]:
+def cheapest_merges(mixture: Mixture, sample: Dataset, objective: Objective) -> list[Merge]:
     """Pairs of components, the cheapest to merge first, by what rows lose by it.
 
     Those of lowest bounds are tried: the bound itself takes components to stand apart, and is far
@@ -97,9 +97,9 @@ def cheapest_merges(mixture: Mixture, sample: Dataset, model: MaximumLikelihood)
     """
     merges = near_merges(mixture)[:TRIED]
     mixtures = [mixture, *(merged(mixture, merge.kept, merge.freed) for merge in merges)]
-    densities = [model.densities(each) for each in mixtures]
+    densities = [plug_in_densities(objective, each) for each in mixtures]
     found = sample.reduce(partial(e_steps, densities=densities))
-    before, *after = [model.lower_bound(statistics) for statistics in found]
+    before, *after = [each.log_likelihood / each.total_weight for each in found]
     tried = [m._replace(cost=before - bound) for m, bound in zip(merges, after, strict=True)]
     return sorted(tried, key=lambda merge: merge.cost)
 

@@ -32,8 +32,8 @@ from daskgmm.fit.split_merge.merges import cheapest_merges, moved
 from daskgmm.fit.state import FitState, Outcome
 from daskgmm.kernels.blas import one_blas_thread
 from daskgmm.model.e_step import impute, labels
-from daskgmm.model.maximum_likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
+from daskgmm.model.objective import Objective, plug_in_densities
 
 # A component's rows are cut into so many clusters, each of which a newcomer may begin with; it has
 # so many iterations to show what it is worth.
@@ -53,7 +53,7 @@ class Refinement:
     Attributes
     ----------
     sample : Sample
-    model : MaximumLikelihood
+    objective : Objective
     distance : Distance
         Between rows, for clusters among them.
     remedy : Remedy
@@ -61,14 +61,14 @@ class Refinement:
     """
 
     sample: Sample
-    model: MaximumLikelihood
+    objective: Objective
     distance: Distance
     remedy: Remedy
     seed: int
 
     def __call__(self, state: FitState) -> FitState:
         """The candidate, or where its moves have led."""
-        some = part_of(self.sample, state.parameters.n_components)
+        some = part_of(self.sample, state.mixture.n_components)
         for _ in range(MOST_ROUNDS):
             better = self._better(state, some)
             if better is None:
@@ -80,11 +80,14 @@ class Refinement:
         """Where the best move ends, if that is above the candidate."""
         try:
             with one_blas_thread():
-                found = self._moves(state.parameters, self._filled(some, state.parameters))
+                found = self._moves(state.mixture, self._filled(some, state.mixture))
         except DegenerateCovarianceError:  # so near collapse that no merge has a covariance
             return None
         begun = start_from(state)
-        starts = [replace(begun, parameters=each, pairs=()) for each in found]
+        starts = [
+            replace(begun, parameters=self.objective.parameters_at(each), pairs=())
+            for each in found
+        ]
         raced = self._run(starts, some, replace(RULE, max_iter=RACE))
         if not raced:
             return None
@@ -104,7 +107,7 @@ class Refinement:
         ended = em.run(
             em.with_outcomes([*states, *rivals], rule),
             dataset_of(sample),
-            self.model,
+            self.objective,
             rule,
             NullObserver(),
             remedy=self.remedy,
@@ -115,15 +118,15 @@ class Refinement:
 
     def _filled(self, some: Sample, mixture: Mixture) -> Sample:
         """The rows with what the mixture expects for missing values: moves are found on those."""
-        if not self.model.marginal:
+        if not self.objective.marginal:
             return some
-        return replace(some, rows=impute(some.rows, self.model.densities(mixture)))
+        return replace(some, rows=impute(some.rows, plug_in_densities(self.objective, mixture)))
 
     def _moves(self, mixture: Mixture, some: Sample) -> list[Mixture]:
         """The mixture after each of the moves that promise most."""
         if mixture.n_components < 2:
             return []
-        merges = cheapest_merges(mixture, dataset_of(some), self.model)
+        merges = cheapest_merges(mixture, dataset_of(some), self.objective)
         pairs = (
             (birth.gain - merge.cost, birth, merge)
             for k, birth in self._births(mixture, some)
@@ -136,13 +139,13 @@ class Refinement:
     def _births(self, mixture: Mixture, some: Sample) -> Iterator[tuple[int, Birth]]:
         """Newcomers among the rows of each component, which comes with them."""
         total = len(some.rows) if some.weights is None else float(some.weights.sum())
-        whole = Part.of(some.rows, some.weights, total, mixture, self.model)
-        owners = labels(whole.rows, self.model.densities(mixture))
+        whole = Part.of(some.rows, some.weights, total, mixture, self.objective)
+        owners = labels(whole.rows, plug_in_densities(self.objective, mixture))
         for k in range(mixture.n_components):
             part = whole.selected(owners == k)
             if len(part.rows) > N_CLUSTERS:
                 points = self.distance.coordinates(part.rows)
                 random = np.random.RandomState(self.seed)
                 clusters = k_means(points, part.weights, N_CLUSTERS, random, max_iter=10)
-                found = births(part, clusters, mixture, self.model, max_iter=ITERATIONS)
+                found = births(part, clusters, mixture, self.objective, max_iter=ITERATIONS)
                 yield from ((k, birth) for birth in found)

@@ -25,8 +25,8 @@ from daskgmm.fit.split_merge.merges import (
 from daskgmm.fit.state import Action, Event, FitState
 from daskgmm.kernels.blas import one_blas_thread
 from daskgmm.model.e_step import log_prob_norm
-from daskgmm.model.maximum_likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
+from daskgmm.model.objective import Objective, Parameters, plug_in_densities
 from daskgmm.model.worst_rows import WorstRows
 
 # Rows that a pass brings home, and the clusters among them that a newcomer may begin with.
@@ -43,7 +43,7 @@ class Relocation:
     Attributes
     ----------
     survey : Survey
-    model : MaximumLikelihood
+    objective : Objective
     distance : Distance
         Between rows, for clusters among them.
     seed : int
@@ -52,24 +52,24 @@ class Relocation:
     """
 
     survey: Survey
-    model: MaximumLikelihood
+    objective: Objective
     distance: Distance
     seed: int
     size: int = TAIL_ROWS
 
-    def __call__(self, visited: Mixture, after: FitState, tail: WorstRows) -> FitState | None:
+    def __call__(self, visited: Parameters, after: FitState, tail: WorstRows) -> FitState | None:
         """The candidate with components moved, as another one; None where none moves.
 
         Parameters
         ----------
-        visited : Mixture
+        visited : Parameters
             Whose tail it is.
         after : FitState
             The candidate after that pass.
         """
-        mixture, events = visited, after.events
+        mixture, events = visited.point_estimate, after.events
         with one_blas_thread():
-            others = self._others(visited, tail)
+            others = self._others(mixture, tail)
             for _ in range(MOST_MOVES):
                 try:
                     found = self._moved(mixture, tail, others, after.n_iter)
@@ -81,14 +81,15 @@ class Relocation:
                 events = (*events, event)
         if events == after.events:
             return None
+        parameters = self.objective.parameters_at(mixture)
         return FitState(
-            mixture, after.lower_bounds, after.previous_bound, None, events, after.ridge
+            parameters, after.lower_bounds, after.previous_bound, None, events, after.ridge
         )
 
-    def _others(self, visited: Mixture, tail: WorstRows) -> Sample:
+    def _others(self, mixture: Mixture, tail: WorstRows) -> Sample:
         """The sample's rows that could not be in the tail."""
         sample = self.survey.sample
-        density = log_prob_norm(sample.rows, self.model.densities(visited))
+        density = log_prob_norm(sample.rows, plug_in_densities(self.objective, mixture))
         cutoff = tail.log_density[-1] if len(tail) == tail.size else np.inf
         return sample.select(density > cutoff)
 
@@ -101,22 +102,22 @@ class Relocation:
         chance half the logarithm of the number of rows for each parameter (Schwarz 1978): the place
         has been chosen among many.
         """
-        survey, model = self.survey, self.model
-        part = Part.of(tail.rows, tail.weights, survey.total_weight, mixture, model)
+        survey, objective = self.survey, self.objective
+        part = Part.of(tail.rows, tail.weights, survey.total_weight, mixture, objective)
         if mixture.n_components < 2 or len(part.rows) < N_CLUSTERS:
             return None
         points = self.distance.coordinates(part.rows)
         random = np.random.RandomState(self.seed)
         labels = k_means(points, part.weights, N_CLUSTERS, random, max_iter=10)
         chance = 0.5 * n_parameters(mixture) * math.log(survey.n_usable) / survey.n_usable
-        found = [b for b in births(part, labels, mixture, model) if b.gain > chance]
+        found = [b for b in births(part, labels, mixture, objective) if b.gain > chance]
         if not found:
             return None
-        elsewhere = Part.of(others.rows, others.weights, survey.total_weight, mixture, model)
+        elsewhere = Part.of(others.rows, others.weights, survey.total_weight, mixture, objective)
         scale = part.elsewhere / max(float(elsewhere.weights.sum()), np.finfo(np.float64).tiny)
 
         def gain(move: tuple[Merge, Mixture]) -> float:
-            seen, estimated = (each.change(move[1], model) for each in (part, elsewhere))
+            seen, estimated = (each.change(move[1], objective) for each in (part, elsewhere))
             return (seen + scale * estimated) / survey.total_weight
 
         birth = found[0]

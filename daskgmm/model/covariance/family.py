@@ -1,8 +1,9 @@
 """What a family of covariance matrices must say about itself."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +11,22 @@ from scipy import linalg
 from scipy.linalg import lapack
 
 from daskgmm.errors import DegenerateCovarianceError, ParameterError
-from daskgmm.kernels import Quadratic, Triangular
+from daskgmm.kernels import Kernel, Quadratic, Triangular, choose
 from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance.regression import Regression
+
+
+class Sums(Protocol):
+    """The sums of one pass, as `SufficientStatistics` holds them."""
+
+    @property
+    def effective_counts(self) -> Array: ...
+    @property
+    def first_moment(self) -> Array: ...
+    @property
+    def second_moment(self) -> Array: ...
+    @property
+    def further_sums(self) -> tuple[Array, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -35,6 +49,55 @@ class Family(ABC):
 
     has_units = True
     """Whether it stays one of the family where each feature is told in units of its own."""
+
+    def kernel(
+        self,
+        log_weights: Array,
+        means: Array,
+        covariances: Array,
+        precision_cholesky: Array,
+        pivot: Array,
+    ) -> Kernel:
+        """Return the kernel that computes log(weight * density) and sums moments about a pivot."""
+        constants = self.log_peaks(log_weights, precision_cholesky, means.shape[1])
+        return choose(
+            lambda: self.quadratic(constants, means, precision_cholesky, pivot),
+            lambda: self.triangular(constants, means, precision_cholesky),
+            offset=np.abs(means - pivot),
+            deviations=self.standard_deviations(covariances, *means.shape),
+            crossover=self.crossover,
+        )
+
+    def log_peaks(self, log_weights: Array, precision_cholesky: Array, n_features: int) -> Array:
+        """Weighted log-density of each component at its mean, (K,); -inf for a weight of zero."""
+        log_det = self.log_det(precision_cholesky, len(log_weights), n_features)
+        return log_weights + log_det - 0.5 * n_features * math.log(2.0 * math.pi)
+
+    def expected_further_sums(self, counts: Array, n_features: int) -> tuple[Array, ...]:
+        """Return what to expect of the sums that only this family needs, given counts (K,).
+
+        Besides counts, first and second moments. Zero for zero counts.
+        """
+        return ()
+
+    def moments_about(self, sums: "Sums", shift: Array) -> tuple[Array, Array, tuple[Array, ...]]:
+        """First and second moments and further sums about pivots moved by `shift` (K, D)."""
+        counts, first, second = sums.effective_counts, sums.first_moment, sums.second_moment
+        return (
+            first - counts[:, None] * shift,
+            self.shifted(second, first, counts, shift),
+            sums.further_sums,
+        )
+
+    def maximize(self, sums: "Sums", reg_covar: float | Array) -> tuple[Array, Array]:
+        """Return the means less the pivots, (K, D), and the covariances that fit the sums best.
+
+        Bishop 2006, eq. 9.24-9.25. Covariances are about the means before these are rounded.
+        """
+        counts = np.maximum(sums.effective_counts, np.finfo(np.float64).tiny)
+        shift = sums.first_moment / counts[:, None]
+        second = self.shifted(sums.second_moment, sums.first_moment, sums.effective_counts, shift)
+        return shift, self.covariances(second, counts, shift.shape[1], reg_covar)
 
     @abstractmethod
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ from daskgmm.data.execution.retries import read_retries
 from daskgmm.data.preprocessing.row_filter import Condition
 from daskgmm.data.preprocessing.transforms import normalize_transforms
 from daskgmm.estimators.gaussian_mixture import GaussianMixture
-from daskgmm.estimators.parameters import CONSTRAINTS
+from daskgmm.estimators.parameters import CONSTRAINTS, check_values
 from daskgmm.pipeline.config import loader
 from daskgmm.pipeline.config.loader import StrictModel
 from daskgmm.storage.location import local_path
@@ -119,7 +119,7 @@ class Checkpoints(StrictModel):
 def _usable(model: StrictModel) -> dict[str, Any]:
     """The parameters, defaults of a run's among them, as the estimator takes them."""
     told = {**DEFAULTS, **{name: getattr(model, name) for name in model.model_fields_set}}
-    GaussianMixture(**told).check_parameters()
+    check_values(told)
     return told
 
 

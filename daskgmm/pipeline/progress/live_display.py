@@ -145,11 +145,11 @@ class PassLines(NullObserver):
         self._say("resumed", f"after {f'pass {after}' if after else 'the survey'}")
 
     def on_start(self, states: Sequence[FitState]) -> None:
-        sizes = sorted({state.parameters.n_components for state in states})
+        sizes = sorted({state.mixture.n_components for state in states})
         size = f"{sizes[0]}{f' to {sizes[-1]}' if len(sizes) > 1 else ''}"
         self._say(
             "start",
-            f"{size} components x {states[0].parameters.n_features} features"
+            f"{size} components x {states[0].mixture.n_features} features"
             f"{f', {len(states)} starts share each pass' if len(states) > 1 else ''}",
         )
         self._events(states)

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 
 from daskgmm.chunk import describe_skipped
 from daskgmm.kernels.moments import Array
+from daskgmm.model.densities import Densities, densities
 from daskgmm.model.diagnostics import Separation, best_features, best_pairs
-from daskgmm.model.e_step import Densities, log_prob_norm
-from daskgmm.model.maximum_likelihood import densities
+from daskgmm.model.e_step import log_prob_norm
 from daskgmm.model.row_scores import Scoring
 from daskgmm.pipeline import results
 from daskgmm.pipeline.results import FitResult

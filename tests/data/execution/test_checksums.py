@@ -92,7 +92,10 @@ SEEN = np.array([[10, 5, 1], [10, 6, 1], [0, 0, 0], [7, 7, 1]] * 3, np.uint64)
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({3: (7, 8, 1)}, r"^chunk 3 is no longer .* \(7 rows with other values\): the data changed"),
+        (
+            {3: (7, 8, 1)},
+            r"^chunk 3 is no longer .* \(7 rows with other values\): the data",
+        ),
         ({3: (7, 7, 2)}, r"^chunk 3 is no longer .* \(7 rows with other values\)"),
         ({2: (9, 7, 1)}, r"^chunk 2 is no longer .* \(0 rows in the survey, 9 now\)"),
         (

@@ -38,7 +38,7 @@ def test_tasks_are_a_few_per_thread_and_none_remain(client):
 
 def left_on(client):
     """Tasks that a scheduler still knows after a while."""
-    deadline = time.time() + 10
+    deadline = time.time() + 60
     while (left := client.run_on_scheduler(_tasks)) and time.time() < deadline:
         time.sleep(0.05)
     return left
@@ -157,10 +157,10 @@ def test_a_pass_that_failed_or_was_cancelled_stops_at_the_next_chunk(client, int
     timer = threading.Timer(0.4, _interrupt)
     timer.start()
     with pytest.raises(KeyboardInterrupt):
-        DaskDataset.of(array).reduce(_sleepy)
+        DaskDataset.of(array).reduce(_very_sleepy)
     began = time.monotonic()
     assert few.reduce(_rows) == 8
-    assert time.monotonic() - began < 1.5  # a shard of the cancelled pass takes five seconds
+    assert time.monotonic() - began < 10  # a shard of the cancelled pass takes 25 seconds
 
 
 def _n_held(dask_worker=None):
@@ -205,9 +205,13 @@ def test_persisted_chunks_that_are_spilled_are_visited_a_few_at_a_time(tmp_path)
         assert DaskDataset.of(persisted).reduce(_rows) == 24 * 4096
 
 
+# Seconds per row. A chunk takes so long that the load of the machine hardly counts.
+NAP = 5e-6
+
+
 def _nap(chunk):
     """As long as the rows are many; on the first worker twice as long."""
-    time.sleep(2e-6 * len(chunk.rows) * (1 + (get_worker().name == 0)))
+    time.sleep(NAP * len(chunk.rows) * (1 + (get_worker().name == 0)))
     return len(chunk.rows)
 
 
@@ -215,7 +219,9 @@ def _nap(chunk):
     "lengths",
     [
         [5_000] * 200,
-        list(np.random.default_rng(0).integers(0, 10_000, 200)),
+        pytest.param(
+            list(np.random.default_rng(0).integers(0, 10_000, 200)), marks=pytest.mark.slow
+        ),
         [500] * 400 + [50_000] * 16,
     ],
     ids=["even", "uneven", "heavy at the end"],
@@ -225,8 +231,8 @@ def test_a_worker_of_half_the_speed_is_given_half_the_work(client, lengths):
     dataset = DaskDataset.of(da.ones((sum(lengths), 2), chunks=(lengths, 2)))
     rows = sum(dataset.map(_nap_counted), start=np.zeros(2))
     assert rows.sum() == sum(lengths)
-    seconds = rows * [4e-6, 2e-6]  # that each of the two was busy
-    assert seconds.max() < 1.3 * (2e-6 * sum(lengths) / 1.5)
+    seconds = rows * [2 * NAP, NAP]  # that each of the two was busy
+    assert seconds.max() < 1.3 * (NAP * sum(lengths) / 1.5)
 
 
 def _nap_counted(chunk):
@@ -272,6 +278,11 @@ def _interrupt():
 
 def _sleepy(chunk):
     time.sleep(0.05)
+    return 1
+
+
+def _very_sleepy(chunk):
+    time.sleep(0.25)
     return 1
 
 

@@ -11,8 +11,8 @@ from strategies import mixture
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
 from daskgmm.data.execution import local
 from daskgmm.errors import DataError
+from daskgmm.model.densities import densities
 from daskgmm.model.e_step import e_step
-from daskgmm.model.maximum_likelihood import densities
 
 
 def test_processes_give_the_plain_loops_bits_and_are_kept(rows, weights, dataset):

@@ -2,7 +2,6 @@ import dask
 import numpy as np
 import pandas as pd
 import pytest
-from distributed import Client
 from strategies import in_pairs
 
 from daskgmm import DaskDataset, GaussianMixture, open_dataset
@@ -84,12 +83,6 @@ def opened(tmp_path, stored):
         return open_dataset(f"{tmp_path}/rows.{kind}{inside}", columns=features, **told)
 
     return of
-
-
-@pytest.fixture(scope="module")
-def client():
-    with Client(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as here:
-        yield here
 
 
 @pytest.mark.parametrize(

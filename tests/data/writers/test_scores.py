@@ -14,7 +14,7 @@ from daskgmm.chunk import BadChunk
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
 from daskgmm.data.writers.scores import IdColumn, ScoreParts, write_scores
 from daskgmm.errors import DataError
-from daskgmm.model.maximum_likelihood import densities
+from daskgmm.model.densities import densities
 from daskgmm.model.row_scores import Scoring
 from daskgmm.storage.folder import Folder
 

@@ -10,8 +10,8 @@ from daskgmm.fit.degenerate import refuse
 from daskgmm.fit.initialization.context import InitContext
 from daskgmm.fit.initialization.registry import (
     DISTANCES,
-    NAMES,
-    method_of,
+    INITIALIZERS,
+    initializer_of,
     starts,
 )
 from daskgmm.fit.initialization.user_parameters import UserParameters
@@ -20,7 +20,7 @@ from daskgmm.model.maximum_likelihood import MaximumLikelihood
 
 X = clusters(9000)  # several blocks of responsibilities
 
-SCIKIT_LEARNS = ["kmeans", "k-means++", "random", "random_from_data"]
+SCIKIT_LEARN = ["kmeans", "k-means++", "random", "random_from_data"]
 FREE = UserParameters()
 # scikit-learn takes all rows' scatter for that of the K chosen rows here, n / K times too wide.
 ONE_ROW_TIED = {("tied", "k-means++"), ("tied", "random_from_data")}
@@ -31,7 +31,7 @@ def found(
     method="kmeans",
     *,
     distance="scaled",
-    given=FREE,
+    user_parameters=FREE,
     n_init=1,
     weights=None,
     seed=7,
@@ -44,13 +44,13 @@ def found(
     survey = take_survey(dataset, seed=0, sample_size=len(rows))
     model = MaximumLikelihood(FAMILIES[name], reg_covar, survey.mean)
     at = DISTANCES[distance](survey)
-    ground = InitContext(survey, dataset, n_components, model, given, at, remedy)
+    ground = InitContext(survey, dataset, n_components, model, user_parameters, at, remedy)
     random = np.random.RandomState(seed)
-    states = starts(ground, method_of(method, distance), n_init, random)
+    states = starts(ground, initializer_of(method, distance), n_init, random)
     return [state.parameters for state in states]
 
 
-@pytest.mark.parametrize("method", SCIKIT_LEARNS)
+@pytest.mark.parametrize("method", SCIKIT_LEARN)
 def test_on_a_sample_that_holds_all_rows_a_euclidean_start_is_scikit_learns(family_name, method):
     (start,) = found(family_name, method, distance="euclidean")
     theirs = GaussianMixture(
@@ -70,7 +70,7 @@ def test_on_a_sample_that_holds_all_rows_a_euclidean_start_is_scikit_learns(fami
     np.testing.assert_allclose(start.weights, theirs.weights_ / theirs.weights_.sum())
 
 
-@pytest.mark.parametrize("method", NAMES)
+@pytest.mark.parametrize("method", INITIALIZERS)
 def test_restarts_are_drawn_one_after_another(method):
     first, second = found(method=method, n_init=2, n_components=5)
     (alone,) = found(method=method, n_components=5)
@@ -94,30 +94,32 @@ def test_a_start_beyond_remedy_is_passed_over():
     assert {draft.n_pass for draft in drafts} == {0}
 
 
-@pytest.mark.parametrize("method", NAMES)
+@pytest.mark.parametrize("method", INITIALIZERS)
 def test_what_is_given_is_kept_and_the_rest_is_found(family_name, method):
     given = mixture(family_name)
-    (start,) = found(family_name, method, given=UserParameters(means=given.means))
+    (start,) = found(family_name, method, user_parameters=UserParameters(means=given.means))
     np.testing.assert_array_equal(start.means, given.means)
-    (start,) = found(family_name, method, given=UserParameters(weights=given.weights))
+    (start,) = found(family_name, method, user_parameters=UserParameters(weights=given.weights))
     np.testing.assert_array_equal(start.weights, given.weights)
-    (start,) = found(family_name, method, given=UserParameters(precisions=given.precisions))
+    (start,) = found(
+        family_name, method, user_parameters=UserParameters(precisions=given.precisions)
+    )
     np.testing.assert_allclose(start.covariances, given.covariances, rtol=1e-9)
 
 
-@pytest.mark.parametrize("method", SCIKIT_LEARNS)
+@pytest.mark.parametrize("method", SCIKIT_LEARN)
 def test_what_scikit_learn_finds_beside_given_means_is_found(family_name, method):
     given = mixture(family_name)
     (free,) = found(family_name, method, distance="euclidean")
     given = UserParameters(means=given.means)
-    (start,) = found(family_name, method, distance="euclidean", given=given)
+    (start,) = found(family_name, method, distance="euclidean", user_parameters=given)
     np.testing.assert_array_equal(start.covariances, free.covariances)
 
 
 def test_where_all_is_given_the_sample_is_not_looked_at(family_name):
     given = mixture(family_name)
     everything = UserParameters(given.weights, given.means, given.precisions)
-    (start,) = found(family_name, given=everything, rows=X[:3])
+    (start,) = found(family_name, user_parameters=everything, rows=X[:3])
     np.testing.assert_array_equal(start.means, given.means)
     np.testing.assert_allclose(start.precision_cholesky, given.precision_cholesky, atol=1e-9)
 
@@ -146,7 +148,7 @@ def test_tight_components_far_apart_keep_their_digits(family_name, method):
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
-@pytest.mark.parametrize("method", NAMES)
+@pytest.mark.parametrize("method", INITIALIZERS)
 def test_a_row_of_no_weight_is_no_start(method, distance):
     weights = np.zeros(len(X))
     weights[:3] = 1.0
@@ -156,7 +158,7 @@ def test_a_row_of_no_weight_is_no_start(method, distance):
     np.testing.assert_allclose(start.weights, 1 / 3, atol=0.2)
 
 
-@pytest.mark.parametrize("method", NAMES)
+@pytest.mark.parametrize("method", INITIALIZERS)
 def test_units_choose_nothing(family_name, method):
     units = np.array([1e6, 1.0, 1e-3])
     regularized = np.mean(units**2) * 1e-3 if family_name == "spherical" else 0.0
@@ -168,7 +170,7 @@ def test_units_choose_nothing(family_name, method):
     np.testing.assert_allclose(scaled.weights, ones.weights, rtol=1e-6)
 
 
-@pytest.mark.parametrize("method", NAMES)
+@pytest.mark.parametrize("method", INITIALIZERS)
 def test_one_component_is_the_data_as_a_whole(family_name, method):
     (start,) = found(family_name, method, n_components=1, reg_covar=0.0)
     np.testing.assert_allclose(start.means, [X.mean(axis=0)], rtol=1e-9)
@@ -187,7 +189,7 @@ HARD = {
 
 @pytest.mark.parametrize(
     ("name", "method", "distance", "hard"),
-    in_pairs(FAMILY_NAMES, list(NAMES), list(DISTANCES), list(HARD)),
+    in_pairs(FAMILY_NAMES, list(INITIALIZERS), list(DISTANCES), list(HARD)),
 )
 def test_hard_rows_have_a_start(name, method, distance, hard):
     rows = HARD[hard]

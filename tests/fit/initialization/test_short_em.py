@@ -17,8 +17,9 @@ from daskgmm.fit.initialization.short_em import HALVINGS, SEEDINGS, short_em
 from daskgmm.fit.initialization.user_parameters import UserParameters
 from daskgmm.model import e_step
 from daskgmm.model.covariance import FAMILIES
+from daskgmm.model.densities import densities
 from daskgmm.model.e_step import log_prob_norm
-from daskgmm.model.maximum_likelihood import MaximumLikelihood, densities
+from daskgmm.model.maximum_likelihood import MaximumLikelihood
 
 X = clusters(600, n_components=5)
 

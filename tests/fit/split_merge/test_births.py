@@ -3,8 +3,9 @@ import pytest
 from strategies import mixture
 
 from daskgmm.fit.split_merge.births import Part, births, n_parameters
+from daskgmm.model.densities import densities
 from daskgmm.model.e_step import log_prob_norm
-from daskgmm.model.maximum_likelihood import MaximumLikelihood, densities
+from daskgmm.model.maximum_likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
 
 WHERE = np.array([15.0, -15.0, 15.0])

@@ -14,8 +14,9 @@ from daskgmm.fit.split_merge.merges import (
     near_merges,
     removals,
 )
+from daskgmm.model.densities import densities
 from daskgmm.model.e_step import log_prob_norm
-from daskgmm.model.maximum_likelihood import MaximumLikelihood, densities
+from daskgmm.model.maximum_likelihood import MaximumLikelihood
 from daskgmm.model.mixture import Mixture
 
 

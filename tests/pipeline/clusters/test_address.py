@@ -1,16 +1,11 @@
-import os
-import re
 import signal
-import subprocess
-import sys
 import threading
-from contextlib import contextmanager
 from pathlib import Path
 
 import dask
 import dask.array as da
 import pytest
-from distributed import Security
+from distributed import LocalCluster, Security
 from disturbed import Processes
 
 from daskgmm.errors import ConfigError
@@ -32,43 +27,36 @@ def certificate(tmp_path_factory):
     return Tls(ca_file=folder / "ca.pem", cert=folder / "cert.pem", key=folder / "key.pem")
 
 
-def served(*arguments):
-    """A process of Dask's own command line, and the first address that it prints."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dask", *arguments], stderr=subprocess.PIPE, text=True
-    )
-    for line in process.stderr:
-        if found := re.search(r"(tcp|tls)://[\d.]+:\d+", line):
-            return process, found[0]
-    raise AssertionError(arguments)
+@pytest.fixture(scope="module")
+def no_workers():
+    """A scheduler in a process of its own, without workers."""
+    with Processes() as processes:
+        yield processes
 
 
-@contextmanager
-def running(tls, *, worker=True):
-    """A scheduler and a worker, or none, in processes of their own; its address."""
-    options = ["--host", "127.0.0.1", "--dashboard-address", ":0"]
-    if tls:
-        options += ["--tls-ca-file", tls.ca_file, "--tls-cert", tls.cert, "--tls-key", tls.key]
-    scheduler, address = served("scheduler", "--port", "0", *options)
-    worker, _ = served("worker", address, "--nthreads", "1", *options) if worker else (None, None)
-    try:
-        yield address
-    finally:
-        for process in filter(None, (worker, scheduler)):
-            process.terminate()
-            process.communicate()
+@pytest.fixture
+def behind_tls(certificate):
+    """The address of a scheduler behind TLS, with one worker."""
+    files = {"tls_ca_file": str(certificate.ca_file), "require_encryption": True}
+    for role in ("scheduler", "worker", "client"):
+        files[f"tls_{role}_cert"] = str(certificate.cert)
+        files[f"tls_{role}_key"] = str(certificate.key)
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, dashboard_address=":0", security=Security(**files)
+    ) as cluster:
+        yield cluster.scheduler_address
 
 
-def test_a_scheduler_that_runs_already_is_met_through_tls(certificate):
-    with running(certificate) as address:
-        assert address.startswith("tls://")
-        with Address(address=address, tls=certificate).connected(print) as place:
-            assert da.ones(10, chunks=5).sum().compute() == 10
-            assert Address(address=address, tls=certificate).expected_resources().n_threads == 1
-            assert place.description.startswith(f"{address}, 1 worker, dashboard http")
-            assert "CAUTION" not in place.description
-        with pytest.raises(ConfigError, match=r"no scheduler answers at tls://"):
-            Address(address=address, timeout=2.0).expected_resources()
+def test_a_scheduler_that_runs_already_is_met_through_tls(certificate, behind_tls):
+    address = behind_tls
+    assert address.startswith("tls://")
+    with Address(address=address, tls=certificate).connected(print) as place:
+        assert da.ones(10, chunks=5).sum().compute() == 10
+        assert Address(address=address, tls=certificate).expected_resources().n_threads == 1
+        assert place.description.startswith(f"{address}, 1 worker, dashboard http")
+        assert "CAUTION" not in place.description
+    with pytest.raises(ConfigError, match=r"no scheduler answers at tls://"):
+        Address(address=address, timeout=2.0).expected_resources()
 
 
 def test_certificates_are_found_wherever_a_run_is_taken_up(tmp_path, monkeypatch):
@@ -92,12 +80,14 @@ def test_nobody_at_an_address_is_said():
     assert scheduler() == before
 
 
-def test_a_scheduler_that_has_stopped_is_said():
-    with Processes() as processes:
-        os.kill(processes.scheduler.pid, signal.SIGSTOP)
+def test_a_scheduler_that_has_stopped_is_said(no_workers):
+    no_workers.scheduler.send_signal(signal.SIGSTOP)
+    try:
         sentence = r"no scheduler answers at .* \(timed out after 3 s\)"
         with pytest.raises(ConfigError, match=sentence):
-            Address(address=processes.address, timeout=2.0).expected_resources()
+            Address(address=no_workers.address, timeout=2.0).expected_resources()
+    finally:
+        no_workers.scheduler.send_signal(signal.SIGCONT)
 
 
 def test_who_has_met_nobody_is_closed_at_once():
@@ -109,15 +99,14 @@ def test_who_has_met_nobody_is_closed_at_once():
     assert set(threading.enumerate()) <= before
 
 
-def test_a_scheduler_without_workers_is_waited_for_and_then_said():
-    said = []
-    with running(None, worker=False) as address:
-        cluster = Address(address=address, worker_timeout="1 s")
-        with (
-            pytest.raises(ConfigError, match=r"no worker of the scheduler at .* start some, with"),
-            cluster.connected(said.append),
-        ):
-            pass
+def test_a_scheduler_without_workers_is_waited_for_and_then_said(no_workers):
+    said, address = [], no_workers.address
+    cluster = Address(address=address, worker_timeout="1 s")
+    with (
+        pytest.raises(ConfigError, match=r"no worker of the scheduler at .* start some, with"),
+        cluster.connected(said.append),
+    ):
+        pass
     assert said == [
         f"waiting   for the first worker of the scheduler at {address}, 1.00 s at the most"
     ]

@@ -71,7 +71,7 @@ def arguments(tmp_path, monkeypatch):
     np.save("rows.npy", clusters(1_500_000, 4))
     (tmp_path / "threads.yaml").write_text("cluster: {kind: threads, n_threads: 2}")
     # Passes of half a second, as what is shown changes four times in one.
-    model = {"n_components": 30, "max_iter": 8, "random_state": 0, "acceleration": None, "tol": 0}
+    model = {"n_components": 30, "max_iter": 4, "random_state": 0, "acceleration": None, "tol": 0}
     config = {
         "source": {"url": "rows.npy"},
         "model": {**model, "init_params": "kmeans"},
@@ -94,7 +94,7 @@ def test_a_terminal_shows_a_bar_and_keeps_the_lines(arguments, columns):
     for part in ("of 2 chunks", "2 threads", "driver", "so far", "at most"):
         assert part in terminal.raw
     passes = [line for line in terminal.lines if re.match(r"pass \d+ +lower bound", line)]
-    assert [int(line.split()[1]) for line in passes] == list(range(1, 9))
+    assert [int(line.split()[1]) for line in passes] == list(range(1, 5))
     assert all(len(line) <= columns for line in passes)
 
 
