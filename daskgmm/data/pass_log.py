@@ -20,7 +20,8 @@ Value = TypeVar("Value", bound=Addable)
 class PassPurpose(StrEnum):
     """Why a pass over the data runs.
 
-    A member equals the string that checkpoints, logs and `passes_` hold.
+    A member equals its string. Logs, checkpoints, events and `passes_` hold plain strings, because
+    other processes may not know this class.
     """
 
     UNSPECIFIED = ""
@@ -186,13 +187,15 @@ class LoggedDataset(Dataset):
             result = self.dataset.reduce(partial(with_checksum, fn), progress)
             compare_checksums(self.checksums, result.checksums)
             total = result.value
-        self._log(Pass(self.purpose, perf_counter() - start, _stored_bytes(self.dataset)))
+        self._log(Pass(self.purpose.value, perf_counter() - start, _stored_bytes(self.dataset)))
         return total
 
     def _start_pass(self, purpose: PassPurpose, on_chunks: OnChunks) -> "_Progress":
         """Report the start of a pass; return the callback that counts its chunks."""
         layout = self.dataset.layout
-        ongoing = OngoingPass(purpose, layout.n_chunks, layout.n_rows, _stored_bytes(self.dataset))
+        ongoing = OngoingPass(
+            purpose.value, layout.n_chunks, layout.n_rows, _stored_bytes(self.dataset)
+        )
         self.observer.on_reading(ongoing)
         return _Progress(self.observer, ongoing, layout.lengths, on_chunks)
 
@@ -208,7 +211,7 @@ class LoggedDataset(Dataset):
         dataset = self.dataset.prepare(self._start_pass(PassPurpose.PREPARE, on_chunks))
         seconds = (perf_counter() - start) / n_passes
         for _ in range(n_passes):
-            self._log(Pass(PassPurpose.PREPARE, seconds, _stored_bytes(dataset)))
+            self._log(Pass(PassPurpose.PREPARE.value, seconds, _stored_bytes(dataset)))
         return replace(self, dataset=dataset)
 
     def lenient(self) -> "LoggedDataset":

@@ -10,7 +10,7 @@ from strategies import clusters
 
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
 from daskgmm.data.execution.checksums import with_checksum
-from daskgmm.data.pass_log import LoggedDataset
+from daskgmm.data.pass_log import LoggedDataset, PassPurpose
 from daskgmm.errors import DataError
 
 X = clusters(100)
@@ -20,7 +20,7 @@ def n_rows(chunk):
     return np.array([len(chunk.rows)])
 
 
-def test_each_pass_is_written_down_with_what_it_was_for():
+def test_the_log_has_each_pass_with_its_purpose():
     rows = LoggedDataset(InMemoryDataset(X))
     survey, iterations = rows.for_purpose("survey"), rows.for_purpose("iteration")
     survey.reduce(n_rows)
@@ -39,7 +39,7 @@ def test_counting_rows_is_a_pass():
     assert rows.columns == ("a", "b", "c")
 
 
-def test_an_array_beside_the_rows_is_read_with_them():
+def test_extra_columns_are_read_with_the_rows():
     rows = LoggedDataset(InMemoryDataset(X)).for_purpose("start").with_extra(np.arange(100.0))
     total = rows.reduce(lambda chunk: np.array([chunk.extra.sum()]))
     assert total[0] == 4950
@@ -47,7 +47,7 @@ def test_an_array_beside_the_rows_is_read_with_them():
 
 
 def changing(times):
-    """Rows whose third chunk is another after it was read so many times."""
+    """Rows whose third chunk changes after a number of reads."""
     read = []
 
     def made(block, block_id=None):
@@ -59,7 +59,7 @@ def changing(times):
     return DaskDataset.of(array)
 
 
-def test_a_pass_that_finds_other_rows_than_the_survey_is_an_error():
+def test_a_pass_over_changed_rows_is_an_error():
     dataset = changing(times=2)
     known = dataset.reduce(partial(with_checksum, n_rows)).checksums
     rows = LoggedDataset(dataset, checksums=known)
@@ -78,7 +78,7 @@ def test_rows_in_memory_cannot_change():
 
 
 class Watching:
-    """Keeps what it sees."""
+    """Records the progress of passes."""
 
     def __init__(self):
         self.readings, self.ended = [], []
@@ -92,12 +92,12 @@ class Watching:
 
 def watched(dataset):
     watch = Watching()
-    LoggedDataset(dataset, "iteration", observer=watch).reduce(n_rows)
+    LoggedDataset(dataset, PassPurpose.ITERATION, observer=watch).reduce(n_rows)
     return watch
 
 
 @pytest.mark.parametrize("scheduler", ["sync", "threads", "processes", None])
-def test_chunks_are_heard_of_as_they_come(scheduler, request):
+def test_progress_is_reported_chunk_by_chunk(scheduler, request):
     if scheduler is None:
         request.getfixturevalue("client")
     lengths = (30, 0, 30, 40, *[1] * 60)
@@ -114,12 +114,12 @@ def test_chunks_are_heard_of_as_they_come(scheduler, request):
     assert [each.purpose for each in watch.ended] == ["iteration"]
 
 
-def test_chunks_in_memory_are_heard_of_as_well():
+def test_progress_in_memory_is_reported_chunk_by_chunk():
     done = [each.rows_done for each in watched(InMemoryDataset(X, chunk_rows=40)).readings]
     assert done == [0, 40, 80, 100]
 
 
-def test_counting_is_watched_before_there_is_a_number_of_rows():
+def test_progress_is_reported_while_rows_are_counted():
     frame = dd.from_pandas(pd.DataFrame(X), npartitions=3)
     watch = Watching()
     LoggedDataset(DaskDataset.of(frame), observer=watch).prepare()
@@ -128,7 +128,7 @@ def test_counting_is_watched_before_there_is_a_number_of_rows():
     assert [each.purpose for each in watch.ended] == ["prepare"]
 
 
-def test_a_scheduler_that_tells_nothing_is_good_enough():
+def test_a_scheduler_without_callbacks_reports_only_start_and_end():
     def get(graph, keys, **options):
         assert not options
         return dask.get(graph, keys)

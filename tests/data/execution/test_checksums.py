@@ -61,8 +61,8 @@ def test_one_bit_is_noticed(row, column, bit):
     [lambda x: -x, lambda x: 2.0 * x, lambda x: x * [1, -1, 1], lambda x: x[:, ::-1]],
     ids=["negated", "doubled", "a column negated", "columns the other way round"],
 )
-def test_what_changes_all_rows_alike_is_noticed(change, dtype):
-    rows = clusters(1 << 12).astype(dtype)  # so many that the sum itself comes round
+def test_an_equal_change_of_all_rows_is_noticed(change, dtype):
+    rows = clusters(1 << 12).astype(dtype)  # so many that the sum overflows
     assert (of(change(rows).astype(dtype)) != of(rows)).any()
 
 
@@ -78,7 +78,7 @@ def total(chunk):
     return chunk.rows.sum(axis=0)
 
 
-def test_a_pass_brings_the_checksums_home_in_the_order_of_chunks():
+def test_a_pass_returns_the_checksums_in_the_order_of_chunks():
     dataset = DaskDataset.of(da.from_array(X, chunks=((20, 0, 30, 10), 3)))
     both = dataset.reduce(partial(with_checksum, total))
     np.testing.assert_array_equal(both.value, dataset.reduce(total))

@@ -77,7 +77,7 @@ def test_rows_are_float32_or_float64_in_native_order(given, kept):
     np.testing.assert_array_equal(rows, [[0, 1], [1, 0]])
 
 
-def test_what_is_masked_is_missing():
+def test_masked_values_are_missing():
     block = np.ma.array([[1, 2], [3, 4]], mask=[[False, True], [False, False]])
     np.testing.assert_array_equal(as_rows(block, 0, 2), [[1, np.nan], [3, 4]])
 
@@ -93,7 +93,7 @@ def test_what_is_masked_is_missing():
         (np.array([["a", "b"]], dtype=object), "chunk 5 does not hold numbers"),
     ],
 )
-def test_a_block_that_is_no_rows_is_named(block, sentence):
+def test_a_block_that_does_not_hold_rows_is_an_error(block, sentence):
     with pytest.raises(DataError, match=sentence):
         as_rows(block, 5, 2)
 
@@ -109,7 +109,7 @@ def test_a_block_that_is_no_rows_is_named(block, sentence):
         ),
     ],
 )
-def test_a_collection_that_is_no_rows_is_refused_at_once(collection, sentence):
+def test_a_collection_that_does_not_hold_rows_is_an_error_at_once(collection, sentence):
     with pytest.raises(DataError, match=sentence):
         plan_source(collection)
 

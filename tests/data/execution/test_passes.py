@@ -19,7 +19,7 @@ from daskgmm.model.densities import densities
 from daskgmm.model.e_step import e_step, e_steps
 
 
-def test_the_place_is_the_one_where_dask_would_compute(cluster):
+def test_the_scheduler_is_dasks_own_choice(cluster):
     assert current_scheduler() == (dask.threaded.get, None)
     with dask.config.set(scheduler="processes"):
         assert current_scheduler() == (dask.multiprocessing.get, None)
@@ -56,7 +56,7 @@ def test_one_thread_gives_the_plain_loops_bits(dataset, step, specified):
         (da.from_array(np.r_[np.nan, np.ones(99)], chunks=((40, 60),)), "of chunk 0 are not all"),
     ],
 )
-def test_weights_that_cannot_weigh_are_named(weights, sentence):
+def test_invalid_weights_are_an_error(weights, sentence):
     dataset = DaskDataset.of(da.ones((100, 2), chunks=((40, 60), 2)), weights=weights)
     with pytest.raises(DataError, match=sentence):
         dataset.reduce(_rows)
@@ -66,7 +66,7 @@ def _rows(chunk):
     return len(chunk.rows)
 
 
-def test_candidates_share_one_reading(rows):
+def test_candidates_share_one_pass(rows):
     reads = []
 
     def read(block):
@@ -83,7 +83,7 @@ def test_candidates_share_one_reading(rows):
     assert reads == [100] * 10
 
 
-def test_chunks_know_where_they_stand(rows):
+def test_chunks_know_their_row_numbers(rows):
     dataset = DaskDataset.of(da.from_array(rows, chunks=((0, 400, 0, 600), 3)))
     places = dataset.map(_place)
     assert places == [(0, 0, 0), (1, 0, 400), (2, 400, 0), (3, 400, 600)]
@@ -93,7 +93,7 @@ def _place(chunk):
     return chunk.number, chunk.start, len(chunk.rows)
 
 
-def test_a_chunk_of_another_length_than_it_said_is_named():
+def test_a_chunk_of_another_length_is_an_error():
     wrong = da.ones((30, 2), chunks=(10, 2)).map_blocks(
         lambda block, block_id: block[: 10 - 3 * (block_id[0] == 1)], meta=np.empty((0, 2))
     )
@@ -101,7 +101,7 @@ def test_a_chunk_of_another_length_than_it_said_is_named():
         DaskDataset.of(wrong).reduce(_rows)
 
 
-def test_a_mean_that_all_chunks_need_is_a_pass_before(rows):
+def test_a_mean_that_all_chunks_need_takes_a_pass_of_its_own(rows):
     reads = []
 
     def read(block):
@@ -166,7 +166,7 @@ def test_a_killed_worker_changes_no_bit(rows, weights, lazy_rows, lazy_weights, 
             assert victim not in client.run(os.getpid).values()
 
 
-def test_a_pass_that_lost_a_chunk_is_no_sum(dataset, monkeypatch):
+def test_a_pass_that_lost_a_chunk_is_an_error(dataset, monkeypatch):
     def loses_one(self, held):
         yield from list(whole(self, held))[:-1]
 

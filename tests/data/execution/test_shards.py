@@ -38,7 +38,7 @@ def test_shards_are_aligned_and_cover_every_chunk_once(weights, n_threads, most)
     weights = np.array(weights)
     runs = cut_into_shards(weights, n_threads, most)
     for run in runs:
-        # A complete range of the tree, or what there is of one at the end.
+        # A complete range of the tree, or its beginning at the end of the data.
         size = 1 << (len(run) - 1).bit_length()
         assert run.start % size == 0
         assert len(run) == size or run.stop == len(weights)
@@ -100,7 +100,7 @@ def test_one_chunk_is_in_memory_at_a_time():
     assert len(alive) == 10
 
 
-def test_what_neighbours_share_is_made_once_and_let_go():
+def test_a_shared_value_is_computed_once_and_released():
     made, alive = [], []
 
     class Rows(np.ndarray):
@@ -121,7 +121,7 @@ def test_what_neighbours_share_is_made_once_and_let_go():
     assert made == [100] * 4
 
 
-def test_a_shard_of_chunks_apart_gives_the_sums_of_its_ranges():
+def test_a_shard_with_gaps_gives_the_sums_of_its_ranges():
     array = da.ones((80, 2), chunks=(10, 2))
     shard = Shard(plan_source(array), [0, 1, 3, 6, 7])
     partials = process_shard(_rows, shard, ())
@@ -132,7 +132,7 @@ def _rows(chunk):
     return len(chunk.rows)
 
 
-def test_rows_that_cannot_be_used_are_a_value():
+def test_an_error_of_the_data_is_returned():
     array = da.ones((30, 2), chunks=(10, 2)).map_blocks(
         lambda block, block_id: block[: 10 - 3 * (block_id[0] == 1)], meta=np.empty((0, 2))
     )
@@ -142,7 +142,7 @@ def test_rows_that_cannot_be_used_are_a_value():
 
 
 class Fails:
-    """Rows, but for one chunk; knows which were asked for."""
+    """Rows with one chunk that fails; records which chunks were requested."""
 
     def __init__(self, error, number=1):
         self.error, self.number, self.asked = error, number, []
@@ -160,7 +160,7 @@ class Fails:
         return replace(plan_source(array, weights, da.arange(30, chunks=10)), **changes)
 
 
-def test_a_chunk_that_cannot_be_used_comes_empty_where_that_is_no_error():
+def test_a_bad_chunk_is_empty_in_a_lenient_source():
     source = Fails(ZeroDivisionError("by zero")).source(is_lenient=True)
     first, second, third = Shard(source, range(3)).chunks(())
     assert len(first.rows) == len(third.rows) == 10
@@ -171,7 +171,7 @@ def test_a_chunk_that_cannot_be_used_comes_empty_where_that_is_no_error():
     assert second.bad == BadChunk(1, 10, reason)
 
 
-def test_a_chunk_that_is_left_out_is_not_read():
+def test_a_skipped_chunk_is_not_read():
     fails, bad = Fails(ZeroDivisionError()), BadChunk(1, 10, "it is spoilt")
     first, second, third = Shard(fails.source(bad_chunks={1: bad}), range(3)).chunks(())
     assert fails.asked == [0, 2]
@@ -180,7 +180,7 @@ def test_a_chunk_that_is_left_out_is_not_read():
     assert (second.start, third.start) == (10, 20)
 
 
-def test_a_machine_that_is_too_small_makes_no_bad_chunk():
+def test_a_lack_of_memory_makes_no_bad_chunk():
     caused = DataError("rows.zarr cannot be read")
     caused.__cause__ = MemoryError()
     for error in (MemoryError("128 GiB"), caused):
@@ -189,7 +189,7 @@ def test_a_machine_that_is_too_small_makes_no_bad_chunk():
         assert str(error) in str(found)
 
 
-def test_a_value_that_neighbours_share_and_that_fails_spoils_them_all():
+def test_a_shared_value_that_fails_makes_all_of_its_chunks_bad():
     fails = Fails(ZeroDivisionError())
     whole = da.ones((60, 2), chunks=(20, 2)).map_blocks(fails, meta=np.empty((0, 2)))
     source = replace(plan_source(whole.rechunk((10, 2))), is_lenient=True)
@@ -197,7 +197,7 @@ def test_a_value_that_neighbours_share_and_that_fails_spoils_them_all():
     assert [len(chunk.rows) for chunk in chunks] == [10, 10, 0, 0, 10, 10]
 
 
-def test_a_chunk_that_is_not_read_weighs_little():
+def test_a_skipped_chunk_costs_little():
     source = plan_source(da.ones((3_000_000, 2), chunks=(1_000_000, 2)))
     before, after = chunk_costs(source), chunk_costs(replace(source, bad_chunks={1: None}))
     np.testing.assert_array_equal(before == after, [True, False, True])

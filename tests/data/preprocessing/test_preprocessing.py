@@ -29,7 +29,7 @@ COLUMNS = ["a", "dep delay", "air", "weight"]
 
 
 def made_up():
-    """Rows with a gap, and a column that is no feature."""
+    """Rows with a missing value, and a column that is not a feature."""
     random = np.random.default_rng(0)
     rows = random.normal(size=(N, 4))
     rows[:, 2] = np.exp(rows[:, 2])
@@ -45,7 +45,7 @@ def stored():
 
 
 def by_hand(stored):
-    """The features, and which rows count."""
+    """The features, and which rows meet the filter."""
     made = stored[:, :3].copy()
     made[:, 2] = np.minimum(np.log1p(made[:, 2]), 1)
     made[:, 0] = np.clip(made[:, 0], -1, 1.5)

@@ -28,7 +28,7 @@ def read(path, columns=None):
 
 
 def damage(path, column):
-    """Overwrite the pages of a column; the footer stays whole."""
+    """Overwrite the pages of a column, but not the footer."""
     content, footer = bytearray(path.read_bytes()), pq.read_metadata(path)
     for group in range(footer.num_row_groups):
         pages = footer.row_group(group).column(column)
@@ -112,7 +112,7 @@ def test_files_that_differ_in_type_are_read_in_float64(write, first):
     np.testing.assert_array_equal(found, [[first(0.1)], [other(0.1)]])
 
 
-def test_a_column_that_is_not_there_is_named_with_those_that_are(write, refusal):
+def test_a_column_that_does_not_exist_is_an_error_with_those_that_do(write, refusal):
     path = write(speed=[1.0], delay=[2.0])
     sentence = refusal(path, ["spede"])
     assert "'spede'" in sentence

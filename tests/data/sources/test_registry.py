@@ -77,7 +77,7 @@ def test_a_path_where_nothing_is_is_named_with_the_folder_it_was_looked_for_in(
 @pytest.mark.parametrize(
     "name", ["rows.txt", "rows", "rows.parquet.gz", "folder.zarr/rows.txt", "rows.npy::a"]
 )
-def test_an_ending_that_is_not_known_is_refused_with_those_that_are(name, refusal):
+def test_an_unknown_ending_is_an_error_that_lists_the_known_ones(name, refusal):
     sentence = refusal(name)
     assert name in sentence
     assert ".parquet, .zarr, .npy, .csv, .h5, " in sentence

@@ -23,7 +23,7 @@ def columns(n_rows):
 
 @pytest.mark.parametrize("lengths", [(5,), (4, 4, 4), (3, 0, 7, 1), (0,), (9, 1, 1, 1)])
 @pytest.mark.parametrize("chunk_rows", [1, 4, 50])
-def test_parts_of_any_lengths_become_arrays_of_chunks_of_one(tmp_path, lengths, chunk_rows):
+def test_parts_of_any_lengths_merge_into_arrays_with_equal_chunks(tmp_path, lengths, chunk_rows):
     parts = [columns(n) for n in lengths]
     for number, part in enumerate(parts):
         pq.write_table(part, tmp_path / f"part-{number:08d}.parquet")
@@ -38,7 +38,7 @@ def test_parts_of_any_lengths_become_arrays_of_chunks_of_one(tmp_path, lengths, 
     assert read_fingerprint(Folder(tmp_path / "out.zarr")) == "of this"
 
 
-def test_what_is_no_group_of_ours_is_made_of_nothing(tmp_path):
+def test_other_groups_and_files_have_no_fingerprint(tmp_path):
     assert read_fingerprint(Folder(tmp_path / "absent.zarr")) is None
     (tmp_path / "file.zarr").touch()
     assert read_fingerprint(Folder(tmp_path / "file.zarr")) is None
@@ -47,7 +47,7 @@ def test_what_is_no_group_of_ours_is_made_of_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("kind", [pa.timestamp("us", "UTC"), pa.decimal128(9, 2), pa.binary()])
-def test_a_type_that_no_array_has_is_refused_with_what_has_it(kind):
+def test_a_type_that_zarr_cannot_hold_raises_an_error(kind):
     for each in KINDS:
         check_zarr_type("id", each)
     with pytest.raises(DataError, match=r"'id' holds .*write to a \.parquet"):
