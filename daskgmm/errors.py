@@ -1,4 +1,7 @@
-"""Exceptions, each with the sentence its reader sees: ``ValueError``s, as in scikit-learn."""
+"""Exceptions and warnings of daskgmm, and the words that their messages share.
+
+All exceptions are ``ValueError``s, as in scikit-learn.
+"""
 
 import inspect
 import pickle
@@ -10,24 +13,33 @@ from typing import Any
 
 
 class DaskgmmError(ValueError):
-    """What a person can mend: its text is shown without a traceback on the command line."""
+    """An error that the user can fix. Base class of all exceptions of daskgmm.
+
+    The command line shows its message without a traceback.
+    """
 
 
 class ConfigError(DaskgmmError):
-    """A configuration file says something that cannot be meant."""
+    """A configuration is invalid, or names a resource that cannot be used.
+
+    Raised by the command line: for a YAML file or an option with an invalid key or value, for a
+    package that is not installed, and for a cluster or an output folder that cannot be used.
+    """
 
 
 class DataError(DaskgmmError):
-    """The rows, or where they are said to be, cannot be used.
+    """The data cannot be read or cannot be used.
 
-    What caused it travels with it from one process to another; a cause that can't be pickled
-    leaves a note of its traceback.
+    Raised for a source that does not exist or cannot be read, for values that a fit cannot
+    compute with, for too few rows, for data that changed during a fit, and for output that cannot
+    be written. The error keeps its ``__cause__`` when it crosses a process boundary; a cause that
+    cannot be pickled becomes a note with its traceback.
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Pickle forgets causes.
+        # Pickle omits causes.
         state, cause = dict(self.__dict__), self.__cause__
-        if _can_travel(cause):  # with its traceback: distributed brings tblib
+        if _can_be_pickled(cause):  # with its traceback, if distributed has installed tblib
             state["__cause__"] = cause
         elif cause is not None:
             note = "".join(format_exception(cause)).rstrip()
@@ -36,35 +48,42 @@ class DataError(DaskgmmError):
 
 
 class DataWarning(UserWarning):
-    """Some of the rows cannot be used and are left out, or must be made ready by somebody else."""
+    """A fit or a scoring run leaves out some rows, or the model needs data prepared elsewhere."""
 
 
 class ParameterError(DaskgmmError):
-    """A parameter has a value that cannot be used."""
+    """A parameter or an argument has an invalid value."""
 
 
 class ModelFileError(DaskgmmError):
-    """A file is not a model that this version can read."""
+    """A model file does not exist, is damaged, or needs a newer version of daskgmm."""
 
 
 class CheckpointError(DaskgmmError):
-    """A folder holds no checkpoint that this fit can go on from."""
+    """A folder holds no checkpoint that this fit can resume from.
+
+    Raised if the checkpoint belongs to other data or other parameters, if it needs a newer version
+    of daskgmm, or if the folder cannot be read or written.
+    """
 
 
 class DegenerateCovarianceError(DaskgmmError):
     """Components have a covariance that is not positive definite in floating point.
 
+    Raised by a fit with ``degenerate="raise"`` if a component collapses, and by operations on a
+    mixture whose covariances cannot be factorized.
+
     Attributes
     ----------
     components : tuple of int
-        Which ones; empty where all of them share one covariance.
+        Numbers of the collapsed components. Empty if all components share one covariance.
     n_pass : int or None
-        The iteration in which it happened, 0 for a start; None outside a fit.
+        Number of the iteration in which the components collapsed; 0 for a start, None outside a
+        fit.
     mixture : Mixture or None
-        The last model of the fit whose covariances were sound: nothing that was computed is
-        lost. None where the starts themselves have collapsed.
-    kept : str
-        Where that model is, in words.
+        Last model of the fit with valid covariances. None if the starts collapsed.
+    model_location : str
+        Where that model is, as the message names it: this attribute, or a file.
     """
 
     SENTENCE = (
@@ -79,62 +98,68 @@ class DegenerateCovarianceError(DaskgmmError):
         components: Iterable[int] = (),
         *,
         n_pass: int | None = None,
-        # A Mixture, which stands on a floor above.
-        mixture: Any = None,
-        kept: str = "this error's `mixture`",
+        mixture: Any = None,  # a Mixture, which this module must not import
+        model_location: str = "this error's `mixture`",
     ) -> None:
-        self.kept = kept
+        self.model_location = model_location
         self.components = tuple(components)
         self.n_pass = n_pass
         self.mixture = mixture
-        super().__init__(f"{self.SENTENCE}{self._place()}")
+        super().__init__(f"{self.SENTENCE}{self._details()}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        found = {"n_pass": self.n_pass, "mixture": self.mixture, "kept": self.kept}
-        return partial(type(self), **found), (self.components,)
+        keywords = {
+            "n_pass": self.n_pass,
+            "mixture": self.mixture,
+            "model_location": self.model_location,
+        }
+        return partial(type(self), **keywords), (self.components,)
 
-    def _place(self) -> str:
-        """What happened and when, and what can be done, in a fit."""
+    def _details(self) -> str:
+        """Sentences on what happened in a fit and how to continue; empty outside a fit."""
         if self.n_pass is None:
             return ""
         when = f"in pass {self.n_pass}" if self.n_pass else "at the start"
-        last = f" The model from before is {self.kept}." if self.mixture is not None else ""
+        last = (
+            f" The last valid model is {self.model_location}." if self.mixture is not None else ""
+        )
+        names = name_components(self.components)
         return (
-            f" Here {named(self.components)} collapsed {when}.{last} To go on where this happens, "
+            f" {names[0].upper()}{names[1:]} collapsed {when}.{last} To continue after a collapse, "
             "set degenerate='reinitialize' (or 'regularize', or 'drop')."
         )
 
 
-def warn_caller(sentence: str, category: type[Warning]) -> None:
-    """Warn at the line that has called this package, be it through scikit-learn's decorators."""
-    n_ours, frame = 0, inspect.currentframe()
+def warn_caller(message: str, category: type[Warning]) -> None:
+    """Issue a warning that points to the line outside daskgmm and scikit-learn that called."""
+    n_frames, frame = 0, inspect.currentframe()
     while frame and str(frame.f_globals.get("__name__")).partition(".")[0] in (
         "daskgmm",
         "sklearn",
     ):
-        n_ours, frame = n_ours + 1, frame.f_back
-    warnings.warn(sentence, category, stacklevel=n_ours + 1)
+        n_frames, frame = n_frames + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=n_frames + 1)
 
 
-def _can_travel(error: BaseException | None) -> bool:
-    """Whether an exception comes out of a pickle again; one with its own constructor may not."""
+def _can_be_pickled(error: BaseException | None) -> bool:
+    """Whether an exception survives pickling; one with its own constructor may not."""
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301  our own bytes
-    except Exception:  # noqa: BLE001  it may raise what it likes
+    except Exception:  # noqa: BLE001  a pickle may raise anything
         return False
     return True
 
 
-def named(components: Sequence[int]) -> str:
-    """Components as a sentence names them: "component 3", "components 0, 4 and 7"."""
+def name_components(components: Sequence[int]) -> str:
+    """Return "component 3" or "components 0, 4 and 7"; none means a shared covariance."""
     if not components:
         return "the covariance that all components share"
-    return f"component{'s' * (len(components) > 1)} {listed(components)}"
+    return f"component{'s' * (len(components) > 1)} {list_numbers(components)}"
 
 
-def listed(numbers: Sequence[int], most: int = 5) -> str:
-    """Numbers, one at least, as a sentence lists them: "3", "0, 4 and 7", "0, 1 and 9 more"."""
-    shown = [str(n) for n in numbers[:most]]
-    if len(numbers) > most:
-        shown.append(f"{len(numbers) - most} more")
-    return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else shown[0]
+def list_numbers(numbers: Sequence[int], limit: int = 5) -> str:
+    """Return "3", "0, 4 and 7" or "0, 1 and 9 more" for one number or more."""
+    words = [str(n) for n in numbers[:limit]]
+    if len(numbers) > limit:
+        words.append(f"{len(numbers) - limit} more")
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]

@@ -1,4 +1,4 @@
-"""What a notebook shows of a mixture: small tables in HTML, all they hold escaped."""
+"""HTML tables that represent a mixture in notebooks. All text is escaped."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-# What a person still reads at a glance.
-MOST_COMPONENTS, MOST_FEATURES = 20, 8
+# More rows or columns are counted instead of shown.
+MAX_COMPONENTS, MAX_FEATURES = 20, 8
 
-# Lines in the colour of the text: so it is right on any background, dark ones too.
+# Borders have the colour of the text, so that they suit light and dark backgrounds.
 _STYLE = """<style>
 .daskgmm-mixture { overflow-x: auto; font-variant-numeric: tabular-nums; }
 .daskgmm-mixture table { border-collapse: collapse; margin: 0.6em 0; }
@@ -29,41 +29,42 @@ def mixture_html(
     features: Sequence[Any] | None = None,
     about: Mapping[str, str],
 ) -> str:
-    """Components, heaviest first, with their weights and means, under what is said about them.
+    """Build a table of facts about a mixture, and one of its components by decreasing weight.
 
     Parameters
     ----------
-    weights : (n_components,) array_like
-    means : (n_components, n_features) array_like
+    weights : array-like of shape (n_components,)
+    means : array-like of shape (n_components, n_features)
     features : sequence, optional
-        Their names; numbers by default.
-    about : of lines, by what they say
+        Names of the features; numbers by default.
+    about : mapping of str to str
+        Facts about the mixture by their name.
     """
-    shares, centers = np.asarray(weights), np.asarray(means)
-    n_components, n_features = centers.shape
+    weights, means = np.asarray(weights), np.asarray(means)
+    n_components, n_features = means.shape
     names = range(n_features) if features is None else features
-    shown = np.argsort(-shares, kind="stable")[:MOST_COMPONENTS]
-    said = "".join(_row([_cell("th", name), _cell("td", text)]) for name, text in about.items())
-    head = ["component", "weight", *names[:MOST_FEATURES], *_more(n_features - MOST_FEATURES)]
+    heaviest = np.argsort(-weights, kind="stable")[:MAX_COMPONENTS]
+    facts = "".join(_row([_cell("th", name), _cell("td", text)]) for name, text in about.items())
+    header = ["component", "weight", *names[:MAX_FEATURES], *_remainder(n_features - MAX_FEATURES)]
     rows = [
         [
             _cell("th", k),
-            _cell("td", _number(shares[k])),
-            *(_cell("td", _number(value)) for value in centers[k, :MOST_FEATURES]),
+            _cell("td", _number(weights[k])),
+            *(_cell("td", _number(value)) for value in means[k, :MAX_FEATURES]),
         ]
-        for k in shown
+        for k in heaviest
     ]
-    rows += [[_cell("th", text)] for text in _more(n_components - MOST_COMPONENTS)]
+    rows += [[_cell("th", text)] for text in _remainder(n_components - MAX_COMPONENTS)]
     return (
-        f'{_STYLE}<div class="daskgmm-mixture"><table class="about">{said}</table>'
-        "<table><caption>weights and means of the components, heaviest first</caption>"
-        f"<thead>{_row([_cell('th', each) for each in head])}</thead>"
+        f'{_STYLE}<div class="daskgmm-mixture"><table class="about">{facts}</table>'
+        "<table><caption>weights and means of the components, by decreasing weight</caption>"
+        f"<thead>{_row([_cell('th', text) for text in header])}</thead>"
         f"<tbody>{''.join(map(_row, rows))}</tbody></table></div>"
     )
 
 
-def _more(n_left: int) -> list[str]:
-    return [f"… {n_left:,} more"] if n_left > 0 else []
+def _remainder(count: int) -> list[str]:
+    return [f"… {count:,} more"] if count > 0 else []
 
 
 def _number(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""How many components, and of which covariance type: many fits for the passes of one."""
+"""Model selection: many mixtures fitted together, and the best one by a criterion."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,12 +19,12 @@ from sklearn.utils import check_random_state
 from daskgmm.data.execution.passes import available_resources, fixed_scheduler
 from daskgmm.data.pass_log import Pass
 from daskgmm.errors import ParameterError, warn_caller
-from daskgmm.estimators.checkpoint import Checkpoint, checkpoints_of
+from daskgmm.estimators.checkpoint import Checkpoint, open_checkpoints
 from daskgmm.estimators.fitted_mixture import Rows
 from daskgmm.estimators.gaussian_mixture import GaussianMixture
-from daskgmm.estimators.parameters import settings_of
-from daskgmm.estimators.sample_weight import Weights
-from daskgmm.fit.comparison import compare
+from daskgmm.estimators.parameters import fit_settings
+from daskgmm.estimators.sample_weight import SampleWeight
+from daskgmm.fit.comparison import Comparison, compare
 from daskgmm.fit.criteria import Candidate, criterion_of
 from daskgmm.fit.driver import Fit
 from daskgmm.fit.observers import Observer, log_to_cluster, observer_of
@@ -32,18 +32,14 @@ from daskgmm.fit.plan import plan_fit
 from daskgmm.fit.settings import Settings
 from daskgmm.fit.state import Outcome
 
-# What the estimator's parameters must be: a start for one model is none for the others, and
-# models are compared where they end on a sample.
-FIXED = {
-    "weights_init": None,
-    "means_init": None,
-    "precisions_init": None,
-    "warm_start": False,
-    "acceleration": "quasi-newton",
-}
+Key = tuple[int, str]
+"""Number of components and covariance type."""
 
-# Columns of the table, and of which attribute of the scores; those that are printed, with digits.
-SCORES = {
+# Initial parameters of one model do not fit the others.
+INITIAL_PARAMETERS = ("weights_init", "means_init", "precisions_init")
+
+# Columns of the table, with the attribute of a candidate's scores that each shows.
+SCORE_COLUMNS = {
     "n_parameters": "n_parameters",
     "log_likelihood": "mean_log_likelihood",
     "aic": "aic",
@@ -52,124 +48,144 @@ SCORES = {
     "held_out": "held_out",
     "effective_counts": "effective_counts",
 }
-SHOWN = {"log_likelihood": 5, "aic": 0, "bic": 0, "icl": 0, "held_out": 5}
+# Columns of the printed table, with their number of decimals.
+DECIMALS = {"log_likelihood": 5, "aic": 0, "bic": 0, "icl": 0, "held_out": 5}
 
 
 @dataclass(frozen=True)
 class ComponentSelection:
-    """Models of several sizes and covariance types, and the one that a criterion chooses.
+    """Result of `select_components`: the candidates and the best model.
 
     Attributes
     ----------
     criterion : str
-        The name of what has chosen.
+        Name of the criterion, such as 'bic'.
     best : GaussianMixture
-        The model chosen, fitted to all rows.
+        The best model by the criterion, fitted to all rows.
     models : dict of GaussianMixture
-        Those that were fitted to all rows, by (n_components, covariance_type).
+        The models fitted to all rows, by (n_components, covariance_type).
     candidates : tuple of Candidate
-        All that were compared, as the fit knows them; `to_frame` shows them.
+        All candidates that were compared. `to_frame` shows them.
     passes_ : list of Pass
-        Readings of the data: `purpose` ('prepare', 'survey', 'comparison', 'iteration'),
-        `seconds`, `n_bytes` and, of the last two, the best `lower_bound`.
+        One entry per pass over the data. The fields are `purpose` ('prepare', 'survey',
+        'comparison', 'iteration'), `seconds`, `n_bytes` and, for the last two purposes,
+        `lower_bound`, the best candidate's in nats per row.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from daskgmm import GaussianMixture, select_components
+    >>> random = np.random.default_rng(0)
+    >>> rows = np.vstack([random.normal(0, 1, (500, 2)), random.normal(9, 1, (500, 2))])
+    >>> selection = select_components(rows, (1, 2), estimator=GaussianMixture(random_state=0))
+    >>> selection.best.n_components
+    2
+    >>> selection.to_frame()[["n_components", "chosen"]]
+       n_components  chosen
+    0             1   False
+    1             2    True
     """
 
     criterion: str
     best: GaussianMixture
-    models: dict[tuple[int, str], GaussianMixture]
+    models: dict[Key, GaussianMixture]
     candidates: tuple[Candidate, ...]
     passes_: list[Pass]
 
     @property
     def n_passes_(self) -> int:
-        """Readings of the data, the survey's included."""
+        """Number of passes over the data, including the survey."""
         return len(self.passes_)
 
     def to_frame(self) -> pd.DataFrame:
-        """A row for each model.
+        """Return a table with one row per candidate.
 
         Returns
         -------
-        DataFrame with the columns
-            covariance_type, n_components;
-            n_parameters: free ones;
-            log_likelihood: mean over the rows, in nats;
-            aic, bic, icl: lower is better;
-            held_out: mean log-density, in nats, of the rows that the sample does not hold, under
-            the model fitted to the sample alone;
-            effective_counts: of each component, the rows that it is responsible for;
-            passes: readings of the data that served it;
-            outcome: why the fit ended, as a sentence;
-            carried: whether it was fitted to all rows;
-            estimated: whether `log_likelihood`, and with it the criteria, is what the fit to
-            the sample is expected to gain to on all rows;
-            chosen: whether it is `best`.
+        pandas.DataFrame
+            The columns are
+
+            - covariance_type, n_components
+            - n_parameters: number of free parameters
+            - log_likelihood: mean over the rows, in nats
+            - aic, bic, icl: lower is better
+            - held_out: mean log-density, in nats, of the rows outside the sample under the model
+              fitted to the sample
+            - effective_counts: sum of the responsibilities of each component
+            - passes: number of passes that served the candidate
+            - outcome: why the fit ended, as a sentence
+            - carried: whether the candidate was fitted to all rows
+            - estimated: whether `log_likelihood` and the criteria are estimates of a fit to all
+              rows, from the fit to the sample
+            - chosen: whether the candidate is `best`
         """
-        first = sum(each.purpose in ("prepare", "survey") for each in self.passes_)
+        n_shared = sum(entry.purpose in ("prepare", "survey") for entry in self.passes_)
         return pd.DataFrame(
             {
-                "covariance_type": each.settings.family.name,
-                "n_components": each.settings.n_components,
-                **{name: _score(each, name) for name in SCORES},
-                "passes": first + each.n_passes,
-                "outcome": each.outcome.value,
-                "carried": each.carried,
-                "estimated": each.estimated and each.scores is not None,
-                "chosen": self.models.get(_key(each)) is self.best,
+                "covariance_type": candidate.settings.family.name,
+                "n_components": candidate.settings.n_components,
+                **{name: _score(candidate, name) for name in SCORE_COLUMNS},
+                "passes": n_shared + candidate.n_passes,
+                "outcome": candidate.outcome.value,
+                "carried": candidate.carried,
+                "estimated": candidate.estimated and candidate.scores is not None,
+                "chosen": self.models.get(_key(candidate)) is self.best,
             }
-            for each in self.candidates
+            for candidate in self.candidates
         )
 
     def __str__(self) -> str:
         frame = self.to_frame()
-        shown = frame[["covariance_type", "n_components"]].copy()
+        table = frame[["covariance_type", "n_components"]].copy()
         marks = frame["estimated"].map({True: "~", False: ""})
-        for name, digits in SHOWN.items():
-            shown[name] = frame[name].map(f"{{:,.{digits}f}}".format)
+        for name, decimals in DECIMALS.items():
+            table[name] = frame[name].map(f"{{:,.{decimals}f}}".format)
             if name != "held_out":
-                shown[name] = marks + shown[name]
-        shown["smallest"] = [f"{np.min(counts):,.0f}" for counts in frame["effective_counts"]]
-        shown["outcome"] = frame["outcome"].str.split(":").str[0]
-        shown[""] = frame["chosen"].map({True: "<- chosen", False: ""})
+                table[name] = marks + table[name]
+        table["smallest"] = [f"{np.min(counts):,.0f}" for counts in frame["effective_counts"]]
+        table["outcome"] = frame["outcome"].str.split(":").str[0]
+        table[""] = frame["chosen"].map({True: "<- chosen", False: ""})
         best = self.best
         return (
-            f"{best.covariance_type}, n_components={best.n_components}: chosen by "
-            f"{self.criterion} among {len(frame)} models, for {self.n_passes_} readings of the "
-            f"data\n{shown.to_string(index=False)}\n~ expected, from a fit to the sample; "
-            "smallest: rows of the smallest component"
+            f"{best.covariance_type}, n_components={best.n_components}: best of {len(frame)} "
+            f"models by {self.criterion}, in {self.n_passes_} passes over the data\n"
+            f"{table.to_string(index=False)}\n"
+            "~: estimated from the fit to the sample; smallest: effective number of rows of the "
+            "smallest component"
         )
 
     def plot(self, ax: Any = None) -> Any:
-        """The criterion against the number of components, as a `daskgmm.plots.SelectionDisplay`.
+        """Plot the criterion against the number of components.
 
-        One line per covariance type; what is estimated is hollow, the choice is ringed.
+        There is one line per covariance type. Estimates are hollow, and a ring marks the best
+        model.
 
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            Default: those of a new figure.
+            Axes to draw in. By default those of a new figure.
 
         Returns
         -------
-        SelectionDisplay
-            With `ax_` and `figure_`.
+        daskgmm.plots.SelectionDisplay
+            The drawn display, with `ax_` and `figure_`.
         """
-        # Workers need no pictures: matplotlib takes 30 MB.
+        # matplotlib takes 30 MB of memory, and workers do not need it.
         from daskgmm.plots.selection import Point, SelectionDisplay  # noqa: PLC0415
 
         criterion = criterion_of(self.criterion)
         points = {
-            _key(each): Point(
-                each.settings.family.name,
-                each.settings.n_components,
-                criterion.of(each.scores),
-                each.estimated and not criterion.is_of_sample,
+            _key(candidate): Point(
+                candidate.settings.family.name,
+                candidate.settings.n_components,
+                criterion.of(candidate.scores),
+                candidate.estimated and not criterion.is_of_sample,
             )
-            for each in self.candidates
-            if each.scores
+            for candidate in self.candidates
+            if candidate.scores
         }
-        chosen = next(key for key, model in self.models.items() if model is self.best)
-        return SelectionDisplay(list(points.values()), points[chosen], criterion.label).plot(ax)
+        best = next(key for key, model in self.models.items() if model is self.best)
+        return SelectionDisplay(list(points.values()), points[best], criterion.label).plot(ax)
 
 
 def select_components(
@@ -178,61 +194,74 @@ def select_components(
     covariance_types: str | Iterable[str] = ("full",),
     criterion: str = "bic",
     *,
-    sample_weight: Weights = None,
+    sample_weight: SampleWeight = None,
     estimator: GaussianMixture | None = None,
     n_finalists: int = 3,
     observer: Observer | None = None,
     client: Client | None = None,
     checkpoint: str | Path | Checkpoint | None = None,
 ) -> ComponentSelection:
-    """Fit mixtures of several sizes and covariance types together, and choose among them.
+    """Choose the number of components and the covariance type of a mixture by a criterion.
 
-    All of them are fitted to a sample of the rows, in memory: at most four fifths of the rows.
-    One reading of all rows then serves all of them; those that are best by the criterion go on
-    over all rows, sharing each reading. They go on until the criterion can hardly change, so all
-    readings together are more than for one fit with its `tol`, and far fewer than one by one.
+    All candidates are first fitted to a sample in memory, of at most four fifths of the rows.
+    One pass over all rows then scores all of them. The best candidates are fitted to all rows
+    and share each pass. They run until the criterion can hardly change, so the number of passes
+    is larger than for one fit, and far smaller than for separate fits.
 
     Parameters
     ----------
-    X : array-like, dask array, dask dataframe or Dataset, (n_samples, n_features)
+    X : array-like, dask array, dask dataframe or Dataset of shape (n_samples, n_features)
         The rows.
     n_components : int or iterable of int, default=range(1, 21)
-        The sizes that are compared.
+        Numbers of components to compare.
     covariance_types : str or iterable of str, default=("full",)
-        The covariance types, each with each size.
-    criterion : one of {'bic', 'aic', 'icl', 'held-out'}, default='bic'
-        The Bayesian or Akaike's; 'icl', the Bayesian one with twice the responsibilities' entropy
-        added, which asks for components that are apart; 'held-out', the mean log-density of the
-        rows that the sample does not hold under the model that was fitted to the sample.
-    sample_weight : as for GaussianMixture.fit, optional
-        Weights of the rows.
+        Covariance types to compare, each with each number of components.
+    criterion : {'bic', 'aic', 'icl', 'held-out'}, default='bic'
+        'bic' is the Bayesian, 'aic' is Akaike's information criterion. 'icl' adds twice the
+        entropy of the responsibilities to 'bic', and so prefers separated components.
+        'held-out' is the mean log-density of the rows outside the sample, under the model fitted
+        to the sample.
+    sample_weight : array-like, dask array, dask series or str, optional
+        Weights of the rows, as for `GaussianMixture.fit`.
     estimator : GaussianMixture, default=None
-        All other parameters: `n_init`, `reg_covar`, `random_state` and so on. It is not changed.
+        All other parameters, such as `n_init`, `reg_covar` and `random_state`. It does not
+        change.
     n_finalists : int, default=3
-        How many models, the best by the criterion, are fitted to all rows; all, where the sample
-        can hold four fifths of the rows, or where the estimator's ``max_iter=0`` leaves them as
-        the sample has made them.
+        Number of candidates that are fitted to all rows. All of them are, if the sample can hold
+        four fifths of the rows. With ``max_iter=0`` all candidates stay as the sample fitted
+        them.
     observer : Observer, optional
-        Told of the survey and of each pass, in this process.
+        Called in this process after the survey and after each pass.
     client : distributed.Client, optional
-        Of the cluster that visits Dask collections; default where Dask would compute.
+        Client of the cluster that reads Dask collections. By default Dask's choice.
     checkpoint : str, Path or Checkpoint, optional
-        A folder that the selection is kept in while it runs, as a fit is: if this process dies,
-        the same call goes on from there, to the same bits.
+        A folder for checkpoints. If this process is interrupted, the same call resumes the
+        selection and gives the same result, bit for bit.
 
     Returns
     -------
     ComponentSelection
-        The models, how they compare, and the choice.
+        The candidates and the best model.
 
     Raises
     ------
     ValueError
         For parameters or rows that cannot be used.
     DegenerateCovarianceError
-        A ValueError, where all models collapse; others that do are part of the result.
+        A ValueError, if all candidates collapse. If some do, they are part of the result.
     CheckpointError
-        A ValueError, where the folder holds a checkpoint of something else.
+        A ValueError, if the folder holds a checkpoint of another fit or selection.
+
+    References
+    ----------
+    G. Schwarz (1978). Estimating the dimension of a model. Annals of Statistics 6, 461-464.
+
+    H. Akaike (1974). A new look at the statistical model identification. IEEE Transactions on
+    Automatic Control 19, 716-723.
+
+    C. Biernacki, G. Celeux and G. Govaert (2000). Assessing a mixture model for clustering with
+    the integrated completed likelihood. IEEE Transactions on Pattern Analysis and Machine
+    Intelligence 22, 719-725.
 
     Examples
     --------
@@ -244,10 +273,10 @@ def select_components(
     ...         da.random.default_rng(1).normal(9, 1, size=(30_000, 2), chunks=(5_000, 2)),
     ...     ]
     ... )
-    >>> found = select_components(
+    >>> selection = select_components(
     ...     rows, range(1, 4), ("full", "spherical"), estimator=GaussianMixture(random_state=0)
     ... )
-    >>> found.best.n_components, found.best.covariance_type
+    >>> selection.best.n_components, selection.best.covariance_type
     (2, 'spherical')
     """
     measure = criterion_of(criterion)
@@ -256,53 +285,71 @@ def select_components(
     check_shared(prototype.get_params(deep=False))
     if n_finalists < 1:
         raise ParameterError(f"n_finalists must be at least 1, not {n_finalists}")
-    watching = observer or observer_of(prototype.verbose, prototype.verbose_interval)
+    observer = observer or observer_of(prototype.verbose, prototype.verbose_interval)
     with fixed_scheduler(client):
-        dataset = prototype._dataset(X, reset=True, sample_weight=sample_weight)
-        models = _models(prototype, n_components, covariance_types)
-        settings = [settings_of(model, dataset, None) for model in models]
+        dataset = prototype._as_dataset(X, reset=True, sample_weight=sample_weight)
+        models = _estimators(prototype, n_components, covariance_types)
+        settings = [fit_settings(model, dataset, None) for model in models]
         if not dataset.layout.is_resident:
-            plan_fit(dataset, _like_all(settings), available_resources()).raise_for_memory()
-        asked = {
-            "models": ", ".join(f"{each.covariance_type} {each.n_components}" for each in models),
+            plan_fit(dataset, _sum_of(settings), available_resources()).raise_for_memory()
+        sizes = (f"{model.covariance_type} {model.n_components}" for model in models)
+        selection = {
+            "models": ", ".join(sizes),
             "criterion": criterion,
             "n_finalists": n_finalists,
         }
-        checkpoints = checkpoints_of(checkpoint, prototype, dataset, selection=asked)
-        found = compare(
+        checkpoints = open_checkpoints(checkpoint, prototype, dataset, selection=selection)
+        comparison = compare(
             dataset,
             settings,
             measure,
             n_finalists=n_finalists,
             random=check_random_state(prototype.random_state),
-            observer=log_to_cluster(watching, dataset),
+            observer=log_to_cluster(observer, dataset),
             checkpoints=checkpoints,
         )
-    fitted = {}
-    for model, candidate in zip(models, found.candidates, strict=True):
-        if candidate.carried and candidate.state and candidate.outcome is not Outcome.DEGENERATE:
-            model._keep(
-                Fit(candidate.state, candidate.state.lower_bound, found.survey, found.passes),
-                candidate.settings,
-            )
-            fitted[_key(candidate)] = model
+    finalists = _finalists(models, comparison)
     checkpoints.close()
-    best = fitted[_key(found.best)]
+    best = finalists[_key(comparison.best)]
     if not best.converged_ and best.max_iter > 0:
         warn_caller(
-            f"The model chosen did not converge: it {best.outcome_}. Increase max_iter or tol of "
-            f"the estimator. Still expected to be gained: {best.remaining_gain_:.1e} nats per row.",
+            f"The chosen model did not converge: it {best.outcome_}. Increase max_iter or tol of "
+            f"the estimator. Expected remaining gain: {best.remaining_gain_:.1e} nats per row.",
             ConvergenceWarning,
         )
-    return ComponentSelection(criterion, best, fitted, found.candidates, list(found.passes))
+    return ComponentSelection(
+        criterion, best, finalists, comparison.candidates, list(comparison.passes)
+    )
 
 
-def _models(
+def check_shared(parameters: Mapping[str, Any]) -> None:
+    """Raise ParameterError for parameters of an estimator that several models cannot share.
+
+    Parameters that are left out have their default.
+    """
+    wrong = [name for name in INITIAL_PARAMETERS if parameters.get(name) is not None]
+    if parameters.get("warm_start"):
+        wrong.append("warm_start")
+    if not parameters.get("acceleration", True):
+        wrong.append("acceleration")
+    init_params = parameters.get("init_params", "")
+    if not (isinstance(init_params, str) or callable(init_params)):
+        wrong.append("init_params")
+    if not parameters.get("sample_start", True):
+        wrong.append("sample_start")
+    if wrong:
+        raise ParameterError(
+            "a selection initializes each model, and fits all models to a sample first by "
+            f"accelerated EM: leave the estimator's {', '.join(wrong)} at the default"
+        )
+
+
+def _estimators(
     prototype: GaussianMixture,
     n_components: int | Iterable[int],
     covariance_types: str | Iterable[str],
 ) -> list[GaussianMixture]:
-    """An estimator for each model that is asked for, each once, with checked parameters."""
+    """One estimator per model, without duplicates, with valid parameters."""
     sizes = [n_components] if isinstance(n_components, int | np.integer) else list(n_components)
     names = [covariance_types] if isinstance(covariance_types, str) else list(covariance_types)
     if not (sizes and names):
@@ -316,32 +363,31 @@ def _models(
     return models
 
 
-def check_shared(parameters: Mapping[str, Any]) -> None:
-    """Raise ParameterError for parameters that several models cannot share."""
-    wrong = [name for name, value in FIXED.items() if parameters.get(name, value) != value]
-    init_params = parameters.get("init_params", "")
-    if not (isinstance(init_params, str) or callable(init_params)):
-        wrong.append("init_params")
-    if parameters.get("sample_start", "auto") not in ("auto", True):
-        wrong.append("sample_start")
-    if wrong:
-        raise ParameterError(
-            "models that are compared find their own starts and converge on a sample first, with "
-            f"accelerated steps: leave the estimator's {', '.join(wrong)} as by default"
-        )
+def _finalists(
+    models: Sequence[GaussianMixture], comparison: Comparison
+) -> dict[Key, GaussianMixture]:
+    """The models that were fitted to all rows, with their fitted attributes."""
+    finalists = {}
+    for model, candidate in zip(models, comparison.candidates, strict=True):
+        state = candidate.state
+        if candidate.carried and state and candidate.outcome is not Outcome.DEGENERATE:
+            fit = Fit(state, state.lower_bound, comparison.survey, comparison.passes)
+            model._set_fit(fit, candidate.settings)
+            finalists[_key(candidate)] = model
+    return finalists
 
 
-def _like_all(settings: Sequence[Settings]) -> Settings:
-    """The largest model, with as many restarts as have the sums and parameters of all."""
-    largest = max(settings, key=lambda each: each.n_components)
-    n_components = sum(each.n_components for each in settings)
+def _sum_of(settings: Sequence[Settings]) -> Settings:
+    """Settings of one fit whose initializations have as many components as all models."""
+    largest = max(settings, key=attrgetter("n_components"))
+    n_components = sum(entry.n_components for entry in settings)
     return replace(largest, n_init=math.ceil(n_components / largest.n_components))
 
 
-def _key(candidate: Candidate) -> tuple[int, str]:
+def _key(candidate: Candidate) -> Key:
     return candidate.settings.n_components, candidate.settings.family.name
 
 
 def _score(candidate: Candidate, name: str) -> Any:
-    """A score by its name in the table; NaN of a model that has none."""
-    return attrgetter(SCORES[name])(candidate.scores) if candidate.scores else math.nan
+    """The value in a column of the table; NaN for a candidate without scores."""
+    return attrgetter(SCORE_COLUMNS[name])(candidate.scores) if candidate.scores else math.nan

@@ -1,10 +1,10 @@
-"""A mixture's E-step and M-step in extended precision: what float64 is judged by.
+"""Reference E-step and M-step in extended precision, to measure the errors of float64.
 
-Weights, means, covariances and rows, given in float64, are taken as exact. Everything is
-computed here from the definitions in ``np.longdouble``, without BLAS or LAPACK, which know no
-wider number. Matrices stand along the last two axes; all of a stack are factorized at once.
+Weights, means, covariances and rows are float64 and count as exact. All results follow from the
+definitions in ``np.longdouble``, without BLAS or LAPACK, which have no wider type. Matrices are
+the last two axes of an array.
 
-Typed, unlike the tests: ``workflows/benchmarks/numerics.py`` uses it too.
+The module has types, unlike the tests, because ``workflows/benchmarks/numerics.py`` imports it.
 """
 
 from dataclasses import dataclass
@@ -20,16 +20,15 @@ ROUNDOFF = float(np.finfo(np.float64).eps)
 
 
 def wide(array: NDArray[Any]) -> Wide:
-    """The same numbers, with room for more digits."""
+    """Return the same numbers as np.longdouble."""
     assert np.finfo(np.longdouble).eps < 1e-3 * ROUNDOFF, (
-        "np.longdouble is no wider than float64 on this platform, so it cannot judge it: "
-        "run this on x86-64 Linux"
+        "np.longdouble is no wider than float64 on this platform: run this on x86-64 Linux"
     )
     return np.asarray(array).astype(np.longdouble)
 
 
 def cholesky(matrices: Wide) -> Wide:
-    """Lower L with L Lᵀ = matrix; NaN where a matrix is not positive definite."""
+    """Return lower L with L Lᵀ = matrix; NaN if a matrix is not positive definite."""
     rest, lower = matrices.copy(), np.zeros_like(matrices)
     with np.errstate(invalid="ignore", divide="ignore"):
         for j in range(matrices.shape[-1]):
@@ -40,7 +39,7 @@ def cholesky(matrices: Wide) -> Wide:
 
 
 def solve_lower(lower: Wide, right: Wide) -> Wide:
-    """x with lower @ x = right, by forward substitution."""
+    """Solve lower @ x = right by forward substitution."""
     x = np.broadcast_to(right, (*lower.shape[:-2], *right.shape[-2:])).copy()
     for j in range(lower.shape[-1]):
         x[..., j, :] /= lower[..., j, j, None]
@@ -49,23 +48,24 @@ def solve_lower(lower: Wide, right: Wide) -> Wide:
 
 
 def inverse(lower: Wide) -> Wide:
-    """The inverse of a lower-triangular matrix."""
+    """Invert a lower-triangular matrix."""
     return solve_lower(lower, np.eye(lower.shape[-1], dtype=np.longdouble))
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """One E-step.
+    """Result of an E-step.
 
     Attributes
     ----------
     weighted_log_prob : (n_components, n_rows) array
-        log(weight * density).
+        log(weight * density), in nats.
     log_prob_norm : (n_rows,) array
+        Log-density under the mixture, in nats.
     responsibilities : (n_components, n_rows) array
     sensitivity : (n_components, n_rows) array
-        The most that a component's log-density can change, to first order, where each entry
-        of its covariance and each x - mean is off by one float64 roundoff of its own.
+        Largest change of a component's log-density, to first order, if every entry of its
+        covariance and of x - mean has an error of one float64 roundoff.
     """
 
     weighted_log_prob: Wide
@@ -75,14 +75,14 @@ class Expectation:
 
     @property
     def sensitivity_of_norm(self) -> Wide:
-        """The same of the mixture's log-density, (n_rows,)."""
+        """Sensitivity of the mixture's log-density, (n_rows,)."""
         return (self.responsibilities * self.sensitivity).sum(axis=0)
 
 
 def e_step(
     rows: NDArray[Any], weights: NDArray[Any], means: NDArray[Any], dense: NDArray[Any]
 ) -> Expectation:
-    """Log-densities and responsibilities of rows (n, D); `dense` covariances are (K, D, D)."""
+    """Compute the E-step for rows (n, D); `dense` covariances are (K, D, D)."""
     covariances, n_features = wide(dense), rows.shape[1]
     lower = cholesky(covariances)
     factor = inverse(lower)
@@ -94,7 +94,7 @@ def e_step(
     table = constants[:, None] - np.square(whitened).sum(axis=1) / 2
     top = table.max(axis=0)
     norm = top + np.log(np.exp(table - top).sum(axis=0))
-    # d/dx of the log-density is -pull, d/dΣ is (pull pullᵀ - Σ⁻¹) / 2.
+    # The derivative of the log-density by x is -pull; by Σ it is (pull pullᵀ - Σ⁻¹) / 2.
     precisions = np.einsum("kji,kjl->kil", factor, factor)
     pull = np.abs(np.einsum("kji,kjn->kin", factor, whitened))
     of_difference = (pull * np.abs(difference)).sum(axis=1)
@@ -106,13 +106,14 @@ def e_step(
 
 @dataclass(frozen=True)
 class Maximization:
-    """One M-step, without regularization.
+    """Result of an M-step without regularization.
 
     Attributes
     ----------
-    weights, means : arrays
+    weights : (n_components,) array
+    means : (n_components, n_features) array
     covariances : (n_components, n_features, n_features) array
-        Of the family, as dense matrices.
+        Covariances of the family, as dense matrices.
     """
 
     weights: Wide
@@ -120,8 +121,8 @@ class Maximization:
     covariances: Wide
 
 
-def of_family(name: str, scatter: Wide, counts: Wide) -> Wide:
-    """A family's covariances, dense, from the components' scatters (K, D, D)."""
+def family_covariances(name: str, scatter: Wide, counts: Wide) -> Wide:
+    """Return a family's covariances as dense matrices, from scatter matrices (K, D, D)."""
     eye = np.eye(scatter.shape[-1], dtype=np.longdouble)
     if name == "tied":
         pooled = scatter.sum(axis=0) / counts.sum()
@@ -138,15 +139,15 @@ def of_family(name: str, scatter: Wide, counts: Wide) -> Wide:
 def m_step(
     name: str, rows: NDArray[Any], responsibilities: Wide, sample_weight: NDArray[Any] | None
 ) -> Maximization:
-    """Weights, means and covariances of highest likelihood, given responsibilities (K, n)."""
+    """Compute the M-step for rows (n, D) and responsibilities (K, n)."""
     share = responsibilities if sample_weight is None else responsibilities * wide(sample_weight)
     counts = share.sum(axis=1)
-    # About a row of the component's own: at 1e8 even this type's digits end at 1e-11.
+    # About a row of the component, because np.longdouble has a roundoff of 1e-11 at 1e8.
     origin = wide(rows)[share.argmax(axis=1)]
     difference = wide(rows) - origin[:, None]
     with np.errstate(invalid="ignore"):
         shift = (share[:, :, None] * difference).sum(axis=1) / counts[:, None]
         difference = difference - shift[:, None]
         scatter = np.einsum("kni,knj->kij", share[:, :, None] * difference, difference)
-        covariances = of_family(name, scatter, counts)
+        covariances = family_covariances(name, scatter, counts)
     return Maximization(counts / counts.sum(), origin + shift, covariances)

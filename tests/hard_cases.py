@@ -1,16 +1,14 @@
-"""Mixtures and rows on which float64 may lose digits, and how many the library loses.
+"""Mixtures and rows for which float64 may lose digits, and the errors of the library on them.
 
-A case is drawn, visited once by a kernel, and compared with ``extended_precision`` on the rows
-as stored: after they were rounded to their type, they are exact. So are the mixture's float64
-parameters.
+A case is random. One E-step and M-step of it are compared with ``extended_precision``. The rows
+count as exact after rounding to their dtype, and so do the mixture's float64 parameters.
 
-What float64 can represent: an answer may be off by the bound of the input's type, or by what
-follows, to first order, from one roundoff per entry of the covariances and of the differences
-x - mean, times the number of features, which is what factorizing a covariance in float64 costs
-anyway (Higham 2002, theorem 10.3). A covariance may also be off by a roundoff of its sums
-about the mean that the pass began with. Nothing else is forgiven: in particular no offset is,
-as the difference of two neighbours is exact in float64, however far they are from the origin. A
-mean itself may be off by its own last bit.
+The allowed error is the larger of two limits. One is the bound of the rows' dtype. The other is
+the first-order effect of one roundoff per entry of the covariances and of the differences
+x - mean, times the number of features, because the factorization of a covariance in float64 costs
+as much (Higham 2002, theorem 10.3). A covariance may also have a roundoff of its sums about the
+mean before the pass, and a mean may be wrong in its last bit. An offset allows no further error:
+the difference of two neighbours is exact in float64, however far they are from the origin.
 """
 
 from dataclasses import dataclass
@@ -24,9 +22,9 @@ from extended_precision import (
     Maximization,
     Wide,
     cholesky,
+    family_covariances,
     inverse,
     m_step,
-    of_family,
     wide,
 )
 from extended_precision import (
@@ -46,34 +44,33 @@ from daskgmm.model.mixture import Mixture
 BOUNDS = {np.dtype(np.float64): 1e-8, np.dtype(np.float32): 1e-4}
 CORRELATED = {"full", "tied"}
 
-# A component with less of the rows is empty: counts are lifted to have a mean, as in
-# scikit-learn, and nobody says to what.
+# A component with a smaller share of the weight is empty, and its mean is not defined.
 EMPTY = 1e-30
-# Where float64 allows this, there is nothing left to be right.
+# If float64 allows a larger error than this, no digit can be correct.
 NO_DIGIT = 1e-1
 
-# Sample weights: their powers of ten, row by row or component by component.
+# Kinds of sample weights; see `Case`.
 WEIGHTS = ("ones", "tiny", "huge", "mixed", "owned")
 
 
 @dataclass(frozen=True)
 class Case:
-    """What makes it hard.
+    """A mixture, its rows and their weights.
 
     Attributes
     ----------
     offset : float
-        Of the data's mean from the origin, in units of the components' spread.
+        Distance of the data's mean from the origin, in units of the distance of components.
     tightness : float
-        A component's standard deviation, in the same units.
+        Standard deviation of a component, in the same units.
     correlation : float
-        Between any two features, up to sign.
+        Correlation of any two features, up to its sign.
     weights : str
-        Of `WEIGHTS`: all 1, all 1e-12, all 1e12, these three mixed at random over the rows,
-        or one of them for all rows drawn from a component.
+        One of `WEIGHTS`: all 1, all 1e-12, all 1e12, these three at random for each row, or one
+        of them for all rows of a component.
     unit : float
-        Length of the unit: it moves all log-densities by the same amount, to zero where one
-        likes, where relative errors are the absolute ones.
+        Length of the unit. It adds a constant to all log-densities, for example to make them
+        about zero, so that relative errors are absolute ones.
     """
 
     name: str
@@ -89,12 +86,12 @@ class Case:
 
     @property
     def bound(self) -> float:
-        """Relative error that the input's type allows."""
+        """Relative error that the rows' dtype allows."""
         return BOUNDS[np.dtype(self.dtype)]
 
     @cached_property
     def mixture(self) -> Mixture:
-        """Components of the tightness, a unit apart."""
+        """The mixture, with a distance of about one unit between components."""
         random, (k, d) = np.random.default_rng(self.seed), (self.n_components, self.n_features)
         family = FAMILIES[self.name]
         means = self.unit * (self.offset + random.normal(size=(k, d)))
@@ -116,12 +113,12 @@ class Case:
 
     @cached_property
     def owners(self) -> NDArray[np.int64]:
-        """The component that each row is drawn from."""
+        """Component of each row."""
         return np.repeat(np.arange(self.n_components), 20 + 2 * self.n_features)
 
     @cached_property
     def rows(self) -> NDArray[Any]:
-        """Rows of the components, and one of each ten deviations out."""
+        """Rows of the components; one row of each is ten standard deviations from the mean."""
         random, mixture = np.random.default_rng(self.seed + 1), self.mixture
         noise = random.normal(size=(len(self.owners), self.n_features))
         last = np.flatnonzero(np.diff(self.owners, append=self.n_components))
@@ -132,7 +129,7 @@ class Case:
 
     @cached_property
     def sample_weight(self) -> Array | None:
-        """One per row."""
+        """Sample weights, or None for ones."""
         n, powers = len(self.owners), np.array([-12.0, 0.0, 12.0])
         if self.weights == "ones":
             return None
@@ -144,7 +141,7 @@ class Case:
 
     @cached_property
     def pivot(self) -> Array:
-        """The mean of the data as a fit takes it: in the type of the rows."""
+        """The mean of the data in the dtype of the rows, as in a fit."""
         mean = np.average(wide(self.rows), axis=0, weights=self.sample_weight)
         return mean.astype(self.dtype).astype(np.float64)
 
@@ -156,21 +153,21 @@ class Case:
 
     @cached_property
     def best(self) -> Maximization:
-        """The M-step after it."""
+        """The M-step in extended precision after `exact`."""
         return m_step(self.name, self.rows, self.exact.responsibilities, self.sample_weight)
 
     @cached_property
     def kernels(self) -> dict[str, Kernel]:
-        """Each kernel, and the one that the library takes of itself."""
+        """Both kernels, and the kernel that the library chooses."""
         mixture, family = self.mixture, self.mixture.family
         log_det = family.log_det(mixture.precision_cholesky, self.n_components, self.n_features)
         constants = np.log(mixture.weights) + log_det
         constants -= 0.5 * self.n_features * np.log(2.0 * np.pi)
-        of = (constants, mixture.means, mixture.precision_cholesky)
+        arguments = (constants, mixture.means, mixture.precision_cholesky)
         model = MaximumLikelihood(family, 0.0, self.pivot)
         return {
-            "quadratic": family.quadratic(*of, self.pivot),
-            "triangular": family.triangular(*of),
+            "quadratic": family.quadratic(*arguments, self.pivot),
+            "triangular": family.triangular(*arguments),
             "automatic": model.densities(mixture).kernel,
         }
 
@@ -183,7 +180,7 @@ class Case:
         return quadratic.rounding(np.abs(mixture.means - self.pivot) + FAR * deviations)
 
     def error_of_density(self, kernel: str) -> "DensityError":
-        """How far a kernel's log-densities are from the exact ones."""
+        """Return the error of a kernel's log-densities."""
         sent = densities.Densities(self.mixture.family, self.kernels[kernel])
         norm = e_step.log_prob_norm(self.rows, sent)
         size = np.maximum(1.0, np.abs(self.exact.log_prob_norm))
@@ -192,16 +189,18 @@ class Case:
         return DensityError(_worst(nats), _worst(nats / size), _worst(limit))
 
     def error(self, kernel: str) -> "Error":
-        """How far one E-step and M-step by a kernel are from the exact ones."""
+        """Return the error of one E-step and M-step by a kernel."""
         sent = densities.Densities(self.mixture.family, self.kernels[kernel])
         model = MaximumLikelihood(self.mixture.family, 0.0, self.pivot)
         chunk = Chunk(self.rows, self.sample_weight, 0, 0)
         with np.errstate(all="ignore"):  # a component may be empty, or collapse
-            found = model.estimates(e_step.e_step(chunk, sent))
-            return Error(self.error_of_density(kernel), *self._of_parameters(*found))
+            estimates = model.estimates(e_step.e_step(chunk, sent))
+            return Error(self.error_of_density(kernel), *self._parameter_errors(*estimates))
 
-    def _of_parameters(self, weights: Array, means: Array, covariances: Array) -> tuple[float, ...]:
-        """Errors of weights, means and covariances, and what float64 allows each of them."""
+    def _parameter_errors(
+        self, weights: Array, means: Array, covariances: Array
+    ) -> tuple[float, ...]:
+        """Return the errors of weights, means and covariances, then their limits in float64."""
         exact, best, mixture, d = self.exact, self.best, self.mixture, self.n_features
         dense = mixture.family.dense(covariances, self.n_components, d)
         share = exact.responsibilities
@@ -211,15 +210,15 @@ class Case:
         some = counts > EMPTY * counts.sum()
         shift = best.means - wide(mixture.means)
         square = shift[:, :, None] * shift[:, None, :]
-        about_start = of_family(self.name, counts[:, None, None] * np.abs(square), counts)
-        second = np.abs(best.covariances) + about_start
+        from_shift = family_covariances(self.name, counts[:, None, None] * np.abs(square), counts)
+        second = np.abs(best.covariances) + from_shift
         factor = inverse(cholesky(best.covariances[some]))
         deviations = np.sqrt(np.diagonal(best.covariances[some], axis1=1, axis2=2))
         of_weights = np.abs(weights / best.weights - 1)
         last_bit = np.spacing(np.abs(best.means).astype(np.float64))
         of_means = np.maximum(np.abs(means - best.means) - last_bit, 0.0)[some] / deviations
         of_covariances = _whitened(factor, (dense - best.covariances)[some])
-        # What the densities' sensitivity does to a responsibility, relative to it.
+        # Relative change of a responsibility because of the sensitivity of the densities.
         tilt = d * (exact.sensitivity + exact.sensitivity_of_norm)
         tilted = (share * tilt / counts[:, None])[some]
         whitened = factor @ (wide(self.rows) - best.means[some][:, None]).transpose(0, 2, 1)
@@ -234,13 +233,13 @@ class Case:
 
 
 def _whitened(factor: Wide, matrices: Wide) -> Wide:
-    """The largest entry of factor @ matrix @ factorᵀ, per component."""
+    """Return the largest entry of factor @ matrix @ factorᵀ for each component."""
     both = factor @ matrices @ np.swapaxes(factor, 1, 2)
     return np.abs(both).max(axis=(1, 2))
 
 
 def _worst(errors: Wide | Array) -> float:
-    """The largest; infinite where any is not a number."""
+    """Return the largest error; infinity if any is NaN."""
     return float(np.nan_to_num(np.asarray(errors, np.float64), nan=np.inf, posinf=np.inf).max())
 
 
@@ -250,12 +249,16 @@ def _is_beyond(error: float, bound: float, limit: float) -> bool:
 
 @dataclass(frozen=True)
 class DensityError:
-    """Worst error of a row's log-density.
+    """Largest error of a row's log-density.
 
     Attributes
     ----------
-    nats, relative, limit : float
-        As it is; relative to max(1, its magnitude); what float64 allows of the latter.
+    nats : float
+        Absolute error.
+    relative : float
+        Error relative to max(1, magnitude of the log-density).
+    limit : float
+        Limit of the relative error in float64.
     """
 
     nats: float
@@ -263,19 +266,25 @@ class DensityError:
     limit: float
 
     def is_beyond(self, bound: float) -> bool:
-        """Whether it is more than the bound and than float64 allows."""
+        """Whether the relative error exceeds both the bound and the limit of float64."""
         return _is_beyond(self.relative, bound, self.limit)
 
 
 @dataclass(frozen=True)
 class Error:
-    """Worst errors of one E-step and one M-step, and what float64 allows them.
+    """Largest errors of one E-step and one M-step, and their limits in float64.
 
     Attributes
     ----------
     density : DensityError
-    weights, means, covariances : float
-        Relative; in standard deviations; whitened by the exact covariance.
+    weights : float
+        Relative error.
+    means : float
+        Error in standard deviations.
+    covariances : float
+        Error after whitening by the exact covariance.
+    weights_limit, means_limit, covariances_limit : float
+        Limits of these errors in float64.
     """
 
     density: DensityError
@@ -288,17 +297,17 @@ class Error:
 
     @property
     def parameters(self) -> float:
-        """The worst of the parameters."""
+        """Largest error of the parameters."""
         return max(self.weights, self.means, self.covariances)
 
     @property
     def limit(self) -> float:
-        """The most that float64 allows of anything."""
-        of_parameters = max(self.weights_limit, self.means_limit, self.covariances_limit)
-        return max(self.density.limit, of_parameters)
+        """Largest limit of all errors in float64."""
+        parameters = max(self.weights_limit, self.means_limit, self.covariances_limit)
+        return max(self.density.limit, parameters)
 
     def beyond(self, bound: float) -> list[str]:
-        """What is off by more than the bound and than float64 allows."""
+        """Return the names of values whose errors exceed the bound and the limit of float64."""
         names = ("weights", "means", "covariances")
         wrong = [
             name

@@ -1,4 +1,4 @@
-"""Brute force: what a mixture is, row by row, straight from the definitions."""
+"""Brute-force oracles: densities, posteriors and moments of a mixture by their definitions."""
 
 import numpy as np
 from scipy.special import logsumexp
@@ -6,7 +6,7 @@ from scipy.stats import multivariate_normal
 
 
 def log_prob(rows, weights, means, dense):
-    """log(weight * density) of each row and component, (n, K), by scipy."""
+    """Return log(weight * density) of rows and components, (n, K), by scipy."""
     columns = [
         np.log(weight) + np.atleast_1d(multivariate_normal(mean, covariance).logpdf(rows))
         for weight, mean, covariance in zip(weights, means, dense, strict=True)
@@ -15,14 +15,14 @@ def log_prob(rows, weights, means, dense):
 
 
 def e_step(rows, weights, means, dense):
-    """Responsibilities (n, K) and log-densities (n,)."""
+    """Return responsibilities (n, K) and log-densities (n,)."""
     table = log_prob(np.atleast_2d(rows), weights, means, dense)
     norm = logsumexp(table, axis=1)
     return np.exp(table - norm[:, None]), norm
 
 
 def moments(rows, responsibilities, sample_weight):
-    """Counts, means and dense covariances about the means, one row at a time."""
+    """Return counts, means and dense scatter matrices about the means, row by row."""
     n_components, n_features = responsibilities.shape[1], rows.shape[1]
     counts = np.zeros(n_components)
     means = np.zeros((n_components, n_features))
@@ -38,7 +38,7 @@ def moments(rows, responsibilities, sample_weight):
 
 
 def covariances(name, counts, scatter, reg_covar):
-    """The family's covariances from dense scatters, as the textbook defines them."""
+    """Return a family's covariances from dense scatter matrices by their textbook definition."""
     n_features = scatter.shape[1]
     if name == "full":
         return scatter / counts[:, None, None] + reg_covar * np.eye(n_features)
@@ -49,6 +49,6 @@ def covariances(name, counts, scatter, reg_covar):
 
 
 def bits(statistics):
-    """Everything in some statistics, to the last bit."""
+    """Return all bits of sufficient statistics."""
     arrays = (statistics.effective_counts, statistics.first_moment, statistics.second_moment)
     return b"".join(array.tobytes() for array in arrays), statistics.log_likelihood

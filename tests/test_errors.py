@@ -9,11 +9,11 @@ from strategies import mixture
 from daskgmm.errors import DataError, DegenerateCovarianceError
 
 
-@pytest.mark.parametrize("again", [lambda e: pickle.loads(pickle.dumps(e)), copy.deepcopy])
-def test_a_degenerate_fit_survives_pickling_with_its_model(again):
+@pytest.mark.parametrize("copy_error", [lambda e: pickle.loads(pickle.dumps(e)), copy.deepcopy])
+def test_a_degenerate_covariance_error_can_be_pickled_and_copied(copy_error):
     model = mixture("full")
     error = DegenerateCovarianceError([1], n_pass=3, mixture=model)
-    copied = again(error)
+    copied = copy_error(error)
     assert type(copied) is DegenerateCovarianceError
     assert str(copied) == str(error)
     assert (copied.components, copied.n_pass) == ((1,), 3)
@@ -23,28 +23,28 @@ def test_a_degenerate_fit_survives_pickling_with_its_model(again):
 @pytest.mark.parametrize(
     ("components", "n_pass", "sentence"),
     [
-        ([3], 7, "Here component 3 collapsed in pass 7."),
-        ([0, 4], 0, "Here components 0 and 4 collapsed at the start."),
-        (range(9), 1, "Here components 0, 1, 2, 3, 4 and 4 more collapsed in pass 1."),
-        ((), 2, "Here the covariance that all components share collapsed in pass 2."),
+        ([3], 7, " Component 3 collapsed in pass 7."),
+        ([0, 4], 0, " Components 0 and 4 collapsed at the start."),
+        (range(9), 1, " Components 0, 1, 2, 3, 4 and 4 more collapsed in pass 1."),
+        ((), 2, " The covariance that all components share collapsed in pass 2."),
     ],
 )
-def test_it_says_which_when_and_what_to_do(components, n_pass, sentence):
+def test_the_message_names_components_pass_and_remedy(components, n_pass, sentence):
     text = str(DegenerateCovarianceError(components, n_pass=n_pass))
     assert text.startswith(DegenerateCovarianceError.SENTENCE)
     assert sentence in text
     assert "degenerate='reinitialize'" in text
     assert "`mixture`" not in text
     with_model = str(DegenerateCovarianceError(components, n_pass=n_pass, mixture=object()))
-    assert "The model from before is this error's `mixture`." in with_model
+    assert "The last valid model is this error's `mixture`." in with_model
 
 
-def test_outside_a_fit_it_is_scikit_learns_sentence():
+def test_outside_a_fit_the_message_is_scikit_learns():
     assert str(DegenerateCovarianceError([2])) == DegenerateCovarianceError.SENTENCE
 
 
 class PeculiarError(Exception):
-    """Its pickle can't be read: it is made of two things and knows one text."""
+    """An exception that cannot be unpickled: its constructor takes two arguments."""
 
     def __init__(self, a, b):
         super().__init__(f"{a}, {b}")
@@ -61,7 +61,7 @@ def raised_from(cause):
         return error
 
 
-def test_what_caused_an_error_of_the_data_is_known_in_another_process():
+def test_the_cause_of_a_data_error_survives_pickling():
     error = raised_from(KeyError("rows"))
     copied = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(error))))
     assert str(copied) == str(error)
@@ -70,7 +70,7 @@ def test_what_caused_an_error_of_the_data_is_known_in_another_process():
     assert copied.__notes__ == ["a note"]
 
 
-def test_a_cause_that_cannot_be_sent_stays_behind_with_its_traceback_as_a_note():
+def test_a_cause_that_cannot_be_pickled_becomes_a_note_with_its_traceback():
     copied = pickle.loads(pickle.dumps(raised_from(PeculiarError("this", "that"))))
     assert copied.__cause__ is None
     assert copied.__notes__[1].endswith("PeculiarError: this, that")

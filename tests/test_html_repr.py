@@ -2,16 +2,16 @@ import re
 
 import numpy as np
 
-from daskgmm.html_repr import MOST_COMPONENTS, MOST_FEATURES, mixture_html
+from daskgmm.html_repr import MAX_COMPONENTS, MAX_FEATURES, mixture_html
 
 
 def rows_of(page):
-    """The cells of each row, all tables together."""
+    """The cells of each row of all tables."""
     rows = re.findall(r"<tr>(.*?)</tr>", page)
     return [re.findall(r"<t[hd]>(.*?)</t[hd]>", row) for row in rows]
 
 
-def test_components_stand_heaviest_first_under_what_is_said_of_them():
+def test_components_are_sorted_by_weight_below_the_facts():
     page = mixture_html([0.25, 0.75], [[1.0, 2e9], [-0.5, 1234.5]], about={"outcome": "settled"})
     assert rows_of(page) == [
         ["outcome", "settled"],
@@ -21,7 +21,7 @@ def test_components_stand_heaviest_first_under_what_is_said_of_them():
     ]
 
 
-def test_all_that_is_shown_is_escaped():
+def test_all_text_is_escaped():
     page = mixture_html([1.0], [[0.0]], features=["<b>&'"], about={"<i>": "<script>"})
     assert rows_of(page)[:2] == [
         ["&lt;i&gt;", "&lt;script&gt;"],
@@ -30,11 +30,11 @@ def test_all_that_is_shown_is_escaped():
     assert "<script>" not in page
 
 
-def test_what_is_too_much_to_read_is_counted():
-    shape = (MOST_COMPONENTS + 3, MOST_FEATURES + 2)
+def test_further_rows_and_columns_are_counted():
+    shape = (MAX_COMPONENTS + 3, MAX_FEATURES + 2)
     weights = np.arange(1, shape[0] + 1) / np.arange(1, shape[0] + 1).sum()
     head, *rows, last = rows_of(mixture_html(weights, np.zeros(shape), about={}))
-    assert head[2:] == [*map(str, range(MOST_FEATURES)), "… 2 more"]
+    assert head[2:] == [*map(str, range(MAX_FEATURES)), "… 2 more"]
     assert [row[0] for row in rows] == [str(k) for k in range(22, 2, -1)]
     assert last == ["… 3 more"]
     whole = mixture_html(weights[:20], np.zeros((20, 8)), about={})

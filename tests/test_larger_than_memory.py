@@ -20,11 +20,11 @@ def test_rows_of_five_times_a_workers_memory_are_fitted_within_it(tmp_path):
         rows[start : start + 100_000] = some
     del rows
     cluster = LocalCluster(n_workers=2, memory_limit=f"{limit} B")
-    with cluster.connected(print) as place:
-        before, _ = place.peak_memory()
+    with cluster.connect(print) as connection:
+        before, _ = connection.peak_memory()
         model = GaussianMixture(2, max_iter=3, init_params="k-means++", random_state=0)
         model.fit(open_dataset(path))
-        driver, worker = place.peak_memory()
+        driver, worker = connection.peak_memory()
     np.testing.assert_allclose(np.sort(model.means_.mean(axis=1)), [0.0, 3.0], atol=0.01)
     assert path.stat().st_size > 4.5 * limit
     assert worker < limit

@@ -28,24 +28,24 @@ def of_five():
 
 @pytest.mark.parametrize("criterion", ["bic", "aic", "icl", "held-out"])
 def test_the_model_chosen_is_fitted_and_is_the_best_of_the_table(criterion):
-    found = selected(X, range(2, 5), ("full", "spherical"), criterion)
-    frame = found.to_frame()
+    selection = selected(X, range(2, 5), ("full", "spherical"), criterion)
+    frame = selection.to_frame()
     assert len(frame) == 6
     (chosen,) = frame[frame.chosen].itertuples()
     sign = -1.0 if criterion == "held-out" else 1.0
     assert chosen.Index == (sign * frame[criterion.replace("-", "_")]).idxmin()
     assert chosen.covariance_type == "full"
-    # AIC is not consistent: of few rows it may take more.
+    # AIC is not consistent: it may choose more components.
     assert chosen.n_components == 3 or criterion == "aic"
-    assert found.models[chosen.n_components, "full"] is found.best
-    assert found.best.predict(X).shape == (1500,)
-    assert found.best.converged_
+    assert selection.models[chosen.n_components, "full"] is selection.best
+    assert selection.best.predict(X).shape == (1500,)
+    assert selection.best.converged_
 
 
 def test_criteria_of_the_table_are_those_of_the_models_and_scikit_learns(family_name):
-    found = selected(X, (2, 3), family_name)
-    for (n_components, name), model in found.models.items():
-        frame = found.to_frame().set_index(["n_components", "covariance_type"])
+    selection = selected(X, (2, 3), family_name)
+    for (n_components, name), model in selection.models.items():
+        frame = selection.to_frame().set_index(["n_components", "covariance_type"])
         row = frame.loc[n_components, name]
         theirs = ScikitLearn(n_components, covariance_type=name)
         theirs.weights_, theirs.means_ = model.weights_, model.means_
@@ -57,21 +57,23 @@ def test_criteria_of_the_table_are_those_of_the_models_and_scikit_learns(family_
         np.testing.assert_allclose(row.log_likelihood, model.lower_bound_)
 
 
-def test_whatever_holds_the_rows_the_choice_is_the_same():
+def test_the_form_of_the_rows_does_not_change_the_choice():
     frame = pd.DataFrame(X, columns=["a", "b"])
     array = selected(X, (2, 3))
     for rows in (frame, da.from_array(X, chunks=(400, 2)), dd.from_pandas(frame, npartitions=3)):
-        found = selected(rows, (2, 3))
-        assert found.best.n_components == array.best.n_components == 3
-        np.testing.assert_allclose(found.to_frame()[NUMBERS], array.to_frame()[NUMBERS], rtol=1e-8)
-    assert list(found.best.feature_names_in_) == ["a", "b"]
-    assert [each.purpose for each in found.passes_[:3]] == ["prepare", "survey", "comparison"]
-    assert found.n_passes_ == found.best.n_passes_ == len(found.passes_)
+        selection = selected(rows, (2, 3))
+        assert selection.best.n_components == array.best.n_components == 3
+        np.testing.assert_allclose(
+            selection.to_frame()[NUMBERS], array.to_frame()[NUMBERS], rtol=1e-8
+        )
+    assert list(selection.best.feature_names_in_) == ["a", "b"]
+    assert [each.purpose for each in selection.passes_[:3]] == ["prepare", "survey", "comparison"]
+    assert selection.n_passes_ == selection.best.n_passes_ == len(selection.passes_)
 
 
 def test_float32_rows_give_float32_models():
-    found = selected(X.astype(np.float32), (2, 3))
-    assert found.best.means_.dtype == np.float32
+    selection = selected(X.astype(np.float32), (2, 3))
+    assert selection.best.means_.dtype == np.float32
 
 
 def test_the_same_seed_chooses_the_same_to_the_bit(of_five):
@@ -87,55 +89,55 @@ def test_the_estimator_is_not_changed():
     assert not hasattr(estimator, "means_")
 
 
-def test_one_number_and_one_name_are_enough_and_none_is_asked_for_twice():
+def test_single_values_are_accepted_and_duplicates_removed():
     assert len(selected(X, 2).candidates) == 1
     assert len(selected(X, [2, 2], ["diag", "diag"]).candidates) == 1
 
 
 def test_a_model_that_collapses_is_a_row_of_the_table():
     rows = np.repeat(X[:8], 50, axis=0)
-    found = selected(rows, (1, 12), reg_covar=0.0)
-    sound, collapsed = found.to_frame().itertuples()
-    assert found.best.n_components == 1
+    selection = selected(rows, (1, 12), reg_covar=0.0)
+    sound, collapsed = selection.to_frame().itertuples()
+    assert selection.best.n_components == 1
     assert (sound.carried, collapsed.carried) == (True, False)
     assert collapsed.outcome == "a component's covariance collapsed"
     assert np.isnan(collapsed.bic)
-    assert "collapsed" in str(found)
-    assert found.plot(Figure().subplots()).ax_.has_data()
+    assert "collapsed" in str(selection)
+    assert selection.plot(Figure().subplots()).ax_.has_data()
 
 
-def test_where_all_models_collapse_it_is_said():
+def test_an_error_if_all_models_collapse():
     with pytest.raises(DegenerateCovarianceError, match="ill-defined"):
         selected(np.ones((100, 2)), (1, 2), reg_covar=0.0)
 
 
-def test_a_choice_that_has_not_converged_is_a_warning():
-    with pytest.warns(ConvergenceWarning, match="model chosen did not converge: it reached"):
-        found = selected(X, range(3, 5), max_iter=1)
-    assert not found.best.converged_
+def test_a_chosen_model_that_did_not_converge_warns():
+    with pytest.warns(ConvergenceWarning, match="The chosen model did not converge: it reached"):
+        selection = selected(X, range(3, 5), max_iter=1)
+    assert not selection.best.converged_
 
 
-def test_without_iterations_it_gives_the_sample_s_models_and_does_not_warn():
-    found = selected(X, range(1, 4), max_iter=0)
-    assert found.best.n_components == 3
-    assert [each.purpose for each in found.passes_] == ["survey", "comparison"]
-    for model in found.models.values():
+def test_without_iterations_the_models_are_those_of_the_sample():
+    selection = selected(X, range(1, 4), max_iter=0)
+    assert selection.best.n_components == 3
+    assert [each.purpose for each in selection.passes_] == ["survey", "comparison"]
+    for model in selection.models.values():
         assert (model.n_iter_, model.lower_bounds_, model.converged_) == (0, [], False)
         assert model.lower_bound_ == pytest.approx(model.score(X), rel=1e-12)
-    bic = found.to_frame().bic
-    np.testing.assert_allclose(bic, [model.bic(X) for model in found.models.values()])
+    bic = selection.to_frame().bic
+    np.testing.assert_allclose(bic, [model.bic(X) for model in selection.models.values()])
 
 
-def test_a_model_of_more_components_than_rows_is_said_to_be():
-    found = selected(X[:10], (1, 12))
-    (outcome,) = found.to_frame().outcome[1:]
+def test_a_model_with_more_components_than_rows_is_marked():
+    selection = selected(X[:10], (1, 12))
+    (outcome,) = selection.to_frame().outcome[1:]
     assert outcome.startswith("too few rows for its components: ")
-    assert "too few rows for its components" in str(found)
+    assert "too few rows for its components" in str(selection)
 
 
-def test_what_is_printed_names_the_choice_and_every_model(of_five):
+def test_the_printed_table_shows_the_choice_and_all_models(of_five):
     text = str(of_five)
-    assert text.startswith("full, n_components=3: chosen by bic among 5 models, for ")
+    assert text.startswith("full, n_components=3: best of 5 models by bic, in ")
     assert text.count("\n") == 5 + 2
     assert text.count("<- chosen") == 1
 
@@ -143,15 +145,15 @@ def test_what_is_printed_names_the_choice_and_every_model(of_five):
 def test_estimates_are_marked(monkeypatch):
     monkeypatch.setattr("daskgmm.fit.settings.MIN_SAMPLE_ROWS", 100)
     monkeypatch.setattr("daskgmm.fit.settings.START_GAP", 1.0)
-    found = select_components(
+    selection = select_components(
         X, range(1, 6), n_finalists=1, estimator=GaussianMixture(random_state=0)
     )
-    assert found.to_frame().estimated.tolist() == [True, True, False, True, True]
-    assert str(found).count("~-") == 4
-    assert list(found.models) == [(3, "full")]
+    assert selection.to_frame().estimated.tolist() == [True, True, False, True, True]
+    assert str(selection).count("~-") == 4
+    assert list(selection.models) == [(3, "full")]
 
 
-def test_the_picture_is_a_display(of_five):
+def test_plot_returns_a_display(of_five):
     display = of_five.plot(Figure().subplots())
     assert isinstance(display, SelectionDisplay)
     assert display.ax_.get_ylabel() == "BIC"
@@ -167,6 +169,7 @@ def test_the_picture_is_a_display(of_five):
         ({"criterion": "BIC"}, "criterion must be one of 'bic', 'aic', 'icl', 'held-out'"),
         ({"n_finalists": 0}, "n_finalists must be at least 1, not 0"),
         ({"estimator": GaussianMixture(means_init=[[0, 0]])}, "leave the estimator's means_init"),
+        ({"estimator": GaussianMixture(means_init=X[:2])}, "leave the estimator's means_init"),
         ({"estimator": GaussianMixture(acceleration=None)}, "leave the estimator's acceleration"),
         (
             {"estimator": GaussianMixture(init_params=[0] * 1500, warm_start=True)},
@@ -174,6 +177,6 @@ def test_the_picture_is_a_display(of_five):
         ),
     ],
 )
-def test_what_cannot_be_meant_is_one_sentence(changes, sentence):
+def test_invalid_arguments_are_refused(changes, sentence):
     with pytest.raises(ValueError, match=sentence):
         select_components(X, **changes)

@@ -1,4 +1,4 @@
-"""scikit-learn's own tests of its mixture, run against ours; and its checks of any estimator."""
+"""scikit-learn's tests of its mixture, run against ours, and its checks of any estimator."""
 
 import os
 from functools import partial
@@ -18,10 +18,10 @@ __all__ = ["global_dtype", "pytest_generate_tests"]
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-# Whole names, or how they begin.
+# Names of tests, or their prefixes.
 PRIVATE = "tests functions that are private to scikit-learn"
 ARRAY_API = "is about arrays that are neither NumPy's nor Dask's"
-LEFT_OUT = {
+EXCLUDED = {
     "test_suffstat_sk_": PRIVATE,
     "test_gaussian_suffstat_sk_spherical": PRIVATE,
     "test_compute_log_det_cholesky": PRIVATE,
@@ -31,14 +31,14 @@ LEFT_OUT = {
     "test_gaussian_mixture_array_api_compliance": ARRAY_API,
     "test_gaussian_mixture_raises_where_array_api_not_implemented": ARRAY_API,
 }
-# Begins like one of them, and is about what everybody sees.
-KEPT = "test_gaussian_mixture_precisions_init_diag"
+# Has one of these prefixes, but tests public behaviour.
+INCLUDED = "test_gaussian_mixture_precisions_init_diag"
 
 PLAIN = {"acceleration": None, "init_params": "kmeans", "init_distance": "euclidean"}
 
 
 class GaussianMixture(daskgmm.GaussianMixture):
-    """Ours with the defaults of scikit-learn's: plain EM from its k-means."""
+    """Our class with scikit-learn's defaults: plain EM from k-means."""
 
     def __init__(
         self,
@@ -64,34 +64,34 @@ class GaussianMixture(daskgmm.GaussianMixture):
 
 
 class Rounded(GaussianMixture):
-    """Its scores to 12 digits."""
+    """Rounds scores to 12 digits."""
 
     def score(self, X, y=None):
         return float(f"{super().score(X, y):.12g}")
 
 
-def is_left_out(name):
-    return name != KEPT and any(name.startswith(each) for each in LEFT_OUT)
+def is_excluded(name):
+    return name != INCLUDED and any(name.startswith(each) for each in EXCLUDED)
 
 
 THEIRS = {
     name: test
     for name, test in vars(of_gaussian_mixture).items()
-    if name.startswith("test_") and not is_left_out(name)
+    if name.startswith("test_") and not is_excluded(name)
 }
 of_gaussian_mixture.GaussianMixture = GaussianMixture
 globals().update(THEIRS)
 
 
 def test_gaussian_mixture_setting_best_params(monkeypatch):
-    # A component of a single row has no variance; scikit-learn's has 4e-16, as it rounds.
+    # A component with a single row has no variance; by rounding, scikit-learn's has 4e-16.
     mended = partial(GaussianMixture, degenerate="regularize")
     monkeypatch.setattr(of_gaussian_mixture, "GaussianMixture", mended)
     of_gaussian_mixture.test_gaussian_mixture_setting_best_params()
 
 
 def test_multiple_init(monkeypatch):
-    # Starts that share their matrix products are rounded otherwise than one alone: the same
+    # Initializations that share matrix products round differently from a single one: the same
     # optimum may score an ulp lower.
     monkeypatch.setattr(of_gaussian_mixture, "GaussianMixture", Rounded)
     of_gaussian_mixture.test_multiple_init()
@@ -105,9 +105,9 @@ def test_more_components_than_rows_are_an_error():
     of_any_mixture.test_mixture_n_components_greater_than_n_samples_error(GaussianMixture())
 
 
-def test_what_is_left_out_is_there():
+def test_the_excluded_tests_exist():
     names = [name for name in vars(of_gaussian_mixture) if name.startswith("test_")]
-    assert all(any(name.startswith(each) for name in names) for each in LEFT_OUT)
+    assert all(any(name.startswith(each) for name in names) for each in EXCLUDED)
     assert len(THEIRS) >= 30
 
 

@@ -203,7 +203,7 @@ def test_raw_rows_are_not_taken_for_transformed_ones(path, frame, tmp_path):
     of_array = mixture().fit(open_dataset(tmp_path / "rows.npy", transforms=[{"log1p": [0]}]))
     with pytest.warns(UserWarning, match="feature names"):
         of_array.predict(open_dataset(tmp_path / "rows.npy"))
-    with pytest.warns(DataWarning, match="knows no transforms"):
+    with pytest.warns(DataWarning, match="does not apply transforms"):
         model.to_sklearn()
     mixture().fit(opened(path, transforms=[{"standardise": "all"}])).to_sklearn()
 

@@ -59,7 +59,7 @@ def test_model_selection_compares_models_and_keeps_the_choice(tmp_path):
     places = ("--data", tmp_path / "flights.parquet", "--out", tmp_path / "results")
     few = told("select.n_components=1-3", "model.init_params=kmeans")
     printed = run("model_selection", "--rows", 3000, *places, *few)
-    assert "chosen by bic of 6 models" in printed
+    assert "chosen by bic from 6 models" in printed
     assert re.search(r"^icl +(full|diag), \d components$", printed, flags=re.MULTILINE)
     assert (tmp_path / "results/model.npz").exists()
 

@@ -1,4 +1,4 @@
-"""scikit-learn's callbacks, told of a fit: a task for the whole, one in it for each pass."""
+"""scikit-learn's callbacks: one task for the fit, with a task in it for each pass."""
 
 from collections.abc import Sequence
 from copy import copy
@@ -14,41 +14,41 @@ from daskgmm.fit.state import FitState
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
-except ImportError:  # scikit-learn has them from 1.9 on
+except ImportError:  # scikit-learn before 1.9
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Nothing can be set."""
+        """Replacement without callbacks."""
 
     def with_callbacks(method: Any) -> Any:
-        """The method as it is."""
+        """Return the method unchanged."""
         return method
 
 
-__all__ = ["CallbackSupportMixin", "Callbacks", "with_callbacks"]
+__all__ = ["CallbackObserver", "CallbackSupportMixin", "with_callbacks"]
 
 
-class Callbacks(NullObserver):
-    """An observer that calls those of an estimator, if it has any.
+class CallbackObserver(NullObserver):
+    """Observer that calls the scikit-learn callbacks of an estimator, if it has any.
 
-    The estimator's `fit` is decorated by `with_callbacks`, which ends them.
+    The decorator `with_callbacks` of the estimator's `fit` tears the callbacks down.
 
     Parameters
     ----------
     estimator : FittedMixture
     max_iter : int
-        Passes at the most.
-    X, y, sample_weight : what `fit` is given
+        Maximum number of passes.
+    X, y, sample_weight : arguments of `fit`
     """
 
     def __init__(self, estimator: Any, max_iter: int, X: Any, y: Any, sample_weight: Any) -> None:
         self._estimator = estimator
         metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
-        self._told = {"X": X, "y": y, "metadata": metadata}
-        self._task: Any = None
-        self._fit: Any = None
+        self._fit_arguments = {"X": X, "y": y, "metadata": metadata}
+        self._pass_task: Any = None
+        self._fit_task: Any = None
         if getattr(estimator, "_skl_callbacks", None):
-            self._fit = estimator._init_callback_context(max_subtasks=max_iter)
-            self._fit.call_on_fit_task_begin(estimator=estimator, **self._told)
+            self._fit_task = estimator._init_callback_context(max_subtasks=max_iter)
+            self._fit_task.call_on_fit_task_begin(estimator=estimator, **self._fit_arguments)
 
     def on_survey(self, survey: Survey, seconds: float) -> None:
         self._dtype = np.float32 if survey.dtype == np.float32 else np.float64
@@ -57,26 +57,26 @@ class Callbacks(NullObserver):
         self.on_survey(survey, 0.0)
 
     def on_reading(self, reading: OngoingPass) -> None:
-        if self._fit and reading.purpose in ADVANCING and not reading.chunks_done:
-            self._task = self._fit.subcontext(task_name="pass")
-            self._task.call_on_fit_task_begin(estimator=self._estimator, **self._told)
+        if self._fit_task and reading.purpose in ADVANCING and not reading.chunks_done:
+            self._pass_task = self._fit_task.subcontext(task_name="pass")
+            self._pass_task.call_on_fit_task_begin(estimator=self._estimator, **self._fit_arguments)
 
     def on_pass(self, states: Sequence[FitState], seconds: float) -> bool | None:
-        return self._task and self._task.call_on_fit_task_end(
+        return self._pass_task and self._pass_task.call_on_fit_task_end(
             estimator=self._estimator,
-            reconstruction_attributes=lambda: self._fitted_so_far(leader(states)),
-            **self._told,
+            reconstruction_attributes=lambda: self._attributes(leader(states)),
+            **self._fit_arguments,
         )
 
-    def done(self) -> None:
-        """The estimator is fitted."""
-        if self._fit:
-            self._fit.call_on_fit_task_end(
-                estimator=self._estimator, reconstruction_attributes={}, **self._told
+    def end(self) -> None:
+        """End the task of the fit."""
+        if self._fit_task:
+            self._fit_task.call_on_fit_task_end(
+                estimator=self._estimator, reconstruction_attributes={}, **self._fit_arguments
             )
 
-    def _fitted_so_far(self, state: FitState) -> dict[str, Any]:
-        """The attributes of an estimator whose fit had ended here."""
-        fitted = copy(self._estimator)
-        fitted._hold(state.mixture, self._dtype)
-        return {**vars(fitted), "n_iter_": state.n_iter, "lower_bound_": state.lower_bound}
+    def _attributes(self, state: FitState) -> dict[str, Any]:
+        """Attributes of an estimator whose fit ended in this state."""
+        estimator = copy(self._estimator)
+        estimator._set_mixture(state.mixture, self._dtype)
+        return {**vars(estimator), "n_iter_": state.n_iter, "lower_bound_": state.lower_bound}

@@ -1,4 +1,4 @@
-"""Where an estimator's fit leaves what it takes to go on, and what makes it the same fit."""
+"""Checkpoints of an estimator's fit: where they are, and what identifies the fit."""
 
 import importlib.metadata
 from collections.abc import Mapping
@@ -16,36 +16,53 @@ from daskgmm.fit.checkpoint.store import NO_CHECKPOINTS, Checkpoints, FolderChec
 from daskgmm.model.mixture import Mixture
 from daskgmm.storage.folder import Folder
 
-# Bits depend on them.
+# Packages whose version may change the bits of a result.
 VERSIONED = ("daskgmm", "numpy", "scipy", "scikit-learn")
 
-# Parameters that change nothing of a fit.
-UNTOLD = ("verbose", "verbose_interval", "warm_start")
+# Parameters that have no effect on a result.
+NO_EFFECT = ("verbose", "verbose_interval", "warm_start")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder in which a fit leaves what it takes to go on.
+    """Folder and options for the checkpoints of a fit.
 
-    A fit that finds there what an earlier process has left of the same fit (the same data,
-    chunks, parameters and versions) goes on from that, to the same bits as if it had never
-    stopped. A fit that ends leaves nothing.
+    A fit writes checkpoints to the folder while it runs. If it is interrupted, the same call
+    with the same data, chunks, parameters and versions resumes from the newest checkpoint, and
+    gives the same result, bit for bit. A fit that ends deletes its checkpoints.
 
     Parameters
     ----------
     folder : str or Path
-        On a disk that survives, or what fsspec knows, such as "s3://bucket/folder".
+        A folder on a persistent disk, or a URL that fsspec supports, such as
+        "s3://bucket/folder".
     every : float, default=60
-        Seconds from one to the next at the least; 0 is after each pass. One is written, too,
-        where a fit is interrupted or fails.
+        Minimum time between two checkpoints in seconds. 0 writes one after each pass. A
+        checkpoint is also written when a fit is interrupted or fails.
     force : bool, default=False
-        Go on though data, parameters or versions are others, where that makes sense: not with
-        other features or another number or kind of components.
+        Resume although data, parameters or versions have changed. The features and the number
+        and type of the components must be the same.
     stays : bool, default=False
-        Whether the last one stays when the fit has ended: what is made of the fit may take long,
-        too.
-    storage_options : dict
-        For fsspec.
+        Keep the last checkpoint after the fit, for steps that follow and may be interrupted.
+    storage_options : dict, default={}
+        Options for fsspec.
+
+    Raises
+    ------
+    ParameterError
+        If `folder` is empty or not a path, or `every` is not a number of at least 0.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from daskgmm import Checkpoint, GaussianMixture
+    >>> rows = np.random.default_rng(0).normal(size=(500, 2))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model = GaussianMixture(random_state=0)
+    ...     model = model.fit(rows, checkpoint=Checkpoint(folder, every=0))
+    >>> model.converged_
+    True
     """
 
     folder: str | Path
@@ -55,50 +72,84 @@ class Checkpoint:
     storage_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Raise ParameterError for what no folder or time can be."""
         if not isinstance(self.folder, str | Path) or not str(self.folder):
-            raise ParameterError(f"checkpoint: a folder's name is needed, not {self.folder!r}")
+            raise ParameterError(
+                f"checkpoint: folder must be the name of a folder, not {self.folder!r}"
+            )
         if not isinstance(self.every, int | float) or not self.every >= 0:
             raise ParameterError(
                 f"checkpoint: every must be a number of seconds of at least 0, not {self.every!r}"
             )
 
-    def open(self, told: dict[str, dict[str, Any]]) -> FolderCheckpoints:
-        """The checkpoints of the fit that is told so; CheckpointError if they have no place."""
+    def open(self, identity: dict[str, dict[str, Any]]) -> FolderCheckpoints:
+        """Open the folder for the fit with this identity.
+
+        Parameters
+        ----------
+        identity : dict
+            See `fit_identity`.
+
+        Returns
+        -------
+        FolderCheckpoints
+
+        Raises
+        ------
+        CheckpointError
+            If the folder cannot be opened.
+        """
         try:
             folder = Folder(self.folder, **self.storage_options)
-        except Exception as error:  # fsspec and its libraries raise what they like
-            raise CheckpointError(f"checkpoint: {self.folder} is no place ({error})") from error
-        return FolderCheckpoints(folder, told, every=self.every, force=self.force, stays=self.stays)
+        except Exception as error:  # fsspec and its libraries raise errors of any type
+            raise CheckpointError(
+                f"checkpoint: the folder {self.folder} cannot be opened ({error})"
+            ) from error
+        return FolderCheckpoints(
+            folder, identity, every=self.every, force=self.force, stays=self.stays
+        )
 
 
-def checkpoints_of(
-    where: str | Path | Checkpoint | None,
+def open_checkpoints(
+    checkpoint: str | Path | Checkpoint | None,
     estimator: BaseEstimator,
     dataset: Dataset,
-    begins_at: Mixture | None = None,
+    initial_mixture: Mixture | None = None,
     **more: dict[str, Any],
 ) -> Checkpoints:
-    """The checkpoints of an estimator's fit to a dataset, which may be told more.
+    """Open the checkpoints of an estimator's fit to a dataset.
 
-    A fit may begin at a mixture: what an earlier one has found.
+    Parameters
+    ----------
+    checkpoint : str, Path, Checkpoint or None
+        None for no checkpoints.
+    estimator : BaseEstimator
+    dataset : Dataset
+    initial_mixture : Mixture, optional
+        The mixture in which a warm start begins.
+    more : dict
+        Further groups of the identity.
     """
-    if where is None:
+    if checkpoint is None:
         return NO_CHECKPOINTS
-    checkpoint = where if isinstance(where, Checkpoint) else Checkpoint(where)
-    return checkpoint.open({**told(estimator, dataset, begins_at), **more})
+    options = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
+    return options.open({**fit_identity(estimator, dataset, initial_mixture), **more})
 
 
-def told(
-    estimator: BaseEstimator, dataset: Dataset, begins_at: Mixture | None = None
+def fit_identity(
+    estimator: BaseEstimator, dataset: Dataset, initial_mixture: Mixture | None = None
 ) -> dict[str, dict[str, Any]]:
-    """What a fit is told, by group and name, in JSON's types."""
+    """Parameters, data and versions that a resumed fit must share, in types of JSON.
+
+    The names are part of the format of checkpoints.
+    """
     layout = dataset.layout
     parameters = estimator.get_params(deep=False)
     return {
         "model": {
-            **{name: _plain(each) for name, each in parameters.items() if name not in UNTOLD},
-            "begins_at": begins_at and begins_at.fingerprint,
+            **{
+                name: _to_json(value) for name, value in parameters.items() if name not in NO_EFFECT
+            },
+            "begins_at": initial_mixture and initial_mixture.fingerprint,
         },
         "data": {
             "n_features": layout.n_features,
@@ -117,16 +168,16 @@ def told(
 
 
 def _content(dataset: Dataset) -> str | None:
-    """A token of rows and weights in memory, which no pass watches; None of others."""
+    """A token of the rows and weights in memory; checksums of the passes cover other datasets."""
     if not isinstance(dataset, InMemoryDataset):
         return None
     return str(tokenize(dataset.rows, dataset.weights))
 
 
-def _plain(value: Any) -> Any:
-    """A parameter as JSON has it; what JSON has not, by a token of what it says."""
+def _to_json(value: Any) -> Any:
+    """A parameter in types of JSON; other values as a token of their content."""
     if isinstance(value, np.random.RandomState):
-        return "a generator"  # whose state is the snapshot's
+        return "a generator"  # the snapshot holds its state
     if isinstance(value, np.generic):
         return value.item()
     if value is None or isinstance(value, bool | int | float | str):

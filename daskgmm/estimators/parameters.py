@@ -1,4 +1,4 @@
-"""What the parameters of an estimator may be, and what they mean in numerical terms."""
+"""Parameters of the estimator: the values they may have, and the settings they stand for."""
 
 from collections.abc import Mapping
 from numbers import Integral, Real
@@ -24,9 +24,10 @@ from daskgmm.model.maximum_likelihood import MaximumLikelihood
 
 ACCELERATIONS = ("quasi-newton",)
 
-# What reg_covar="scale" adds, in variances of the features.
-SCALE = 1e-6
+# The share of each feature's variance that reg_covar="scale" adds.
+RELATIVE_REG_COVAR = 1e-6
 
+# The values that each parameter accepts, in scikit-learn's terms.
 CONSTRAINTS: dict[str, list[Any]] = {
     "n_components": [Interval(Integral, 1, None, closed="left")],
     "covariance_type": [StrOptions(set(FAMILIES))],
@@ -46,54 +47,66 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "warm_start": ["boolean"],
     "verbose": ["verbose"],
     "verbose_interval": [Interval(Integral, 1, None, closed="left")],
-    "degenerate": [StrOptions({each.value for each in DegeneracyPolicy})],
-    "missing": [StrOptions({each.value for each in MissingPolicy})],
+    "degenerate": [StrOptions({policy.value for policy in DegeneracyPolicy})],
+    "missing": [StrOptions({policy.value for policy in MissingPolicy})],
 }
 
 
 def check_values(parameters: Mapping[str, Any]) -> None:
-    """Raise scikit-learn's InvalidParameterError, a ValueError, for a value that can't be."""
-    # By name, as scikit-learn's estimators do: of several mistakes the same one is named.
+    """Raise scikit-learn's InvalidParameterError, a ValueError, for an invalid parameter."""
+    # scikit-learn's estimators check parameters by name, so that both report the same one first.
     validate_parameter_constraints(CONSTRAINTS, dict(sorted(parameters.items())), "GaussianMixture")
 
 
-def settings_of(estimator: Any, dataset: Dataset, resumed: FitState | None) -> Settings:
-    """The settings of a fit to a dataset, given an estimator's checked parameters.
+def fit_settings(estimator: Any, dataset: Dataset, initial_state: FitState | None) -> Settings:
+    """Translate an estimator's valid parameters to the settings of a fit to a dataset.
 
-    Raises ParameterError for arrays of a start that cannot be used, and where a covariance can't be
-    told in the rows' own units.
+    Parameters
+    ----------
+    estimator : GaussianMixture
+    dataset : Dataset
+    initial_state : FitState or None
+        The state in which a warm start begins.
+
+    Raises
+    ------
+    ParameterError
+        For initial parameters that are not valid, and if a covariance of standardised features
+        has no counterpart in the units of the data.
     """
-    e, family, n_features = estimator, FAMILIES[estimator.covariance_type], dataset.n_features
+    family, n_features = FAMILIES[estimator.covariance_type], dataset.n_features
     standardised = dataset.preprocessing.standardise_mask if dataset.preprocessing else ()
-    if any(standardised) and not family.has_units:
+    if any(standardised) and not family.is_scale_equivariant:
         raise ParameterError(
-            f"a {family.name} covariance of standardised features is none of the features as they "
-            "are: choose another covariance_type, or leave `standardise` out"
+            f"a {family.name} covariance of standardised features is not {family.name} in the "
+            "units of the data: choose another covariance_type, or leave `standardise` out"
         )
-    accelerated = e.acceleration is not None
-    rule = ExpectedGain if accelerated else AbsoluteChange
-    relative = isinstance(e.reg_covar, str)
+    is_accelerated = estimator.acceleration is not None
+    is_relative = isinstance(estimator.reg_covar, str)
+    # sample_start is a bool or 'auto'.
+    is_automatic = isinstance(estimator.sample_start, str)
+    make_rule = ExpectedGain if is_accelerated else AbsoluteChange
     return Settings(
         objective=MaximumLikelihood,
         family=family,
-        n_components=e.n_components,
-        reg_covar=SCALE if relative else e.reg_covar,
-        reg_is_relative=relative,
+        n_components=estimator.n_components,
+        reg_covar=RELATIVE_REG_COVAR if is_relative else estimator.reg_covar,
+        reg_is_relative=is_relative,
         standardised=standardised,
-        policy=DegeneracyPolicy(e.degenerate),
-        rule=rule(e.tol, e.max_iter),
-        accelerated=accelerated,
-        sample_start=accelerated if e.sample_start == "auto" else bool(e.sample_start),
-        refine=e.refine,
-        n_init=e.n_init,
-        initializer=initializer_of(e.init_params, e.init_distance),
-        distance=DISTANCES[e.init_distance],
+        policy=DegeneracyPolicy(estimator.degenerate),
+        rule=make_rule(estimator.tol, estimator.max_iter),
+        accelerated=is_accelerated,
+        sample_start=is_accelerated if is_automatic else bool(estimator.sample_start),
+        refine=estimator.refine,
+        n_init=estimator.n_init,
+        initializer=initializer_of(estimator.init_params, estimator.init_distance),
+        distance=DISTANCES[estimator.init_distance],
         user_parameters=check_user_parameters(
             family,
-            (e.n_components, n_features),
-            weights=e.weights_init,
-            means=e.means_init,
-            precisions=e.precisions_init,
+            (estimator.n_components, n_features),
+            weights=estimator.weights_init,
+            means=estimator.means_init,
+            precisions=estimator.precisions_init,
         ),
-        warm_start=resumed,
+        warm_start=initial_state,
     )

@@ -1,32 +1,64 @@
-"""What a mixture says of rows: at once for those in memory, lazily for Dask's."""
+"""Row-wise results and sums of rows under a mixture: at once in memory, lazy for Dask."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 from sklearn.utils import assert_all_finite
 
 from daskgmm.chunk import Chunk
 from daskgmm.data.dataset import DaskDataset, Dataset, InMemoryDataset
 from daskgmm.data.policies import MissingPolicy
-from daskgmm.data.rowwise import dtype_of, map_rows, map_to_array
+from daskgmm.data.rowwise import dtype_of, map_rows
 from daskgmm.errors import DataError
-from daskgmm.model.conditioning import MixtureRegression
 from daskgmm.model.densities import Densities, densities
 from daskgmm.model.e_step import e_step, log_prob_norm
 from daskgmm.model.mixture import Mixture
 from daskgmm.model.sufficient_statistics import SufficientStatistics
 
-# What is held beside a chunk is that of a block of it.
+# Rows per block. Temporary arrays have the size of a block, not of a chunk.
 BLOCK_ROWS = 1 << 16
 
 RowFunction = Callable[[NDArray[Any], Densities], NDArray[Any]]
+"""A function of rows (n, n_features) and densities that returns n values or n rows."""
 
 
-def of_rows(
+class RowCheck(NamedTuple):
+    """Check that a mixture can score rows, on any worker.
+
+    Attributes
+    ----------
+    omit : bool
+        Rows with a missing value are left out. They are not checked.
+    marginal : bool
+        Rows may have missing values.
+    """
+
+    omit: bool
+    marginal: bool
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> "RowCheck":
+        """The check that the dataset's policy for missing values asks for."""
+        return cls(
+            omit=dataset.missing == MissingPolicy.OMIT,
+            marginal=dataset.missing == MissingPolicy.MARGINAL,
+        )
+
+    def __call__(self, rows: NDArray[Any]) -> None:
+        """Raise scikit-learn's ValueError for infinity, and for NaN that is not allowed."""
+        if self.omit:
+            rows = rows[~np.isnan(rows).any(axis=1)]
+        assert_all_finite(
+            rows, allow_nan=self.marginal, estimator_name="GaussianMixture", input_name="X"
+        )
+
+
+def map_dataset(
     fn: RowFunction,
     dataset: Dataset,
     mixture: Mixture,
@@ -35,96 +67,78 @@ def of_rows(
     name: str,
     columns: list[Any] | None = None,
 ) -> Any:
-    """Row by row ``fn(rows, densities)``, floats in the precision of the rows.
+    """Apply ``fn(rows, densities)`` to all rows; floats have the precision of the rows.
 
     Parameters
     ----------
+    fn : RowFunction
+    dataset : Dataset
+    mixture : Mixture
     width : int or None
         Columns of the result; None for one value per row.
     name : str
-        Of the resulting series, for a dataframe.
+        Name of the resulting series, if the rows are a dataframe.
     columns : list, optional
-        Of the resulting dataframe; numbers by default.
+        Columns of the resulting dataframe; numbers by default.
+
+    Returns
+    -------
+    ndarray, dask.array.Array, dask.dataframe.Series or dask.dataframe.DataFrame
 
     Raises
     ------
     ValueError
-        In scikit-learn's words, for NaN (where the dataset refuses it) and infinity; for Dask
-        collections when they are computed.
+        For infinity, and for NaN if the dataset does not allow it. Dask collections raise it
+        when they are computed.
     """
-    of_block = partial(_of_block, fn, _sent(dataset, mixture), dataset.missing)
+    check = RowCheck.of(dataset)
+    on_block = partial(_map_block, fn, densities(mixture, marginal=check.marginal), check)
     if isinstance(dataset, DaskDataset):
-        rows, fn_of_rows = dataset.collection, dataset.on_stored_rows(of_block)
-        dtype = of_block(np.zeros((1, dataset.n_features), dtype_of(rows))).dtype
-        return map_rows(fn_of_rows, rows, dtype=dtype, width=width, name=name, columns=columns)
+        rows, on_stored_rows = dataset.collection, dataset.on_stored_rows(on_block)
+        dtype = on_block(np.zeros((1, dataset.n_features), dtype_of(rows))).dtype
+        return map_rows(on_stored_rows, rows, dtype=dtype, width=width, name=name, columns=columns)
     if isinstance(dataset, InMemoryDataset):
-        return of_block(dataset.rows)
-    raise TypeError(f"{type(dataset).__name__} holds no rows to give results for")
+        return on_block(dataset.rows)
+    raise unsupported_dataset(dataset)
 
 
-def conditional_moments(
-    dataset: Dataset, regression: MixtureRegression, columns: list[Any]
-) -> tuple[Any, Any]:
-    """Of the features that the rows do not hold: means (n, R) and covariances (n, R, R).
-
-    Lazy ones are independent of each other, so that means can be had without covariances.
-
-    Parameters
-    ----------
-    columns : list
-        Names of the R features, for a dataframe of means.
-    """
-    if isinstance(dataset, DaskDataset):
-        rows, n_rest = dataset.collection, len(columns)
-        dtype = dtype_of(rows)
-        of_means, of_covariances = (
-            dataset.on_stored_rows(partial(_checked, fn, dataset.missing, dtype))
-            for fn in (regression.means, regression.covariances_of)
-        )
-        return (
-            map_rows(of_means, rows, dtype=dtype, width=n_rest, name="mean", columns=columns),
-            map_to_array(of_covariances, rows, dtype=dtype, shape=(n_rest, n_rest)),
-        )
-    if isinstance(dataset, InMemoryDataset):
-        _check(dataset.rows, dataset.missing)
-        like = dataset.rows.dtype
-        means, covariances = regression.moments(dataset.rows)
-        return means.astype(like, copy=False), covariances.astype(like, copy=False)
-    raise TypeError(f"{type(dataset).__name__} holds no rows to give results for")
+def unsupported_dataset(dataset: Dataset) -> TypeError:
+    """The error for a dataset that can be summed but gives no results per row."""
+    return TypeError(f"{type(dataset).__name__} does not support results per row")
 
 
 def total_log_density(dataset: Dataset, mixture: Mixture) -> tuple[float, float]:
-    """Sum of weight * log-density of the rows in nats, and of their weights; one pass.
+    """Sum of weight * log-density in nats, and total weight of the rows; one pass.
 
-    Raises DataError where no row counts.
+    Raises DataError if all rows have zero weight or are left out.
     """
-    fn = partial(_of_chunk, _sent(dataset, mixture), dataset.missing)
-    total, total_weight = dataset.reduce(fn)
-    raise_for_no_rows(total_weight)
+    check = RowCheck.of(dataset)
+    parameters = densities(mixture, marginal=check.marginal)
+    total, total_weight = dataset.reduce(partial(_chunk_log_density, parameters, check))
+    check_total_weight(total_weight)
     return float(total), float(total_weight)
 
 
-def sums_of(dataset: Dataset, mixture: Mixture) -> SufficientStatistics:
-    """Sufficient statistics of the rows under a mixture; one pass, with the same checks."""
-    return dataset.reduce(partial(_sums_of_chunk, _sent(dataset, mixture), dataset.missing))
+def sufficient_statistics(dataset: Dataset, mixture: Mixture) -> SufficientStatistics:
+    """Sufficient statistics of the rows under a mixture, with its fingerprint; one pass."""
+    check = RowCheck.of(dataset)
+    parameters = densities(mixture, marginal=check.marginal)
+    statistics = dataset.reduce(partial(_chunk_statistics, parameters, check))
+    return replace(statistics, fingerprint=mixture.fingerprint)
 
 
-def raise_for_no_rows(total_weight: float) -> None:
-    """Raise DataError where rows of no weight are all there is."""
+def check_total_weight(total_weight: float) -> None:
+    """Raise DataError if no row counts."""
     if not total_weight > 0.0:
         raise DataError(
             "Sample weights must contain at least one non-zero number: there is no row that "
-            "counts, as all weigh nothing or are left out for a missing value."
+            "counts, because all rows have zero weight or are left out for a missing value."
         )
 
 
-def _sent(dataset: Dataset, mixture: Mixture) -> Densities:
-    return densities(mixture, marginal=dataset.missing == MissingPolicy.MARGINAL)
-
-
 @contextmanager
-def saying_what_missing_does() -> Iterator[None]:
-    """scikit-learn's refusal of NaN, with what can be done here in place of its advice."""
+def explain_missing_values() -> Iterator[None]:
+    """Replace scikit-learn's advice on NaN by what daskgmm offers."""
     try:
         yield
     except ValueError as error:
@@ -132,46 +146,34 @@ def saying_what_missing_does() -> Iterator[None]:
             raise
         raise DataError(
             "Input X contains NaN.\nGaussianMixture does not accept missing values encoded as NaN "
-            "natively. Leave such rows out with missing='omit', take what is observed of them "
-            "with missing='marginal', or fill them in."
+            "natively. Leave such rows out with missing='omit', use their observed values with "
+            "missing='marginal', or fill them in."
         ) from None
 
 
-def _check(rows: NDArray[Any], missing: str) -> None:
-    if missing == "omit":
-        rows = rows[~np.isnan(rows).any(axis=1)]
-    is_said = {"estimator_name": "GaussianMixture", "input_name": "X"}
-    assert_all_finite(rows, allow_nan=missing == "marginal", **is_said)
-
-
-def _of_block(fn: RowFunction, sent: Densities, missing: str, rows: NDArray[Any]) -> NDArray[Any]:
-    with saying_what_missing_does():
-        _check(rows, missing)
-    result = fn(rows, sent)
+def _map_block(
+    fn: RowFunction, parameters: Densities, check: RowCheck, rows: NDArray[Any]
+) -> NDArray[Any]:
+    with explain_missing_values():
+        check(rows)
+    result = fn(rows, parameters)
     return result.astype(rows.dtype, copy=False) if result.dtype.kind == "f" else result
 
 
-def _checked(
-    fn: Callable[[NDArray[Any]], NDArray[Any]], missing: str, dtype: DTypeLike, rows: NDArray[Any]
-) -> NDArray[Any]:
-    _check(rows, missing)
-    return fn(rows).astype(dtype, copy=False)
+def _chunk_statistics(parameters: Densities, check: RowCheck, chunk: Chunk) -> SufficientStatistics:
+    complete = chunk._replace(omit_missing=check.omit)
+    for rows, _ in complete.blocks(BLOCK_ROWS):
+        with explain_missing_values():
+            check(rows)
+    return e_step(complete, parameters)
 
 
-def _sums_of_chunk(sent: Densities, missing: str, chunk: Chunk) -> SufficientStatistics:
-    counted = chunk._replace(omit_missing=missing == "omit")
-    for rows, _ in counted.blocks(BLOCK_ROWS):
-        with saying_what_missing_does():
-            _check(rows, missing)
-    return e_step(counted, sent)
-
-
-def _of_chunk(sent: Densities, missing: str, chunk: Chunk) -> NDArray[np.float64]:
+def _chunk_log_density(parameters: Densities, check: RowCheck, chunk: Chunk) -> NDArray[np.float64]:
     total, total_weight = 0.0, 0.0
-    for rows, weights in chunk._replace(omit_missing=missing == "omit").blocks(BLOCK_ROWS):
-        with saying_what_missing_does():
-            _check(rows, missing)
-        log_density = log_prob_norm(rows, sent)
+    for rows, weights in chunk._replace(omit_missing=check.omit).blocks(BLOCK_ROWS):
+        with explain_missing_values():
+            check(rows)
+        log_density = log_prob_norm(rows, parameters)
         total += float(log_density.sum() if weights is None else weights @ log_density)
         total_weight += len(rows) if weights is None else float(weights.sum())
     return np.array([total, total_weight])

@@ -1,4 +1,4 @@
-"""Sample weights in whatever form they come, beside rows in whatever form those come."""
+"""Sample weights in every form that a user may pass, for rows in every form."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -15,80 +15,56 @@ from sklearn.utils.validation import _check_sample_weight
 from daskgmm.data.dataset import DaskDataset, Dataset, InMemoryDataset
 from daskgmm.errors import DataError
 
-Weights = str | ArrayLike | da.Array | dd.Series | None
-"""One per row, at least zero; or the name of the column that holds them."""
+SampleWeight = str | ArrayLike | da.Array | dd.Series | None
+"""One weight per row, at least zero, or the name of the column that holds the weights."""
 
-HAS_WEIGHTS = "the dataset has weights already: leave sample_weight out"
+HAS_WEIGHTS = "the dataset already has weights: leave sample_weight out"
 
 
-class Weighed(NamedTuple):
-    """Rows without the column of their weights, and those weights."""
+class WeightedRows(NamedTuple):
+    """Rows without their column of weights, and the weights."""
 
     rows: Any
     weights: Any
 
 
-def apart(rows: Any, sample_weight: Weights) -> Weighed:
-    """Rows and weights, where these may be named as a column of those.
+def split_weights(rows: Any, sample_weight: SampleWeight) -> WeightedRows:
+    """Separate the rows from their weights if `sample_weight` names a column of the rows.
 
-    Raises DataError where there is no such column.
+    Raises DataError if there is no such column.
     """
     if not isinstance(sample_weight, str):
-        return Weighed(rows, sample_weight)
+        return WeightedRows(rows, sample_weight)
     if isinstance(rows, DaskDataset) and isinstance(rows.collection, dd.DataFrame):
-        frame, weights = apart(rows.collection, sample_weight)
-        return Weighed(DaskDataset.of(frame, **_wishes(rows)), weights)
+        frame, weights = split_weights(rows.collection, sample_weight)
+        return WeightedRows(DaskDataset.of(frame, **_options(rows)), weights)
     if isinstance(rows, DaskDataset) and rows.columns is not None:
-        return Weighed(_by_column(rows, sample_weight), None)
+        return WeightedRows(_without_column(rows, sample_weight), None)
     if not isinstance(rows, pd.DataFrame | dd.DataFrame):
         raise DataError(
-            f"sample_weight={sample_weight!r} names a column, but {type(rows).__name__} has none "
-            "with names: give the weights themselves"
+            f"sample_weight={sample_weight!r} names a column, but the columns of a "
+            f"{type(rows).__name__} have no names: pass the weights themselves"
         )
-    _check_is_among(rows.columns, sample_weight)
-    return Weighed(rows.drop(columns=sample_weight), rows[sample_weight])
+    _check_column(rows.columns, sample_weight)
+    return WeightedRows(rows.drop(columns=sample_weight), rows[sample_weight])
 
 
-def _by_column(rows: DaskDataset, name: str) -> DaskDataset:
-    """The rows of an array without a column, which weighs them."""
-    columns = list(rows.columns or ())
-    _check_is_among(columns, name)
-    if rows.weights is not None:
-        raise DataError(HAS_WEIGHTS)
-    place, array, others = columns.index(name), rows.collection, rows.collection
-    wishes = _wishes(rows)
-    if rows.preprocessing is not None:
-        wishes["preprocessing"] = rows.preprocessing.without_feature(place)
-        place = rows.preprocessing.features[place].column
-    else:
-        chunks = (array.chunks[0], (len(columns) - 1,))
-        others = da.map_blocks(np.delete, array, place, axis=1, dtype=array.dtype, chunks=chunks)
-        columns.remove(name)
-    # Fused with what makes a chunk, each of the two would make it again: a file is read twice.
-    with dask.config.set({"optimization.fuse.active": False}):
-        return DaskDataset.of(
-            others,
-            weights=array[:, place],
-            columns=columns,
-            **wishes,
-        )
+def with_weights(dataset: Dataset, weights: Any) -> Dataset:
+    """Return the dataset with weights for its rows.
 
-
-def _check_is_among(columns: Iterable[str], name: str) -> None:
-    if name not in columns:
-        raise DataError(f"sample_weight={name!r} is none of the columns: {list(columns)}")
-
-
-def weighted(dataset: Dataset, weights: Any) -> Dataset:
-    """The dataset with its rows' weights.
+    Parameters
+    ----------
+    dataset : Dataset
+    weights : array-like or dask collection of shape (n_samples,), a number, or None
+        A number is the weight of every row. With None the dataset stays as it is.
 
     Raises
     ------
     ValueError
-        In scikit-learn's words, for weights that can't weigh; for those of Dask collections when
-        they are read.
+        For weights that are negative or not finite. Weights of Dask collections are checked
+        when they are read.
     DataError
-        Where weights and rows cannot stand side by side.
+        If the dataset has weights, or weights and rows differ in length.
     """
     if weights is None:
         return dataset
@@ -96,24 +72,49 @@ def weighted(dataset: Dataset, weights: Any) -> Dataset:
         weights = np.asarray(weights)
         if weights.ndim == 0:
             weights = np.full(len(dataset.rows), weights)
-        checked = _check_sample_weight(
+        weights = _check_sample_weight(
             weights, dataset.rows, dtype=np.float64, ensure_non_negative=True
         )
-        return replace(dataset, weights=checked)
+        return replace(dataset, weights=weights)
     if not isinstance(dataset, DaskDataset):
-        raise DataError(f"{type(dataset).__name__} takes no weights from outside")
+        raise DataError(f"sample_weight is not supported for a {type(dataset).__name__}")
     if dataset.weights is not None:
         raise DataError(HAS_WEIGHTS)
     return DaskDataset.of(
         dataset.collection,
-        weights=_lazy(weights, dataset),
+        weights=_as_dask_array(weights, dataset),
         columns=dataset.columns,
-        **_wishes(dataset),
+        **_options(dataset),
     )
 
 
-def _wishes(dataset: DaskDataset) -> dict[str, Any]:
-    """What a dataset is told to do about rows and chunks that can't be used."""
+def _without_column(rows: DaskDataset, name: str) -> DaskDataset:
+    """Turn a column of an array into the weights of its rows."""
+    columns = list(rows.columns or ())
+    _check_column(columns, name)
+    if rows.weights is not None:
+        raise DataError(HAS_WEIGHTS)
+    index, array, features = columns.index(name), rows.collection, rows.collection
+    options = _options(rows)
+    if rows.preprocessing is not None:
+        options["preprocessing"] = rows.preprocessing.without_feature(index)
+        index = rows.preprocessing.features[index].column
+    else:
+        chunks = (array.chunks[0], (len(columns) - 1,))
+        features = da.map_blocks(np.delete, array, index, axis=1, dtype=array.dtype, chunks=chunks)
+        columns.remove(name)
+    # With fusion both arrays would contain the task that reads the chunk: it would be read twice.
+    with dask.config.set({"optimization.fuse.active": False}):
+        return DaskDataset.of(features, weights=array[:, index], columns=columns, **options)
+
+
+def _check_column(columns: Iterable[str], name: str) -> None:
+    if name not in columns:
+        raise DataError(f"sample_weight={name!r} is none of the columns: {list(columns)}")
+
+
+def _options(dataset: DaskDataset) -> dict[str, Any]:
+    """Arguments of `DaskDataset.of` that a dataset made from this one keeps."""
     return {
         "missing": dataset.missing,
         "retries": dataset.source.retries,
@@ -122,25 +123,25 @@ def _wishes(dataset: DaskDataset) -> dict[str, Any]:
     }
 
 
-def _lazy(weights: Any, dataset: DaskDataset) -> da.Array:
-    """Weights as a Dask array in the chunks of the rows, where both know theirs."""
+def _as_dask_array(weights: Any, dataset: DaskDataset) -> da.Array:
+    """Weights as a Dask array, in the chunks of the rows if all lengths are known."""
     if isinstance(weights, dd.Series):
         weights = weights.to_dask_array()
     lengths = dataset.source.lengths
     is_lazy = isinstance(weights, da.Array)
     if is_lazy and (lengths is None or np.isnan(weights.shape).any()):
-        return weights  # chunk by chunk, as they are
+        return weights  # one chunk of weights per chunk of rows, checked when read
     if lengths is None:
         raise DataError(
-            "sample_weight lies in memory, and the rows' partitions do not know their lengths: "
-            "give the name of a column, or a Dask series of the same partitions"
+            "sample_weight is in memory, but the lengths of the partitions are not known: pass "
+            "the name of a column, or a Dask series with the same partitions"
         )
     weights = weights if is_lazy else np.asarray(weights, np.float64)
     if weights.ndim == 0:
         weights = np.full(sum(lengths), weights)
     if weights.shape != (sum(lengths),):
         raise DataError(
-            f"sample_weight has shape {weights.shape}, and there are {sum(lengths)} rows"
+            f"sample_weight has shape {weights.shape}, but there are {sum(lengths)} rows"
         )
     if is_lazy:
         return weights.rechunk((lengths,), method="tasks")

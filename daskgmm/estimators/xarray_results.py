@@ -1,6 +1,6 @@
-"""xarray in, xarray out: results along the rows of a DataArray, with their coordinates.
+"""Results along the rows of an xarray DataArray, with its coordinates.
 
-A DataArray is known by what it can do, so that nobody needs xarray who does not use it.
+A DataArray is recognized by its attributes, so that xarray need not be installed.
 """
 
 from collections.abc import Sequence
@@ -10,33 +10,34 @@ from typing import Any
 def along_rows(
     X: Any, result: Any, name: str, *axes: str, names: Sequence[Any] | None = None
 ) -> Any:
-    """A result, one per row of X, as a DataArray where X is one; else as it is.
+    """Turn a result into a DataArray if X is one; other results stay as they are.
 
     Parameters
     ----------
-    X : DataArray of two dimensions, rows first, or anything else
-    result : (n, ...) array, in memory or lazy
+    X : DataArray of shape (n_samples, n_features), or any other input
+    result : array of shape (n_samples, ...)
+        In memory or lazy.
     name : str
-        Of the DataArray.
+        Name of the DataArray.
     axes : str
-        Names of its dimensions beside that of the rows.
+        Names of the dimensions after the rows.
     names : sequence, optional
-        Coordinates along each of those.
+        Coordinates along each of these dimensions.
     """
     if not _is_data_array(X):
         return result
-    rows, features = X.dims
-    of_features = [each for each, values in X.coords.items() if features in values.dims]
-    one = X.drop_vars(of_features).isel({features: 0})
-    labelled = type(X)(result, coords=one.coords, dims=(rows, *axes), name=name)
-    return labelled if names is None else labelled.assign_coords(dict.fromkeys(axes, names))
+    row_dim, feature_dim = X.dims
+    feature_coords = [coord for coord, values in X.coords.items() if feature_dim in values.dims]
+    first_column = X.drop_vars(feature_coords).isel({feature_dim: 0})
+    array = type(X)(result, coords=first_column.coords, dims=(row_dim, *axes), name=name)
+    return array if names is None else array.assign_coords(dict.fromkeys(axes, names))
 
 
 def like_input(X: Any, rows: Any) -> Any:
-    """Rows in the place of X's, as a DataArray with all its coordinates where X is one."""
+    """Return rows of the shape of X as a DataArray with the coordinates of X, if X is one."""
     return X.copy(data=rows) if _is_data_array(X) else rows
 
 
 def _is_data_array(X: Any) -> bool:
-    """Whether X is a DataArray of two dimensions."""
-    return all(hasattr(X, each) for each in ("isel", "coords", "dims")) and len(X.dims) == 2
+    """Whether X is a DataArray with two dimensions."""
+    return all(hasattr(X, name) for name in ("isel", "coords", "dims")) and len(X.dims) == 2

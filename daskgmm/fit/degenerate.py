@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from daskgmm.data.sample import Sample
 from daskgmm.data.survey import Survey
-from daskgmm.errors import DataError, DegenerateCovarianceError, named
+from daskgmm.errors import DataError, DegenerateCovarianceError, name_components
 from daskgmm.fit.state import Action, Event
 from daskgmm.kernels.blas import one_blas_thread
 from daskgmm.kernels.moments import Array
@@ -79,7 +79,7 @@ class Draft:
             self,
             weights=weights / total if total > 0.0 else np.full(len(weights), 1 / len(weights)),
             means=self.means[components],
-            covariances=self.family.selected(self.covariances, np.flatnonzero(components)),
+            covariances=self.family.select(self.covariances, np.flatnonzero(components)),
             empty=self.empty[components],
             ridge=self.ridge[components],
         )
@@ -88,7 +88,7 @@ class Draft:
         """The draft with what is to be added to its covariances, given the data's variances."""
         if not self.ridge.any():
             return self
-        added = self.family.projected(np.diag(scales))
+        added = self.family.project(np.diag(scales))
         # An empty component's covariance is that of before, to which it has been added.
         ridge = self.ridge[:1] if self.family.shared else self.ridge * ~self.empty
         ridge = ridge.reshape(-1, *np.ones(added.ndim - 1, dtype=int))
@@ -132,7 +132,7 @@ class Data:
     def is_singular(self, family: Family) -> bool:
         """Whether not even the data as a whole has a sound covariance of this family."""
         margin = MARGIN * np.diag(np.diagonal(self.covariance))
-        return not _is_sound(family, family.projected(self.covariance - margin))
+        return not _is_sound(family, family.project(self.covariance - margin))
 
 
 class Mended(NamedTuple):
@@ -201,9 +201,9 @@ def regularize(draft: Draft, broken: Components, data: Data, why: str = "") -> D
     scikit-learn.
     """
     family, ridge, covariances = draft.family, draft.ridge.copy(), draft.covariances.copy()
-    added = family.projected(np.diag(data.scales))
+    added = family.project(np.diag(data.scales))
     for k in np.flatnonzero(broken)[: 1 if family.shared else None].tolist():
-        covariance = family.selected(draft.covariances, np.array([k]))
+        covariance = family.select(draft.covariances, np.array([k]))
         enough = (r for r in LADDER if r > ridge[k] and _is_sound(family, covariance + r * added))
         rung = next(enough, None)
         mine = slice(None) if family.shared else slice(k, k + 1)
@@ -254,7 +254,7 @@ def reinitialize(draft: Draft, broken: Components, data: Data) -> Draft:
         weights[~moved] = (1.0 - moved.mean()) * left.selected(~moved).weights
     means[moved] = _badly_explained(left, moved, data)
     if not family.shared:
-        covariances[moved] = family.projected(data.covariance)
+        covariances[moved] = family.project(data.covariance)
         ridge[moved] = 0.0
     for k in np.flatnonzero(moved).tolist():
         trouble = _trouble(k, empty=bool(draft.empty[k]))
@@ -335,5 +335,5 @@ def _is_sound(family: Family, covariances: Array) -> bool:
 
 
 def _trouble(component: int | None, *, empty: bool = False) -> str:
-    name = named(() if component is None else (component,))
+    name = name_components(() if component is None else (component,))
     return f"no row belongs to {name}" if empty else f"{name} collapsed"

@@ -177,7 +177,7 @@ def _visit(
         return dataset.reduce(partial(e_steps, densities=densities)), ()
     visit = partial(e_steps_and_worst_rows, densities=densities, size=relocate.size)
     both = dataset.reduce(visit)
-    return both.statistics, both.tails
+    return both.statistics, both.worst_rows
 
 
 def _after_failure(

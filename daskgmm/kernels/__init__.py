@@ -1,6 +1,6 @@
 """Kernels: from rows to weighted log-densities and sums of moments.
 
-A kernel is what workers receive of a model. Its run holds the buffers and sums of one chunk. A run
+Workers receive a kernel with each pass. A run of it holds the buffers and sums for one chunk. A run
 may serve several kernels at once (`batching`); each of them is one of its parts.
 """
 
@@ -19,15 +19,15 @@ __all__ = ["MAX_ROUNDING", "Kernel", "Quadratic", "Run", "Triangular", "choose"]
 
 
 class Kernel(Protocol):
-    """Weighted log-densities of rows, and their moments."""
+    """Computes weighted log-densities of rows and sums of their moments."""
 
     @property
     def n_components(self) -> int: ...
 
     def run(self, n_rows: int | None = None, sums_of: Any = None) -> "Run":
-        """Start a run over blocks of `n_rows` rows in all.
+        """Start a run over blocks with `n_rows` rows in total.
 
-        `sums_of` is the dtype of the rows if only sums are wanted and the weights are alike;
+        `sums_of` is the dtype of the rows if only sums are needed and the weights are alike;
         otherwise it is None.
         """
 
@@ -44,50 +44,50 @@ class Run(Protocol):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of its buffers and sums."""
+        """Bytes of the buffers and sums."""
 
     @property
     def parts(self) -> tuple[slice, ...]:
-        """The components of each kernel."""
+        """The slice of components that belongs to each kernel."""
 
     @property
     def levels(self) -> tuple[float, ...]:
-        """What `log_prob` leaves out of the log-densities of each part."""
+        """Values in nats that `log_prob` subtracts from the log-densities of each part."""
 
     @property
     def exact(self) -> "Run":
-        """The run that takes over for rows that this one cannot hold; perhaps itself."""
+        """The run for rows that this one cannot represent; possibly itself."""
 
     def log_prob(self, block: NDArray[Any]) -> NDArray[Any]:
-        """Weighted log-densities less the levels, (n_components, n)."""
+        """Return weighted log-densities minus the levels, (n_components, n)."""
 
     def add(self, responsibilities: NDArray[Any], weights: Array | None) -> None:
-        """Add the moments of the block that `log_prob` has just seen."""
+        """Add the moments of the block that `log_prob` received last."""
 
     def moments(self) -> Moments:
-        """The sums over all blocks."""
+        """Return the sums over all blocks so far."""
 
     def corrections(self) -> list[float]:
-        """What each part's log-likelihood lacks because of rounding, in nats."""
+        """Return the error of each part's log-likelihood from float32 coefficients, in nats."""
 
 
-# Nats per log-density: the design's bound, far below any tol.
+# Largest rounding error of a log-density, in nats. It is far below any tol.
 MAX_ROUNDING = 1e-8
 
-# Rows further from a component than this many of its standard deviations have a density below
-# 1e-14 of its peak: its own error matters to them no more.
+# In standard deviations. Beyond this distance, the density is below 1e-14 of its peak, and the
+# rounding error of the component does not matter.
 FAR = 8.0
 
-# In float32 the mean log-density was within 1e-6 nats of float64's wherever the rounding of
-# rows this many deviations away was below this: errors of single rows fall either way.
+# In measurements, the mean log-density in float32 was within 1e-6 nats of float64 wherever the
+# rounding error at NEAR standard deviations was below MAX_SINGLE_ROUNDING: errors of rows cancel.
 NEAR, MAX_SINGLE_ROUNDING = 1.0, 1.7e-4
-COARSER = float(np.finfo(np.float32).eps / np.finfo(np.float64).eps)
+ROUNDOFF_RATIO = float(np.finfo(np.float32).eps / np.finfo(np.float64).eps)
 
-# What float32 holds with the products of two.
+# Range of values whose products with each other fit into float32.
 SMALLEST, LARGEST = 1e-15, 1e15
 
-# Coefficients, of which a run in float32 has three copies.
-MOST_SINGLE = 1 << 18
+# Largest number of coefficients for float32; a run in float32 has three copies of them.
+MAX_SINGLE_COEFFICIENTS = 1 << 18
 
 
 def choose(
@@ -98,25 +98,26 @@ def choose(
     deviations: Array,
     crossover: int | None,
 ) -> Kernel:
-    """The fast kernel where it is the faster one and exact enough, else the safe one.
+    """Return the quadratic kernel if it is faster and accurate enough, else the triangular one.
 
     Parameters
     ----------
-    quadratic, triangular : callables that build them
+    quadratic, triangular : callables
+        Build the kernels.
     offset : (n_components, n_features) array
-        How far each component's mean is from the pivot.
+        Distance of each component's mean from the pivot.
     deviations : (n_components, n_features) array
-        Its standard deviations.
+        Standard deviations of each component.
     crossover : int or None
-        Number of features from which the triangular kernel is the faster one.
+        Number of features from which the triangular kernel is faster; None for never.
     """
     if crossover is None or offset.shape[1] < crossover:
         candidate = quadratic()
         if candidate.rounding(offset + FAR * deviations) <= MAX_ROUNDING:
             reach = offset + NEAR * deviations
             single = (
-                candidate.theta.size <= MOST_SINGLE
-                and candidate.rounding(reach) * COARSER <= MAX_SINGLE_ROUNDING
+                candidate.theta.size <= MAX_SINGLE_COEFFICIENTS
+                and candidate.rounding(reach) * ROUNDOFF_RATIO <= MAX_SINGLE_ROUNDING
                 and bool(np.all((reach > SMALLEST) & (reach < LARGEST)))
                 and np.array_equal(candidate.pivot, candidate.pivot.astype(np.float32))
             )

@@ -1,7 +1,7 @@
-"""Which kernels run together, sharing a block's features and its two products.
+"""Batching: kernels of several candidates share a block's features and its two matrix products.
 
-Features are the smaller part of the work where components are many, and the table of
-responsibilities then leaves the cache: large stacks gain nothing (docs/dev/decisions/kernels.md).
+With many components, the features are a small part of the work and the responsibilities no longer
+fit into the cache, so large batches gain nothing (docs/dev/decisions/kernels.md).
 """
 
 from collections.abc import Sequence
@@ -12,40 +12,53 @@ import numpy as np
 from daskgmm.kernels import Kernel, Run
 from daskgmm.kernels.quadratic import Quadratic, QuadraticRun
 
-# Of a stack. Beyond, its table of responsibilities leaves the cache, and the copy of its
-# coefficients is more than 2 MB.
-MOST_COMPONENTS, MOST_COEFFICIENTS = 72, 1 << 18
+# Limits of a batch. Beyond them, the responsibilities do not fit into the cache, or the copy of
+# the coefficients takes more than 2 MB.
+MAX_COMPONENTS, MAX_COEFFICIENTS = 72, 1 << 18
 
 
-def stacks(kernels: Sequence[Kernel], sums_of: Sequence[Any]) -> list[list[int]]:
-    """Places of the kernels that are to run together, in lists that hold each place once.
+def group_kernels(kernels: Sequence[Kernel], sums_of: Sequence[Any]) -> list[list[int]]:
+    """Group the kernels that run together.
 
-    Quadratic kernels about the same pivot, of the same features and the same type, as many as
-    pay, in their order; any other is alone. `sums_of` is what `Quadratic.run` will be told.
+    Quadratic kernels with the same pivot, second order and precision share a group, up to the
+    limits above and in order. Any other kernel is alone.
+
+    Parameters
+    ----------
+    kernels : sequence of Kernel
+    sums_of : sequence of dtype or None
+        Argument of `Kernel.run` for each kernel.
+
+    Returns
+    -------
+    list of lists of int
+        Indices of the kernels in each group. Each index occurs once.
     """
-    found: list[list[int]] = []
+    groups: list[list[int]] = []
     latest: dict[Any, list[int]] = {}
-    for place, (kernel, kind) in enumerate(zip(kernels, sums_of, strict=True)):
-        alike: Any = place
+    for index, (kernel, dtype) in enumerate(zip(kernels, sums_of, strict=True)):
+        key: Any = index
         if isinstance(kernel, Quadratic):
-            single = kernel.single and kind == np.float32
-            alike = kernel.second_order, kernel.pivot.tobytes(), single
-        stack = [*latest.get(alike, []), place]
-        if len(stack) > 1 and _pays(sum(kernels[each].n_components for each in stack), kernel):
-            latest[alike].append(place)
+            single = kernel.single and dtype == np.float32
+            key = kernel.second_order, kernel.pivot.tobytes(), single
+        group = [*latest.get(key, []), index]
+        if len(group) > 1 and _fits(sum(kernels[i].n_components for i in group), kernel):
+            latest[key].append(index)
         else:
-            latest[alike] = [place]
-            found.append(latest[alike])
-    return found
+            latest[key] = [index]
+            groups.append(latest[key])
+    return groups
 
 
-def _pays(n_components: int, like: Kernel) -> bool:
-    """Whether so many components, with the features of a kernel, are to run together."""
-    n_coefficients = n_components * like.theta.shape[1] if isinstance(like, Quadratic) else 0
-    return n_components <= MOST_COMPONENTS and n_coefficients <= MOST_COEFFICIENTS
+def _fits(n_components: int, kernel: Kernel) -> bool:
+    """Whether a batch of this many components, with the features of a kernel, fits the limits."""
+    n_coefficients = n_components * kernel.theta.shape[1] if isinstance(kernel, Quadratic) else 0
+    return n_components <= MAX_COMPONENTS and n_coefficients <= MAX_COEFFICIENTS
 
 
-def run_together(kernels: Sequence[Kernel], n_rows: int, sums_of: Any) -> Run:
-    """A run of all kernels of a stack."""
-    stack = [each for each in kernels if isinstance(each, Quadratic)]
-    return QuadraticRun(stack, n_rows, sums_of) if stack else kernels[0].run(n_rows, sums_of)
+def start_run(kernels: Sequence[Kernel], n_rows: int, sums_of: Any) -> Run:
+    """Start a run of all kernels of a group; `n_rows` and `sums_of` are as in `Kernel.run`."""
+    quadratic = [kernel for kernel in kernels if isinstance(kernel, Quadratic)]
+    if not quadratic:
+        return kernels[0].run(n_rows, sums_of)
+    return QuadraticRun(quadratic, n_rows, sums_of)

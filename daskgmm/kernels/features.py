@@ -1,4 +1,4 @@
-"""The second-order features of each family, held feature-major: a row of values per feature."""
+"""Second-order features of each family, stored feature-major: one row of values per feature."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
@@ -11,44 +11,47 @@ from daskgmm.kernels.moments import Array
 
 
 class SecondOrder(Protocol):
-    """The second-order features of a family of covariances."""
+    """Second-order features of a covariance family."""
 
-    of_gathered: ClassVar[sparse_moments.SecondOrder | None]
-    """The same of rows that are gathered; None where that never pays."""
+    sparse: ClassVar[sparse_moments.SecondOrder | None]
+    """Second moments for `SparseMoments`; None where sparse sums are never faster."""
 
     def count(self, n_features: int) -> int:
-        """How many rows of ``phi`` they are."""
+        """Number of second-order features."""
 
-    def before(self, n_features: int) -> int:
-        """How many rows to work in they need before those of x."""
+    def n_scratch_rows(self, n_features: int) -> int:
+        """Number of scratch rows that `fill` needs in front of x."""
 
     def fill(self, rows: Array, n_features: int, out: Array) -> None:
-        """Write them to `out` for the x in the last rows of `rows`, (..., n)."""
+        """Write the features of x to `out` (count, n).
+
+        `rows` (n_scratch_rows + n_features, n) holds the scratch rows, then x.
+        """
 
     def unpack(self, sums: Array, n_features: int) -> Array:
-        """Sums of them, (n_components, count), as a second moment."""
+        """Return sums of the features, (n_components, count), as a second moment."""
 
 
 @dataclass(frozen=True)
 class Products:
-    """The products x_i x_j, each pair once; the second moment is a matrix per component.
+    """Products x_i x_j, one per pair; the second moment is a matrix per component.
 
-    They stand by wrapped diagonals: all x_i x_i, all x_i x_(i-1), ..., indices modulo
-    n_features. With the last rows of x repeated before the first, all of them are one
-    multiplication of x by a view that steps back a row from diagonal to diagonal.
+    The order is by wrapped diagonals: all x_i x_i, all x_i x_(i-1), ..., indices modulo
+    n_features. The scratch rows repeat the last rows of x in front of the first. Then one
+    multiplication gives all products: x times a view that moves back one row per diagonal.
     """
 
-    of_gathered: ClassVar[sparse_moments.SecondOrder | None] = sparse_moments.Scatter()
+    sparse: ClassVar[sparse_moments.SecondOrder | None] = sparse_moments.Scatter()
 
     def count(self, n_features: int) -> int:
         return n_features * (n_features + 1) // 2
 
-    def before(self, n_features: int) -> int:
+    def n_scratch_rows(self, n_features: int) -> int:
         return n_features // 2
 
     @staticmethod
     def pairs(n_features: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """The i and the j of each product."""
+        """Return the indices i and j of the products."""
         order = np.arange(Products().count(n_features))
         i = order % n_features
         return i, (i - order // n_features) % n_features
@@ -57,15 +60,14 @@ class Products:
         half, n = n_features // 2, rows.shape[1]
         rows[:half] = rows[n_features:]
         x = rows[half:]
-        whole = (n_features + 1) // 2  # diagonals; for even n_features half of one more
-        back, along = -x.strides[0], x.strides
-        shape, strides = (whole, n_features, n), (back, *along)
+        n_diagonals = (n_features + 1) // 2  # for even n_features, half a diagonal remains
+        shape, strides = (n_diagonals, n_features, n), (-x.strides[0], *x.strides)
         # as_strided would take 5 µs for the same view.
-        stepped = np.ndarray(shape, rows.dtype, rows, half * along[0], strides)
-        diagonals = out[: whole * n_features].reshape(whole, n_features, n)
-        np.multiply(x, stepped, out=diagonals)
+        shifted_back = np.ndarray(shape, rows.dtype, rows, half * x.strides[0], strides)
+        diagonals = out[: n_diagonals * n_features].reshape(n_diagonals, n_features, n)
+        np.multiply(x, shifted_back, out=diagonals)
         if n_features % 2 == 0:
-            np.multiply(x[:half], x[half:], out=out[whole * n_features :])
+            np.multiply(x[:half], x[half:], out=out[n_diagonals * n_features :])
 
     def unpack(self, sums: Array, n_features: int) -> Array:
         i, j = self.pairs(n_features)
@@ -77,14 +79,14 @@ class Products:
 
 @dataclass(frozen=True)
 class Squares:
-    """The squares x_i**2; the second moment is a vector per component."""
+    """Squares x_i**2; the second moment is a vector per component."""
 
-    of_gathered: ClassVar[sparse_moments.SecondOrder | None] = None
+    sparse: ClassVar[sparse_moments.SecondOrder | None] = None
 
     def count(self, n_features: int) -> int:
         return n_features
 
-    def before(self, n_features: int) -> int:
+    def n_scratch_rows(self, n_features: int) -> int:
         return 0
 
     def fill(self, rows: Array, n_features: int, out: Array) -> None:
@@ -96,14 +98,14 @@ class Squares:
 
 @dataclass(frozen=True)
 class SquaredNorm:
-    """The one feature |x|**2; the second moment is a number per component."""
+    """The single feature |x|**2; the second moment is a number per component."""
 
-    of_gathered: ClassVar[sparse_moments.SecondOrder | None] = None
+    sparse: ClassVar[sparse_moments.SecondOrder | None] = None
 
     def count(self, n_features: int) -> int:
         return 1
 
-    def before(self, n_features: int) -> int:
+    def n_scratch_rows(self, n_features: int) -> int:
         return 0
 
     def fill(self, rows: Array, n_features: int, out: Array) -> None:
@@ -115,14 +117,14 @@ class SquaredNorm:
 
 @dataclass(frozen=True)
 class Shared:
-    """No feature of its own: the second order is the same for all components."""
+    """No features: the components share one covariance, and the second moment is pooled."""
 
-    of_gathered: ClassVar[sparse_moments.SecondOrder | None] = None
+    sparse: ClassVar[sparse_moments.SecondOrder | None] = None
 
     def count(self, n_features: int) -> int:
         return 0
 
-    def before(self, n_features: int) -> int:
+    def n_scratch_rows(self, n_features: int) -> int:
         return 0
 
     def fill(self, rows: Array, n_features: int, out: Array) -> None:

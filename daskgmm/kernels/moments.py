@@ -1,4 +1,4 @@
-"""What kernels hand back: sums of responsibility times [1, x, second order of x]."""
+"""Moments: the sums of responsibility times [1, x, second order of x] that kernels return."""
 
 from typing import NamedTuple
 
@@ -9,24 +9,25 @@ Array = NDArray[np.float64]
 
 
 def level_of(constants: Array, n_features: int) -> float:
-    """About where the weighted log-densities of rows lie.
+    """Return a typical weighted log-density of a row, in nats.
 
-    The highest of their constants less half the number of features: |z|**2 / 2 on average.
+    The largest constant minus half the number of features, the mean of |z|**2 / 2.
     """
     return float(constants.max()) - 0.5 * n_features
 
 
 class Moments(NamedTuple):
-    """Sums over rows, about a pivot per component.
+    """Sums over rows, about one pivot per component.
 
     Attributes
     ----------
     pivot : (n_components, n_features) array
     counts : (n_components,) array
+        Sums of the responsibilities, times the sample weights.
     first : (n_components, n_features) array
-        Sum of responsibility * (x - pivot).
-    second : array
-        The second order of x - pivot, in the shape of the family's covariances.
+        Sums of responsibility * (x - pivot).
+    second : array in the shape of the family's covariances
+        Sums of responsibility * second order of x - pivot.
     further : tuple of arrays
         Sums that only one family needs, with one entry per component on the first axis.
     """
@@ -38,6 +39,6 @@ class Moments(NamedTuple):
     further: tuple[Array, ...] = ()
 
     def add(self, other: "Moments") -> None:
-        """Add the sums over other rows, about the same points, in place."""
-        for mine, theirs in zip(self[1:4], other[1:4], strict=True):
-            np.add(mine, theirs, out=mine)
+        """Add the sums over other rows, about the same pivots, in place."""
+        for left, right in zip(self[1:4], other[1:4], strict=True):
+            np.add(left, right, out=left)

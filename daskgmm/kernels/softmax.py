@@ -1,4 +1,4 @@
-"""Weighted log-densities to responsibilities, in place."""
+"""Softmax: from weighted log-densities to responsibilities, in place."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ from daskgmm.kernels.moments import Array
 
 Table = NDArray[Any]
 
-# Logarithms below which exponentials are taken for 0: it changes no bit of a sum that holds
-# anything else, and denormals, many times slower to multiply, never appear.
+# Exponentials of lower values become 0. A sum that contains a 1 keeps its bits, and denormal
+# numbers, which are many times slower to multiply, never appear.
 LOG_FLOOR = {np.dtype(np.float64): -650.0, np.dtype(np.float32): -83.0}
 
-# Between these, no more is lost of a sum of exponentials than of any sum.
-FAINTEST = {np.dtype(np.float64): 1e-250, np.dtype(np.float32): 1e-27}
+# Smallest sum of exponentials whose relative error is that of any sum.
+SMALLEST_SUM = {np.dtype(np.float64): 1e-250, np.dtype(np.float32): 1e-27}
 
 
 def softmax(weighted_log_prob: Table) -> Array:
@@ -23,42 +23,41 @@ def softmax(weighted_log_prob: Table) -> Array:
     Parameters
     ----------
     weighted_log_prob : float64 or float32 array of shape (n_components, n_rows)
-        log(weight * density); overwritten by the responsibilities, whose
-        columns sum to one.
+        log(weight * density), in nats. The responsibilities overwrite it; they sum to one in
+        each column.
 
     Returns
     -------
     log_prob_norm : float64 array of shape (n_rows,)
-        The log-density of each row under the mixture: log-sum-exp over the
-        components about their maximum, which cannot overflow (Blanchard,
-        Higham & Higham 2021, eq. 1.5). Where no component has a density, -inf,
-        and all are equally responsible.
+        Log-density of each row under the mixture, in nats: log-sum-exp about the maximum over
+        the components, which cannot overflow (Blanchard, Higham & Higham 2021, eq. 1.5). If all
+        densities of a row are zero, it is -inf and all components are equally responsible.
     """
-    top = np.fmax.reduce(weighted_log_prob, axis=0)
-    nowhere = ~(top > -np.inf)
-    weighted_log_prob[:, nowhere] = top[nowhere] = 0.0
-    weighted_log_prob -= top
-    log_total = _shares(weighted_log_prob, _exponentials(weighted_log_prob))
-    log_total += top
-    log_total[nowhere] = -np.inf
+    maximum = np.fmax.reduce(weighted_log_prob, axis=0)
+    is_zero = ~(maximum > -np.inf)
+    weighted_log_prob[:, is_zero] = maximum[is_zero] = 0.0
+    weighted_log_prob -= maximum
+    log_total = _normalize(weighted_log_prob, _exponentiate(weighted_log_prob))
+    log_total += maximum
+    log_total[is_zero] = -np.inf
     return log_total
 
 
 def softmax_about_zero(weighted_log_prob: Table) -> Array | None:
-    """The same for values about zero: no maximum needs to be looked for.
+    """Compute `softmax` for values near zero, without a search for the maximum.
 
-    None where those of some row are too far from it: the array is spoilt then, and its values
-    must be had again for `softmax`.
+    Return None if the values of a row are too far from zero. The array then holds no valid
+    values, and `softmax` needs the log-densities again.
     """
     with np.errstate(over="ignore"):
-        total = _exponentials(weighted_log_prob)
-        if not FAINTEST[total.dtype] < total.min() <= total.max() < np.inf:  # NaN neither
+        total = _exponentiate(weighted_log_prob)
+        if not SMALLEST_SUM[total.dtype] < total.min() <= total.max() < np.inf:  # false for NaN
             return None
-    return _shares(weighted_log_prob, total)
+    return _normalize(weighted_log_prob, total)
 
 
-def _exponentials(logarithms: Table) -> Table:
-    """Exponentials in place; returns their sums, (n_rows,)."""
+def _exponentiate(logarithms: Table) -> Table:
+    """Replace logarithms by exponentials in place; return their sums, (n_rows,)."""
     floor = LOG_FLOOR[logarithms.dtype]
     if logarithms.min(initial=0.0) > floor:
         np.exp(logarithms, out=logarithms)
@@ -70,7 +69,7 @@ def _exponentials(logarithms: Table) -> Table:
     return total
 
 
-def _shares(exponentials: Table, total: Table) -> Array:
-    """Divide by the totals in place; returns their logarithms, (n_rows,)."""
+def _normalize(exponentials: Table, total: Table) -> Array:
+    """Divide by the sums in place; return the logarithms of the sums, (n_rows,)."""
     exponentials *= np.reciprocal(total)
     return np.log(total, dtype=np.float64)

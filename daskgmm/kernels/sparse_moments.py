@@ -1,7 +1,7 @@
-"""Moments component by component, of the rows that matter to each.
+"""Moments for sparse responsibilities, from the rows that matter to each component.
 
-In many dimensions posteriors are almost one-hot: a row matters to one component or two, and
-gathering those rows makes the moments almost free. Where all matter, all are taken.
+In many dimensions, posteriors are almost one-hot: a row matters to one or two components. Sums
+over these rows alone cost almost nothing.
 """
 
 from dataclasses import dataclass
@@ -13,27 +13,27 @@ from numpy.typing import NDArray
 from daskgmm.kernels.blas import add_gram
 from daskgmm.kernels.moments import Array, Moments
 
-# A term below this share of the sum it joins is lost to float64 rounding anyway, even times
-# the square of 1e10 standard deviations.
+# A responsibility below this share of the effective count changes no bit of a float64 sum, even
+# times the square of 1e10 standard deviations.
 NEGLIGIBLE = 1e-40
 
 
 class SecondOrder(Protocol):
-    """The second moments of a family of covariances."""
+    """Second moments of a covariance family."""
 
     def zeros(self, n_components: int, n_features: int) -> Array:
-        """Sums of nothing."""
+        """Return the sums over no rows."""
 
     def add(self, scaled: Array, k: int, sums: Array) -> None:
-        """Add the second order of columns (n_features, n), which belong to component k."""
+        """Add the second order of columns (n_features, n) to component k."""
 
     def moments(self, sums: Array) -> Array:
-        """The sums as second moments, in the same memory where that has their shape."""
+        """Return the sums as second moments, in the same memory if the shapes agree."""
 
 
 @dataclass(frozen=True)
 class Scatter:
-    """Sums of d dᵀ: a matrix per component, or pooled over them."""
+    """Sums of d dᵀ: a matrix per component, or one matrix pooled over the components."""
 
     pooled: bool = False
 
@@ -77,42 +77,51 @@ class SquaredNorm:
         return sums
 
 
-class GatheredSums:
-    """Sums about a centre per component.
+class SparseMoments:
+    """Sums about one center per component.
 
     Parameters
     ----------
-    centres : (n_components, n_features) array
+    centers : (n_components, n_features) array
     second_order : SecondOrder
     """
 
-    def __init__(self, centres: Array, second_order: SecondOrder) -> None:
-        self._centres = centres
+    def __init__(self, centers: Array, second_order: SecondOrder) -> None:
+        self._centers = centers
         self._order = second_order
-        self.counts = np.zeros(len(centres))
-        self._first = np.zeros_like(centres)
-        self._second = second_order.zeros(*centres.shape)
+        self.counts = np.zeros(len(centers))
+        self._first = np.zeros_like(centers)
+        self._second = second_order.zeros(*centers.shape)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the sums."""
         return self.counts.nbytes + self._first.nbytes + self._second.nbytes
 
-    def add(self, columns: Array, responsibilities: Array, room: Array) -> None:
-        """Add rows, given as columns (n_features, n), shared as (n_components, n).
+    def add(self, columns: Array, responsibilities: Array, scratch: Array) -> None:
+        """Add the moments of a block.
 
-        `room` is an array to work in, of as many values as `columns`.
+        Parameters
+        ----------
+        columns : (n_features, n) array
+            The rows of the block, transposed.
+        responsibilities : (n_components, n) array
+            Times the sample weights.
+        scratch : array of at least n_features * n values
+            Overwritten.
         """
         n = columns.shape[1]
         self.counts += responsibilities.sum(axis=1)
         matters = responsibilities > NEGLIGIBLE * self.counts[:, None]
         n_rows = np.count_nonzero(matters, axis=1)
         start = 0
-        while start < len(n_rows):  # as many components at a time as there is room for
-            fitting = np.searchsorted(np.cumsum(n_rows[start:]), n, side="right")
-            some = np.arange(start, start + max(int(fitting), 1))
-            self._add_to(some, columns, responsibilities[some], matters[some], room)
-            start += len(some)
+        while start < len(n_rows):  # as many components at a time as fit into the scratch array
+            n_fitting = np.searchsorted(np.cumsum(n_rows[start:]), n, side="right")
+            components = np.arange(start, start + max(int(n_fitting), 1))
+            self._add_to(
+                components, columns, responsibilities[components], matters[components], scratch
+            )
+            start += len(components)
 
     def _add_to(
         self,
@@ -120,30 +129,30 @@ class GatheredSums:
         columns: Array,
         responsibilities: Array,
         matters: NDArray[np.bool_],
-        room: Array,
+        scratch: Array,
     ) -> None:
-        """Add to some components, of all rows that matter to them at once."""
+        """Add the rows that matter to some components, all at once."""
         owners, rows = np.nonzero(matters)  # grouped by component
         if len(components) == 1:
-            taken = columns if len(rows) == columns.shape[1] else columns[:, rows]
-            centres = self._centres[components].T
+            x = columns if len(rows) == columns.shape[1] else columns[:, rows]
+            centers = self._centers[components].T
         else:
-            taken, centres = columns[:, rows], self._centres[components[owners]].T
+            x, centers = columns[:, rows], self._centers[components[owners]].T
         root = np.sqrt(responsibilities[matters])
-        scaled = room[: taken.size].reshape(taken.shape)
-        np.subtract(taken, centres, out=scaled)
+        scaled = scratch[: x.size].reshape(x.shape)
+        np.subtract(x, centers, out=scaled)
         scaled *= root
         ends = np.searchsorted(owners, np.arange(len(components)), side="right").tolist()
         for k, start, stop in zip(components.tolist(), [0, *ends], ends, strict=False):
             if stop > start:
-                mine = scaled[:, start:stop]
-                self._first[k] += mine @ root[start:stop]
-                self._order.add(mine, k, self._second)
+                part = scaled[:, start:stop]
+                self._first[k] += part @ root[start:stop]
+                self._order.add(part, k, self._second)
 
     def moments(self) -> Moments:
-        """The sums so far, about the centres."""
+        """Return the sums so far, about the centers."""
         return Moments(
-            pivot=self._centres.copy(),
+            pivot=self._centers.copy(),
             counts=self.counts.copy(),
             first=self._first.copy(),
             second=self._order.moments(self._second),

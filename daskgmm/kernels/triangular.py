@@ -1,9 +1,9 @@
-"""The safe form: each component's own difference, then its precision factor.
+"""Safe kernel: the difference from each component's mean, then its precision Cholesky factor.
 
-Differences are taken before anything is multiplied, and moments are summed about each
-component's current mean, so offsets and tight components cost no digits. In many
-dimensions it is also the faster form, as most components have nothing to do with most rows:
-`screen` finds out which in float32, at half the cost.
+Differences come before products, and moments are sums about each component's current mean, so
+that offsets and tight components cost no digits. In many dimensions this kernel is also the
+faster one, because most components do not matter to most rows: `screening` finds those that do
+in float32, at half the cost.
 """
 
 from collections.abc import Callable
@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 from daskgmm.kernels.blas import multiply_transposed
 from daskgmm.kernels.moments import Array, Moments, level_of
 from daskgmm.kernels.screening import Screen
-from daskgmm.kernels.sparse_moments import GatheredSums, SecondOrder
+from daskgmm.kernels.sparse_moments import SecondOrder, SparseMoments
 from daskgmm.kernels.workspace import buffers, rows_of_block
 
 BLOCK_BYTES = 7 << 20
 
 
 def by_matrix(factor: Array, difference: Array) -> None:
-    """difference <- U.T @ difference for an upper-triangular U, in place."""
+    """Compute difference = U.T @ difference in place for an upper-triangular U."""
     multiply_transposed(factor, difference)
 
 
 def by_scale(factor: Array, difference: Array) -> None:
-    """difference <- factor * difference, a factor per feature or one for all, in place."""
+    """Compute difference = factor * difference in place; `factor` is a number or (n_features,)."""
     difference *= np.reshape(factor, (-1, 1))
 
 
@@ -39,17 +39,16 @@ class Triangular:
     Attributes
     ----------
     constants : (n_components,) array
-        What is added to -|factor applied to (x - mean)|**2 / 2.
+        Weighted log-densities at the means, in nats.
     means : (n_components, n_features) array
         Also the pivots of the moments.
     factors : (n_components, ...) array
-        Precision factors, one per component: upper-triangular matrices, or inverse
-        standard deviations.
+        Precision Cholesky factors: upper-triangular matrices, or inverse standard deviations.
     whiten : `by_matrix` or `by_scale`
+        Applies a factor to x - mean.
     second_order : SecondOrder
     screened : bool
-        Whether to look, where only the sums are wanted, for components that rows have
-        nothing to do with.
+        Whether to leave out components that do not matter to a row, if only sums are needed.
     """
 
     constants: Array
@@ -65,36 +64,35 @@ class Triangular:
 
     @property
     def level(self) -> float:
-        """About where the weighted log-densities of rows lie."""
+        """Typical weighted log-density of a row, in nats."""
         return level_of(self.constants, self.means.shape[1])
 
     def run(self, n_rows: int | None = None, sums_of: Any = None) -> "TriangularRun":
-        """Start a run over blocks of `n_rows` in all, with buffers and sums of its own.
+        """Start a run over blocks with `n_rows` rows in total.
 
-        `sums_of` is the type of the rows where only their moments and the sum of their
-        log-densities are wanted, and they are of like weight: then components that change no
-        bit of them are left out.
+        `sums_of` is the dtype of the rows if only sums are needed and the weights are alike; then
+        the run may leave out components that change no bit of the sums. Otherwise it is None.
         """
         return TriangularRun(self, n_rows, screened=self.screened and sums_of is not None)
 
 
 class TriangularRun:
-    """One visit of rows, block by block: buffers to work in and sums to add to."""
+    """Buffers and sums of one run over the rows of a chunk, block by block."""
 
     def __init__(self, kernel: Triangular, n_rows: int | None, *, screened: bool) -> None:
         self._kernel = kernel
         self.parts, self.levels = (slice(0, kernel.n_components),), (kernel.level,)
-        self.about_maximum = False  # whether rows lie too far from the level to sum about it
+        self.about_maximum = False
         n_components, n_features = kernel.means.shape
         n_values = n_components + 2 * n_features
         n_values += n_values // 2 if screened else 0
         self.block_rows = rows_of_block(BLOCK_BYTES, n_values, n_rows)
-        of_rows, of_table = n_features * self.block_rows, n_components * self.block_rows
-        self._features, self._room, self._log_prob = buffers(
-            self, (of_rows, np.float64), (of_rows, np.float64), (of_table, np.float64)
+        n_values, n_densities = n_features * self.block_rows, n_components * self.block_rows
+        self._features, self._scratch, self._log_prob = buffers(
+            self, (n_values, np.float64), (n_values, np.float64), (n_densities, np.float64)
         )
         self._x = self._features.reshape(n_features, -1)
-        self._sums = GatheredSums(kernel.means, kernel.second_order)
+        self._sums = SparseMoments(kernel.means, kernel.second_order)
         self._constants = kernel.constants - kernel.level
         self._screen = None
         if screened:
@@ -102,23 +100,23 @@ class TriangularRun:
 
     @property
     def exact(self) -> "TriangularRun":
-        """The run for rows far from all: this one."""
+        """The run for rows that this one cannot represent: itself."""
         return self
 
     def corrections(self) -> list[float]:
-        """What to add to the sum of the log-densities: nothing is rounded off here."""
+        """Return the error of the log-likelihood from float32 coefficients: zero."""
         return [0.0]
 
     @property
     def nbytes(self) -> int:
         """Bytes of the buffers and sums."""
-        buffers = self._features, self._room, self._log_prob, self._sums
-        return sum(each.nbytes for each in buffers) + (self._screen.nbytes if self._screen else 0)
+        parts = self._features, self._scratch, self._log_prob, self._sums
+        return sum(part.nbytes for part in parts) + (self._screen.nbytes if self._screen else 0)
 
     def log_prob(self, block: NDArray[Any]) -> Array:
-        """Weighted log-densities of a block of rows, less the level, (n_components, n_rows).
+        """Return weighted log-densities minus the level, (n_components, n_rows).
 
-        -inf for those that were found to matter to no sum.
+        Those that screening leaves out are -inf.
         """
         n = len(block)
         x = self._x = self._features[: block.size].reshape(-1, n)
@@ -126,23 +124,23 @@ class TriangularRun:
         out = self._log_prob[: len(self._constants) * n].reshape(-1, n)
         matters = self._screen.matters(x) if self._screen else None
         if matters is None or 2 * np.count_nonzero(matters) > matters.size:
-            self._screen = None  # components overlap: looking for more would be in vain
+            self._screen = None  # components overlap: later blocks gain nothing either
             for k in range(len(out)):
                 self._component(k, x, out[k])
             return out
         out.fill(-np.inf)
-        for k, mine in enumerate(matters):
-            rows = np.flatnonzero(mine)
+        for k, matters_to_k in enumerate(matters):
+            rows = np.flatnonzero(matters_to_k)
             if len(rows):
-                found = np.empty(len(rows))
-                self._component(k, x[:, rows], found)
-                out[k, rows] = found
+                densities = np.empty(len(rows))
+                self._component(k, x[:, rows], densities)
+                out[k, rows] = densities
         return out
 
     def _component(self, k: int, x: Array, out: Array) -> None:
-        """Weighted log-densities of columns of x under one component."""
+        """Write the weighted log-densities of columns of x under component k to `out`."""
         kernel = self._kernel
-        difference = self._room[: x.size].reshape(x.shape)
+        difference = self._scratch[: x.size].reshape(x.shape)
         np.subtract(x, kernel.means[k][:, None], out=difference)
         kernel.whiten(kernel.factors[k], difference)
         np.einsum("ij,ij->j", difference, difference, out=out)
@@ -150,9 +148,9 @@ class TriangularRun:
         out += self._constants[k]
 
     def add(self, responsibilities: Array, weights: Array | None) -> None:
-        """Add the moments of the block last given to `log_prob`."""
-        self._sums.add(self._x, responsibilities, self._room)
+        """Add the moments of the block that `log_prob` received last."""
+        self._sums.add(self._x, responsibilities, self._scratch)
 
     def moments(self) -> Moments:
-        """The sums so far, about each component's mean."""
+        """Return the sums so far, about each component's mean."""
         return self._sums.moments()

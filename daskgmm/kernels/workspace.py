@@ -1,7 +1,7 @@
-"""Memory to work in, kept for the next visit.
+"""Working memory of the kernels: buffers that runs reuse, and the number of rows in a block.
 
-The system gives memory page by page, some 2 µs for each when it is first touched, and takes
-large pieces back when they are freed: a tenth of the time of a chunk of 100,000 rows.
+The operating system provides memory page by page, at about 2 µs per page on first use, and takes
+large pieces back when they are freed. That costs a tenth of the time of a chunk of 100,000 rows.
 """
 
 from typing import Any
@@ -12,40 +12,54 @@ from numpy.typing import DTypeLike, NDArray
 
 from daskgmm.kernels.blas import STRIP
 
-# Beside those in use; more are freed.
-MOST_KEPT = 16
+# Free buffers to keep for reuse.
+MAX_FREE_BUFFERS = 16
 
-# Of a cache line, in bytes.
-LINE = 64
+# Size of a cache line.
+LINE_BYTES = 64
 
-_kept: list[NDArray[np.uint8]] = []
+# A block of short rows has up to MAX_STRIPS_IN_CACHE strips if they fit into a core's second cache
+# of CACHE_BYTES, otherwise up to MAX_STRIPS.
+MAX_STRIPS, MAX_STRIPS_IN_CACHE, CACHE_BYTES = 15, 31, 9 << 18
+
+# Rows of a block, at least, however long they are.
+MIN_ROWS = 16
+
+_free: list[NDArray[np.uint8]] = []
 
 
-def buffers(owner: object, *asked: tuple[int, DTypeLike]) -> list[NDArray[Any]]:
-    """Uninitialized one-dimensional arrays of given sizes and types.
+def buffers(owner: object, *sizes: tuple[int, DTypeLike]) -> list[NDArray[Any]]:
+    """Return uninitialized one-dimensional arrays that belong to `owner` as long as it lives.
 
-    They are the owner's as long as it lives; then others get the same memory.
+    Parameters
+    ----------
+    owner : object
+        Its memory is reused after its end.
+    *sizes : tuple of int and dtype
+        Number of values and dtype of each array.
     """
-    sizes = [-(-size * np.dtype(dtype).itemsize // LINE) * LINE for size, dtype in asked]
-    memory = _taken(sum(sizes) + LINE)
-    finalize(owner, _give_back, memory).atexit = False
-    at = -memory.ctypes.data % LINE
-    found = []
-    for (size, dtype), n_bytes in zip(asked, sizes, strict=True):
-        found.append(memory[at : at + n_bytes].view(dtype)[:size])
-        at += n_bytes
-    return found
+    n_bytes = [
+        -(-size * np.dtype(dtype).itemsize // LINE_BYTES) * LINE_BYTES for size, dtype in sizes
+    ]
+    memory = _allocate(sum(n_bytes) + LINE_BYTES)
+    finalize(owner, _release, memory).atexit = False
+    start = -memory.ctypes.data % LINE_BYTES
+    arrays = []
+    for (size, dtype), length in zip(sizes, n_bytes, strict=True):
+        arrays.append(memory[start : start + length].view(dtype)[:size])
+        start += length
+    return arrays
 
 
-def forget() -> None:
-    """Free what is kept."""
-    _kept.clear()
+def free_buffers() -> None:
+    """Free the memory that is kept for reuse."""
+    _free.clear()
 
 
-def _taken(n_bytes: int) -> NDArray[np.uint8]:
-    while _kept:
+def _allocate(n_bytes: int) -> NDArray[np.uint8]:
+    while _free:
         try:
-            memory = _kept.pop()
+            memory = _free.pop()
         except IndexError:  # another thread was faster
             break
         if memory.size >= n_bytes:
@@ -53,26 +67,29 @@ def _taken(n_bytes: int) -> NDArray[np.uint8]:
     return np.empty(n_bytes, dtype=np.uint8)
 
 
-def _give_back(memory: NDArray[np.uint8]) -> None:
-    if len(_kept) < MOST_KEPT:
-        _kept.append(memory)
-
-
-# Short rows take up to MANY strips where those stay in a core's second cache, else FEW.
-FEW, MANY, CACHE_BYTES = 15, 31, 9 << 18
-
-# Of rows that are very long.
-FEWEST_ROWS = 16
+def _release(memory: NDArray[np.uint8]) -> None:
+    if len(_free) < MAX_FREE_BUFFERS:
+        _free.append(memory)
 
 
 def rows_of_block(n_bytes: int, n_values: int, n_rows: int | None) -> int:
-    """Rows, of `n_values` float64 each, that a block of so many bytes holds.
+    """Return the number of rows in a block.
 
-    1, 3, 7 or 15 strips of them, 31 where these stay in a core's second cache; less than a strip
-    where rows are that long, or where there are no more.
+    A block has 1, 3, 7 or 15 strips, or 31 if these fit into a core's second cache. It has less
+    than a strip if its rows are so long, or if there are no more rows.
+
+    Parameters
+    ----------
+    n_bytes : int
+        Size of a block.
+    n_values : int
+        Number of float64 values that a row takes.
+    n_rows : int or None
+        Total number of rows, if known.
     """
-    of_strip = 8 * n_values * STRIP
-    n_strips = min(n_bytes // of_strip, MANY if MANY * of_strip <= CACHE_BYTES else FEW)
+    strip_bytes = 8 * n_values * STRIP
+    fits_cache = MAX_STRIPS_IN_CACHE * strip_bytes <= CACHE_BYTES
+    n_strips = min(n_bytes // strip_bytes, MAX_STRIPS_IN_CACHE if fits_cache else MAX_STRIPS)
     block = STRIP * ((1 << (n_strips + 1).bit_length() - 1) - 1)
-    block = block or max(n_bytes // (8 * n_values), FEWEST_ROWS)
+    block = block or max(n_bytes // (8 * n_values), MIN_ROWS)
     return block if n_rows is None else min(block, max(n_rows, 1))

@@ -41,30 +41,30 @@ class LocalCoordinates:
         counts = np.maximum(step.weights, MIN_WEIGHT)
         shift = step.means - mixture.means
         second = family.second_moments(step.covariances, counts, n_features)
-        second = family.shifted(second, np.zeros_like(shift), counts, shift)
+        second = family.shift_moment(second, np.zeros_like(shift), counts, shift)
         relative = family.relative(
             mixture.precision_cholesky, family.covariances(second, counts, n_features, 0.0)
         )
         share = self._shares(counts)
         slope = share[:, None] * family.slope(relative, n_features)
-        rise = counts[:, None] * family.whitened(mixture.precision_cholesky, shift)
-        return _packed(counts - mixture.weights, rise, slope) / self._scales
+        rise = counts[:, None] * family.whiten(mixture.precision_cholesky, shift)
+        return _pack(counts - mixture.weights, rise, slope) / self._scales
 
     def move_by(self, step: Array) -> Mixture:
         """Return the mixture at some coordinates; DegenerateCovarianceError if none exists."""
         mixture, family = self.mixture, self.mixture.family
         n_components, n_features = mixture.means.shape
-        log_ratios, shift, coordinates = self._unpacked(step / self._scales)
+        log_ratios, shift, coordinates = self._unpack(step / self._scales)
         log_ratios = log_ratios - log_ratios.max()
         weights = mixture.weights * np.exp(log_ratios)
         shifts = [
-            family.coloured(mixture.covariances, k, shift[k : k + 1]) for k in range(n_components)
+            family.color(mixture.covariances, k, shift[k : k + 1]) for k in range(n_components)
         ]
         return Mixture.from_covariances(
             family,
             weights / weights.sum(),
             mixture.means + np.concatenate(shifts).reshape(-1, n_features),
-            family.stretched(mixture.covariances, coordinates),
+            family.from_coordinates(mixture.covariances, coordinates),
         )
 
     def step_to(self, other: Mixture) -> Array:
@@ -75,31 +75,29 @@ class LocalCoordinates:
         mixture, family = self.mixture, self.mixture.family
         weights, others = (np.maximum(each.weights, MIN_WEIGHT) for each in (mixture, other))
         log_ratios = np.log(others / weights)
-        log_ratios -= mixture.weights @ log_ratios  # a common factor is no step
-        shift = family.whitened(mixture.precision_cholesky, other.means - mixture.means)
+        log_ratios -= mixture.weights @ log_ratios  # a common factor changes no weights
+        shift = family.whiten(mixture.precision_cholesky, other.means - mixture.means)
         with np.errstate(all="ignore"):
             relative = family.relative(mixture.precision_cholesky, other.covariances)
-            step = _packed(log_ratios, shift, family.coordinates(relative)) * self._scales
+            step = _pack(log_ratios, shift, family.coordinates(relative)) * self._scales
         if not np.isfinite(step).all():
             raise DegenerateCovarianceError
         return step
 
     def limit_step(self, step: Array, limit: float) -> Array:
-        """Shorten a step that changes a component by more than a limit, each on its own.
+        """Shorten the step of each component that it would change by more than a limit.
 
         The limit holds for logarithms of weights, for coordinates of covariances, and for means in
         standard deviations.
         """
         scales = self._scales
-        log_ratios, shift, coordinates = self._unpacked(step / scales)
+        log_ratios, shift, coordinates = self._unpack(step / scales)
         sizes = np.maximum(np.abs(log_ratios), np.abs(shift).max(axis=1))
         covariance_sizes = np.abs(coordinates).max(axis=1)
         if not self.mixture.family.shared:
             sizes = covariance_sizes = np.maximum(sizes, covariance_sizes)
         own, shared = (limit / np.maximum(each, limit) for each in (sizes, covariance_sizes))
-        return scales * _packed(
-            own * log_ratios, own[:, None] * shift, shared[:, None] * coordinates
-        )
+        return scales * _pack(own * log_ratios, own[:, None] * shift, shared[:, None] * coordinates)
 
     @property
     def _scales(self) -> Array:
@@ -108,13 +106,13 @@ class LocalCoordinates:
         information = self.mixture.family.information(self.mixture.n_features)
         mean_information = np.repeat(weights[:, None], self.mixture.n_features, axis=1)
         covariance_information = self._shares(weights)[:, None] * information
-        return np.sqrt(_packed(weights, mean_information, covariance_information))
+        return np.sqrt(_pack(weights, mean_information, covariance_information))
 
     def _shares(self, weights: Array) -> Array:
-        """The share of the rows that each covariance describes."""
+        """Return the share of the rows that each covariance describes, (K or 1,)."""
         return np.ones(1) if self.mixture.family.shared else weights
 
-    def _unpacked(self, packed: Array) -> tuple[Array, Array, Array]:
+    def _unpack(self, packed: Array) -> tuple[Array, Array, Array]:
         n_components, n_features = self.mixture.means.shape
         log_ratios, shift, coordinates = np.split(
             packed, [n_components, n_components * (1 + n_features)]
@@ -123,5 +121,5 @@ class LocalCoordinates:
         return log_ratios, shift.reshape(-1, n_features), coordinates.reshape(n_covariances, -1)
 
 
-def _packed(log_ratios: Array, shift: Array, coordinates: Array) -> Array:
+def _pack(log_ratios: Array, shift: Array, coordinates: Array) -> Array:
     return np.concatenate([log_ratios, shift.ravel(), coordinates.ravel()])

@@ -44,8 +44,8 @@ class MaximumLikelihood:
     def estimates(
         self, statistics: SufficientStatistics, previous: Mixture | None = None
     ) -> Estimates:
-        kept = None if previous is None else (previous.means, previous.covariances)
-        return statistics.estimates(self.reg_covar, kept)
+        moments = None if previous is None else (previous.means, previous.covariances)
+        return statistics.estimates(self.reg_covar, moments)
 
     def m_step(
         self,

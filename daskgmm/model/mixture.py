@@ -1,4 +1,4 @@
-"""A Gaussian mixture as a value: what a fit returns, and draws from."""
+"""Gaussian mixtures: parameters, updates by sufficient statistics, validity, sampling."""
 
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -12,7 +12,7 @@ from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import Family
 from daskgmm.model.sufficient_statistics import SufficientStatistics, same_values
 
-# By how much weights may miss one: what single precision leaves of a sum.
+# Tolerance for the sum of weights, which single precision may round.
 SUM_TOLERANCE = 1e-6
 
 
@@ -23,14 +23,15 @@ class Mixture:
     Attributes
     ----------
     family : Family
-        The covariance type: its name, and the shape of covariances.
-    weights : (n_components,) array
-        Probabilities that sum to one.
-    means : (n_components, n_features) array
-        Of the components.
-    covariances : array of the family's shape
-        Symmetric and positive definite; variances where the family has only these.
-    precision_cholesky : array of the family's shape
+        The covariance family. Its `name` is the covariance type; its `shape` is that of the
+        covariances.
+    weights : (n_components,) float64 array
+        Probabilities of the components, which sum to one.
+    means : (n_components, n_features) float64 array
+        In units of the data.
+    covariances : float64 array in the family's shape
+        Symmetric positive-definite matrices, or variances, in squared units of the data.
+    precision_cholesky : float64 array in the family's shape
         Upper U with precision = U Uᵀ.
     """
 
@@ -44,7 +45,10 @@ class Mixture:
     def from_covariances(
         cls, family: Family, weights: Array, means: Array, covariances: Array
     ) -> "Mixture":
-        """Raises DegenerateCovarianceError where a covariance is not positive definite."""
+        """Return the mixture with these covariances.
+
+        Raises DegenerateCovarianceError if a covariance is not positive definite.
+        """
         factors = family.precision_cholesky(covariances)
         return cls(family, weights, means, covariances, factors)
 
@@ -52,7 +56,10 @@ class Mixture:
     def from_precisions(
         cls, family: Family, weights: Array, means: Array, precisions: Array
     ) -> "Mixture":
-        """Raises DegenerateCovarianceError where a precision is not positive definite."""
+        """Return the mixture with these precisions (inverse covariances).
+
+        Raises DegenerateCovarianceError if a precision is not positive definite.
+        """
         factors = family.precision_cholesky_of(precisions)
         inverse_factors = family.precision_cholesky(precisions)
         covariances = family.precisions(inverse_factors)
@@ -70,39 +77,51 @@ class Mixture:
         forget: float = 1.0,
         reg_covar: float | Array = 1e-6,
     ) -> "Mixture":
-        """The mixture after an M-step from what it knows and what statistics say.
+        """Return the mixture after one step of stepwise EM.
 
-        A step of stepwise EM (Cappe & Moulines 2009, eq. 13), with statistics per unit of weight.
-        Components that no row belongs to any more keep their means and covariances.
+        The statistics per unit of weight are combined with the expected statistics of this mixture
+        (Cappe & Moulines 2009, eq. 13). Empty components keep their means and covariances.
 
         Parameters
         ----------
         statistics : SufficientStatistics
-            Of rows, under this mixture or one of as many components. Those of several sets of
-            rows, under one mixture, add up.
+            Statistics of new rows under this mixture, from the estimator's `statistics`.
+            Statistics of several sets of rows under the same mixture can be added with ``+``.
         forget : float, default=1.0
-            By how much they count, from 0 to 1: 1 forgets all that the mixture was; n / (N + n)
-            adds n rows to the N that it is of; any one value, step by step, decays the past.
+            Weight of the new statistics, above 0 and at most 1. 1 replaces the old statistics
+            completely; n / (N + n) adds n rows to the N rows so far; a constant value makes old
+            rows decay exponentially.
         reg_covar : float or (n_features,) array, default=1e-6
-            Added to the diagonal of the statistics' covariances, in squared units of the data.
+            Added to the diagonal of the covariances of the new statistics, in squared units of
+            the data.
+
+        Returns
+        -------
+        Mixture
 
         Raises
         ------
-        ValueError
-            For another `forget`, other components or features, or statistics of no rows.
+        ParameterError
+            If `forget` is out of range, if the statistics have another family or other numbers of
+            components or features, or if they contain no rows.
         DegenerateCovarianceError
-            Where a covariance is not positive definite.
+            If a covariance is not positive definite.
+
+        References
+        ----------
+        Cappe, O. and Moulines, E. (2009). On-line expectation-maximization algorithm for latent
+        data models. Journal of the Royal Statistical Society B 71(3), 593-613.
         """
         if not 0.0 < forget <= 1.0:
-            raise ParameterError(f"forget={forget} is not above 0 and at most 1")
+            raise ParameterError(f"forget must be above 0 and at most 1; got {forget}")
         if (statistics.family, statistics.pivot.shape) != (self.family, self.means.shape):
             raise ParameterError(
-                f"the statistics are of {statistics.family.name} covariances and "
-                f"{statistics.pivot.shape} means, the mixture of {self.family.name} and "
-                f"{self.means.shape}"
+                f"the statistics have {statistics.family.name} covariances and means of shape "
+                f"{statistics.pivot.shape}, but the mixture has {self.family.name} covariances "
+                f"and means of shape {self.means.shape}"
             )
         if not statistics.total_weight > 0.0:
-            raise ParameterError("the statistics are of no rows")
+            raise ParameterError("the statistics contain no rows with a positive weight")
         expected = self.expected_statistics(1.0).about(statistics.pivot).scaled(1.0 - forget)
         total = expected + statistics.scaled(forget / statistics.total_weight)
         estimates = total.estimates(forget * reg_covar, (self.means, self.covariances))
@@ -111,14 +130,14 @@ class Mixture:
     def expected_statistics(
         self, total_weight: float, regularization: float | Array = 0.0
     ) -> SufficientStatistics:
-        """Expected statistics of rows that the mixture draws, about its means.
+        """Return the expected statistics of rows from this mixture, about its means.
 
         Parameters
         ----------
         total_weight : float
-            Weight of the rows.
+            Total weight of the rows.
         regularization : float or array in the shape of the covariances
-            What the M-step adds to the covariances. It is not part of the statistics.
+            Subtracted from the covariances, because the M-step adds it to them.
         """
         counts = total_weight * self.weights
         second = self.family.second_moments(
@@ -134,38 +153,39 @@ class Mixture:
 
     @property
     def point_estimate(self) -> "Mixture":
-        """The mixture itself: `daskgmm.model.objective.Parameters` ask for it."""
+        """The mixture itself, as the `Parameters` protocol of objectives asks for."""
         return self
 
     @property
     def fault(self) -> str:
-        """What no mixture can be, as the end of a sentence; empty where all is sound."""
+        """Why the mixture is invalid, as the end of a sentence; empty if it is valid."""
         n_components, n_features = (*self.means.shape, 0, 0)[:2]
         shape = self.family.shape(n_components, n_features)
         arrays = (self.weights, self.means, self.covariances, self.precision_cholesky)
         shapes = ((n_components,), (n_components, n_features), shape, shape)
-        if not self.means.size or tuple(each.shape for each in arrays) != shapes:
-            return "its arrays' shapes do not fit together"
-        if not all(np.isfinite(each).all() for each in arrays):
-            return "it holds NaN or infinity"
+        if not self.means.size or tuple(array.shape for array in arrays) != shapes:
+            return "the shapes of its arrays do not fit together"
+        if not all(np.isfinite(array).all() for array in arrays):
+            return "it contains NaN or infinity"
         if self.weights.min() < 0.0 or abs(self.weights.sum() - 1.0) > SUM_TOLERANCE:
             return "its weights are not probabilities that sum to one"
         if not self.family.has_factor(self.covariances, self.precision_cholesky):
             return (
-                "its covariances are not symmetric, positive-definite matrices with the "
-                "precision Cholesky factors beside them"
+                "its covariances are not symmetric, positive-definite matrices that match their "
+                "precision Cholesky factors"
             )
         return ""
 
     @property
     def fingerprint(self) -> str:
-        """The same for mixtures of the same family and parameters, to the bit, and no others.
+        """Hash of the family and the bits of weights, means and covariances.
 
-        The same on any machine: factors, which follow from covariances, are left out.
+        It is the same on all machines. It leaves out the precision Cholesky factors, which follow
+        from the covariances and may differ in the last bits.
         """
         digest = blake2b(self.family.name.encode(), digest_size=16)
-        for each in (self.weights, self.means, self.covariances):
-            digest.update(np.ascontiguousarray(each, "<f8").tobytes())
+        for array in (self.weights, self.means, self.covariances):
+            digest.update(np.ascontiguousarray(array, "<f8").tobytes())
         return digest.hexdigest()
 
     @property
@@ -178,9 +198,9 @@ class Mixture:
 
     @property
     def n_parameters(self) -> int:
-        """Free parameters: covariances, means, and weights that sum to one."""
-        of_covariances = self.family.n_parameters(self.n_components, self.n_features)
-        return of_covariances + self.means.size + self.n_components - 1
+        """Number of free parameters in covariances, means and weights."""
+        n_covariance = self.family.n_parameters(self.n_components, self.n_features)
+        return n_covariance + self.means.size + self.n_components - 1
 
     @property
     def mean(self) -> Array:
@@ -194,7 +214,7 @@ class Mixture:
 
     @property
     def standard_deviations(self) -> Array:
-        """Of each feature in each component, (n_components, n_features)."""
+        """Standard deviation of each feature in each component, (n_components, n_features)."""
         return self.family.standard_deviations(self.covariances, self.n_components, self.n_features)
 
     @property
@@ -209,7 +229,7 @@ class Mixture:
         )
 
     def _repr_html_(self) -> str:
-        """For notebooks: weights and means."""
+        """Return a table of weights and means for notebooks."""
         n = self.n_components
         about = f"{n} component{'s' * (n > 1)}, {self.family.name} covariances"
         return mixture_html(self.weights, self.means, about={"mixture": about})
@@ -217,29 +237,29 @@ class Mixture:
     def sample(
         self, n_samples: int = 1, random: int | np.random.RandomState | None = None
     ) -> tuple[Array, NDArray[np.int64]]:
-        """Draw rows, grouped by component.
+        """Draw rows from the mixture.
 
         Parameters
         ----------
         n_samples : int, default=1
-            How many rows.
+            Number of rows.
         random : int, RandomState or None, default=None
-            A seed draws the same rows each time, None others.
+            Seed or random state. None gives different rows in each call.
 
         Returns
         -------
-        rows : (n_samples, n_features) array
-            Those of a component one after another.
+        rows : (n_samples, n_features) float64 array
+            Rows, ordered by component.
         labels : (n_samples,) int64 array
-            The component each row comes from.
+            Number of the component of each row.
         """
         if random is None or isinstance(random, int | np.integer):
             random = np.random.RandomState(random)
-        # Weights that were read back in float32 may sum to 1 + 1e-7, which multinomial refuses.
+        # Weights rounded to float32 may sum to 1 + 1e-7, which multinomial refuses.
         weights = np.asarray(self.weights, dtype=np.float64)
         counts = random.multinomial(n_samples, weights / weights.sum())
         rows = [
-            self.means[k] + self.family.coloured(self.covariances, k, noise)
+            self.means[k] + self.family.color(self.covariances, k, noise)
             for k, noise in enumerate(
                 random.standard_normal((count, self.n_features)) for count in counts
             )

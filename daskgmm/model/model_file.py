@@ -1,7 +1,8 @@
-"""Mixtures as files: ``.npz`` without pickle, read as if they came from anywhere.
+"""Model files: mixtures as ``.npz`` without pickle, on a disk or in an object store.
 
 A file holds ``weights``, ``means``, ``covariances``, ``precisions_cholesky`` (float64) and a
-``header`` in JSON: format, version, covariance_type, columns, and what else its writer says.
+``header`` in JSON: format, version, covariance_type, columns, and further content of the writer.
+Files are checked as if they came from an unknown source.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,16 +33,16 @@ FORMAT_VERSION = 1
 ARRAYS = ("weights", "means", "covariances", "precisions_cholesky")
 
 
-class Saved(NamedTuple):
-    """What a file holds.
+class SavedModel(NamedTuple):
+    """The content of a model file.
 
     Attributes
     ----------
     mixture : Mixture
     columns : tuple of str or None
-        The features' names.
+        Names of the features.
     about : dict
-        What else its writer has said, in JSON's types.
+        Further content of the writer, in JSON types.
     parameters : Parameters
         The mixture itself, or the parameters whose point estimate it is.
     """
@@ -58,8 +59,54 @@ def save(
     columns: Sequence[str] | None = None,
     about: dict[str, Any] | None = None,
 ) -> None:
-    """Write what `to_bytes` makes; what was at `path` is replaced at once or not at all."""
+    """Write a model file to a local path; an existing file is replaced completely or not at all.
+
+    The arguments are those of `to_bytes`.
+    """
     write_atomic(Path(path), to_bytes(parameters, columns, about))
+
+
+def load(path: str | Path) -> Mixture:
+    """Read the mixture of a model file; raises ModelFileError if there is no valid one."""
+    return read(path).mixture
+
+
+def read(url: str | Path, /, **storage_options: Any) -> SavedModel:
+    """Read a model file.
+
+    Parameters
+    ----------
+    url : str or Path
+        Local path, or URL of an object store.
+    **storage_options
+        Options of the object store.
+
+    Raises
+    ------
+    ModelFileError
+        If there is no file, or it is damaged, no model, or written by a newer version.
+    DataError
+        If the object store cannot be reached.
+    """
+    with _open(url, storage_options) as file:
+        return _parse(file, str(url))
+
+
+def write(url: str | Path, content: bytes, /, **storage_options: Any) -> None:
+    """Write the content of a model file; an existing file is replaced completely or not at all.
+
+    Raises
+    ------
+    OSError, DataError
+        If the disk or the object store refuses.
+    """
+    if (path := _path_on_disk(url)) is not None:
+        write_atomic(path, content)
+        return
+    scheme, _, rest = str(url).partition("://")
+    parent, _, name = rest.rpartition("/")
+    with explain_errors(str(url)):
+        Folder(f"{scheme}://{parent}", **storage_options).write(name, content)
 
 
 def to_bytes(
@@ -67,19 +114,21 @@ def to_bytes(
     columns: Sequence[str] | None = None,
     about: dict[str, Any] | None = None,
 ) -> bytes:
-    """A mixture as the content of a file.
+    """Return the content of a model file.
 
     Parameters
     ----------
+    parameters : Parameters
+        A mixture, or parameters whose point estimate is a mixture.
     columns : sequence of str, optional
-        The features' names.
+        Names of the features.
     about : dict, optional
-        What else is to be kept, in types of JSON or NumPy.
+        Further content, in types of JSON or NumPy.
 
     Raises
     ------
     ParameterError
-        For a mixture that could not be read again.
+        If the mixture is invalid, so that the file could not be read again.
     """
     mixture = parameters.point_estimate
     if fault := parameters.fault or mixture.fault:
@@ -102,109 +151,72 @@ def to_bytes(
     return pack_archive(header, arrays)
 
 
-def _codec() -> Codec:
-    return Codec(PARAMETERS, {}, {"family": FAMILY})
-
-
-def load(path: str | Path) -> Mixture:
-    """Read the mixture that `save` wrote; ModelFileError where there is none, whole and sound."""
-    return read(path).mixture
-
-
-def opened(path: Path) -> BinaryIO:
-    """A file that may hold a model; ModelFileError where none can be read."""
-    # Neither a folder nor a pipe, whose other end may never come.
-    if not path.is_file():
-        raise ModelFileError(f"there is no model file at {path}")
-    with reading(path):
-        return path.open("rb")
-
-
-def read_from(file: BinaryIO, place: str) -> Saved:
-    """The same of an open file, found at a place."""
-    with reading(place), open_archive(file) as archive:
-        header = archive.header()
-        if header["format"] != FORMAT:
-            raise ModelFileError(f"{place} is not a model written by daskgmm")
-        if header["version"] > FORMAT_VERSION:
-            raise ModelFileError(
-                f"{place} has model format {header['version']}, this daskgmm reads up "
-                f"to {FORMAT_VERSION}: read it with a newer daskgmm"
-            )
-        mixture = Mixture(
-            family_from_tag(header["covariance_type"]),
-            *(archive.array(name, "f8").astype(np.float64) for name in ARRAYS),
-        )
-        if fault := mixture.fault:
-            raise ModelFileError(f"{place} is damaged: {fault}")
-        columns = header["columns"]
-        if columns is not None:
-            if not isinstance(columns, list) or len(columns) != mixture.n_features:
-                raise ModelFileError(f"{place} is damaged: it does not name its features")
-            columns = tuple(str(column) for column in columns)
-        parameters: Parameters = mixture
-        if encoded := header.get("parameters"):
-            parameters = _codec().decoder(archive).decode(encoded)
-            if fault := parameters.fault:
-                raise ModelFileError(f"{place} is damaged: {fault}")
-        return Saved(mixture, columns, dict(header.get("about", {})), parameters)
-
-
 @contextmanager
-def reading(path: str | Path) -> Iterator[None]:
-    """A ModelFileError in place of whatever readers of zip, npy and JSON make of wrong bytes."""
+def file_errors(path: str | Path) -> Iterator[None]:
+    """Turn any error of the zip, npy and JSON readers into a ModelFileError."""
     try:
         yield
     except ModelFileError:
         raise
     except Exception as error:
-        what = f"{type(error).__name__}: {str(error)[:200]}"  # some readers quote the whole file
+        reason = f"{type(error).__name__}: {str(error)[:200]}"  # some readers quote the whole file
         raise ModelFileError(
-            f"{path} is damaged, or not a model written by daskgmm ({what})"
+            f"{path} is damaged, or not a model written by daskgmm ({reason})"
         ) from error
 
 
-def read(url: str | Path, /, **storage_options: Any) -> Saved:
-    """What is in a model file.
+def _parse(file: BinaryIO, name: str) -> SavedModel:
+    with file_errors(name), open_archive(file) as archive:
+        header = archive.header()
+        if header["format"] != FORMAT:
+            raise ModelFileError(f"{name} is not a model written by daskgmm")
+        if header["version"] > FORMAT_VERSION:
+            raise ModelFileError(
+                f"{name} has model format {header['version']}, this daskgmm reads up "
+                f"to {FORMAT_VERSION}: read it with a newer daskgmm"
+            )
+        mixture = Mixture(
+            family_from_tag(header["covariance_type"]),
+            *(archive.array(array, "f8").astype(np.float64) for array in ARRAYS),
+        )
+        if fault := mixture.fault:
+            raise ModelFileError(f"{name} is damaged: {fault}")
+        columns = header["columns"]
+        if columns is not None:
+            if not isinstance(columns, list) or len(columns) != mixture.n_features:
+                raise ModelFileError(f"{name} is damaged: it must name all features or none")
+            columns = tuple(str(column) for column in columns)
+        parameters: Parameters = mixture
+        if encoded := header.get("parameters"):
+            parameters = _codec().decoder(archive).decode(encoded)
+            if fault := parameters.fault:
+                raise ModelFileError(f"{name} is damaged: {fault}")
+        return SavedModel(mixture, columns, dict(header.get("about", {})), parameters)
 
-    Raises
-    ------
-    ModelFileError
-        Where there is none, whole and sound.
-    DataError
-        Where a store does not answer.
-    """
-    with _opened(url, storage_options) as file:
-        return read_from(file, str(url))
 
-
-def write(url: str | Path, content: bytes, /, **storage_options: Any) -> None:
-    """Replace what is at a path or URL at once; OSError or DataError where it can't be."""
-    if (path := _on_disk(url)) is not None:
-        write_atomic(path, content)
-        return
-    scheme, _, rest = str(url).partition("://")
-    parent, _, name = rest.rpartition("/")
-    with explain_errors(str(url)):
-        Folder(f"{scheme}://{parent}", **storage_options).write(name, content)
-
-
-def _on_disk(url: str | Path) -> Path | None:
-    """The path that is meant; None where it is a store."""
-    scheme, separator, _ = str(url).partition("://")
-    return None if separator and scheme != "file" else local_path(str(url))
+def _codec() -> Codec:
+    return Codec(PARAMETERS, {}, {"family": FAMILY})
 
 
 @contextmanager
-def _opened(url: str | Path, storage_options: dict[str, Any]) -> Iterator[BinaryIO]:
-    if (path := _on_disk(url)) is not None:
-        with opened(path) as file:
-            yield file
-        return
-    place = Location.of(url, storage_options)
-    if place.info() is None:
-        raise ModelFileError(f"there is no model file at {url}")
-    with explain_errors(str(url)):
-        file = place.open(READ_AHEAD)
+def _open(url: str | Path, storage_options: dict[str, Any]) -> Iterator[BinaryIO]:
+    if (path := _path_on_disk(url)) is not None:
+        # Not a folder, and not a pipe, which might never end.
+        if not path.is_file():
+            raise ModelFileError(f"there is no model file at {path}")
+        with file_errors(path):
+            file: BinaryIO = path.open("rb")
+    else:
+        location = Location.of(url, storage_options)
+        if location.info() is None:
+            raise ModelFileError(f"there is no model file at {url}")
+        with explain_errors(str(url)):
+            file = location.open(READ_AHEAD)
     with file:
         yield file
+
+
+def _path_on_disk(url: str | Path) -> Path | None:
+    """Return the local path of a URL; None for an object store."""
+    scheme, separator, _ = str(url).partition("://")
+    return None if separator and scheme != "file" else local_path(str(url))

@@ -1,4 +1,4 @@
-"""What one pass brings home: a value with a zero and a sum."""
+"""Sufficient statistics: the sums that one pass over the data returns."""
 
 from dataclasses import dataclass, fields, replace
 from operator import add
@@ -11,7 +11,7 @@ from daskgmm.errors import ParameterError
 from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import Family
 
-# A component is empty below this share of the total weight. Weights may span 1e24.
+# A component is empty if its share of the total weight is smaller. Weights may span 1e24.
 EMPTY_WEIGHT = 1e-30
 
 
@@ -60,7 +60,7 @@ class SufficientStatistics:
 
     @classmethod
     def zero(cls, family: Family, pivot: Array) -> "SufficientStatistics":
-        """The statistics of no rows."""
+        """Return the statistics of no rows."""
         return cls(
             family=family,
             pivot=pivot,
@@ -76,10 +76,10 @@ class SufficientStatistics:
     def of(
         cls, family: Family, rows: Array, responsibilities: Array, pivot: Array
     ) -> "SufficientStatistics":
-        """The statistics of rows (n, D) and given responsibilities (K, n), as defined.
+        """Compute the statistics of rows (n, D) and responsibilities (K, n) by definition.
 
-        The plain form that the kernels are tested against; also the way from a start's
-        labels to its parameters. `pivot` is (K, D).
+        `pivot` is (K, D). Tests compare the kernels with it, and starts use it to turn labels into
+        parameters.
         """
         differences = [rows - point for point in pivot]
         pairs = list(zip(differences, responsibilities, strict=True))
@@ -88,7 +88,7 @@ class SufficientStatistics:
             pivot=pivot,
             effective_counts=responsibilities.sum(axis=1),
             first_moment=np.stack([r @ x for x, r in pairs]),
-            second_moment=family.joined([family.second_moment(x, r[None]) for x, r in pairs]),
+            second_moment=family.concatenate([family.second_moment(x, r[None]) for x, r in pairs]),
             log_likelihood=0.0,
             total_weight=float(responsibilities.sum()),
             further_sums=family.expected_further_sums(responsibilities.sum(axis=1), rows.shape[1]),
@@ -100,16 +100,16 @@ class SufficientStatistics:
     __hash__ = None  # type: ignore[assignment]  # its arrays can change
 
     def __add__(self, other: "SufficientStatistics") -> "SufficientStatistics":
-        """The statistics of both sets of rows; both must be under one mixture, about one pivot."""
+        """Add the statistics of other rows under the same mixture and about the same pivot."""
         if self.fingerprint and other.fingerprint and self.fingerprint != other.fingerprint:
             raise ParameterError(
-                "statistics under different mixtures do not add up: take all of them under one, "
-                "and take a step from their sum"
+                "cannot add statistics under different mixtures: compute both under the same "
+                "mixture, then update it with their sum"
             )
         if not np.array_equal(self.pivot, other.pivot):
             raise ParameterError(
-                "statistics about different pivots do not add up: bring both to one pivot "
-                "with .about(pivot) first"
+                "cannot add statistics about different pivots: call .about(pivot) with the same "
+                "pivot on both first"
             )
         return replace(
             self,
@@ -124,7 +124,7 @@ class SufficientStatistics:
 
     @property
     def empty(self) -> NDArray[np.bool_]:
-        """Components that no row belongs to, as far as the total weight can tell, (K,)."""
+        """Whether the share of each component in the total weight is negligible, (K,)."""
         return ~(self.effective_counts > EMPTY_WEIGHT * self.total_weight)
 
     def estimates(
@@ -152,9 +152,9 @@ class SufficientStatistics:
         return Estimates(counts / counts.sum(), means, covariances)
 
     def merged(self, other: "SufficientStatistics") -> "SufficientStatistics":
-        """The sum of statistics about their own means, about the means of both.
+        """Add statistics about other means; the result is about the means of both.
 
-        Chan, Golub & LeVeque 1979, eq. 2.1: all terms are positive, nothing cancels.
+        Chan, Golub & LeVeque 1979, eq. 2.1: all terms are positive, so no digits cancel.
         """
         total = self.effective_counts + other.effective_counts
         share = other.effective_counts / np.maximum(total, np.finfo(np.float64).tiny)
@@ -162,7 +162,7 @@ class SufficientStatistics:
         return self.about(pivot) + other.about(pivot)
 
     def scaled(self, factor: float) -> "SufficientStatistics":
-        """The statistics of the same rows with their weights times `factor`."""
+        """Return the statistics of the same rows with their weights times `factor`."""
         return replace(
             self,
             effective_counts=self.effective_counts * factor,
@@ -174,7 +174,7 @@ class SufficientStatistics:
         )
 
     def about(self, pivot: Array) -> "SufficientStatistics":
-        """The same statistics about another pivot (n_components, n_features)."""
+        """Return the same statistics about another pivot, (n_components, n_features)."""
         first, second, further = self.family.moments_about(self, pivot - self.pivot)
         return replace(
             self, pivot=pivot, first_moment=first, second_moment=second, further_sums=further
@@ -182,18 +182,19 @@ class SufficientStatistics:
 
 
 def same_values(one: Any, other: Any) -> bool:
-    """Whether two dataclasses have the same type and equal fields; arrays count elementwise."""
+    """Whether two dataclasses have the same type and equal fields, elementwise for arrays."""
     return type(one) is type(other) and all(
-        np.array_equal(getattr(one, each.name), getattr(other, each.name)) for each in fields(one)
+        np.array_equal(getattr(one, field.name), getattr(other, field.name))
+        for field in fields(one)
     )
 
 
 class JointStatistics(tuple[SufficientStatistics, ...]):
-    """The statistics of several candidates that share a pass; they add one by one."""
+    """Statistics of several candidates that share a pass; sums are per candidate."""
 
     __slots__ = ()
 
     def __add__(self, other: object) -> "JointStatistics":
         if not isinstance(other, JointStatistics) or len(other) != len(self):
             return NotImplemented
-        return JointStatistics(mine + yours for mine, yours in zip(self, other, strict=True))
+        return JointStatistics(left + right for left, right in zip(self, other, strict=True))

@@ -1,4 +1,4 @@
-"""The rows that a model explains worst, as many as asked for, found in a pass."""
+"""The rows with the lowest log-density under a model, found during a pass."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,22 +13,22 @@ from daskgmm.model.sufficient_statistics import JointStatistics
 
 @dataclass(frozen=True)
 class WorstRows:
-    """The rows of lowest log-density among those seen, by log-density, then by number.
+    """The rows of lowest log-density, ordered by log-density, then by row number.
 
-    They depend on the rows' log-densities and numbers alone: not on how the rows were cut into
-    chunks, nor on the order in which tails are added.
+    They depend only on the rows' log-densities and numbers, not on the chunks or on the order of
+    additions.
 
     Attributes
     ----------
     size : int
-        The most rows to keep, at least one.
+        Largest number of rows to store, at least one.
     log_density : (n,) float64 array
-        Ascending, in nats; -inf where no component has a density. NaN is in no tail.
+        Ascending, in nats; -inf if no component has a density. Rows with NaN never occur.
     numbers : (n,) int64 array
         Number of each row in the whole data.
-    rows : (n, n_features) array of the data's type
-    weights : (n,) float64 array, or None for ones
-        None of them is zero.
+    rows : (n, n_features) array in the dtype of the data
+    weights : (n,) float64 array or None
+        Positive sample weights; None if all are one.
     """
 
     size: int
@@ -39,21 +39,21 @@ class WorstRows:
 
     @classmethod
     def zero(cls, size: int, n_features: int) -> "WorstRows":
-        """The tail of no rows."""
+        """Return the worst rows of no rows."""
         return cls(size, np.empty(0), np.empty(0, np.int64), np.empty((0, n_features)), None)
 
     def __len__(self) -> int:
-        """How many rows there are."""
+        """Return the number of rows."""
         return len(self.numbers)
 
     def __add__(self, other: "WorstRows") -> "WorstRows":
-        """The tail of both sets of rows, which have none in common."""
+        """Return the worst rows of two disjoint sets of rows."""
         if self.size != other.size:
-            raise ValueError(f"tails of {self.size} and {other.size} rows do not add up")
-        if not len(self) or not len(other):  # whatever the type of no rows
+            raise ValueError(f"cannot add worst rows of sizes {self.size} and {other.size}")
+        if not len(self) or not len(other):  # whatever the dtype of no rows
             return self if len(self) else other
         if (self.weights is None) != (other.weights is None):
-            raise ValueError("tails of rows with and without weights do not add up")
+            raise ValueError("cannot add worst rows with and without weights")
         weights = None
         if self.weights is not None and other.weights is not None:
             weights = np.concatenate([self.weights, other.weights])
@@ -66,7 +66,7 @@ class WorstRows:
         ).ordered()
 
     def ordered(self) -> "WorstRows":
-        """The same rows in their order, and no more than there may be."""
+        """Return the rows in order, at most `size` of them."""
         order = np.lexsort((self.numbers, self.log_density))[: self.size]
         return replace(
             self,
@@ -78,80 +78,80 @@ class WorstRows:
 
 
 class Reservoir:
-    """The tail of one chunk while it is visited: room for twice its size.
+    """Collects the worst rows of one chunk, block by block, in memory for 2 * size rows.
 
     Parameters
     ----------
     size : int
-        Of the tail.
+        Number of worst rows.
     chunk : Chunk
-        Whose blocks will be added, in their order.
+        The chunk whose blocks will be added, in order.
     """
 
     def __init__(self, size: int, chunk: Chunk) -> None:
-        self._size, self._held, self._cutoff = size, 0, np.inf
-        room = min(2 * size, len(chunk.rows))
-        self._log_density = np.empty(room)
-        self._numbers = np.empty(room, dtype=np.int64)
-        self._rows = np.empty((room, chunk.rows.shape[1]), dtype=chunk.rows.dtype)
-        self._weights = None if chunk.weights is None else np.empty(room)
+        self._size, self._n_rows, self._cutoff = size, 0, np.inf
+        capacity = min(2 * size, len(chunk.rows))
+        self._log_density = np.empty(capacity)
+        self._numbers = np.empty(capacity, dtype=np.int64)
+        self._rows = np.empty((capacity, chunk.rows.shape[1]), dtype=chunk.rows.dtype)
+        self._weights = None if chunk.weights is None else np.empty(capacity)
 
     def add(self, block: Block, log_density: Array) -> None:
-        """Take in what a block has below the cutoff: most blocks nothing."""
-        # A row at the cutoff comes after those that set it, and loses.
-        found = np.flatnonzero(log_density < self._cutoff)
-        if self._held + len(found) > len(self._numbers):
-            self._keep(lowest(self._log_density[: self._held], self._size))
-            found = found[log_density[found] < self._cutoff]
-        if len(found) > self._size:
-            found = found[lowest(log_density[found], self._size)]
-        if len(found):
-            here = slice(self._held, self._held + len(found))
-            self._held = here.stop
-            self._log_density[here] = log_density[found]
-            self._numbers[here] = block.row_numbers(found)
-            self._rows[here] = block.rows[found]
+        """Add the rows of a block whose log-density is below the cutoff; usually there are none."""
+        # A row at the cutoff comes after the rows that set it, so it cannot be among the worst.
+        new = np.flatnonzero(log_density < self._cutoff)
+        if self._n_rows + len(new) > len(self._numbers):
+            self._keep(smallest_indices(self._log_density[: self._n_rows], self._size))
+            new = new[log_density[new] < self._cutoff]
+        if len(new) > self._size:
+            new = new[smallest_indices(log_density[new], self._size)]
+        if len(new):
+            target = slice(self._n_rows, self._n_rows + len(new))
+            self._n_rows = target.stop
+            self._log_density[target] = log_density[new]
+            self._numbers[target] = block.row_numbers(new)
+            self._rows[target] = block.rows[new]
             if self._weights is not None and block.weights is not None:
-                self._weights[here] = block.weights[found]
+                self._weights[target] = block.weights[new]
 
-    def _keep(self, places: NDArray[np.intp]) -> None:
-        self._held = len(places)
-        for each in (self._log_density, self._numbers, self._rows, self._weights):
-            if each is not None:
-                each[: self._held] = each[places]
-        if self._held == self._size:
-            self._cutoff = self._log_density[: self._held].max()
+    def _keep(self, indices: NDArray[np.intp]) -> None:
+        self._n_rows = len(indices)
+        for array in (self._log_density, self._numbers, self._rows, self._weights):
+            if array is not None:
+                array[: self._n_rows] = array[indices]
+        if self._n_rows == self._size:
+            self._cutoff = self._log_density[: self._n_rows].max()
 
-    def tail(self) -> WorstRows:
-        """The tail of the blocks so far."""
-        some = slice(self._held)
-        weights = None if self._weights is None else self._weights[some]
+    def worst_rows(self) -> WorstRows:
+        """Return the worst rows of the blocks so far."""
+        used = slice(self._n_rows)
+        weights = None if self._weights is None else self._weights[used]
         return WorstRows(
-            self._size, self._log_density[some], self._numbers[some], self._rows[some], weights
+            self._size, self._log_density[used], self._numbers[used], self._rows[used], weights
         ).ordered()
 
 
-def lowest(values: Array, size: int) -> NDArray[np.intp]:
-    """Places of the lowest values, ascending; among equal ones the first."""
+def smallest_indices(values: Array, size: int) -> NDArray[np.intp]:
+    """Return the indices of the smallest values, ascending; the first ones of equal values."""
     if len(values) <= size:
         return np.arange(len(values))
     cutoff = np.partition(values, size - 1)[size - 1]
-    taken = values < cutoff
+    is_small = values < cutoff
     at_cutoff = np.flatnonzero(values == cutoff)
-    taken[at_cutoff[: size - np.count_nonzero(taken)]] = True
-    return np.flatnonzero(taken)
+    is_small[at_cutoff[: size - np.count_nonzero(is_small)]] = True
+    return np.flatnonzero(is_small)
 
 
 @dataclass(frozen=True)
 class StatisticsAndWorstRows:
-    """What a pass brings home that looks for tails too, candidate by candidate."""
+    """The result of a pass that also collects worst rows, per candidate."""
 
     statistics: JointStatistics
-    tails: tuple[WorstRows, ...]
+    worst_rows: tuple[WorstRows, ...]
 
     def __add__(self, other: "StatisticsAndWorstRows") -> "StatisticsAndWorstRows":
-        """Those of both sets of rows."""
-        pairs = zip(self.tails, other.tails, strict=True)
+        """Return the result for two disjoint sets of rows."""
+        pairs = zip(self.worst_rows, other.worst_rows, strict=True)
         return StatisticsAndWorstRows(
-            self.statistics + other.statistics, tuple(mine + yours for mine, yours in pairs)
+            self.statistics + other.statistics, tuple(left + right for left, right in pairs)
         )

@@ -1,1 +1,1 @@
-"""People and machine rooms: configuration, clusters, runs, reports, the command line."""
+"""The command line and what it runs: configuration, clusters, fits, scores, reports."""

@@ -1,11 +1,10 @@
-"""The command line: ``daskgmm plan | fit CONFIG``, ``score MODEL SOURCE OUT`` and others."""
+"""The command line: one function per command, and one line per error."""
 
 import json
 import logging
 import signal
 import sys
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,26 +12,19 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from daskgmm.errors import DaskgmmError, DegenerateCovarianceError
-from daskgmm.pipeline import (
-    clusters,
-    generate,
-    results,
-    resume,
-    run,
-    score,
-)
+from daskgmm.pipeline import clusters, generate, resume, run, score
 from daskgmm.pipeline.clusters import dask_config
 from daskgmm.pipeline.config import commands, loader
 from daskgmm.pipeline.config.fit import FitConfig, RunConfig
 from daskgmm.pipeline.config.select import SelectConfig
 from daskgmm.pipeline.progress import json_log
-from daskgmm.pipeline.progress.console import WIDE_INDENT, print_table, say, standard_output
-from daskgmm.pipeline.results import FitResult
+from daskgmm.pipeline.progress.console import WIDE_INDENT, print_line, standard_output
+from daskgmm.pipeline.summary import print_summary
 from daskgmm.version import __version__
 
+# Exit codes.
 BAD_INPUT = 2
 INTERRUPTED, TERMINATED = 130, 143
 
@@ -41,7 +33,7 @@ _CLUSTER = click.option(
     "--cluster",
     "cluster_file",
     type=_FILE,
-    help="YAML that says on which machines; default worker processes here.",
+    help="YAML file of the cluster; default: worker processes on this machine.",
 )
 
 _CHANGES = click.option(
@@ -49,74 +41,79 @@ _CHANGES = click.option(
     "changes",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change a key of the file, such as model.n_components=12; may be repeated.",
+    help="Change a key of the configuration, such as model.n_components=12; may be repeated.",
 )
 
-_QUIET = click.option("--quiet", is_flag=True, help="Say nothing but errors.")
+_ANEW = click.option(
+    "--anew", is_flag=True, help="Delete the checkpoints of a stopped run and start again."
+)
+_QUIET = click.option("--quiet", is_flag=True, help="Print errors only.")
 _LOG = click.option(
     "--log-json",
     "log_file",
     type=_FILE,
     metavar="FILE",
-    help="Write what happens to FILE, a JSON object per line.",
+    help="Append the events of the run to FILE, one JSON object per line.",
 )
 
 
-@click.group("gmm")  # Dask's own command knows it by this name
+@click.group("gmm")  # the command `dask gmm`
 @click.version_option(__version__)
 def main() -> None:
-    """Gaussian mixtures, fitted by EM on Dask, for data that does not fit in memory."""
+    """Fit Gaussian mixtures with EM on Dask, to data that does not fit in memory."""
 
 
-class _Terminated(KeyboardInterrupt):
-    """Somebody, often a batch system, has sent SIGTERM."""
+class _TerminatedError(KeyboardInterrupt):
+    """The process has received SIGTERM, for example from a batch system."""
 
 
-def _terminate(*_: object) -> None:
-    raise _Terminated
+def _raise_terminated(*_: object) -> None:
+    raise _TerminatedError
 
 
 @contextmanager
-def _one_sentence() -> Iterator[list[RunConfig]]:
-    """What a person can mend, and an interrupt, as one line and an exit code.
+def _one_line_errors() -> Iterator[list[RunConfig]]:
+    """Turn errors of the user and interrupts into one line and an exit code.
 
-    Of the runs that are put into the list, the line says how to go on.
+    If a run is added to the list and has a checkpoint, the line names the command to resume it.
     """
     runs: list[RunConfig] = []
-    usual = warnings.formatwarning
+    default_format = warnings.formatwarning
     warnings.formatwarning = lambda message, *_, **__: f"daskgmm: {message}\n"
-    # Their tracebacks of a connection that ends: the sentence says what that means.
+    # These print tracebacks when a connection ends; the error itself says what that means.
     for name in ("distributed.batched", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    before = signal.signal(signal.SIGTERM, _terminate)
+    default_handler = signal.signal(signal.SIGTERM, _raise_terminated)
     try:
         yield runs
     except DegenerateCovarianceError as error:
-        # As it was told to, it would collapse anew.
-        _complain(str(error), runs, "--force", "--set", "model.degenerate=reinitialize")
+        # With the same options the resumed run would collapse again.
+        _print_error(str(error), runs, "--force", "--set", "model.degenerate=reinitialize")
         sys.exit(BAD_INPUT)
     except DaskgmmError as error:
-        _complain(str(error), runs)
+        _print_error(str(error), runs)
         sys.exit(BAD_INPUT)
-    except KeyboardInterrupt as interrupt:
-        is_term = isinstance(interrupt, _Terminated)
-        _complain("terminated" if is_term else "interrupted", runs)
-        sys.exit(TERMINATED if is_term else INTERRUPTED)
+    except _TerminatedError:
+        _print_error("terminated", runs)
+        sys.exit(TERMINATED)
+    except KeyboardInterrupt:
+        _print_error("interrupted", runs)
+        sys.exit(INTERRUPTED)
     finally:
-        signal.signal(signal.SIGTERM, before)
-        warnings.formatwarning = usual
+        signal.signal(signal.SIGTERM, default_handler)
+        warnings.formatwarning = default_format
 
 
-def _complain(sentence: str, runs: Sequence[RunConfig], *options: str) -> None:
-    ways = [way for each in runs if (way := resume.command(each, *options))]
-    more = f" (to go on from the last checkpoint: {ways[0]})" if ways else ""
-    click.echo(f"daskgmm: {' '.join(sentence.split())}{more}", err=True)
+def _print_error(sentence: str, runs: Sequence[RunConfig], *options: str) -> None:
+    command = next(filter(None, (resume.resume_command(each, *options) for each in runs)), "")
+    hint = f" (to resume from the last checkpoint: {command})" if command else ""
+    click.echo(f"daskgmm: {' '.join(sentence.split())}{hint}", err=True)
 
 
 def _cluster(file: Path | None) -> clusters.Cluster:
-    """The cluster that a file describes; without a file, that of Dask's configuration."""
-    usual = dask_config.default_cluster()  # looks at the rest of it, too
-    return loader.load(file, clusters.ClusterConfig).cluster if file else usual
+    """The cluster of a file, or else of Dask's configuration, which is checked in any case."""
+    default = dask_config.default_cluster()
+    return loader.load(file, clusters.ClusterConfig).cluster if file else default
 
 
 def _console(*, quiet: bool = False) -> Console:
@@ -135,50 +132,53 @@ def _console(*, quiet: bool = False) -> Console:
 @_CLUSTER
 @_CHANGES
 def plan(file: Path, cluster_file: Path | None, changes: tuple[str, ...]) -> None:
-    """Say what a fit of FILE would read and hold, before anything runs.
+    """Print the passes and the memory that a fit of FILE would need.
 
-    Exit code 2 where a chunk does not fit the memory of a worker.
+    No row is read and no worker is started. The exit code is 2 if a chunk does not fit in the
+    memory of a worker.
     """
     console = _console()
-    with _one_sentence():
-        settings = loader.load(file, FitConfig, changes)
-        planned = run.plan(settings, _cluster(cluster_file))
-        console.print(str(planned))
-        planned.raise_for_memory()
+    with _one_line_errors():
+        config = loader.load(file, FitConfig, changes)
+        fit_plan = run.plan(config, _cluster(cluster_file))
+        for label, value in fit_plan.lines().items():
+            print_line(console, label, value, indent=WIDE_INDENT)
+        fit_plan.raise_for_memory()
 
 
-@main.command("fit")
+@main.command("fit", short_help="Fit a mixture, label its rows, write a report.")
 @click.argument("file", type=_FILE)
 @_CLUSTER
 @_CHANGES
-@click.option("--anew", is_flag=True, help="Forget what a run that was stopped has left.")
+@_ANEW
 @_LOG
 @_QUIET
-def fit_command(file: Path, **told: Any) -> None:
-    """Fit the mixture that FILE describes; label its rows; write a report.
+def fit_command(file: Path, **options: Any) -> None:
+    """Fit the mixture that FILE describes, label its rows, and write a report.
 
-    Goes on where the same run was stopped.
+    If the run was stopped, the same command resumes it.
     """
-    _begin(file, FitConfig, **told)
+    _run_config(file, FitConfig, **options)
 
 
 @main.command("select")
 @click.argument("file", type=_FILE)
 @_CLUSTER
 @_CHANGES
-@click.option("--anew", is_flag=True, help="Forget what a run that was stopped has left.")
+@_ANEW
 @_LOG
 @_QUIET
-def select_command(file: Path, **told: Any) -> None:
-    """Fit the mixtures that FILE names together; keep the best; write their table.
+def select_command(file: Path, **options: Any) -> None:
+    """Compare the mixtures that FILE describes and keep the best one.
 
-    All share the readings of the data, and those that fall behind are dropped. What is written of
-    the best is what `fit` writes. Goes on where the same run was stopped.
+    All models share the passes over the data. Models that can no longer win are dropped. The
+    results are those of `fit` for the best model, and a table of all models. If the run was
+    stopped, the same command resumes it.
     """
-    _begin(file, SelectConfig, **told)
+    _run_config(file, SelectConfig, **options)
 
 
-def _begin(
+def _run_config(
     file: Path,
     kind: type[RunConfig],
     cluster_file: Path | None,
@@ -188,25 +188,25 @@ def _begin(
     anew: bool,
     quiet: bool,
 ) -> None:
-    """A run from a file, and what it found."""
+    """Run a configuration file, and print a summary."""
     console = _console(quiet=quiet)
-    with _one_sentence() as runs:
-        settings = loader.load(file, kind, changes)
+    with _one_line_errors() as runs:
+        config = loader.load(file, kind, changes)
         cluster = _cluster(cluster_file)
         if anew:
-            resume.forget(settings)
-        runs.append(settings)
-        with json_log.json_log(log_file, settings.command) as log:
-            result = run.fit(settings, cluster, console, log=log)
-    _summary(result, settings.output.dir, console)
+            resume.delete_checkpoints(config)
+        runs.append(config)
+        with json_log.json_log(log_file, config.command) as log:
+            result = run.fit(config, cluster, console, log=log)
+    print_summary(result, config.output.dir, console)
 
 
-@main.command("resume")
+@main.command("resume", short_help="Resume a stopped run from its checkpoints.")
 @click.argument("folder")
 @_CLUSTER
 @_CHANGES
 @click.option(
-    "--force", is_flag=True, help="Go on though data, parameters or versions are others now."
+    "--force", is_flag=True, help="Resume although data, parameters or versions have changed."
 )
 @_LOG
 @_QUIET
@@ -219,24 +219,27 @@ def resume_command(
     force: bool,
     quiet: bool,
 ) -> None:
-    """Go on with a run that was stopped, from the checkpoints in FOLDER, to the same bits.
+    """Resume a stopped run from the checkpoints in FOLDER, to the same bits.
 
-    On the machines that it ran on, or on those of --cluster.
+    The run uses the kind of cluster that it was started on, unless --cluster names another.
     """
     console = _console(quiet=quiet)
-    with _one_sentence() as runs:
-        settings, cluster = resume.left(folder, changes)
-        runs.append(settings)
+    with _one_line_errors() as runs:
+        config, cluster = resume.stopped_run(folder, changes)
+        runs.append(config)
         cluster = _cluster(cluster_file) if cluster_file else cluster
         with json_log.json_log(log_file, "resume") as log:
-            result = run.fit(settings, cluster, console, force=force, log=log)
-    _summary(result, settings.output.dir, console)
+            result = run.fit(config, cluster, console, force=force, log=log)
+    print_summary(result, config.output.dir, console)
 
 
 @main.command()
 @click.argument("kind", type=click.Choice(["fit", "select", "cluster"]))
 def schema(kind: str) -> None:
-    """Print the JSON schema of a file that `fit`, `select` or `--cluster` reads, for editors."""
+    """Print the JSON schema of a configuration file, for editors.
+
+    The file is that of `fit`, of `select`, or of the option --cluster.
+    """
     kinds: dict[str, type[loader.StrictModel]] = {
         "fit": FitConfig,
         "select": SelectConfig,
@@ -245,99 +248,75 @@ def schema(kind: str) -> None:
     click.echo(json.dumps(kinds[kind].model_json_schema(), indent=2))
 
 
-@main.command("score")
+@main.command("score", short_help="Label rows with a model and write the scores.")
 @click.argument("model")
 @click.argument("source", nargs=-1, required=True)
 @click.argument("out")
-@click.option("--columns", metavar="A,B", help="The features; default those of the fit.")
-@click.option("--id", metavar="COLUMN", help="A column to write beside the scores.")
-@click.option("--top", default="1", metavar="N", help="Label and probability of N components.")
+@click.option("--columns", metavar="A,B", help="Columns to use; default: those of the fit.")
+@click.option("--id", metavar="COLUMN", help="Column to copy into the scores.")
+@click.option(
+    "--top",
+    default="1",
+    metavar="N",
+    help="Write label and probability of the N most probable components; default: 1.",
+)
 @click.option(
     "--outliers",
     metavar="Q",
-    help="Flag rows of lower log-density than the share Q of the fit's rows, such as 0.001.",
+    help="Flag rows whose log-density is below the quantile Q of the fit's rows, such as 0.001.",
 )
-@click.option("--missing", help="raise, omit or marginal; default what the fit did.")
-@click.option("--on-bad-chunk", default="raise", help="raise, or skip: its rows have no label.")
+@click.option("--missing", help="raise, omit or marginal; default: as in the fit.")
+@click.option(
+    "--on-bad-chunk",
+    default="raise",
+    help="raise: an unusable chunk stops the run (default). skip: its rows get no label.",
+)
 @click.option(
     "--storage-options",
     default="{}",
     metavar="YAML",
-    help="For the stores of all three, such as '{key: \"${S3_KEY}\", anon: false}'.",
+    help="Options of the stores, such as '{key: \"${S3_KEY}\", anon: false}'.",
 )
-@click.option("--force", is_flag=True, help="Replace what is at OUT.")
+@click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @_LOG
 @_QUIET
 @_CLUSTER
 def score_rows(
-    cluster_file: Path | None, log_file: Path | None, *, quiet: bool, **told: Any
+    cluster_file: Path | None, log_file: Path | None, *, quiet: bool, **options: Any
 ) -> None:
-    """Say of each row of SOURCE how the mixture in the file MODEL sees it, in OUT.
+    """Label the rows of SOURCE with MODEL and write the scores to OUT.
 
-    SOURCE may be several. All may be on a disk or in a store (s3://...). OUT ends in .parquet or
-    .zarr. It holds label, probability, log_density and mahalanobis (the distance to the label's
-    component), row by row in SOURCE's order. The same command goes on where one was stopped.
+    There can be several sources. Model, sources and scores can be on a disk or in a store
+    (s3://...). OUT ends in .parquet or .zarr. It has a row per row of SOURCE, in the same order,
+    with label, probability, log_density and mahalanobis (the distance to the component of the
+    label). If the run was stopped, the same command resumes it.
     """
-    with _one_sentence():
-        settings = loader.from_options(told, commands.ScoreConfig)
+    with _one_line_errors():
+        config = loader.from_options(options, commands.ScoreConfig)
         cluster, console = _cluster(cluster_file), _console(quiet=quiet)
         with json_log.json_log(log_file, "score") as log:
-            score.score(settings, cluster, console, log=log)
+            score.score(config, cluster, console, log=log)
 
 
 @main.command("generate", context_settings={"show_default": True})
 @click.argument("out")
-@click.option("--rows", required=True, metavar="N", help="How many: 1000000, 1_000_000 or 1e6.")
-@click.option("--features", required=True, metavar="D", help="Columns of numbers.")
-@click.option("--components", required=True, metavar="K", help="Gaussians in the mixture.")
-@click.option("--separation", default="4", help="Between means, in sigmas.")
+@click.option(
+    "--rows", required=True, metavar="N", help="Number of rows: 1000000, 1_000_000 or 1e6."
+)
+@click.option("--features", required=True, metavar="D", help="Number of features.")
+@click.option("--components", required=True, metavar="K", help="Number of components.")
+@click.option("--separation", default="4", help="Distance between means, in standard deviations.")
 @click.option("--dtype", default="float32", help="float32 or float64.")
-@click.option("--chunk-bytes", default="32 MiB", help="Rows that are drawn and stored together.")
-@click.option("--random-state", default="0", help="The seed; the same seed gives the same rows.")
-@click.option("--force", is_flag=True, help="Replace what is there.")
+@click.option("--chunk-bytes", default="32 MiB", help="Size of a chunk.")
+@click.option("--random-state", default="0", help="Seed; the same seed gives the same rows.")
+@click.option("--force", is_flag=True, help="Replace existing files.")
 @_CLUSTER
-def generate_rows(cluster_file: Path | None, **told: str | bool) -> None:
-    """Write rows of a random mixture to OUT.
+def generate_rows(cluster_file: Path | None, **options: str | bool) -> None:
+    """Draw rows from a random mixture and write them to OUT.
 
-    OUT ends in .zarr, .npy or .parquet; the mixture itself goes beside it, as .truth.npz.
+    OUT ends in .zarr, .npy or .parquet. The mixture is written beside it, to a file that ends in
+    .truth.npz.
     """
-    with _one_sentence():
-        settings = loader.from_options(told, commands.GenerateConfig)
-        generate.generate(settings, _cluster(cluster_file), _console())
-
-
-def _summary(result: FitResult, folder: str, console: Console) -> None:
-    """Weights and means, then what the fit cost."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("label", "weight", *result.columns):
-        table.add_column(name, justify="right", no_wrap=True)
-    mixture = result.mixture
-    for k in mixture.weights.argsort()[::-1]:
-        means = (f"{mean:,.4g}" for mean in mixture.means[k])
-        table.add_row(str(k), f"{mixture.weights[k]:.4f}", *means)
-    survey, total = result.survey, result.written.log_likelihood
-    workers = result.peak_worker
-    if result.selection:
-        print_table(results.table(result.selection), "models", console)
-        say(console, "~", "expected, from a fit to the sample", indent=2)
-        say(console, "smallest:", "rows of its smallest component")
-        console.print()
-        say(console, "chosen", results.sentence(result.selection))
-    print_table(table, "components, heaviest first: weight and means", console)
-    console.print()
-    if not result.converged:
-        console.print("not converged: raise model.max_iter, or model.tol", style="bold")
-    purposes = Counter(each.purpose for each in result.passes)
-    for name, value in {
-        "log-likelihood": f"{total:,.1f}  ({total / survey.n_usable:.6f} per row)",
-        "BIC": f"{result.bic:,.1f}",
-        "fit": result.outcome,
-        "passes": f"{len(result.passes)} "
-        f"({', '.join(f'{n} {purpose}' for purpose, n in purposes.items())})",
-        "rows": f"{survey.n_rows:,}, of which {result.written.n_left_out:,} left out (label -1)",
-        "time": f"{result.seconds:.1f} s; {result.rows_per_second:,.0f} rows/s in iterations",
-        "peak memory": f"driver {result.peak_driver / 2**20:,.0f} MiB"
-        + (f", largest worker {workers / 2**20:,.0f} MiB" if workers else ""),
-        "written": f"{folder}/: {', '.join(result.files)}",
-    }.items():
-        say(console, name, value, indent=WIDE_INDENT)
+    with _one_line_errors():
+        config = loader.from_options(options, commands.GenerateConfig)
+        generate.generate(config, _cluster(cluster_file), _console())

@@ -1,4 +1,4 @@
-"""Rows drawn from a random mixture, written to disk with the mixture beside them."""
+"""Generate rows from a random mixture, and write them with the mixture."""
 
 import shutil
 from pathlib import Path
@@ -13,19 +13,23 @@ from daskgmm.errors import ConfigError
 from daskgmm.model import model_file
 from daskgmm.pipeline.clusters import Cluster
 from daskgmm.pipeline.config.commands import GenerateConfig
-from daskgmm.pipeline.progress.console import say
-from daskgmm.pipeline.progress.live_display import started
+from daskgmm.pipeline.progress.console import print_line
+from daskgmm.pipeline.progress.live_display import connect
 from daskgmm.storage.location import local_path
 
-# Every worker has all covariances in memory.
-MOST_BYTES_OF_COVARIANCES = 1 << 30
+# Every worker holds all covariances in memory.
+MAX_COVARIANCE_BYTES = 1 << 30
 
 
 def generate(config: GenerateConfig, cluster: Cluster, console: Console) -> None:
-    """Write rows to ``config.out`` and their mixture to ``.truth.npz``, in one pass.
+    """Write rows to ``config.out``, and their mixture to a file that ends in ``.truth.npz``.
 
-    Both appear when the last row is written. Raises DaskgmmError for anything that a person
-    can mend.
+    Both files appear when the last row is written.
+
+    Raises
+    ------
+    DaskgmmError
+        For anything that the user can mend.
     """
     path = local_path(config.out)
     truth = path.with_suffix(".truth.npz")
@@ -45,41 +49,41 @@ def generate(config: GenerateConfig, cluster: Cluster, console: Console) -> None
         seed=config.random_state,
         dtype=config.dtype,
     )
-    with atomic_output(path) as draft, started(cluster, console):
+    with atomic_output(path) as draft, connect(cluster, console):
         n_chunks = rows.numblocks[0]
-        say(
+        print_line(
             console,
             "rows",
             f"{config.rows:,} x {config.features:,} {config.dtype}, {n_bytes / 1e9:,.3g} GB in "
             f"{n_chunks:,} chunk{'s' * (n_chunks != 1)}",
         )
-        began = perf_counter()
+        start = perf_counter()
         write_rows(rows, draft)
-        seconds = perf_counter() - began
+        seconds = perf_counter() - start
         model_file.save(mixture, truth)
     speed = n_bytes / seconds / 1e6
-    say(console, "written", f"{path}, {truth.name} in {seconds:.1f} s, {speed:,.0f} MB/s")
+    print_line(console, "written", f"{path}, {truth.name} in {seconds:.1f} s, {speed:,.0f} MB/s")
 
 
 def _check(config: GenerateConfig, path: Path, truth: Path, n_bytes: int) -> None:
-    """Raise ConfigError where the rows or their mixture cannot be written."""
+    """Raise ConfigError if the rows or their mixture cannot be written."""
     check_ending(path)
-    for each in (path, truth):
-        if each.exists() and not config.force:
-            raise ConfigError(f"{each} is there already: choose another name, or add --force")
-    covariances = 8 * config.components * config.features**2
-    if covariances > MOST_BYTES_OF_COVARIANCES:
+    for file in (path, truth):
+        if file.exists() and not config.force:
+            raise ConfigError(f"{file} exists already: choose another name, or add --force")
+    covariance_bytes = 8 * config.components * config.features**2
+    if covariance_bytes > MAX_COVARIANCE_BYTES:
         raise ConfigError(
             f"the covariances of {config.components:,} components of {config.features:,} features "
-            f"take {covariances / 1e9:,.1f} GB in each worker: ask for fewer"
+            f"take {covariance_bytes / 1e9:,.1f} GB in every worker: ask for fewer"
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(path.parent).free
     except OSError as error:
-        raise ConfigError(f"cannot make the folder {path.parent}: {error.strerror}") from error
+        raise ConfigError(f"cannot create the folder {path.parent}: {error.strerror}") from error
     if n_bytes > free:
         raise ConfigError(
-            f"the rows take {n_bytes / 1e9:,.1f} GB and {path.parent.absolute()} has "
-            f"{free / 1e9:,.1f} GB left: ask for fewer --rows, or write elsewhere"
+            f"the rows take {n_bytes / 1e9:,.1f} GB, but {path.parent.absolute()} has only "
+            f"{free / 1e9:,.1f} GB free: reduce --rows, or choose another disk"
         )

@@ -1,10 +1,9 @@
-"""What a run found."""
+"""Results of a run, and the table and sentence about a model selection."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
 from daskgmm.data.pass_log import Pass
 from daskgmm.data.survey import Survey
@@ -16,23 +15,41 @@ from daskgmm.model_selection import ComponentSelection
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a run found, for the summary and the report.
+    """Results of a run, for the summary and the report.
 
     Attributes
     ----------
-    url : where the rows are
-    resolved : the configuration as it ran, as YAML
-    columns : names of the features
-    events : what became of degenerate components
-    outcome : why the fit ended, as a sentence
-    passes : each reading of the data, the labels' included
-    seconds : of the whole run, without starting the cluster
-    peak_driver, peak_worker : resident bytes; None where there are no workers
-    selection : what the mixture was chosen among, if it was
+    url : str
+        Source of the rows.
+    config_text : str
+        The configuration with all defaults, as YAML.
+    columns : tuple of str
+        Names of the features.
+    mixture : Mixture
+    survey : Survey
+    written : Written
+        Counts and log-likelihood of the labelled rows.
+    lower_bounds : list of float
+        Of the iterations, in nats per unit of weight.
+    events : list of Event
+        Changes of degenerate or badly placed components.
+    converged : bool
+    outcome : str
+        Why the fit ended, as a sentence.
+    passes : list of Pass
+        All passes over the data, that of the labels included.
+    seconds : float
+        Of the whole run, without the start of the cluster.
+    peak_driver : int
+        Peak resident bytes of the driver.
+    peak_worker : int or None
+        The same of the largest worker; None without workers.
+    selection : ComponentSelection or None
+        The models that were compared.
     """
 
     url: str
-    resolved: str
+    config_text: str
     columns: tuple[str, ...]
     mixture: Mixture
     survey: Survey
@@ -49,13 +66,13 @@ class FitResult:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """What was written."""
-        chosen = ("selection.csv",) if self.selection else ()
-        return ("model.npz", *chosen, "labels.parquet", "report.html", "config.yaml")
+        """Names of the files in the results folder."""
+        table = ("selection.csv",) if self.selection else ()
+        return ("model.npz", *table, "labels.parquet", "report.html", "config.yaml")
 
     @property
-    def summary(self) -> dict[str, Any]:
-        """What it came to, in JSON's types."""
+    def log_values(self) -> dict[str, Any]:
+        """Values of the log's last event, in JSON's types."""
         return {
             "files": list(self.files),
             "seconds": self.seconds,
@@ -79,68 +96,31 @@ class FitResult:
 
     @property
     def rows_per_second(self) -> float:
-        """Rows that an iteration read per second."""
+        """Rows per second in the iterations; 0 without iterations."""
         seconds = [each.seconds for each in self.passes if each.lower_bound is not None]
         return self.survey.n_complete * len(seconds) / sum(seconds) if seconds else 0.0
 
 
-# Columns of the terminal, and how a number stands in each.
-SHOWN = {
-    "log_likelihood": "{:,.5f}",
-    "aic": "{:,.0f}",
-    "bic": "{:,.0f}",
-    "icl": "{:,.0f}",
-    "held_out": "{:,.5f}",
-    "smallest": "{:,.0f}",
-    "passes": "{:d}",
-}
-
-# What is estimated where a model was not fitted to all rows.
-ESTIMATED = ("log_likelihood", "aic", "bic", "icl")
-
-
-def csv(found: ComponentSelection) -> str:
-    """A line for each model, with its smallest component's rows in place of all counts."""
-    text: str = _frame(found).to_csv(index=False)
-    return text
-
-
-def table(found: ComponentSelection) -> Table:
-    """The same to be read: estimates with a ~, the choice in bold."""
-    shown = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("covariance", "components", *(name.replace("_", "-") for name in SHOWN)):
-        shown.add_column(name, justify="right", no_wrap=True)
-    shown.add_column("outcome", no_wrap=True)
-    for row in _frame(found).to_dict("records"):
-        numbers = (
-            ("~" if row["estimated"] and name in ESTIMATED else "") + form.format(row[name])
-            for name, form in SHOWN.items()
-        )
-        outcome = "chosen" if row["chosen"] else row["outcome"].partition(":")[0]
-        shown.add_row(
-            row["covariance_type"],
-            str(row["n_components"]),
-            *numbers,
-            outcome,
-            style="bold" if row["chosen"] else None,
-        )
-    return shown
-
-
-def sentence(found: ComponentSelection) -> str:
-    """What was chosen, and how many readings the models have shared."""
-    frame, best = found.to_frame(), found.best
-    plural = "" if best.n_components == 1 else "s"
-    size = f"{best.n_components} component{plural}"
-    return (
-        f"{best.covariance_type}, {size}: chosen by {found.criterion} of "
-        f"{len(frame)} models, which shared {found.n_passes_} readings of the data ("
-        f"{frame['passes'].sum()}, had each made its own)"
-    )
-
-
-def _frame(found: ComponentSelection) -> Any:
-    frame = found.to_frame()
+def selection_frame(selection: ComponentSelection) -> Any:
+    """Pandas frame with a row per model; of the effective counts only the smallest one."""
+    frame = selection.to_frame()
     smallest = [float(np.min(counts)) for counts in frame.pop("effective_counts")]
     frame.insert(list(frame.columns).index("passes"), "smallest", smallest)
     return frame
+
+
+def selection_csv(selection: ComponentSelection) -> str:
+    """The same as CSV."""
+    text: str = selection_frame(selection).to_csv(index=False)
+    return text
+
+
+def selection_sentence(selection: ComponentSelection) -> str:
+    """Say which model was chosen, and how many passes the comparison took."""
+    frame, best = selection.to_frame(), selection.best
+    plural = "" if best.n_components == 1 else "s"
+    return (
+        f"{best.covariance_type}, {best.n_components} component{plural}: chosen by "
+        f"{selection.criterion} from {len(frame)} models in {selection.n_passes_} shared passes "
+        f"over the data ({frame['passes'].sum()} passes if each model were fitted alone)"
+    )

@@ -1,4 +1,4 @@
-"""A run that was stopped: what it leaves beside its checkpoints, and how it is taken up."""
+"""Resume a run that was stopped, from its checkpoints and the description beside them."""
 
 import shlex
 import warnings
@@ -19,129 +19,145 @@ from daskgmm.pipeline.config.select import SelectConfig
 from daskgmm.storage.atomic_file import final_name
 from daskgmm.storage.folder import Folder
 
-# The run as it was told, seed and all, beside the checkpoints.
-RUN = "run.yaml"
+# File in the folder of the checkpoints: the configuration of the run, with its seed and cluster.
+RUN_FILE = "run.yaml"
 
 
-@contextmanager
-def kept(config: RunConfig, cluster: Cluster) -> Iterator[None]:
-    """What `daskgmm resume` needs is there while the context lasts, and after it if it fails.
-
-    Where a checkpoint is there to go on from, that is. Raises CheckpointError where the folder
-    can't be written to.
-    """
-    with _reached("write to", config.checkpoint_dir):
-        files = Folder(config.checkpoint_dir)
-        if not checkpoints_in(files):
-            files.write(RUN, _described(config, cluster))
-    try:
-        yield
-    except BaseException:
-        with suppress(Exception):  # it is another error that matters
-            if not checkpoints_in(files):
-                forget(config)
-        raise
-    try:
-        forget(config)
-    except CheckpointError as error:
-        warnings.warn(f"{error}: the results are none the worse", CheckpointWarning, stacklevel=3)
-
-
-def _described(config: RunConfig, cluster: Cluster) -> bytes:
-    """The run, to be taken up wherever somebody calls for it."""
-    run = config.as_written()
-    for group, key in (("source", "url"), ("output", "dir"), ("checkpoint", "dir")):
-        run[group][key] = _absolute(run[group][key] or config.checkpoint_dir)
-    told = {config.command: run, "on": {"cluster": cluster.as_written()}}
-    return yaml.safe_dump(told, sort_keys=False, allow_unicode=True).encode()
-
-
-def left(folder: str, changes: Sequence[str] = ()) -> tuple[RunConfig, Cluster]:
-    """The run that was stopped with its checkpoints in a folder; CheckpointError if none was.
-
-    `changes` of its keys, as ``key.key=value``, are made.
-    """
-    if (told := _told(folder)) is None:
-        raise CheckpointError(f"{folder} holds no run that was stopped: there is no {RUN} in it")
-    if any(change.startswith("checkpoint.dir") for change in changes):
-        raise ConfigError("--set checkpoint.dir: a run goes on in the folder that is named")
-    if changes:
-        told = _told(folder, [f"{told.run.command}.{change}" for change in changes])
-        assert told is not None
-    # Where they are now, which may be elsewhere.
-    here = told.run.checkpoint.model_copy(update={"dir": _absolute(folder)})
-    here.remember({})
-    return told.run.model_copy(update={"checkpoint": here}), told.on.cluster
-
-
-def seed_of(config: RunConfig) -> Any:
-    """The seed that a run of this configuration has chosen before it was stopped; None if none."""
-    told = _told(config.checkpoint_dir)
-    return told and told.run.model["random_state"]
-
-
-def forget(config: RunConfig) -> None:
-    """Remove all that a run has left, and nothing else."""
-    with _reached("remove what a run has left in", config.checkpoint_dir):
-        files = Folder(config.checkpoint_dir)
-        remove_checkpoints(files)
-        for name in files.names():
-            if final_name(name) == RUN:
-                files.remove(name)
-        files.remove_if_empty()
-
-
-def command(config: RunConfig, *options: str) -> str:
-    """What goes on with a run, for a shell; empty where there is no checkpoint."""
-    folder = config.checkpoint_dir
-    place = ("--", folder) if folder.startswith("-") else (folder,)
-    with suppress(Exception):  # there is something else to say already
-        if checkpoints_in(Folder(folder)):
-            return shlex.join(["daskgmm", "resume", *options, *place])
-    return ""
-
-
-class _Told(StrictModel):
-    """What stands in the file, of a run of either kind."""
+class RunDescription(StrictModel):
+    """Content of the run file: a fit or a selection, and its cluster."""
 
     fit: FitConfig | None = None
     select: SelectConfig | None = None
     on: ClusterConfig
 
     @model_validator(mode="after")
-    def _is_one(self) -> Self:
+    def _check_one_run(self) -> Self:
         if (self.fit is None) == (self.select is None):
-            raise ValueError("one run is needed, under the key 'fit' or 'select'")
+            raise ValueError("one run is required, under the key 'fit' or 'select'")
         return self
 
     @property
     def run(self) -> RunConfig:
-        """That which was stopped."""
-        found = self.fit or self.select
-        assert found is not None
-        return found
-
-
-def _told(folder: str, changes: Sequence[str] = ()) -> _Told | None:
-    with _reached("look into", folder):
-        files = Folder(folder)
-        if RUN not in files.names():
-            return None
-        text = files.read(RUN)
-    return read(text, f"{folder}/{RUN}", _Told, changes)
+        """The fit or the selection."""
+        config = self.fit or self.select
+        assert config is not None
+        return config
 
 
 @contextmanager
-def _reached(to_do: str, folder: str) -> Iterator[None]:
-    """Say as a CheckpointError what disks and stores of any kind have against it."""
+def resumable(config: RunConfig, cluster: Cluster) -> Iterator[None]:
+    """Keep a description of the run beside its checkpoints while the context lasts.
+
+    If the context ends with an error, the description stays, provided that there is a checkpoint.
+    Otherwise it is deleted together with the checkpoints.
+
+    Raises
+    ------
+    CheckpointError
+        If the folder cannot be written to.
+    """
+    with _folder_errors("write to", config.checkpoint_dir):
+        files = Folder(config.checkpoint_dir)
+        if not checkpoints_in(files):
+            files.write(RUN_FILE, _describe(config, cluster))
+    try:
+        yield
+    except BaseException:
+        with suppress(Exception):  # the first error matters more
+            if not checkpoints_in(files):
+                delete_checkpoints(config)
+        raise
+    try:
+        delete_checkpoints(config)
+    except CheckpointError as error:
+        warnings.warn(f"{error}; the results are complete", CheckpointWarning, stacklevel=3)
+
+
+def stopped_run(folder: str, changes: Sequence[str] = ()) -> tuple[RunConfig, Cluster]:
+    """Configuration and cluster of a run that was stopped.
+
+    Parameters
+    ----------
+    folder : str
+        Path or URL of its checkpoints.
+    changes : sequence of str
+        Changes of its configuration, such as ``"model.max_iter=200"``.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no stopped run.
+    """
+    if (description := _read_description(folder)) is None:
+        raise CheckpointError(f"{folder} contains no stopped run: there is no {RUN_FILE} in it")
+    if any(change.startswith("checkpoint.dir") for change in changes):
+        raise ConfigError("--set checkpoint.dir: a resumed run keeps its folder of checkpoints")
+    if changes:
+        prefix = description.run.command
+        description = _read_description(folder, [f"{prefix}.{change}" for change in changes])
+        assert description is not None
+    # The folder may have been moved.
+    checkpoint = description.run.checkpoint.model_copy(update={"dir": _absolute(folder)})
+    checkpoint.set_references({})
+    return description.run.model_copy(update={"checkpoint": checkpoint}), description.on.cluster
+
+
+def stopped_seed(config: RunConfig) -> Any:
+    """Seed of a stopped run with the same folder of checkpoints; None if there is none."""
+    description = _read_description(config.checkpoint_dir)
+    return description and description.run.model["random_state"]
+
+
+def delete_checkpoints(config: RunConfig) -> None:
+    """Delete the checkpoints and the description of a run, and no other files."""
+    with _folder_errors("remove the checkpoints in", config.checkpoint_dir):
+        files = Folder(config.checkpoint_dir)
+        remove_checkpoints(files)
+        for name in files.names():
+            if final_name(name) == RUN_FILE:
+                files.remove(name)
+        files.remove_if_empty()
+
+
+def resume_command(config: RunConfig, *options: str) -> str:
+    """Shell command that resumes a run; empty if it has no checkpoint."""
+    folder = config.checkpoint_dir
+    arguments = ("--", folder) if folder.startswith("-") else (folder,)
+    with suppress(Exception):  # the caller already reports an error
+        if checkpoints_in(Folder(folder)):
+            return shlex.join(["daskgmm", "resume", *options, *arguments])
+    return ""
+
+
+def _describe(config: RunConfig, cluster: Cluster) -> bytes:
+    """The run file, with absolute paths, so that a run can be resumed from any folder."""
+    run = config.as_dict()
+    for group, key in (("source", "url"), ("output", "dir"), ("checkpoint", "dir")):
+        run[group][key] = _absolute(run[group][key] or config.checkpoint_dir)
+    content = {config.command: run, "on": {"cluster": cluster.as_dict()}}
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode()
+
+
+def _read_description(folder: str, changes: Sequence[str] = ()) -> RunDescription | None:
+    with _folder_errors("read", folder):
+        files = Folder(folder)
+        if RUN_FILE not in files.names():
+            return None
+        text = files.read(RUN_FILE)
+    return read(text, f"{folder}/{RUN_FILE}", RunDescription, changes)
+
+
+@contextmanager
+def _folder_errors(action: str, folder: str) -> Iterator[None]:
+    """Raise any error of a disk or a store as a CheckpointError."""
     try:
         yield
     except Exception as error:
-        raise CheckpointError(f"checkpoint.dir: cannot {to_do} {folder} ({error})") from error
+        raise CheckpointError(f"checkpoint.dir: cannot {action} {folder} ({error})") from error
 
 
-def _absolute(place: Any) -> Any:
-    """A place, or several, wherever the next process begins."""
-    if isinstance(place, list):
-        return [_absolute(each) for each in place]
-    return place if "://" in place or "${" in place else str(Path(place).absolute())
+def _absolute(url: Any) -> Any:
+    """One path, or a list of them, as absolute paths; URLs and variables stay as they are."""
+    if isinstance(url, list):
+        return [_absolute(each) for each in url]
+    return url if "://" in url or "${" in url else str(Path(url).absolute())

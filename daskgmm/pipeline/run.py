@@ -1,11 +1,11 @@
-"""The composition root: a configuration in, a folder of results out."""
+"""Run a fit or a model selection: from a configuration to a folder of results."""
 
 import importlib.metadata
 import platform
 import secrets
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from time import perf_counter
 
@@ -15,7 +15,6 @@ from sklearn.exceptions import ConvergenceWarning
 
 from daskgmm.data.dataset import DaskDataset
 from daskgmm.data.pass_log import LoggedDataset, PassPurpose
-from daskgmm.data.policies import MissingPolicy
 from daskgmm.data.sources.registry import open_dataset
 from daskgmm.data.writers.scores import ScoreParts, write_scores
 from daskgmm.errors import ConfigError, DataWarning, DegenerateCovarianceError
@@ -26,43 +25,45 @@ from daskgmm.fit.observers import EventListener, Events, Observer, ObserverGroup
 from daskgmm.fit.plan import Plan
 from daskgmm.model import model_file
 from daskgmm.model.densities import densities
-from daskgmm.model.diagnostics import Quantiles
 from daskgmm.model.e_step import log_prob_norm
-from daskgmm.model.row_scores import Scoring
+from daskgmm.model.row_scores import Quantiles, Scoring
 from daskgmm.model_selection import ComponentSelection, select_components
-from daskgmm.pipeline import results, resume
+from daskgmm.pipeline import resume
 from daskgmm.pipeline.clusters import Cluster
 from daskgmm.pipeline.config.fit import FitConfig, RunConfig
 from daskgmm.pipeline.config.select import SelectConfig
-from daskgmm.pipeline.progress.json_log import unheard
-from daskgmm.pipeline.progress.live_display import PassLines, TimeEstimate, displayed, started
+from daskgmm.pipeline.progress.json_log import no_log
+from daskgmm.pipeline.progress.live_display import connect, live_display
+from daskgmm.pipeline.progress.pass_lines import PassLines
+from daskgmm.pipeline.progress.time_estimate import TimeEstimate
 from daskgmm.pipeline.report import report
-from daskgmm.pipeline.results import FitResult
+from daskgmm.pipeline.results import FitResult, selection_csv
 from daskgmm.pipeline.scoring_model import ScoringModel
 from daskgmm.storage.folder import Folder
 from daskgmm.storage.location import EXTRAS, install_hint, reason
 
+# Packages whose versions are recorded with the results.
 VERSIONED = ("daskgmm", "dask", "distributed", "numpy", "scipy", "scikit-learn", "pyarrow", "zarr")
 
 
 def plan(config: FitConfig, cluster: Cluster) -> Plan:
-    """What `fit` would read and hold; reads no row and starts no worker."""
+    """Plan a run: its passes and its memory. No row is read, and no worker is started."""
     dataset = open_source(config)
-    made = _estimator(config).plan(dataset, where=cluster.expected_resources())
-    least, most = made.n_passes
-    return replace(made, n_passes=(least + 1, most + 1))  # the labels'
+    fit_plan = _estimator(config).plan(dataset, where=cluster.expected_resources())
+    fewest, most = fit_plan.n_passes
+    return replace(fit_plan, n_passes=(fewest + 1, most + 1))  # and the pass of the labels
 
 
 def open_source(config: RunConfig) -> DaskDataset:
-    """The rows that a configuration names."""
+    """Open the rows of a configuration."""
     source = config.source
     return open_dataset(
         source.url,
         columns=source.columns,
         filter=source.filter,
         transforms=source.transforms,
-        missing=source.missing,
-        on_bad_chunk=source.on_bad_chunk,
+        missing=source.missing.value,
+        on_bad_chunk=source.on_bad_chunk.value,
         retries=source.retries,
         storage_options=source.storage_options,
     )
@@ -74,89 +75,118 @@ def fit(
     console: Console,
     *,
     force: bool = False,
-    log: EventListener = unheard,
+    log: EventListener = no_log,
 ) -> FitResult:
-    """Fit, label, and write ``model.npz``, ``labels.parquet``, ``config.yaml``, ``report.html``.
+    """Fit a mixture, label the rows, and write the results.
 
-    Of a selection, the model is the best of several, and ``selection.csv`` is their table.
+    The files are ``model.npz``, ``labels.parquet``, ``config.yaml`` and ``report.html``. A model
+    selection writes the best model, and ``selection.csv`` with a row per model. If there are
+    checkpoints of the same run, it is resumed.
 
-    Goes on where a run like this one was stopped; with `force` also where it was told something
-    else. What happens is told to `console` and to `log`. Raises DaskgmmError for anything that a
-    person can mend. Where it is a collapse, the model from before goes to ``before_collapse.npz``.
+    Parameters
+    ----------
+    config : FitConfig or SelectConfig
+    cluster : Cluster
+    console : rich.console.Console
+        For the progress of the run.
+    force : bool
+        Resume although data, parameters or versions have changed.
+    log : callable
+        Receives the events of the run.
+
+    Returns
+    -------
+    FitResult
+
+    Raises
+    ------
+    DaskgmmError
+        For anything that the user can mend. If components collapse, the last sound model is
+        written to ``before_collapse.npz``.
     """
     dataset = open_source(config)
-    if (missing := config.model.get("missing", "raise")) != "raise":
-        dataset = replace(dataset, missing=MissingPolicy(missing))
+    if config.missing is not config.source.missing:
+        dataset = replace(dataset, missing=config.missing)
     numbers = config.source.columns or range(dataset.n_features)
     columns = dataset.columns or tuple(f"x{number}" for number in numbers)
-    with _writing_to(config.output.dir):
+    with _output_errors(config.output.dir):
         folder = Folder(config.output.dir)
         folder.make()
-    # A seed that nobody chose is chosen here, and written down.
-    seeds = (config.model.get("random_state"), resume.seed_of(config), secrets.randbelow(2**31))
-    seed = next(each for each in seeds if each is not None)
-    config = config.model_copy(update={"model": {**config.model, "random_state": seed}})
+    config = _with_seed(config)
     estimator = _estimator(config)
-    every = config.checkpoint.every
-    checkpoint = Checkpoint(config.checkpoint_dir, every=every, force=force, stays=True)
-    with (
-        resume.kept(config, cluster),
-        started(cluster, console) as place,
-        ExitStack() as outlives,
-    ):
-        log("cluster", {"description": place.description, "output": config.output.dir})
-        began = perf_counter()
-        progress = PassLines(console)
-        shown = outlives.enter_context(displayed(console, place, _outlook(config, estimator)))
-        observer = ObserverGroup(progress, shown, Events(log))
-        with warnings.catch_warnings(), _keeping_what_collapses(dataset, folder):
-            for said in (ConvergenceWarning, DataWarning):  # by the summary, by a line
-                warnings.simplefilter("ignore", said)
-            estimator, selection = _found(config, estimator, dataset, observer, checkpoint)
-        mixture = estimator.mixture_
-        survey = progress.survey
-        rows = LoggedDataset(
-            dataset.without_chunks(survey.skipped),
-            PassPurpose.LABELS,
-            checksums=survey.checksums,
-            observer=observer,
-        )
-        marginal = dataset.missing == MissingPolicy.MARGINAL
-        sent = densities(mixture, survey.mean, marginal=marginal)
-        found = Quantiles.of(log_prob_norm(survey.sample.rows, sent))
-        with _writing_to(config.output.dir):
-            estimator.save(config.output.at("model.npz"))
-            trained = ScoringModel(mixture, config.source.columns, dataset.missing, found)
-            trained.note(config.output.at("model.npz"))
-            if selection:
-                folder.write("selection.csv", results.csv(selection).encode())
-        labels = Folder(config.output.at("labels.parquet"))
-        written = write_scores(rows, ScoreParts(labels, Scoring(sent)), existing={})
-        seconds = perf_counter() - began
-        peak_driver, peak_worker = place.peak_memory()
-        result = FitResult(
-            url=", ".join(config.source.urls),
-            resolved=_resolved(config, cluster, estimator),
-            columns=columns,
-            mixture=mixture,
-            survey=survey,
-            written=written,
-            lower_bounds=estimator.lower_bounds_,
-            events=estimator.events_,
-            converged=estimator.converged_,
-            outcome=estimator.outcome_,
-            passes=[*estimator.passes_, *rows.passes],
-            seconds=seconds,
-            peak_driver=peak_driver,
-            peak_worker=peak_worker,
-            selection=selection,
-        )
-        page = report.render_report(result)
-        with _writing_to(config.output.dir):
-            folder.write("config.yaml", result.resolved.encode())
-            folder.write("report.html", page.encode())
-        log("done", result.summary)
+    with resume.resumable(config, cluster), connect(cluster, console) as connection:
+        log("cluster", {"description": connection.description, "output": config.output.dir})
+        start = perf_counter()
+        lines = PassLines(console)
+        with live_display(console, connection, _time_estimate(config, estimator)) as display:
+            observer = ObserverGroup(lines, display, Events(log))
+            with warnings.catch_warnings(), _save_before_collapse(dataset, folder):
+                for category in (ConvergenceWarning, DataWarning):  # the output says the same
+                    warnings.simplefilter("ignore", category)
+                estimator, selection = _fit_model(
+                    config, estimator, dataset, observer, _checkpoint(config, force=force)
+                )
+            mixture, survey = estimator.mixture_, lines.survey
+            rows = LoggedDataset(
+                dataset.without_chunks(survey.skipped),
+                PassPurpose.LABELS,
+                checksums=survey.checksums,
+                observer=observer,
+            )
+            row_densities = densities(mixture, survey.mean, marginal=survey.marginal)
+            with _output_errors(config.output.dir):
+                path = config.output.path("model.npz")
+                estimator.save(path)
+                log_density = Quantiles.of(log_prob_norm(survey.sample.rows, row_densities))
+                ScoringModel(
+                    mixture, config.source.columns, dataset.missing, log_density
+                ).add_to_file(path)
+                if selection:
+                    folder.write("selection.csv", selection_csv(selection).encode())
+            labels = Folder(config.output.path("labels.parquet"))
+            written = write_scores(rows, ScoreParts(labels, Scoring(row_densities)), existing={})
+            seconds = perf_counter() - start
+            peak_driver, peak_worker = connection.peak_memory()
+            result = FitResult(
+                url=", ".join(config.source.urls),
+                config_text=_config_text(config, cluster, estimator),
+                columns=columns,
+                mixture=mixture,
+                survey=survey,
+                written=written,
+                lower_bounds=estimator.lower_bounds_,
+                events=estimator.events_,
+                converged=estimator.converged_,
+                outcome=estimator.outcome_,
+                passes=[*estimator.passes_, *rows.passes],
+                seconds=seconds,
+                peak_driver=peak_driver,
+                peak_worker=peak_worker,
+                selection=selection,
+            )
+            page = report.render_report(result)
+            with _output_errors(config.output.dir):
+                folder.write("config.yaml", result.config_text.encode())
+                folder.write("report.html", page.encode())
+            log("done", result.log_values)
     return result
+
+
+def _with_seed(config: RunConfig) -> RunConfig:
+    """The configuration with a seed: its own, that of a stopped run, or a new one."""
+    seeds = (
+        config.model.get("random_state"),
+        resume.stopped_seed(config),
+        secrets.randbelow(2**31),
+    )
+    seed = next(each for each in seeds if each is not None)
+    return config.model_copy(update={"model": {**config.model, "random_state": seed}})
+
+
+def _checkpoint(config: RunConfig, *, force: bool) -> Checkpoint:
+    """Checkpoints that stay when the fit has ended, because labels and report follow."""
+    every = config.checkpoint.every
+    return Checkpoint(config.checkpoint_dir, every=every, force=force, stays=True)
 
 
 def _estimator(config: RunConfig) -> GaussianMixture:
@@ -167,40 +197,40 @@ def _estimator(config: RunConfig) -> GaussianMixture:
     return estimator
 
 
-def _outlook(config: RunConfig, estimator: GaussianMixture) -> TimeEstimate:
-    """What is known of the passes to come; of a selection not when it will have converged."""
+def _time_estimate(config: RunConfig, estimator: GaussianMixture) -> TimeEstimate:
+    """Estimate of the passes to come; for a selection only their largest number is known."""
     window = 1 if estimator.acceleration is None else ExpectedGain.window
     tol = 0.0 if isinstance(config, SelectConfig) else estimator.tol
     return TimeEstimate(tol, estimator.max_iter, window)
 
 
-def _found(
+def _fit_model(
     config: RunConfig,
     estimator: GaussianMixture,
     dataset: DaskDataset,
     observer: Observer,
     checkpoint: Checkpoint,
 ) -> tuple[GaussianMixture, ComponentSelection | None]:
-    """The model that a run comes to, and what it was chosen among."""
+    """Fit one model, or select the best of several."""
     if not isinstance(config, SelectConfig):
         return estimator.fit(dataset, observer=observer, checkpoint=checkpoint), None
-    told = config.select
-    found = select_components(
+    options = config.select
+    selection = select_components(
         dataset,
-        told.n_components,
-        told.covariance_types,
-        told.criterion,
+        options.n_components,
+        options.covariance_types,
+        options.criterion,
         estimator=estimator,
-        n_finalists=told.n_finalists,
+        n_finalists=options.n_finalists,
         observer=observer,
         checkpoint=checkpoint,
     )
-    return found.best, found
+    return selection.best, selection
 
 
 @contextmanager
-def _keeping_what_collapses(dataset: DaskDataset, folder: Folder) -> Iterator[None]:
-    """Write the model from before a collapse."""
+def _save_before_collapse(dataset: DaskDataset, folder: Folder) -> Iterator[None]:
+    """Write the last sound model if components collapse."""
     try:
         yield
     except DegenerateCovarianceError as error:
@@ -211,40 +241,44 @@ def _keeping_what_collapses(dataset: DaskDataset, folder: Folder) -> Iterator[No
             dataset.preprocessing and dataset.preprocessing.options(),
         )
         about = {"history": {"recipe_": recipe or {}}}
-        kept = f"{folder}/{name}"
+        place = f"{folder}/{name}"
         try:
-            with _writing_to(folder.url):
+            with _output_errors(folder.url):
                 folder.write(name, model_file.to_bytes(error.mixture, dataset.columns, about))
-        except ConfigError as refused:
-            kept = f"lost ({refused})"
+        except ConfigError as write_error:
+            place = f"lost ({write_error})"
         raise DegenerateCovarianceError(
-            error.components, n_pass=error.n_pass, mixture=error.mixture, kept=kept
+            error.components, n_pass=error.n_pass, mixture=error.mixture, model_location=place
         ) from error
 
 
 @contextmanager
-def _writing_to(folder: str) -> Iterator[None]:
-    """Say as a ConfigError what a disk or a store refuses."""
+def _output_errors(folder: str) -> Iterator[None]:
+    """Raise any error of a disk or a store as a ConfigError."""
     try:
         yield
     except ImportError as error:
         scheme = folder.partition("://")[0]
-        what = install_hint(f"{scheme}://", EXTRAS.get(scheme))
-        raise ConfigError(f"output.dir: {folder}: {what}") from error
-    except Exception as error:  # libraries of stores raise what they like
+        message = install_hint(f"{scheme}://", EXTRAS.get(scheme))
+        raise ConfigError(f"output.dir: {folder}: {message}") from error
+    except Exception as error:  # stores raise errors of any kind
         why = getattr(error, "strerror", None) or reason(error)
         raise ConfigError(f"output.dir: cannot write to {folder}: {why}") from error
 
 
-def _resolved(config: RunConfig, cluster: Cluster, estimator: GaussianMixture) -> str:
-    """The configuration as it ran, with every default and the seed, to run again.
+def _config_text(config: RunConfig, cluster: Cluster, estimator: GaussianMixture) -> str:
+    """The configuration with all defaults and the seed, as YAML that runs again.
 
-    Versions and machines stand in comments: they are facts, not wishes.
+    Versions and the cluster are comments, because they do not configure a run.
     """
     versions = {name: importlib.metadata.version(name) for name in VERSIONED}
-    facts = {"python": platform.python_version(), **versions, "cluster": cluster.as_written()}
-    model = {k: v for k, v in estimator.get_params().items() if k not in config.elsewhere}
-    wishes = {**config.as_written(), "model": model}
+    facts = {"python": platform.python_version(), **versions, "cluster": cluster.as_dict()}
+    model = {
+        name: value
+        for name, value in estimator.get_params().items()
+        if name not in config.excluded_parameters
+    }
+    content = {**config.as_dict(), "model": model}
     return "".join(f"# {name}: {fact}\n" for name, fact in facts.items()) + yaml.safe_dump(
-        wishes, sort_keys=False, allow_unicode=True
+        content, sort_keys=False, allow_unicode=True
     )

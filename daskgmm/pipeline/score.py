@@ -1,8 +1,9 @@
-"""New rows seen by a model: labels, probabilities, log-densities, distances, outliers, to disk."""
+"""Score new rows with a model: labels, probabilities, log-densities, distances, outliers."""
 
 import json
-from contextlib import ExitStack
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from time import perf_counter
 from typing import Any
@@ -11,7 +12,7 @@ from rich.console import Console
 
 from daskgmm.data.dataset import DaskDataset
 from daskgmm.data.pass_log import LoggedDataset, PassPurpose
-from daskgmm.data.policies import MissingPolicy
+from daskgmm.data.policies import BadChunkPolicy, MissingPolicy
 from daskgmm.data.sources.registry import column_names, open_dataset, open_id_column
 from daskgmm.data.writers.rows import atomic_output
 from daskgmm.data.writers.scores import (
@@ -29,80 +30,129 @@ from daskgmm.fit.observers import EventListener, Events, ObserverGroup
 from daskgmm.model.densities import densities
 from daskgmm.model.row_scores import Scoring
 from daskgmm.pipeline.clusters import Cluster
-from daskgmm.pipeline.config.commands import ScoreConfig
-from daskgmm.pipeline.progress.console import say
-from daskgmm.pipeline.progress.json_log import unheard
-from daskgmm.pipeline.progress.live_display import displayed, started
+from daskgmm.pipeline.config.commands import ScoreConfig, ScoreFormat
+from daskgmm.pipeline.progress.console import print_line
+from daskgmm.pipeline.progress.json_log import no_log
+from daskgmm.pipeline.progress.live_display import connect, live_display
 from daskgmm.pipeline.scoring_model import ScoringModel
 from daskgmm.storage.folder import Folder
-from daskgmm.storage.location import (
-    EXTRAS,
-    explain_errors,
-    install_hint,
-    reason,
-)
+from daskgmm.storage.location import EXTRAS, explain_errors, install_hint, reason
 from daskgmm.version import __version__
 
-ZARR = ".zarr"
+# Number of skipped chunks whose reasons are printed.
+MAX_REASONS = 3
 
-# Chunks that are left out, of which a person still reads why.
-MOST_REASONS = 3
+
+@dataclass(frozen=True)
+class ScoreTarget:
+    """Where scores are written: parts in a folder first, then all of them under their own name.
+
+    Attributes
+    ----------
+    out : Folder
+    format : ScoreFormat
+    parts : Parts
+        A part per chunk, in a folder beside `out`.
+    """
+
+    out: Folder
+    format: ScoreFormat
+    parts: ScoreParts
+
+    def exists(self) -> bool:
+        """Whether there is anything under the name of the scores."""
+        with explain_errors(self.out.url):
+            return self.out.exists()
+
+    def is_complete(self, n_chunks: int) -> bool:
+        """Whether `out` already holds the scores that the parts would become."""
+        if self.format is ScoreFormat.ZARR:
+            return read_fingerprint(self.out) == self.parts.fingerprint
+        return len(replace(self.parts, folder=self.out).existing()) == n_chunks
+
+    def is_partial(self) -> bool:
+        """Whether `out` holds some of these scores: in a store, a killed run leaves them there."""
+        if self.format is ScoreFormat.ZARR:
+            return read_fingerprint(self.out, UNFINISHED) == self.parts.fingerprint
+        finished = replace(self.parts, folder=self.out).existing()
+        return 0 < len(finished) == len(self.out.names())
+
+    def merge(self, chunk_rows: int) -> None:
+        """Turn the parts, which must be complete, into `out`."""
+        if self.format is ScoreFormat.PARQUET:
+            self.parts.folder.move_to(self.out)
+        elif self.out.path is None:
+            merge_parts(self.parts.folder, self.out, chunk_rows, self.parts.fingerprint)
+            self.parts.folder.clear()
+        else:
+            with atomic_output(self.out.path) as draft:
+                merge_parts(self.parts.folder, Folder(draft), chunk_rows, self.parts.fingerprint)
+            self.parts.folder.clear()
 
 
 def score(
-    config: ScoreConfig, cluster: Cluster, console: Console, *, log: EventListener = unheard
+    config: ScoreConfig, cluster: Cluster, console: Console, *, log: EventListener = no_log
 ) -> None:
-    """Score the rows of a source; ``config.out`` is there when the last of them is written.
+    """Score the rows of a source and write the scores.
 
-    Until then parts of it are in a folder beside it, and the same call goes on from them. Raises
-    DaskgmmError for anything that a person can mend.
+    The scores appear at ``config.out`` when they are complete. Until then their parts are in a
+    folder beside it, and the same call resumes from them.
+
+    Parameters
+    ----------
+    config : ScoreConfig
+    cluster : Cluster
+    console : rich.console.Console
+    log : callable
+        Receives the events of the run.
+
+    Raises
+    ------
+    DaskgmmError
+        For anything that the user can mend.
     """
-    model = ScoringModel.read(config.model, **config.options_of(config.model))
-    dataset = _opened(config, model)
+    model = ScoringModel.read(config.model, **config.storage_options_for(config.model))
+    dataset = _open_rows(config, model)
     scoring, ids, rows = _scoring(config, model, dataset), None, dataset
     if config.id is not None:
         values, kind = open_id_column(config.source, config.id, config.storage_options)
         ids, rows = IdColumn(str(config.id), kind), dataset.with_extra(values)
     out, folder = _folders(config)
     parts = ScoreParts(folder, scoring, ids, _fingerprint(config, model, scoring, dataset))
-    _check(out, parts, config)
-    with explain_errors(out.url):
-        is_there = out.exists()
-    if is_there and not config.force:
-        if _is_made_of(out, parts, dataset):
-            parts.folder.clear()  # of a run that was killed at its very end
-            say(console, "written", f"{out} is there, of this model, these rows and options")
+    target = ScoreTarget(out, config.format, parts)
+    _check_target(target, config)
+    if target.exists() and not config.force:
+        if target.is_complete(dataset.layout.n_chunks):
+            folder.clear()  # left by a run that was killed at its very end
+            print_line(console, "written", f"{out} already holds these scores")
             log("done", {"files": [out.url]})
             return
-        if not _is_begun(out, parts):
-            raise ConfigError(f"{out} is there already: choose another name, or add --force")
-    with explain_errors(parts.folder.url):  # before anything starts
-        parts.folder.make()
-    with started(cluster, console) as place, ExitStack() as outlives:
-        log("cluster", {"description": place.description, "output": out.url})
-        began, kept = perf_counter(), parts.existing()
-        shown = outlives.enter_context(displayed(console, place, None))
-        watched = LoggedDataset(
-            rows, PassPurpose.SCORES, observer=ObserverGroup(shown, Events(log))
-        )
-        if rows.layout.n_rows is None:  # CSV: a pass that counts
-            watched = watched.prepare()
-        layout = watched.layout
-        plural = "s" * (layout.n_chunks != 1)
-        say(console, "rows", f"{layout.n_rows:,} in {layout.n_chunks:,} chunk{plural}")
-        say(console, "parts", f"{parts.folder}; if this stops, the same command goes on")
-        if kept:
-            say(console, "kept", f"{len(kept):,} parts that are there already")
-        written = write_scores(watched, parts, kept, is_lenient=True)
-        try:
-            _put_together(parts, out, layout.longest or 1)
-        except Exception as error:  # of disks and stores of any kind
-            why = getattr(error, "strerror", None) or reason(error)
-            raise ConfigError(f"{out} cannot be written: {why}") from error
-        seconds = perf_counter() - began
-    _tell(written, config, console)
+        if not target.is_partial():
+            raise ConfigError(f"{out} exists already: choose another name, or add --force")
+    with explain_errors(folder.url):  # before anything starts
+        folder.make()
+    with connect(cluster, console) as connection:
+        log("cluster", {"description": connection.description, "output": out.url})
+        start, finished = perf_counter(), parts.existing()
+        with live_display(console, connection, None) as display:
+            observed = LoggedDataset(
+                rows, PassPurpose.SCORES, observer=ObserverGroup(display, Events(log))
+            )
+            if rows.layout.n_rows is None:  # CSV: a pass counts the rows
+                observed = observed.prepare()
+            layout = observed.layout
+            plural = "s" * (layout.n_chunks != 1)
+            print_line(console, "rows", f"{layout.n_rows:,} in {layout.n_chunks:,} chunk{plural}")
+            print_line(console, "parts", f"{folder}; repeat the command to resume a stopped run")
+            if finished:
+                print_line(console, "resumed", f"{len(finished):,} parts are already written")
+            written = write_scores(observed, parts, finished, is_lenient=True)
+            with _write_errors(out):
+                target.merge(layout.longest or 1)
+            seconds = perf_counter() - start
+    _print_counts(written, config, console)
     speed = written.n_rows / seconds
-    say(console, "written", f"{out} in {seconds:.1f} s, {speed:,.0f} rows/s")
+    print_line(console, "written", f"{out} in {seconds:.1f} s, {speed:,.0f} rows/s")
     log(
         "done",
         {
@@ -117,10 +167,11 @@ def score(
 
 
 def _folders(config: ScoreConfig) -> tuple[Folder, Folder]:
-    """Where the scores go, and their parts until all are there; ConfigError where nobody can."""
+    """Folders of the scores and of their parts; raise ConfigError if they cannot be used."""
     try:
         out, parts = (
-            Folder(url, **config.options_of(url)) for url in (config.out, f"{config.out}.parts")
+            Folder(url, **config.storage_options_for(url))
+            for url in (config.out, f"{config.out}.parts")
         )
     except ImportError as error:
         scheme = config.out.partition("://")[0]
@@ -128,71 +179,97 @@ def _folders(config: ScoreConfig) -> tuple[Folder, Folder]:
             f"{config.out}: {install_hint(f'{scheme}://', EXTRAS.get(scheme))}"
         ) from error
     except ValueError as error:
-        raise ConfigError(f"{config.out} cannot be written to: {reason(error)}") from error
+        raise ConfigError(f"{config.out} cannot be written: {reason(error)}") from error
     return out, parts
 
 
-def _opened(config: ScoreConfig, model: ScoringModel) -> DaskDataset:
-    """The rows, by the columns that are named, or that the model was fitted to; else by all."""
-    told = config.storage_options
-    how: dict[str, Any] = {
-        "missing": config.missing or model.missing,
-        "on_bad_chunk": config.on_bad_chunk,
-        "storage_options": told,
+@contextmanager
+def _write_errors(out: Folder) -> Iterator[None]:
+    """Raise any error of a disk or a store as a ConfigError."""
+    try:
+        yield
+    except Exception as error:
+        why = getattr(error, "strerror", None) or reason(error)
+        raise ConfigError(f"{out} cannot be written: {why}") from error
+
+
+def _missing_policy(config: ScoreConfig, model: ScoringModel) -> MissingPolicy:
+    """What to do about missing values: as the options say, or else as in the fit."""
+    return config.missing or MissingPolicy(model.missing)
+
+
+def _open_rows(config: ScoreConfig, model: ScoringModel) -> DaskDataset:
+    """Open the columns that the options name, or those of the fit, or all of them."""
+    options: dict[str, Any] = {
+        "missing": _missing_policy(config, model).value,
+        "on_bad_chunk": config.on_bad_chunk.value,
+        "storage_options": config.storage_options,
     }
     if model.recipe:
         if config.columns is not None:
             raise ConfigError(
                 f"--columns: {config.model} has transforms or a filter, which name its columns: "
-                "leave it out, and give the columns of the source those names"
+                "leave this option out, and use the same column names in the source"
             )
-        return open_dataset(config.source, **how, **model.recipe)
-    names, columns = column_names(config.source, told), config.columns
-    if columns is None and model.columns and isinstance(model.columns[0], str) == bool(names):
-        columns = model.columns
-    if columns is None and config.id is not None:
-        width = open_dataset(config.source, storage_options=told).n_features if names is None else 0
-        columns = [each for each in names or range(width) if each != config.id]
-    dataset = open_dataset(config.source, columns=columns, **how)
+        return open_dataset(config.source, **options, **model.recipe)
+    dataset = open_dataset(config.source, columns=_columns(config, model), **options)
     if dataset.n_features != model.mixture.n_features:
         raise ConfigError(
-            f"--columns: {', '.join(config.source)} is taken by {dataset.n_features} columns, and "
-            f"{config.model} is of {model.mixture.n_features}: name them"
+            f"--columns: {', '.join(config.source)} gives {dataset.n_features} "
+            f"column{'s' * (dataset.n_features != 1)}, but {config.model} has "
+            f"{model.mixture.n_features} features: name the columns to use"
         )
-    mine, theirs = list(dataset.columns or ()), list(model.columns or ())
-    if mine != theirs and sorted(mine) == sorted(map(str, theirs)):
+    names, fit_names = list(dataset.columns or ()), list(map(str, model.columns or ()))
+    if names != fit_names and sorted(names) == sorted(fit_names):
         raise ConfigError(
-            f"--columns: {config.model} has these in another order: {','.join(map(str, theirs))}"
+            f"--columns: {config.model} needs its features in another order: {','.join(fit_names)}"
         )
     return dataset
 
 
+def _columns(config: ScoreConfig, model: ScoringModel) -> list[str | int] | None:
+    """Columns of the features; None means all."""
+    if config.columns is not None:
+        return config.columns
+    names = column_names(config.source, config.storage_options)
+    if model.columns and isinstance(model.columns[0], str) == bool(names):
+        return model.columns
+    if config.id is None:
+        return None
+    if names is not None:
+        return [name for name in names if name != config.id]
+    width = open_dataset(config.source, storage_options=config.storage_options).n_features
+    return [number for number in range(width) if number != config.id]
+
+
 def _scoring(config: ScoreConfig, model: ScoringModel, dataset: DaskDataset) -> Scoring:
+    """The scores of a row."""
     if config.top > model.mixture.n_components:
-        raise ConfigError(f"--top: {config.model} has {model.mixture.n_components} components")
+        raise ConfigError(f"--top: {config.model} has only {model.mixture.n_components} components")
     threshold = None
     if config.outliers is not None:
         if model.log_density is None:
             raise ConfigError(
-                f"--outliers: {config.model} does not say how its rows were distributed: fit it "
-                "with `daskgmm fit` of this version"
+                f"--outliers: {config.model} does not hold the log-densities of its rows: fit the "
+                "model with `daskgmm fit`"
             )
         try:
             threshold = model.log_density.at(config.outliers)
         except ParameterError as error:
             raise ConfigError(f"--outliers: {error}") from error
-    sent = densities(model.mixture, marginal=dataset.missing == MissingPolicy.MARGINAL)
-    return Scoring(sent, config.top, model.mixture, threshold)
+    is_marginal = dataset.missing == MissingPolicy.MARGINAL
+    row_densities = densities(model.mixture, marginal=is_marginal)
+    return Scoring(row_densities, config.top, model.mixture, threshold)
 
 
 def _fingerprint(
     config: ScoreConfig, model: ScoringModel, scoring: Scoring, dataset: DaskDataset
 ) -> str:
-    """What the scores are made of: the same model, rows and options give the same.
+    """Hash of model, rows and options: equal hashes mean equal scores.
 
-    The name of a source's array tells its files, their times, the columns and the chunks.
+    The name of a source's array depends on its files, their times, the columns and the chunks.
     """
-    identity = {
+    inputs = {
         "daskgmm": __version__,
         "model": model.mixture.fingerprint,
         "recipe": model.recipe,
@@ -203,71 +280,45 @@ def _fingerprint(
             dataset.missing,
             config.top,
             config.outliers,
-            *(["skip"] if config.on_bad_chunk == "skip" else []),
+            *(["skip"] if config.on_bad_chunk is BadChunkPolicy.SKIP else []),
         ],
     }
-    return sha256(json.dumps(identity).encode()).hexdigest()
+    return sha256(json.dumps(inputs).encode()).hexdigest()
 
 
-def _check(out: Folder, parts: ScoreParts, config: ScoreConfig) -> None:
-    """Raise ConfigError or DataError where what is asked for can't be written."""
-    if parts.ids and parts.ids.name in parts.scoring.dtypes:
-        raise ConfigError(f"--id: {parts.ids.name!r} is the name of a column of the scores")
-    if parts.ids and config.on_bad_chunk == "skip":
-        raise ConfigError("--id: rows of a chunk that is left out have none: drop --on-bad-chunk")
-    if parts.ids and _is_zarr(out):
-        check_zarr_type(*parts.ids)
+def _check_target(target: ScoreTarget, config: ScoreConfig) -> None:
+    """Raise ConfigError or DataError if the scores cannot be written."""
+    out, ids = target.out, target.parts.ids
+    if ids and ids.name in target.parts.scoring.dtypes:
+        raise ConfigError(f"--id: a column of the scores has the same name, {ids.name!r}")
+    if ids and config.on_bad_chunk is BadChunkPolicy.SKIP:
+        raise ConfigError("--id: rows of skipped chunks have no id: leave out --on-bad-chunk skip")
+    if ids and target.format is ScoreFormat.ZARR:
+        check_zarr_type(*ids)
     if out.path is None:
         return
     try:
         out.path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"cannot make the folder {out.path.parent}: {error.strerror}") from error
+        raise ConfigError(
+            f"cannot create the folder {out.path.parent}: {error.strerror}"
+        ) from error
 
 
-def _is_zarr(out: Folder) -> bool:
-    return out.url.endswith(ZARR)
-
-
-def _is_made_of(out: Folder, parts: ScoreParts, dataset: DaskDataset) -> bool:
-    """Whether what is at a place is what the parts would become."""
-    if _is_zarr(out):
-        return read_fingerprint(out) == parts.fingerprint
-    return len(replace(parts, folder=out).existing()) == dataset.layout.n_chunks
-
-
-def _is_begun(out: Folder, parts: ScoreParts) -> bool:
-    """Whether it is a part of that: a store shows what a killed run has put there."""
-    if _is_zarr(out):
-        return read_fingerprint(out, UNFINISHED) == parts.fingerprint
-    return 0 < len(replace(parts, folder=out).existing()) == len(out.names())
-
-
-def _put_together(parts: ScoreParts, out: Folder, chunk_rows: int) -> None:
-    """The parts, which are all there, under the name of what they were written for."""
-    if not _is_zarr(out):
-        parts.folder.move_to(out)
-    elif out.path is None:
-        merge_parts(parts.folder, out, chunk_rows, parts.fingerprint)
-        parts.folder.clear()
-    else:
-        with atomic_output(out.path) as draft:
-            merge_parts(parts.folder, Folder(draft), chunk_rows, parts.fingerprint)
-        parts.folder.clear()
-
-
-def _tell(written: ScoreSummary, config: ScoreConfig, console: Console) -> None:
-    """What there was to see."""
-    n_scored = written.n_rows - written.n_left_out
-    for why in written.reasons[:MOST_REASONS]:
-        say(console, "skipped", " ".join(why.split()))
-    if len(written.reasons) > MOST_REASONS:
-        say(console, "skipped", f"and {len(written.reasons) - MOST_REASONS:,} chunks more")
+def _print_counts(written: ScoreSummary, config: ScoreConfig, console: Console) -> None:
+    """Print how many rows were skipped, left out, scored, and flagged as outliers."""
+    for why in written.reasons[:MAX_REASONS]:
+        print_line(console, "skipped", " ".join(why.split()))
+    if len(written.reasons) > MAX_REASONS:
+        print_line(console, "skipped", f"and {len(written.reasons) - MAX_REASONS:,} more chunks")
     if written.n_left_out:
-        say(console, "left out", f"{written.n_left_out:,} rows (label -1)")
+        print_line(console, "left out", f"{written.n_left_out:,} rows (label -1)")
+    n_scored = written.n_rows - written.n_left_out
     if n_scored:
         mean = written.log_likelihood / n_scored
-        say(console, "density", f"{mean:.6f} nats, the mean of {n_scored:,} rows' logarithms")
+        print_line(console, "scored", f"{n_scored:,} rows, mean log-density {mean:.6f} nats")
     if config.outliers is not None:
         share = written.n_outliers / n_scored if n_scored else 0.0
-        say(console, "outliers", f"{written.n_outliers:,} rows, {share:.3%} of those with a label")
+        print_line(
+            console, "outliers", f"{written.n_outliers:,} rows, {share:.3%} of the scored rows"
+        )

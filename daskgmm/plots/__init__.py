@@ -1,7 +1,7 @@
-"""Pictures of a mixture, in scikit-learn's convention: ``XDisplay.from_estimator(model, ...)``.
+"""Plots of a fitted mixture, in scikit-learn's convention: ``XDisplay.from_estimator(model, ...)``.
 
-A display holds what it has drawn, draws it anew with `plot(ax=...)`, and keeps the axes in `ax_`
-and the figure in `figure_`. Colours are those of `component_colour`, the same in all pictures.
+A display holds the data of its plot. `plot(ax=...)` draws it again. `ax_` and `figure_` are the
+axes and the figure of the last plot. A component has the same colour in all plots.
 """
 
 from daskgmm.plots.convergence import ConvergenceDisplay

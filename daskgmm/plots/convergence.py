@@ -1,4 +1,4 @@
-"""The lower bound against readings of the data."""
+"""Plot of the lower bound against passes over the data."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -10,92 +10,120 @@ from matplotlib.ticker import MaxNLocator
 from daskgmm.data.pass_log import Pass
 from daskgmm.errors import ParameterError
 from daskgmm.estimators.fitted_mixture import FittedMixture
-from daskgmm.plots.display import axes_for, checked, component_colour
+from daskgmm.plots.display import axes_for, check_mixture, component_colour
 
-# Bounds that differ by a smaller share of themselves are drawn as a flat line.
-FLAT = 1e-7
+# Relative differences of bounds below this are drawn as a horizontal line.
+MIN_DIFFERENCE = 1e-7
 
 
 class ConvergenceDisplay:
-    """The lower bound that each reading of the data has found.
+    """Lower bound after each pass over the data.
 
     Parameters
     ----------
-    readings : sequence of int
-        Numbers of the readings, from 1.
+    pass_numbers : sequence of int
+        Numbers of the passes, from 1.
     lower_bounds : sequence of float
-        In nats per row, as many.
+        Their lower bounds, in nats per row.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        What it was drawn in.
+        Axes of the last plot.
     figure_ : matplotlib Figure
-        Theirs.
+        Figure of these axes.
     line_ : matplotlib Line2D
-        Of the bounds.
+        The line of lower bounds.
     """
 
     ax_: Axes
     figure_: Figure
     line_: Any
 
-    def __init__(self, readings: Sequence[int], lower_bounds: Sequence[float]) -> None:
-        self.readings = readings
+    def __init__(self, pass_numbers: Sequence[int], lower_bounds: Sequence[float]) -> None:
+        self.pass_numbers = pass_numbers
         self.lower_bounds = lower_bounds
 
     @classmethod
     def from_estimator(cls, estimator: FittedMixture, *, ax: Axes | None = None) -> Self:
-        """Draw how a fit went, by its `passes_`.
+        """Plot the convergence of a fit from the estimator's `passes_`.
 
         Parameters
         ----------
         estimator : GaussianMixture
             Fitted by `fit` or `partial_fit`.
         ax : matplotlib Axes, optional
-            Default: those of a new figure.
+            Axes to draw in. By default those of a new figure.
 
         Returns
         -------
         ConvergenceDisplay
-            Drawn: with `ax_` and `figure_`.
+            The drawn display, with `ax_` and `figure_`.
 
         Raises
         ------
         NotFittedError
             Before a fit.
         ValueError
-            Where no reading has found a bound: in a model that `from_parameters`, `from_mixture` or
-            `from_sklearn` has made.
+            If no pass has a lower bound, as in a model made by `from_parameters`,
+            `from_mixture` or `from_sklearn`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from daskgmm import GaussianMixture
+        >>> from daskgmm.plots import ConvergenceDisplay
+        >>> rows = np.random.default_rng(0).normal(size=(500, 2))
+        >>> model = GaussianMixture(random_state=0).fit(rows)
+        >>> display = ConvergenceDisplay.from_estimator(model)
+        >>> display.ax_.get_ylabel()
+        'lower bound (nats per row)'
         """
-        checked(estimator)
+        check_mixture(estimator)
         return cls.from_passes(getattr(estimator, "passes_", ())).plot(ax)
 
     @classmethod
     def from_passes(cls, passes: Sequence[Pass]) -> Self:
-        """Of passes, those that have found a bound; nothing is drawn yet. As `from_estimator`."""
-        found = [
-            (number, each.lower_bound)
-            for number, each in enumerate(passes, 1)
-            if each.lower_bound is not None
+        """Make a display of the passes that have a lower bound, without drawing it.
+
+        Raises ParameterError if no pass has one.
+        """
+        points = [
+            (number, entry.lower_bound)
+            for number, entry in enumerate(passes, 1)
+            if entry.lower_bound is not None
         ]
-        if not found:
-            raise ParameterError("no reading of the data has found a lower bound to draw")
-        readings, lower_bounds = zip(*found, strict=True)
-        return cls(readings, lower_bounds)
+        if not points:
+            raise ParameterError("there is nothing to draw: no pass computed a lower bound")
+        pass_numbers, lower_bounds = zip(*points, strict=True)
+        return cls(pass_numbers, lower_bounds)
 
     def plot(self, ax: Axes | None = None) -> Self:
-        """Draw, in the axes given or in those of a new figure; returns itself."""
+        """Draw the plot.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Axes to draw in. By default those of a new figure.
+
+        Returns
+        -------
+        self : ConvergenceDisplay
+        """
         self.ax_ = ax = axes_for(ax)
         self.figure_ = ax.figure  # type: ignore[assignment]
         (self.line_,) = ax.plot(
-            self.readings, self.lower_bounds, marker="o", markersize=4, color=component_colour(0)
+            self.pass_numbers,
+            self.lower_bounds,
+            marker="o",
+            markersize=4,
+            color=component_colour(0),
         )
         lowest, highest = min(self.lower_bounds), max(self.lower_bounds)
-        seen = FLAT * max(1.0, abs(highest))
-        if highest - lowest < seen:
-            ax.set_ylim(lowest - 100.0 * seen, highest + 100.0 * seen)
-        ax.set_xlabel("reading of the data")
+        min_height = MIN_DIFFERENCE * max(1.0, abs(highest))
+        if highest - lowest < min_height:
+            ax.set_ylim(lowest - 100.0 * min_height, highest + 100.0 * min_height)
+        ax.set_xlabel("pass over the data")
         ax.set_ylabel("lower bound (nats per row)")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.ticklabel_format(axis="y", useOffset=False)

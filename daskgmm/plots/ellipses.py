@@ -1,4 +1,4 @@
-"""Two features: components as ellipses over the rows."""
+"""Plot of two features: components as ellipses over the rows."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -12,52 +12,52 @@ from numpy.typing import NDArray
 
 from daskgmm.errors import ParameterError
 from daskgmm.estimators.fitted_mixture import FittedMixture, Rows
-from daskgmm.estimators.sample_weight import Weights
+from daskgmm.estimators.sample_weight import SampleWeight
 from daskgmm.kernels.moments import Array
-from daskgmm.model.diagnostics import covariances_of
+from daskgmm.model.diagnostics import feature_covariances
 from daskgmm.model.mixture import Mixture
 from daskgmm.plots.display import (
-    Sampled,
+    PlotSample,
     axes_for,
+    central_range,
     component_colour,
-    ink,
+    feature_number,
     line_style,
-    number_of,
-    view_of,
+    text_colour,
 )
 
-# More rows, less transparent: reads on light paper and on dark.
+# Cells with more rows are less transparent, so that light and dark backgrounds both work.
 _SHADES = LinearSegmentedColormap.from_list("shades", [(0.5, 0.5, 0.5, 0.06), (0.5, 0.5, 0.5, 0.8)])
-# The heaviest components have their numbers in the picture: of more they cover each other.
-MOST_NUMBERS = 12
+# Only the components with the largest weights have a number. More numbers would overlap.
+MAX_NUMBERS = 12
 
 
 class EllipsesDisplay:
-    """A two-dimensional histogram of rows, and an ellipse with its number for each component.
+    """Two-dimensional histogram of rows, with an ellipse for each component.
 
     Parameters
     ----------
-    values : (n, 2) array
-        Of the two features; rows with NaN are left out.
-    weights : (n_components,) array
-        Of the components.
-    means : (n_components, 2) array
-        In these two features.
-    covariances : (n_components, 2, 2) array
-        In these, too.
+    values : array of shape (n, 2)
+        The two features of each row. Rows with NaN are left out.
+    weights : array of shape (n_components,)
+        Weights of the components.
+    means : array of shape (n_components, 2)
+        Means of the two features.
+    covariances : array of shape (n_components, 2, 2)
+        Covariances of the two features.
     names : sequence of two str
-        Of the features.
-    row_weights : (n,) array, optional
+        Names of the features.
+    row_weights : array of shape (n,), optional
         Weights of the rows.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        What it was drawn in.
+        Axes of the last plot.
     figure_ : matplotlib Figure
-        Theirs.
+        Figure of these axes.
     ellipses_ : list of matplotlib Ellipse
-        By component.
+        One per component.
     mesh_ : matplotlib QuadMesh
         The histogram.
     """
@@ -91,50 +91,61 @@ class EllipsesDisplay:
         X: Rows,
         features: tuple[int | str, int | str] = (0, 1),
         *,
-        sample_weight: Weights = None,
+        sample_weight: SampleWeight = None,
         ax: Axes | None = None,
         deviations: float = 2.0,
         bins: int = 60,
     ) -> Self:
-        """Draw two features of a fitted mixture over rows.
+        """Plot two features of a fitted mixture over the rows.
 
         Parameters
         ----------
         estimator : GaussianMixture
-            A fitted one.
-        X : array-like, dask array, dask dataframe or Dataset, (n_samples, n_features)
-            Of a large one a uniform sample of 50,000 rows is drawn, by one reading.
+            A fitted estimator.
+        X : array-like, dask array, dask dataframe or Dataset of shape (n_samples, n_features)
+            The rows. For more than 50,000 rows a uniform sample is drawn, in one pass.
         features : (int or str, int or str), default=(0, 1)
-            Their numbers or names: the horizontal one, the vertical one.
-        sample_weight : as for GaussianMixture.fit, optional
-            Weights of the rows.
+            Numbers or names of the features: the horizontal one, the vertical one.
+        sample_weight : array-like, dask array, dask series or str, optional
+            Weights of the rows, as for `GaussianMixture.fit`.
         ax : matplotlib Axes, optional
-            Default: those of a new figure.
+            Axes to draw in. By default those of a new figure.
         deviations : float, default=2.0
             Radius of the ellipses, in standard deviations.
         bins : int, default=60
-            Of the histogram, along each axis.
+            Number of bins of the histogram along each axis.
 
         Returns
         -------
         EllipsesDisplay
-            Drawn: with `ax_` and `figure_`.
+            The drawn display, with `ax_` and `figure_`.
 
         Raises
         ------
         NotFittedError
             Before a fit.
         ValueError
-            For rows that the model cannot take, or features that it does not have.
+            For rows that the model does not accept, or features that it does not have.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from daskgmm import GaussianMixture
+        >>> from daskgmm.plots import EllipsesDisplay
+        >>> rows = np.random.default_rng(0).normal(size=(500, 3))
+        >>> model = GaussianMixture(2, random_state=0).fit(rows)
+        >>> display = EllipsesDisplay.from_estimator(model, rows, (2, 0))
+        >>> len(display.ellipses_)
+        2
         """
-        sampled = Sampled.of(estimator, X, sample_weight)
+        sample = PlotSample.draw(estimator, X, sample_weight)
         if not isinstance(features, tuple | list) or len(features) != 2:
-            raise ParameterError(f"features: two are needed, not {features!r}")
-        first, second = (number_of(each, sampled.names) for each in features)
-        made = cls.from_mixture(
-            estimator.mixture_, sampled.rows, (first, second), sampled.names, sampled.weights
+            raise ParameterError(f"features must be two features, not {features!r}")
+        first, second = (feature_number(feature, sample.names) for feature in features)
+        display = cls.from_mixture(
+            estimator.mixture_, sample.rows, (first, second), sample.names, sample.weights
         )
-        return made.plot(ax, deviations=deviations, bins=bins)
+        return display.plot(ax, deviations=deviations, bins=bins)
 
     @classmethod
     def from_mixture(
@@ -145,39 +156,57 @@ class EllipsesDisplay:
         names: Sequence[str],
         row_weights: Array | None = None,
     ) -> Self:
-        """Of a mixture and rows (n, n_features) in memory; nothing is drawn yet."""
+        """Make a display of a mixture and rows (n, n_features) in memory, without drawing it."""
         pair = list(features)
         return cls(
             rows[:, pair],
             mixture.weights,
             mixture.means[:, pair],
-            covariances_of(mixture, pair),
-            names=[names[each] for each in pair],
+            feature_covariances(mixture, pair),
+            names=[names[feature] for feature in pair],
             row_weights=row_weights,
         )
 
     def plot(self, ax: Axes | None = None, *, deviations: float = 2.0, bins: int = 60) -> Self:
-        """Draw, in the axes given or in those of a new figure; returns itself."""
+        """Draw the plot.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Axes to draw in. By default those of a new figure.
+        deviations, bins : as for from_estimator
+
+        Returns
+        -------
+        self : EllipsesDisplay
+        """
         self.ax_ = ax = axes_for(ax)
         self.figure_ = ax.figure  # type: ignore[assignment]
-        known = ~np.isnan(self.values).any(axis=1)
-        values = self.values[known].astype(np.float64)
-        weights = None if self.row_weights is None else self.row_weights[known]
-        view = [view_of(column) if len(column) else (0.0, 1.0) for column in values.T]
+        is_complete = ~np.isnan(self.values).any(axis=1)
+        values = self.values[is_complete].astype(np.float64)
+        weights = None if self.row_weights is None else self.row_weights[is_complete]
+        limits = [central_range(column) if len(column) else (0.0, 1.0) for column in values.T]
         counts, x, y = np.histogram2d(
-            values[:, 0], values[:, 1], bins=bins, range=np.array(view), weights=weights
+            values[:, 0], values[:, 1], bins=bins, range=np.array(limits), weights=weights
         )
-        seen = np.ma.masked_equal(np.log1p(counts.T), 0.0)
-        self.mesh_ = ax.pcolormesh(x, y, seen, cmap=_SHADES, rasterized=True)
-        ax.set(xlim=view[0], ylim=view[1])
+        # The logarithm shows sparse cells; empty cells stay transparent.
+        shades = np.ma.masked_equal(np.log1p(counts.T), 0.0)
+        self.mesh_ = ax.pcolormesh(x, y, shades, cmap=_SHADES, rasterized=True)
+        ax.set(xlim=limits[0], ylim=limits[1])
         ax.set_xlabel(self.names[0], parse_math=False)
         ax.set_ylabel(self.names[1], parse_math=False)
         self.ellipses_ = [self._ellipse(k, deviations) for k in range(len(self.weights))]
-        for k in np.argsort(-self.weights, kind="stable")[::-1]:  # the heaviest on top
+        by_weight = np.argsort(-self.weights, kind="stable")
+        for k in by_weight[::-1]:  # components with large weights on top
             ax.add_patch(self.ellipses_[k])
-        for k in np.argsort(-self.weights, kind="stable")[:MOST_NUMBERS]:
+        for k in by_weight[:MAX_NUMBERS]:
             ax.annotate(
-                str(k), self.means[k], ha="center", va="center", color=ink(), annotation_clip=True
+                str(k),
+                self.means[k],
+                ha="center",
+                va="center",
+                color=text_colour(),
+                annotation_clip=True,
             )
         return self
 

@@ -1,4 +1,4 @@
-"""How sure a mixture is of which component a row belongs to."""
+"""Histogram of the entropy of responsibilities: how clearly rows belong to one component."""
 
 from typing import Any, Self
 
@@ -8,34 +8,35 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from daskgmm.estimators.fitted_mixture import FittedMixture, Rows
-from daskgmm.estimators.sample_weight import Weights
+from daskgmm.estimators.sample_weight import SampleWeight
 from daskgmm.kernels.moments import Array
 from daskgmm.model.densities import densities
 from daskgmm.model.diagnostics import Separation
-from daskgmm.plots.display import Sampled, axes_for, component_colour, ink
+from daskgmm.plots.display import PlotSample, axes_for, component_colour, text_colour
 
-# Lines stand at the entropies of so many equally likely components.
-ALIKE = (2, 3, 5, 10, 20, 50, 100)
+# Dotted lines mark the entropy of n equally likely components, for these n.
+EQUALLY_LIKELY = (2, 3, 5, 10, 20, 50, 100)
 
 
 class EntropyDisplay:
-    """A histogram of the entropy of rows' responsibilities.
+    """Histogram of the entropy of the rows' responsibilities.
 
-    0 is a row that one component has to itself, log 2 one that two share.
+    The entropy is 0 if a row belongs to one component, and log 2 if two components are equally
+    likely.
 
     Parameters
     ----------
-    entropies : (n,) array
-        In nats.
-    row_weights : (n,) array, optional
+    entropies : array of shape (n,)
+        Entropy of each row, in nats.
+    row_weights : array of shape (n,), optional
         Weights of the rows.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        What it was drawn in.
+        Axes of the last plot.
     figure_ : matplotlib Figure
-        Theirs.
+        Figure of these axes.
     bars_ : matplotlib StepPatch
         The histogram.
     """
@@ -54,56 +55,81 @@ class EntropyDisplay:
         estimator: FittedMixture,
         X: Rows,
         *,
-        sample_weight: Weights = None,
+        sample_weight: SampleWeight = None,
         ax: Axes | None = None,
         bins: int = 40,
     ) -> Self:
-        """Draw how sure a fitted mixture is of rows.
+        """Plot how clearly the rows belong to one component of a fitted mixture.
 
         Parameters
         ----------
         estimator : GaussianMixture
-            A fitted one.
-        X : array-like, dask array, dask dataframe or Dataset, (n_samples, n_features)
-            Of a large one a uniform sample of 50,000 rows is drawn, by one reading.
-        sample_weight : as for GaussianMixture.fit, optional
-            Weights of the rows.
+            A fitted estimator.
+        X : array-like, dask array, dask dataframe or Dataset of shape (n_samples, n_features)
+            The rows. For more than 50,000 rows a uniform sample is drawn, in one pass.
+        sample_weight : array-like, dask array, dask series or str, optional
+            Weights of the rows, as for `GaussianMixture.fit`.
         ax : matplotlib Axes, optional
-            Default: those of a new figure.
+            Axes to draw in. By default those of a new figure.
         bins : int, default=40
-            Of the histogram.
+            Number of bins of the histogram.
 
         Returns
         -------
         EntropyDisplay
-            Drawn: with `ax_` and `figure_`.
+            The drawn display, with `ax_` and `figure_`.
 
         Raises
         ------
         NotFittedError
             Before a fit.
         ValueError
-            For rows that the model cannot take.
+            For rows that the model does not accept.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from daskgmm import GaussianMixture
+        >>> from daskgmm.plots import EntropyDisplay
+        >>> rows = np.random.default_rng(0).normal(size=(500, 2))
+        >>> model = GaussianMixture(2, random_state=0).fit(rows)
+        >>> display = EntropyDisplay.from_estimator(model, rows)
+        >>> display.ax_.get_xlabel()
+        'entropy of the responsibilities (nats)'
         """
-        sampled = Sampled.of(estimator, X, sample_weight)
-        sent = densities(estimator.mixture_, marginal=sampled.marginal)
-        found = Separation.of(sampled.rows, sent, sampled.weights)
-        return cls(found.entropies, row_weights=sampled.weights).plot(ax, bins=bins)
+        sample = PlotSample.draw(estimator, X, sample_weight)
+        parameters = densities(estimator.mixture_, marginal=sample.marginal)
+        separation = Separation.of(sample.rows, parameters, sample.weights)
+        return cls(separation.entropies, row_weights=sample.weights).plot(ax, bins=bins)
 
     def plot(self, ax: Axes | None = None, *, bins: int = 40) -> Self:
-        """Draw, in the axes given or in those of a new figure; returns itself."""
+        """Draw the plot.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Axes to draw in. By default those of a new figure.
+        bins : int, default=40
+            Number of bins of the histogram.
+
+        Returns
+        -------
+        self : EntropyDisplay
+        """
         self.ax_ = ax = axes_for(ax)
         self.figure_ = ax.figure  # type: ignore[assignment]
-        top = max(float(self.entropies.max(initial=0.0)), float(np.log(2.0)))
+        highest = max(float(self.entropies.max(initial=0.0)), float(np.log(2.0)))
         weights = self.row_weights
-        heights, edges = np.histogram(self.entropies, bins, (0.0, top), weights=weights)
+        heights, edges = np.histogram(self.entropies, bins, (0.0, highest), weights=weights)
         shares = heights / max(heights.sum(), np.finfo(float).tiny)
         self.bars_ = ax.stairs(shares, edges, fill=True, color=component_colour(0), alpha=0.8)
-        for n in (each for each in ALIKE if np.log(each) <= top + 1e-9):
+        for n in EQUALLY_LIKELY:
             x = float(np.log(n))
-            ax.axvline(x, color=ink(), linewidth=0.6, linestyle=(0, (2, 3)))
+            if x > highest + 1e-9:
+                break
+            ax.axvline(x, color=text_colour(), linewidth=0.6, linestyle=(0, (2, 3)))
             ax.annotate(
-                f"{n} alike ",
+                f"{n} equally likely ",
                 (x, 0.98),
                 xycoords=("data", "axes fraction"),
                 ha="right",
@@ -111,11 +137,11 @@ class EntropyDisplay:
                 rotation=90,
             )
         ax.set_yscale("log")
-        seen = shares[shares > 0.0]
-        ax.set_ylim(min(0.5 * seen.min(initial=1.0), 1e-3), 2.0)
+        positive = shares[shares > 0.0]
+        ax.set_ylim(min(0.5 * positive.min(initial=1.0), 1e-3), 2.0)
         ax.yaxis.set_major_formatter(lambda share, _: f"{100.0 * share:g} %")
         ax.yaxis.set_minor_formatter(NullFormatter())
-        ax.set_xlim(0.0, 1.02 * top)
+        ax.set_xlim(0.0, 1.02 * highest)
         ax.set_xlabel("entropy of the responsibilities (nats)")
         ax.set_ylabel("share of the rows")
         return self

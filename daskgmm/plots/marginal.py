@@ -1,4 +1,4 @@
-"""One feature: its histogram under the mixture's density."""
+"""Plot of one feature: histogram of the rows and density of the mixture."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -9,45 +9,45 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from daskgmm.estimators.fitted_mixture import FittedMixture, Rows
-from daskgmm.estimators.sample_weight import Weights
+from daskgmm.estimators.sample_weight import SampleWeight
 from daskgmm.kernels.moments import Array
 from daskgmm.model.mixture import Mixture
 from daskgmm.plots.display import (
-    Sampled,
+    PlotSample,
     axes_for,
+    central_range,
     component_colour,
-    ink,
+    feature_number,
     line_style,
-    number_of,
-    view_of,
+    text_colour,
 )
 
-# A curve that stays below this share of the picture's height lies on its axis.
-FLAT = 2e-3
+# A curve is left out if its maximum is below this share of the axes' height.
+MIN_HEIGHT = 2e-3
 
 
 class MarginalDisplay:
-    """A feature's histogram, the mixture's density, and each component's share of it.
+    """Histogram of a feature, with the density of the mixture and of each component.
 
     Parameters
     ----------
-    values : (n,) array
-        Of the feature; NaN where missing.
-    weights, means, deviations : (n_components,) arrays
-        Of the components in this feature.
+    values : array of shape (n,)
+        Values of the feature, NaN if missing.
+    weights, means, deviations : arrays of shape (n_components,)
+        Weights of the components, and their means and standard deviations in this feature.
     name : str
-        Of the feature.
-    row_weights : (n,) array, optional
+        Name of the feature.
+    row_weights : array of shape (n,), optional
         Weights of the rows.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        What it was drawn in.
+        Axes of the last plot.
     figure_ : matplotlib Figure
-        Theirs.
+        Figure of these axes.
     lines_ : list of matplotlib Line2D
-        Of the components that are seen, then of the mixture.
+        Densities of the visible components, then the density of the mixture.
     """
 
     ax_: Axes
@@ -78,45 +78,56 @@ class MarginalDisplay:
         X: Rows,
         feature: int | str = 0,
         *,
-        sample_weight: Weights = None,
+        sample_weight: SampleWeight = None,
         ax: Axes | None = None,
         bins: int = 80,
     ) -> Self:
-        """Draw a feature of a fitted mixture over rows.
+        """Plot one feature of a fitted mixture over the rows.
 
         Parameters
         ----------
         estimator : GaussianMixture
-            A fitted one.
-        X : array-like, dask array, dask dataframe or Dataset, (n_samples, n_features)
-            Of a large one a uniform sample of 50,000 rows is drawn, by one reading.
+            A fitted estimator.
+        X : array-like, dask array, dask dataframe or Dataset of shape (n_samples, n_features)
+            The rows. For more than 50,000 rows a uniform sample is drawn, in one pass.
         feature : int or str, default=0
-            Its number, or its name.
-        sample_weight : as for GaussianMixture.fit, optional
-            Weights of the rows.
+            Number or name of the feature.
+        sample_weight : array-like, dask array, dask series or str, optional
+            Weights of the rows, as for `GaussianMixture.fit`.
         ax : matplotlib Axes, optional
-            Default: those of a new figure.
+            Axes to draw in. By default those of a new figure.
         bins : int, default=80
-            Of the histogram.
+            Number of bins of the histogram.
 
         Returns
         -------
         MarginalDisplay
-            Drawn: with `ax_` and `figure_`.
+            The drawn display, with `ax_` and `figure_`.
 
         Raises
         ------
         NotFittedError
             Before a fit.
         ValueError
-            For rows that the model cannot take, or a feature that it does not have.
+            For rows that the model does not accept, or a feature that it does not have.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from daskgmm import GaussianMixture
+        >>> from daskgmm.plots import MarginalDisplay
+        >>> rows = np.random.default_rng(0).normal(size=(500, 2))
+        >>> model = GaussianMixture(random_state=0).fit(rows)
+        >>> display = MarginalDisplay.from_estimator(model, rows, feature=1)
+        >>> display.ax_.get_xlabel()
+        'x1'
         """
-        sampled = Sampled.of(estimator, X, sample_weight)
-        number = number_of(feature, sampled.names)
-        made = cls.from_mixture(
-            estimator.mixture_, sampled.rows, number, sampled.names, sampled.weights
+        sample = PlotSample.draw(estimator, X, sample_weight)
+        number = feature_number(feature, sample.names)
+        display = cls.from_mixture(
+            estimator.mixture_, sample.rows, number, sample.names, sample.weights
         )
-        return made.plot(ax, bins=bins)
+        return display.plot(ax, bins=bins)
 
     @classmethod
     def from_mixture(
@@ -127,7 +138,7 @@ class MarginalDisplay:
         names: Sequence[str],
         row_weights: Array | None = None,
     ) -> Self:
-        """Of a mixture and rows (n, n_features) in memory; nothing is drawn yet."""
+        """Make a display of a mixture and rows (n, n_features) in memory, without drawing it."""
         return cls(
             rows[:, feature],
             mixture.weights,
@@ -138,30 +149,43 @@ class MarginalDisplay:
         )
 
     def plot(self, ax: Axes | None = None, *, bins: int = 80) -> Self:
-        """Draw, in the axes given or in those of a new figure; returns itself."""
+        """Draw the plot.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Axes to draw in. By default those of a new figure.
+        bins : int, default=80
+            Number of bins of the histogram.
+
+        Returns
+        -------
+        self : MarginalDisplay
+        """
         self.ax_ = ax = axes_for(ax)
         self.figure_ = ax.figure  # type: ignore[assignment]
-        known = ~np.isnan(self.values)
-        values = self.values[known].astype(np.float64)
-        weights = np.ones(len(values)) if self.row_weights is None else self.row_weights[known]
-        low, high = view_of(values) if len(values) else (0.0, 1.0)
+        is_observed = ~np.isnan(self.values)
+        values = self.values[is_observed].astype(np.float64)
+        row_weights = self.row_weights
+        weights = np.ones(len(values)) if row_weights is None else row_weights[is_observed]
+        low, high = central_range(values) if len(values) else (0.0, 1.0)
         ax.set_xlim(low, high)
         heights, edges = np.histogram(values, bins, (low, high), weights=weights)
-        # Of all rows, also of those beyond the view: then the curves' areas are the same.
+        # Relative to all rows, those outside the axes too: the curves have the same area.
         heights = heights / (max(weights.sum(), np.finfo(float).tiny) * np.diff(edges))
         ax.stairs(heights, edges, fill=True, color="0.5", alpha=0.4)
         x = np.linspace(low, high, 400)
-        top = 1.15 * max(heights.max(), np.finfo(float).tiny)
+        height = 1.15 * max(heights.max(), np.finfo(float).tiny)
         total, self.lines_ = np.zeros_like(x), []
         for k, weight in enumerate(self.weights):
             curve = weight * self._density(x, k)
             total += curve
-            if curve.max() > FLAT * top:
+            if curve.max() > MIN_HEIGHT * height:
                 self.lines_ += ax.plot(
                     x, curve, color=component_colour(k), linestyle=line_style(k), linewidth=1.2
                 )
-        self.lines_ += ax.plot(x, total, color=ink(), linewidth=1.2)
-        ax.set_ylim(0.0, top)
+        self.lines_ += ax.plot(x, total, color=text_colour(), linewidth=1.2)
+        ax.set_ylim(0.0, height)
         ax.set_xlabel(self.name, parse_math=False)
         ax.set_yticks([])
         ax.spines["left"].set_visible(False)

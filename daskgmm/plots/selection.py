@@ -1,4 +1,4 @@
-"""The picture of a choice: a criterion against the number of components."""
+"""Plot of a model selection: the criterion against the number of components."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
@@ -7,16 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from daskgmm.plots.display import (
-    axes_for,
-    component_colour,
-    ink,
-    paper,
-)
+from daskgmm.plots.display import axes_for, background_colour, component_colour, text_colour
 
 
 class Point(NamedTuple):
-    """A candidate in the picture.
+    """A candidate of a selection.
 
     Attributes
     ----------
@@ -24,7 +19,7 @@ class Point(NamedTuple):
         The covariance type.
     n_components : int
     value : float
-        Of the criterion.
+        Value of the criterion.
     is_estimate : bool
     """
 
@@ -35,27 +30,38 @@ class Point(NamedTuple):
 
 
 class SelectionDisplay:
-    """One line per covariance type, estimates hollow, the choice ringed.
+    """Criterion against the number of components, with one line per covariance type.
 
-    What `ComponentSelection.plot` returns.
+    Estimates are hollow, and a ring marks the chosen candidate. `ComponentSelection.plot`
+    returns this display.
 
     Parameters
     ----------
     points : sequence of Point
-        The models that were compared.
+        The candidates: (line, n_components, value, is_estimate).
     chosen : Point
-        One of them.
+        The chosen candidate.
     label : str
-        Of the criterion.
+        Name of the criterion.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        What it was drawn in.
+        Axes of the last plot.
     figure_ : matplotlib Figure
-        Theirs.
+        Figure of these axes.
     lines_ : list of matplotlib Line2D
-        By covariance type.
+        One per covariance type.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from daskgmm import GaussianMixture, select_components
+    >>> rows = np.random.default_rng(0).normal(size=(500, 2))
+    >>> selection = select_components(rows, (1, 2), estimator=GaussianMixture(random_state=0))
+    >>> display = selection.plot()
+    >>> display.ax_.get_ylabel()
+    'BIC'
     """
 
     ax_: Axes
@@ -68,7 +74,17 @@ class SelectionDisplay:
         self.label = label
 
     def plot(self, ax: Axes | None = None) -> Self:
-        """Draw, in the axes given or in those of a new figure; returns itself."""
+        """Draw the plot.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Axes to draw in. By default those of a new figure.
+
+        Returns
+        -------
+        self : SelectionDisplay
+        """
         self.ax_ = ax = axes_for(ax)
         self.figure_ = ax.figure  # type: ignore[assignment]
         self.lines_ = []
@@ -78,9 +94,9 @@ class SelectionDisplay:
             self.lines_ += ax.plot(
                 [x for x, *_ in line], [y for _, y, _ in line], color=colour, label=name
             )
-            for is_estimate, face in ((True, paper()), (False, colour)):
-                some = [(x, y) for x, y, estimate in line if estimate is is_estimate]
-                x, y = zip(*some, strict=True) if some else ((), ())
+            for is_estimate, face in ((True, background_colour()), (False, colour)):
+                points = [(x, y) for x, y, estimate in line if estimate is is_estimate]
+                x, y = zip(*points, strict=True) if points else ((), ())
                 ax.plot(x, y, "o", color=colour, markerfacecolor=face, markersize=5)
         chosen = self.chosen
         ax.plot(
@@ -90,14 +106,14 @@ class SelectionDisplay:
             linestyle="none",
             markersize=13,
             markerfacecolor="none",
-            color=ink(),
+            color=text_colour(),
             label="chosen",
         )
         if any(point.is_estimate for point in self.points):
-            ax.plot([], [], "o", color="0.5", markerfacecolor=paper(), label="estimate")
+            ax.plot([], [], "o", color="0.5", markerfacecolor=background_colour(), label="estimate")
         ax.set_xlabel("components")
         ax.set_ylabel(self.label)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        # Above: curves may be anywhere inside.
+        # Above the axes, because curves may be anywhere inside.
         ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
         return self

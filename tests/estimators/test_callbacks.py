@@ -14,26 +14,26 @@ MODEL = {"n_components": 3, "random_state": 0, "tol": 1e-6, "init_params": "kmea
 
 
 class Recording:
-    """Notes the tasks, and the mixtures on the way; ends the fit after so many."""
+    """Records the tasks and the lower bounds; ends the fit after `max_passes` passes."""
 
-    def __init__(self, most=1000):
-        self.most = most
-        self.seen = []
+    def __init__(self, max_passes=1000):
+        self.max_passes = max_passes
+        self.tasks = []
         self.bounds = []
 
     def setup(self, estimator, context):
-        self.seen.append("setup")
+        self.tasks.append("setup")
 
     def teardown(self, estimator, context):
-        self.seen.append("teardown")
+        self.tasks.append("teardown")
 
     def on_fit_task_begin(self, estimator, context, *, X=None):
-        self.seen.append(f"begin {context.task_name}")
+        self.tasks.append(f"begin {context.task_name}")
 
     def on_fit_task_end(self, estimator, context, *, X=None, fitted_estimator=None):
-        self.seen.append(f"end {context.task_name}")
+        self.tasks.append(f"end {context.task_name}")
         self.bounds.append(fitted_estimator.score(X))
-        return len(self.bounds) >= self.most
+        return len(self.bounds) >= self.max_passes
 
 
 @pytest.mark.parametrize("rows", [X, da.from_array(X, chunks=(100, 3))], ids=["numpy", "dask"])
@@ -41,7 +41,7 @@ def test_each_pass_is_a_task_of_the_fit(rows):
     recording = Recording()
     model = GaussianMixture(**MODEL).set_callbacks(recording).fit(rows)
     passes = ["begin pass", "end pass"] * model.n_iter_
-    assert recording.seen == ["setup", "begin fit", *passes, "end fit", "teardown"]
+    assert recording.tasks == ["setup", "begin fit", *passes, "end fit", "teardown"]
     assert recording.bounds[-1] == pytest.approx(model.lower_bound_)
     assert recording.bounds[0] < recording.bounds[-1]
     alone = GaussianMixture(**MODEL).fit(rows)
@@ -49,7 +49,7 @@ def test_each_pass_is_a_task_of_the_fit(rows):
 
 
 def test_a_callback_ends_the_fit():
-    recording = Recording(most=2)
+    recording = Recording(max_passes=2)
     model = GaussianMixture(**MODEL, acceleration=None).set_callbacks(recording)
     with pytest.warns(UserWarning, match="did not converge"):
         model.fit(X)
@@ -61,7 +61,7 @@ def test_callbacks_are_torn_down_where_a_fit_fails():
     recording = Recording()
     with pytest.raises(ValueError, match="NaN"):
         GaussianMixture(**MODEL).set_callbacks(recording).fit(np.full((9, 2), np.nan))
-    assert recording.seen[-1] == "teardown"
+    assert recording.tasks[-1] == "teardown"
 
 
 def test_scikit_learns_progress_bar_shows_a_fit(capfd):

@@ -24,13 +24,13 @@ NAN[150, 1] = np.nan
 
 @cache
 def fitted(name="full"):
-    """Of the frame's rows; nobody changes it."""
+    """A shared model of the dataframe. Tests do not change it."""
     return GaussianMixture(3, covariance_type=name, random_state=0).fit(FRAME)
 
 
 @cache
 def nameless(name="full"):
-    """The same of an array."""
+    """A shared model of the array. Tests do not change it."""
     return GaussianMixture(3, covariance_type=name, random_state=0).fit(X)
 
 
@@ -38,17 +38,17 @@ def never(*_, **__):
     pytest.fail("computed")
 
 
-def test_lazy_results_are_of_the_types_that_they_say():
+def test_lazy_results_have_their_declared_types():
     model = GaussianMixture(2, random_state=0).fit(X)
     single = FRAME.rename(columns={"a": "dtype"}).astype(np.float32)
     mixed = FRAME.astype({"a": np.float32, "b": "Float64"})
     for frame, dtype in ((single, np.float32), (mixed, np.float64)):
-        found = GaussianMixture(2, random_state=0).fit(frame)
+        result = GaussianMixture(2, random_state=0).fit(frame)
         lazy = dd.from_pandas(frame, npartitions=2)
-        means, covariances = found.predict_conditional(lazy[["c"]])
-        for each in (found.predict_proba(lazy), found.impute(lazy), means):
+        means, covariances = result.predict_conditional(lazy[["c"]])
+        for each in (result.predict_proba(lazy), result.impute(lazy), means):
             assert set(each.dtypes) == set(each.compute().dtypes) == {np.dtype(dtype)}
-        for each in (found.score_samples(lazy), covariances):
+        for each in (result.score_samples(lazy), covariances):
             assert each.dtype == each.compute().dtype == dtype
     hidden = da.ma.masked_array(da.from_array(X.astype(np.float32)), mask=X > 9)
     assert model.score_samples(hidden).dtype == model.score_samples(hidden).compute().dtype
@@ -70,9 +70,9 @@ def test_results_on_dask_collections_are_lazy(name):
     np.testing.assert_array_equal(labels.compute(), model.predict(X))
     for lazy, method in zip(framed, ("predict", "predict_proba", "score_samples"), strict=True):
         assert lazy.divisions == frame.divisions
-        found = lazy.compute()
-        np.testing.assert_array_equal(found.index, FRAME.index)
-        np.testing.assert_allclose(found, getattr(model, method)(X), rtol=1e-9, atol=1e-12)
+        result = lazy.compute()
+        np.testing.assert_array_equal(result.index, FRAME.index)
+        np.testing.assert_allclose(result, getattr(model, method)(X), rtol=1e-9, atol=1e-12)
 
 
 def test_samples_are_drawn_from_the_mixture(family_name):
@@ -85,7 +85,7 @@ def test_samples_are_drawn_from_the_mixture(family_name):
 
 
 @pytest.mark.parametrize("name", FAMILY_NAMES)
-def test_parameters_that_are_set_are_those_of_the_next_fit(name, tmp_path):
+def test_parameters_set_after_a_fit_affect_only_the_next_fit(name, tmp_path):
     model = GaussianMixture(3, covariance_type=name, random_state=0).fit(X)
     asked = copy.deepcopy(model)
     asked.set_params(n_components=5, covariance_type=next(n for n in FAMILY_NAMES if n != name))
@@ -101,7 +101,7 @@ def test_parameters_that_are_set_are_those_of_the_next_fit(name, tmp_path):
     assert asked.fit(X).means_.shape == (5, 3)
 
 
-def test_arrays_set_by_hand_fit_together():
+def test_arrays_set_by_hand_must_match():
     model = GaussianMixture(2, random_state=0).fit(X)
     model.set_params(covariance_type="spherical").means_ = model.means_ + 1.0
     with pytest.raises(ParameterError, match=r"have the shape \(2, 3, 3\), .*'spherical'.* \(2,\)"):
@@ -159,7 +159,7 @@ def test_a_result_is_one_layer_on_the_rows(name):
 
 
 def covariance_of(model):
-    """Of the whole mixture, by the law of total covariance."""
+    """Covariance of the whole mixture, by the law of total covariance."""
     offsets = model.means - model.mean
     between = np.einsum("k,ki,kj->ij", model.weights, offsets, offsets)
     return np.einsum("k,kij->ij", model.weights, model.dense_covariances) + between
@@ -235,7 +235,7 @@ def test_a_notebook_shows_scikit_learns_diagram_and_the_mixture():
         assert list(model._repr_mimebundle_()) == ["text/plain"]
 
 
-def test_a_notebook_says_nothing_of_a_fit_that_nobody_knows():
+def test_a_notebook_shows_no_fit_summary_without_a_fit():
     model = GaussianMixture.from_parameters([1.0], [[0.5, 2.0]], [np.eye(2)])
     table = model._repr_html_().split('<div class="daskgmm-mixture">')[1]
     assert "<td>0.5</td><td>2</td>" in table
@@ -245,8 +245,8 @@ def test_a_notebook_says_nothing_of_a_fit_that_nobody_knows():
 
 
 @pytest.mark.filterwarnings("ignore:X has feature names")
-def test_names_go_in_and_only_dask_frames_have_them_out():
-    # As of scikit-learn's mixture: it is no transformer, so nothing is set for its output.
+def test_feature_names_are_checked_and_only_dask_frames_have_output_names():
+    # Like scikit-learn's mixture it is not a transformer, so it has no output settings.
     for name in ("transform", "get_feature_names_out", "set_output"):
         assert not hasattr(GaussianMixture(), name)
         assert not hasattr(ScikitLearn(), name)

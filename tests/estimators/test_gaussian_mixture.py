@@ -28,11 +28,11 @@ CHUNKINGS = {
 
 
 def start(name):
-    given = mixture(name)
+    parameters = mixture(name)
     return {
-        "weights_init": given.weights,
-        "means_init": given.means,
-        "precisions_init": given.precisions,
+        "weights_init": parameters.weights,
+        "means_init": parameters.means,
+        "precisions_init": parameters.precisions,
     }
 
 
@@ -46,7 +46,7 @@ def fitted(cls, X, **parameters):
     ("max_iter", "chunking"), [*((25, each) for each in CHUNKINGS), (1, "memory"), (1, "ragged")]
 )
 @pytest.mark.parametrize("name", FAMILY_NAMES)
-def test_from_the_same_start_it_gives_scikit_learns_parameters(name, chunking, max_iter):
+def test_the_same_initial_parameters_give_scikit_learns_result(name, chunking, max_iter):
     parameters = {"n_components": 3, "covariance_type": name, "tol": 0.0, "max_iter": max_iter}
     parameters |= start(name)
     rows = CHUNKINGS[chunking](X)
@@ -70,19 +70,19 @@ def test_from_the_same_start_it_gives_scikit_learns_parameters(name, chunking, m
     np.testing.assert_allclose(np.asarray(proba), theirs.predict_proba(X), atol=1e-10)
     np.testing.assert_allclose(np.asarray(density), theirs.score_samples(X), rtol=1e-10)
     for criterion in ("score", "aic", "bic"):
-        found, expected = getattr(ours, criterion)(rows), getattr(theirs, criterion)(X)
-        np.testing.assert_allclose(found, expected, rtol=1e-10)
+        result, expected = getattr(ours, criterion)(rows), getattr(theirs, criterion)(X)
+        np.testing.assert_allclose(result, expected, rtol=1e-10)
 
 
 @pytest.mark.parametrize("init_params", ["kmeans", "k-means++", "random", "random_from_data"])
-def test_with_the_same_seed_it_gives_scikit_learns_fit(init_params):
+def test_the_same_seed_gives_scikit_learns_result(init_params):
     parameters = {"n_components": 3, "init_params": init_params, "random_state": 4, "n_init": 2}
     rows = da.from_array(X, chunks=(100, 3))
     plain = {"acceleration": None, "init_distance": "euclidean"}
     ours = fitted(GaussianMixture, rows, **plain, **parameters)
     theirs = fitted(sklearn.mixture.GaussianMixture, X, **parameters)
     np.testing.assert_allclose(ours.means_, theirs.means_, rtol=1e-5)
-    # Of a start from single rows, -2e6 nats, scikit-learn's is 3e-6 off.
+    # scikit-learn's bound of an initialization from single rows, -2e6 nats, is off by 3e-6.
     np.testing.assert_allclose(ours.lower_bounds_[1:], theirs.lower_bounds_[1:], rtol=1e-8)
 
 
@@ -128,7 +128,7 @@ def test_float32_stays_float32(family_name):
         assert np.asarray(model.score_samples(rows)).dtype == np.float32
 
 
-def test_a_warm_start_goes_on_where_the_last_fit_ended(family_name):
+def test_a_warm_start_continues_the_last_fit(family_name):
     parameters = {
         "n_components": 3,
         "covariance_type": family_name,
@@ -155,7 +155,7 @@ def test_one_component_is_closed_form(family_name):
     assert model.converged_
 
 
-def test_no_iterations_give_the_start():
+def test_without_iterations_the_result_is_the_initialization():
     model = GaussianMixture(3, max_iter=0, random_state=0).fit(X)  # and no warning
     assert (model.n_iter_, model.lower_bounds_) == (0, [])
     assert model.lower_bound_ == pytest.approx(model.score(X), rel=1e-12)
@@ -163,7 +163,7 @@ def test_no_iterations_give_the_start():
     assert model.predict(X).shape == (700,)
 
 
-def test_it_warns_where_it_did_not_converge():
+def test_a_fit_that_did_not_converge_warns():
     sentence = "Best performing initialization did not converge"
     for fit in (GaussianMixture.fit, GaussianMixture.fit_predict):
         with pytest.warns(ConvergenceWarning, match=sentence) as caught:
@@ -171,7 +171,7 @@ def test_it_warns_where_it_did_not_converge():
         assert caught[0].filename == __file__
 
 
-def test_it_warns_those_who_have_no_name_too():
+def test_it_warns_code_without_a_module_name():
     with pytest.warns(ConvergenceWarning):
         exec("fit(X)", {"fit": GaussianMixture(3, max_iter=1, random_state=0).fit, "X": X})
 
@@ -224,7 +224,7 @@ NAN[150, 1], INF[250, 2] = np.nan, np.inf
         ),
     ],
 )
-def test_what_cannot_be_is_said_in_scikit_learns_words(memory, parameters, rows, sentence):
+def test_errors_have_scikit_learns_messages(memory, parameters, rows, sentence):
     given = rows if memory else da.from_array(rows, chunks=(100, *rows.shape[1:]))
     with pytest.raises(ValueError, match=sentence):
         GaussianMixture(**parameters).fit(given)
@@ -232,12 +232,12 @@ def test_what_cannot_be_is_said_in_scikit_learns_words(memory, parameters, rows,
         sklearn.mixture.GaussianMixture(**parameters).fit(rows)
 
 
-def test_a_gap_in_dask_rows_is_named_with_its_place():
+def test_a_missing_value_in_dask_rows_is_reported_with_its_position():
     with pytest.raises(ValueError, match=r"row 150 of the data \(chunk 1\), column 1"):
         GaussianMixture().fit(da.from_array(NAN, chunks=(100, 3)))
 
 
-def test_given_parameters_are_never_overwritten():
+def test_initial_parameters_are_never_overwritten():
     given = start("full")
     copies = {name: value.copy() for name, value in given.items()}
     model = GaussianMixture(3, **given).fit(X)
@@ -247,9 +247,7 @@ def test_given_parameters_are_never_overwritten():
 
 
 @pytest.mark.parametrize(("scale", "memory"), [(1e-6, True), (1e6, False)])
-def test_units_do_not_matter_where_the_regularization_has_the_features_scale(
-    family_name, scale, memory
-):
+def test_units_do_not_matter_with_relative_regularization(family_name, scale, memory):
     parameters = {"covariance_type": family_name, "reg_covar": "scale", "random_state": 0}
     rows = np.vstack([X, np.tile(X[:1] + 90.0, (30, 1))])  # one component is all regularization
     given = [rows, rows * scale]
@@ -291,7 +289,7 @@ def test_a_feature_that_is_constant_is_regularized_by_the_others_scale(family_na
 
 
 COLLAPSING = np.vstack([X, np.tile([90.0, -90.0, 90.0], (30, 1))])
-# Of four components, one has nothing but the equal rows.
+# One of four components has only the equal rows.
 COLLAPSE = {"n_components": 4, "reg_covar": 0.0, "random_state": 0}
 
 
@@ -322,7 +320,7 @@ def test_dropped_components_are_gone():
     assert model.n_components == 4
 
 
-def test_a_warm_start_after_a_drop_goes_on_with_what_is_left():
+def test_a_warm_start_after_a_drop_continues_with_the_remaining_components():
     plain = {"acceleration": None, "warm_start": True, "degenerate": "drop"}
     model = GaussianMixture(**COLLAPSE, **plain).fit(COLLAPSING)
     left, bound = len(model.weights_), model.lower_bound_
@@ -346,7 +344,7 @@ def test_an_error_of_a_fit_carries_its_last_model():
     pickle.loads(pickle.dumps(caught.value))
 
 
-def test_given_parameters_are_a_model_without_an_iteration(family_name):
+def test_initial_parameters_are_a_model_without_an_iteration(family_name):
     given = start(family_name)
     model = GaussianMixture(3, covariance_type=family_name, max_iter=0, **given).fit(X)
     np.testing.assert_allclose(model.means_, given["means_init"])
@@ -366,7 +364,7 @@ def test_it_prints_and_is_tagged_as_scikit_learns():
     assert tags == sklearn.mixture.GaussianMixture().__sklearn_tags__()
 
 
-def test_weights_of_rows_are_the_metadata_there_are():
+def test_sample_weight_is_the_only_metadata():
     asked = GaussianMixture().get_metadata_routing()._serialize()
     weights = {"sample_weight": None}
     assert asked == {"fit": weights, "partial_fit": weights, "score": weights}

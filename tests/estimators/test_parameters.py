@@ -4,13 +4,13 @@ import pytest
 from daskgmm import GaussianMixture
 from daskgmm.data.dataset import InMemoryDataset
 from daskgmm.errors import ParameterError
-from daskgmm.estimators.parameters import CONSTRAINTS, SCALE, settings_of
+from daskgmm.estimators.parameters import CONSTRAINTS, RELATIVE_REG_COVAR, fit_settings
 from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
 from daskgmm.model.covariance import FAMILIES
 
 
 def settings(**parameters):
-    return settings_of(GaussianMixture(3, **parameters), InMemoryDataset(np.zeros((5, 2))), None)
+    return fit_settings(GaussianMixture(3, **parameters), InMemoryDataset(np.zeros((5, 2))), None)
 
 
 def test_each_parameter_is_constrained():
@@ -20,7 +20,7 @@ def test_each_parameter_is_constrained():
 def test_strings_become_objects(family_name):
     made = settings(covariance_type=family_name, reg_covar="scale", degenerate="drop")
     assert made.family is FAMILIES[family_name]
-    assert (made.reg_covar, made.reg_is_relative, made.policy) == (SCALE, True, "drop")
+    assert (made.reg_covar, made.reg_is_relative, made.policy) == (RELATIVE_REG_COVAR, True, "drop")
 
 
 @pytest.mark.parametrize(
@@ -32,14 +32,14 @@ def test_strings_become_objects(family_name):
         ({"acceleration": None, "sample_start": True}, AbsoluteChange(1e-3, 100), True),
     ],
 )
-def test_acceleration_says_what_tol_means(parameters, rule, sample_start):
+def test_acceleration_decides_the_stopping_rule(parameters, rule, sample_start):
     made = settings(**parameters)
     assert made.rule == rule
     assert made.sample_start is sample_start
     assert made.accelerated is isinstance(rule, ExpectedGain)
 
 
-def test_arrays_of_a_start_are_checked():
+def test_initial_arrays_are_checked():
     with pytest.raises(ParameterError, match="should have the shape"):
         settings(weights_init=[1.0])
 
@@ -47,6 +47,6 @@ def test_arrays_of_a_start_are_checked():
 @pytest.mark.parametrize(
     "parameters", [{"acceleration": "anderson"}, {"sample_start": "maybe"}, {"init_distance": 3}]
 )
-def test_what_a_parameter_cannot_be_is_said(parameters):
+def test_invalid_parameters_are_refused(parameters):
     with pytest.raises(ValueError, match=f"The '{next(iter(parameters))}' parameter of"):
         GaussianMixture(**parameters).fit([[0.0], [1.0]])

@@ -4,7 +4,7 @@ import pytest
 from strategies import clusters, mixture
 
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
-from daskgmm.estimators.prediction import of_rows, total_log_density
+from daskgmm.estimators.prediction import map_dataset, total_log_density
 from daskgmm.model.densities import densities
 from daskgmm.model.e_step import labels, log_prob_norm
 
@@ -13,8 +13,8 @@ X = clusters(200)
 
 def test_dask_gives_what_memory_gives(family_name):
     model = mixture(family_name)
-    memory = of_rows(labels, InMemoryDataset(X), model, width=None, name="label")
-    lazy = of_rows(
+    memory = map_dataset(labels, InMemoryDataset(X), model, width=None, name="label")
+    lazy = map_dataset(
         labels, DaskDataset.of(da.from_array(X, chunks=(30, 3))), model, width=None, name="label"
     )
     assert isinstance(lazy, da.Array)
@@ -35,19 +35,19 @@ def test_the_total_is_the_sum_whatever_the_chunks(family_name):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_gaps_and_infinities_are_refused(bad):
+def test_missing_values_and_infinities_are_refused(bad):
     rows = X.copy()
     rows[3, 1] = bad
     for dataset in (InMemoryDataset(rows), DaskDataset.of(da.from_array(rows))):
         with pytest.raises(ValueError, match=r"Input X contains (NaN|infinity)"):
-            np.asarray(of_rows(labels, dataset, mixture("full"), width=None, name="label"))
+            np.asarray(map_dataset(labels, dataset, mixture("full"), width=None, name="label"))
         with pytest.raises(ValueError, match=r"Input X contains (NaN|infinity)"):
             total_log_density(dataset, mixture("full"))
 
 
-def test_an_infinity_is_refused_where_gaps_are_omitted():
+def test_an_infinity_is_refused_with_missing_omit():
     rows = X.copy()
     rows[3, 1], rows[4, 1] = np.nan, np.inf
     dataset = DaskDataset.of(da.from_array(rows), missing="omit")
     with pytest.raises(ValueError, match="Input X contains infinity"):
-        of_rows(labels, dataset, mixture("full"), width=None, name="label").compute()
+        map_dataset(labels, dataset, mixture("full"), width=None, name="label").compute()

@@ -15,8 +15,8 @@ from strategies import clusters
 from daskgmm import GaussianMixture, open_dataset
 from daskgmm.data.dataset import DaskDataset
 from daskgmm.errors import DataError
-from daskgmm.estimators.sample_weight import apart
-from daskgmm.fit.initialization.registry import NAMES
+from daskgmm.estimators.sample_weight import split_weights
+from daskgmm.fit.initialization.registry import INITIALIZERS
 
 X = clusters(400)
 WEIGHTS = np.random.default_rng(1).integers(0, 4, size=400)
@@ -55,21 +55,21 @@ def of_repeated():
     return model(**START).fit(REPEATED)
 
 
-def assert_same(found, expected, rtol=1e-10):
+def assert_same(result, expected, rtol=1e-10):
     for name in ("weights_", "means_", "covariances_", "lower_bound_"):
-        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=rtol)
+        np.testing.assert_allclose(getattr(result, name), getattr(expected, name), rtol=rtol)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_whole_weights_are_repeated_rows_in_every_form(form):
     rows, weights = FORMS[form]
     expected = of_repeated()
-    found = model(**START).fit(rows, sample_weight=weights)
-    assert_same(found, expected)
-    assert found.n_features_in_ == 3
-    score = found.score(rows, sample_weight=weights)
+    result = model(**START).fit(rows, sample_weight=weights)
+    assert_same(result, expected)
+    assert result.n_features_in_ == 3
+    score = result.score(rows, sample_weight=weights)
     assert score == pytest.approx(expected.score(REPEATED), rel=1e-10)
-    aic, bic = found.aic(rows, sample_weight=weights), found.bic(rows, sample_weight=weights)
+    aic, bic = result.aic(rows, sample_weight=weights), result.bic(rows, sample_weight=weights)
     assert aic == pytest.approx(expected.aic(REPEATED), rel=1e-10)
     assert bic == pytest.approx(expected.bic(REPEATED), rel=1e-10)
 
@@ -81,25 +81,25 @@ def test_whole_weights_are_repeated_rows_in_all_families(family_name, accelerati
     assert_same(model(**given).fit(X, sample_weight=WEIGHTS), expected)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_start_knows_of_weights(name):
-    # All rows of the first clusters weigh nothing: no component may begin there.
+@pytest.mark.parametrize("name", INITIALIZERS)
+def test_every_initialization_uses_weights(name):
+    # The distant rows have no weight: no component may be there.
     far = np.vstack([X, X + 1000.0])
     weights = np.repeat([1.0, 0.0], 400)
-    found = model(init_params=name, tol=1e-6, max_iter=500).fit(far, sample_weight=weights)
-    assert found.means_.max() < 100.0
-    assert np.isfinite(found.lower_bound_)
+    result = model(init_params=name, tol=1e-6, max_iter=500).fit(far, sample_weight=weights)
+    assert result.means_.max() < 100.0
+    assert np.isfinite(result.lower_bound_)
 
 
-def test_the_start_of_heavy_rows_is_among_them():
+def test_initial_means_are_among_rows_with_weight():
     weights = np.where(np.arange(800) < 400, 1.0, 1e-9)
     far = np.vstack([X, X + 1000.0])
-    found = model(n_init=3).fit(far, sample_weight=weights)
+    result = model(n_init=3).fit(far, sample_weight=weights)
     plain = model(n_init=3).fit(X)
-    assert found.score(X) == pytest.approx(plain.score(X), abs=1e-2)
+    assert result.score(X) == pytest.approx(plain.score(X), abs=1e-2)
 
 
-def test_labels_are_of_all_rows_whatever_they_weigh():
+def test_all_rows_have_labels_whatever_their_weight():
     labels = model(**START).fit_predict(X, sample_weight=WEIGHTS)
     np.testing.assert_array_equal(labels, of_repeated().predict(X))
     frame = dd.from_pandas(NAMED, npartitions=3)
@@ -120,10 +120,10 @@ def test_a_number_is_the_weight_of_each_row(rows, weight):
     assert model(max_iter=5).fit(rows, sample_weight=weight).total_weight_ == 800.0
 
 
-def test_a_column_of_weights_is_no_feature():
-    found = model().fit(NAMED, sample_weight="w")
-    assert list(found.feature_names_in_) == list("abc")
-    assert found.predict(NAMED[list("abc")]).shape == (400,)
+def test_a_column_of_weights_is_not_a_feature():
+    result = model().fit(NAMED, sample_weight="w")
+    assert list(result.feature_names_in_) == list("abc")
+    assert result.predict(NAMED[list("abc")]).shape == (400,)
 
 
 @pytest.mark.parametrize(
@@ -134,15 +134,15 @@ def test_a_column_of_weights_is_no_feature():
         (X, np.where(WEIGHTS == 1, np.nan, 1.0), "Input sample_weight contains NaN"),
         (X, np.zeros(400), "at least one non-zero number"),
         (X, -1.0, "Negative values in data passed to `sample_weight`"),
-        (X, "w", "names a column, but ndarray has none"),
+        (X, "w", "names a column, but the columns of a ndarray have no names"),
         (NAMED, "v", r"none of the columns: \['a', 'b', 'c', 'w'\]"),
-        (FORMS["dask"][0], WEIGHTS[:-1], r"has shape \(399,\), and there are 400 rows"),
+        (FORMS["dask"][0], WEIGHTS[:-1], r"has shape \(399,\), but there are 400 rows"),
         (FORMS["dask"][0], WEIGHTS - 2.0, r"chunk \d are not all finite and >= 0"),
         (FORMS["dask"][0], np.zeros(400), "at least one non-zero number"),
-        (dd.from_pandas(NAMED[list("abc")], npartitions=3), WEIGHTS, "give the name of a column"),
+        (dd.from_pandas(NAMED[list("abc")], npartitions=3), WEIGHTS, "pass the name of a column"),
     ],
 )
-def test_weights_that_cannot_weigh_are_named(rows, weights, sentence):
+def test_invalid_weights_are_refused(rows, weights, sentence):
     with pytest.raises(ValueError, match=sentence):
         model().fit(rows, sample_weight=weights)
 
@@ -158,28 +158,28 @@ def test_a_column_of_a_file_may_hold_the_weights(place, tmp_path, monkeypatch):
     monkeypatch.setattr(
         parquet.ParquetFile, "read_row_group", lambda *a, **k: reads.append(1) or read(*a, **k)
     )
-    found = model(**START).fit(rows, sample_weight="w")
-    assert len(reads) == 5 * found.n_passes_  # each row group once in each
-    assert_same(found, model(**START).fit(REPEATED))
-    assert found.feature_names_in_.tolist() == list("abc")
+    result = model(**START).fit(rows, sample_weight="w")
+    assert len(reads) == 5 * result.n_passes_  # each row group once in each
+    assert_same(result, model(**START).fit(REPEATED))
+    assert result.feature_names_in_.tolist() == list("abc")
     labels = model(**START).fit_predict(rows, sample_weight="w")
-    np.testing.assert_array_equal(labels.compute(), found.predict(X))
-    assert found.bic(rows, sample_weight="w") == pytest.approx(found.bic(REPEATED), rel=1e-10)
+    np.testing.assert_array_equal(labels.compute(), result.predict(X))
+    assert result.bic(rows, sample_weight="w") == pytest.approx(result.bic(REPEATED), rel=1e-10)
     with pytest.raises(DataError, match=r"none of the columns: \['"):
-        found.score(rows, sample_weight="v")
-    with pytest.raises(DataError, match="has weights already"):
-        model().fit(apart(rows, "w").rows, sample_weight="a")
+        result.score(rows, sample_weight="v")
+    with pytest.raises(DataError, match="already has weights"):
+        model().fit(split_weights(rows, "w").rows, sample_weight="a")
 
 
 def test_a_dataset_has_one_set_of_weights():
     rows, weights = FORMS["dask"]
     dataset = DaskDataset.of(rows, weights=weights.rechunk(90))
-    with pytest.raises(DataError, match="has weights already"):
+    with pytest.raises(DataError, match="already has weights"):
         model().fit(dataset, sample_weight=weights)
     assert_same(model(**START).fit(dataset), of_repeated())
 
 
-def test_weights_find_their_way_through_pipelines_and_searches():
+def test_weights_pass_through_pipelines_and_searches():
     with sklearn.config_context(enable_metadata_routing=True):
         asks = model(**START).set_fit_request(sample_weight=True)
         asks.set_score_request(sample_weight=True)
@@ -202,19 +202,19 @@ def test_weights_find_their_way_through_pipelines_and_searches():
 
 
 @pytest.mark.parametrize("n_weighted", [4, 9, 30])
-def test_few_rows_of_many_may_have_all_the_weight(n_weighted):
+def test_a_few_rows_may_have_all_the_weight(n_weighted):
     rows = np.random.default_rng(0).normal(size=(120_000, 2))
     weights = np.zeros(len(rows))
     weights[:: len(rows) // n_weighted][:n_weighted] = 1.0
-    found = model(n_components=4).fit(
+    result = model(n_components=4).fit(
         da.from_array(rows, chunks=(40_000, 2)), sample_weight=weights
     )
-    assert np.isfinite(found.lower_bound_)
+    assert np.isfinite(result.lower_bound_)
     few = model(n_components=4).fit(rows[weights > 0.0])
-    assert found.total_weight_ == few.total_weight_ == n_weighted
+    assert result.total_weight_ == few.total_weight_ == n_weighted
 
 
-def test_a_collapsed_start_takes_no_sound_one_with_it():
+def test_a_collapsed_initialization_does_not_affect_others():
     random = np.random.default_rng(0)
     rows = np.vstack(
         [
@@ -224,10 +224,10 @@ def test_a_collapsed_start_takes_no_sound_one_with_it():
         ]
     )
     for seed in range(6):
-        found = GaussianMixture(6, reg_covar=0.0, tol=1e-6, max_iter=400, random_state=seed)
+        result = GaussianMixture(6, reg_covar=0.0, tol=1e-6, max_iter=400, random_state=seed)
         try:
-            found.fit(rows)
+            result.fit(rows)
         except ValueError:
             continue  # all of them have collapsed
-        assert found.converged_
-        assert found.outcome_.startswith("converged")
+        assert result.converged_
+        assert result.outcome_.startswith("converged")

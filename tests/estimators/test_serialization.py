@@ -57,29 +57,31 @@ TRIPS = {
 }
 
 
-def assert_same_bits(found, expected):
+def assert_same_bits(result, expected):
     for name in ARRAYS:
-        one, other = getattr(found, name), getattr(expected, name)
+        one, other = getattr(result, name), getattr(expected, name)
         assert (one.dtype, one.shape) == (other.dtype, other.shape)
         assert one.tobytes() == other.tobytes()
     for name in ("means", "covariances", "precision_cholesky"):
-        one, other = (getattr(model.mixture_, name) for model in (found, expected))
+        one, other = (getattr(model.mixture_, name) for model in (result, expected))
         assert one.tobytes() == other.tobytes()
     for name in HISTORY:
-        assert_array_equal(getattr(found, name), getattr(expected, name))
-        assert type(getattr(found, name)) is type(getattr(expected, name))
+        assert_array_equal(getattr(result, name), getattr(expected, name))
+        assert type(getattr(result, name)) is type(getattr(expected, name))
 
 
-def assert_same_answers(found, expected, rows=X):
-    assert_array_equal(found.predict(rows), expected.predict(rows))
-    assert_allclose(found.score_samples(rows), expected.score_samples(rows), rtol=1e-12)
-    assert_allclose(found.predict_proba(rows), expected.predict_proba(rows), rtol=1e-12, atol=1e-12)
-    assert found.score(rows) == pytest.approx(expected.score(rows), rel=1e-12)
-    assert found.bic(rows) == pytest.approx(expected.bic(rows), rel=1e-12)
+def assert_same_answers(result, expected, rows=X):
+    assert_array_equal(result.predict(rows), expected.predict(rows))
+    assert_allclose(result.score_samples(rows), expected.score_samples(rows), rtol=1e-12)
+    assert_allclose(
+        result.predict_proba(rows), expected.predict_proba(rows), rtol=1e-12, atol=1e-12
+    )
+    assert result.score(rows) == pytest.approx(expected.score(rows), rel=1e-12)
+    assert result.bic(rows) == pytest.approx(expected.bic(rows), rel=1e-12)
 
 
 def assert_usable(model):
-    """It draws, is cloned and copied, learns, and goes on."""
+    """A model can draw rows, be cloned and pickled, and continue to learn."""
     rows, labels = model.sample(50)
     assert rows.shape == (50, model.n_features_in_)
     assert labels.max() < len(model.weights_)
@@ -87,18 +89,18 @@ def assert_usable(model):
     assert not hasattr(clone(model), "weights_")
     assert_same_bits(pickle.loads(pickle.dumps(model)), model)
     before = model.mixture_
-    going_on = clone(model).set_params(warm_start=True, max_iter=1, acceleration=None, tol=0.0)
-    vars(going_on).update({k: v for k, v in vars(model).items() if k not in model.get_params()})
-    going_on.fit(X)
+    copy = clone(model).set_params(warm_start=True, max_iter=1, acceleration=None, tol=0.0)
+    vars(copy).update({k: v for k, v in vars(model).items() if k not in model.get_params()})
+    copy.fit(X)
     step = before.updated(model.statistics(X), reg_covar=model.reg_covar_)
-    assert_allclose(going_on.means_, step.means, rtol=1e-5)
+    assert_allclose(copy.means_, step.means, rtol=1e-5)
     model.partial_fit(X[:100])
     assert np.isfinite(model.score(X))
 
 
 @pytest.mark.parametrize("trip", TRIPS)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_a_fitted_model_comes_back_to_the_bit(family_name, dtype, trip, path):
+def test_a_fitted_model_survives_a_round_trip_to_the_bit(family_name, dtype, trip, path):
     rows = FRAME.astype(dtype)
     model = ours(3, family_name).fit(rows)
     again = TRIPS[trip](model, path)
@@ -112,7 +114,7 @@ def test_a_fitted_model_comes_back_to_the_bit(family_name, dtype, trip, path):
     assert_array_equal(again.sample(9)[0], model.sample(9)[0])
 
 
-def test_what_a_fit_has_seen_is_kept(path):
+def test_the_record_of_a_fit_is_saved(path):
     rows = np.vstack([clusters(300), np.zeros((100, 3))])
     model = ours(np.int64(5), degenerate="drop", reg_covar="scale", max_iter=7).fit(
         da.from_array(rows, chunks=(100, 3))
@@ -124,7 +126,7 @@ def test_what_a_fit_has_seen_is_kept(path):
     assert_array_equal(again.partial_fit(rows[50:90]).means_, model.partial_fit(rows[50:90]).means_)
 
 
-def test_a_loaded_model_goes_on_as_the_saved_one_would(family_name, path):
+def test_a_loaded_model_continues_like_the_saved_one(family_name, path):
     model = ours(3, family_name, acceleration=None, max_iter=3).fit(X)
     again = saved(model, path)
     for each in (again, model):
@@ -135,13 +137,13 @@ def test_a_loaded_model_goes_on_as_the_saved_one_would(family_name, path):
         other.fit(X)
 
 
-def assert_same_bits_but_seconds(found, expected):
-    for each in (found, expected):
+def assert_same_bits_but_seconds(result, expected):
+    for each in (result, expected):
         each.passes_ = [one._replace(seconds=0.0) for one in each.passes_]
-    assert_same_bits(found, expected)
+    assert_same_bits(result, expected)
 
 
-def test_an_accelerated_fit_goes_on(family_name, path):
+def test_an_accelerated_fit_continues_after_loading(family_name, path):
     model = ours(3, family_name, max_iter=4, tol=1e-9)
     again = saved(model.fit(X), path).set_params(warm_start=True, max_iter=200)
     before = model.score(X)
@@ -150,7 +152,7 @@ def test_an_accelerated_fit_goes_on(family_name, path):
     assert again.score(X) >= before
 
 
-def test_parameters_that_json_does_not_know_have_their_default(path):
+def test_parameters_without_json_have_their_default(path):
     given = mixture("full")
     model = ours(
         3, means_init=given.means, random_state=np.random.RandomState(0), tol=np.float64(0.5)
@@ -182,7 +184,7 @@ def test_a_mixture_alone_is_a_model(family_name, path):
 
 
 @pytest.mark.parametrize("name", FAMILY_NAMES)
-def test_no_damage_passes_for_an_estimator(name, path):
+def test_damaged_files_are_refused(name, path):
     model = ours(2, name).fit(X)
     model.save(path)
     whole, random = path.read_bytes(), np.random.default_rng(5)
@@ -192,11 +194,11 @@ def test_no_damage_passes_for_an_estimator(name, path):
         data[random.integers(len(data))] ^= 1 << int(random.integers(8))
         path.write_bytes(data[: int(random.integers(len(data)))] if trial % 4 == 0 else data)
         try:
-            found = GaussianMixture.load(path)
+            result = GaussianMixture.load(path)
         except ModelFileError:
             refused += 1
         else:
-            assert_same_bits(found, model)
+            assert_same_bits(result, model)
     assert refused > 40
 
 
@@ -211,7 +213,7 @@ def test_no_damage_passes_for_an_estimator(name, path):
         ({"ridge": "x"}, "not a model"),
     ],
 )
-def test_what_no_estimator_can_be_is_said(change, sentence, path):
+def test_invalid_headers_are_refused(change, sentence, path):
     ours(2).fit(X).save(path)
     with np.load(path) as file:
         arrays = dict(file)
@@ -222,7 +224,7 @@ def test_what_no_estimator_can_be_is_said(change, sentence, path):
         GaussianMixture.load(path)
 
 
-def test_what_is_not_fitted_stays_at_home(path):
+def test_an_unfitted_model_is_not_saved_or_converted(path):
     for leave in (lambda m: m.save(path), lambda m: m.to_sklearn()):
         with pytest.raises(NotFittedError, match="This GaussianMixture instance is not fitted"):
             leave(GaussianMixture())
@@ -237,7 +239,7 @@ def scikit_learns():
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_scikit_learn_answers_as_we_do(family_name, dtype):
+def test_scikit_learns_class_gives_our_results(family_name, dtype):
     rows = FRAME.astype(dtype)
     model = ours(3, family_name).fit(rows)
     theirs = model.to_sklearn()
@@ -249,7 +251,7 @@ def test_scikit_learn_answers_as_we_do(family_name, dtype):
     for name in (*ARRAYS, "lower_bound_", "lower_bounds_", "n_iter_", "converged_"):
         assert_allclose(getattr(theirs, name), getattr(model, name), rtol=1e-6)
         assert type(getattr(theirs, name)) is type(getattr(model, name))
-    # It is theirs, and can be fitted.
+    # It is scikit-learn's estimator, and can be fitted.
     assert theirs.get_params() == {
         **reference.get_params(),
         "covariance_type": family_name,
@@ -262,13 +264,13 @@ def test_scikit_learn_answers_as_we_do(family_name, dtype):
     theirs.fit(FRAME)
 
 
-def test_scikit_learn_has_its_defaults_for_what_it_does_not_know():
+def test_scikit_learns_class_has_defaults_for_our_own_values():
     model = ours(2, reg_covar="scale", max_iter=5).fit(X)
     theirs = model.set_params(init_params="short-em").to_sklearn()
     assert (theirs.init_params, theirs.reg_covar, theirs.max_iter) == ("kmeans", 1e-6, 5)
 
 
-def test_scikit_learn_has_as_many_components_as_there_are():
+def test_scikit_learns_class_has_the_fitted_components():
     rows = np.vstack([clusters(300), np.zeros((100, 3))])
     model = ours(6, degenerate="drop", reg_covar=0.0).fit(rows)
     theirs = model.to_sklearn()
@@ -277,12 +279,12 @@ def test_scikit_learn_has_as_many_components_as_there_are():
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_we_answer_as_scikit_learn_does(family_name, dtype):
+def test_we_give_the_results_of_scikit_learns_class(family_name, dtype):
     theirs = sklearn.mixture.GaussianMixture(
         3, covariance_type=family_name, random_state=0, tol=1e-2, reg_covar=1e-5
     ).fit(FRAME.astype(dtype))
     model = GaussianMixture.from_sklearn(theirs)
-    # scikit-learn's answers by parameters in float32 are themselves in float32.
+    # scikit-learn computes in float32 if the parameters are float32.
     exact = theirs if dtype == np.float64 else model.to_sklearn()
     assert_same_answers(model, exact, FRAME)
     assert_allclose(model.score_samples(FRAME), theirs.score_samples(FRAME), rtol=1e-5)
@@ -298,7 +300,7 @@ def test_we_answer_as_scikit_learn_does(family_name, dtype):
     assert_usable(model)
 
 
-def test_what_was_scikit_learns_fits_as_it_does(family_name):
+def test_a_converted_model_fits_like_scikit_learn(family_name):
     theirs = sklearn.mixture.GaussianMixture(3, covariance_type=family_name, random_state=0)
     model = GaussianMixture.from_sklearn(theirs.fit(X[:200])).fit(X)
     theirs.fit(X)
@@ -318,7 +320,7 @@ def test_a_mixture_is_a_model_again(family_name):
     assert_usable(whole)
 
 
-def test_a_mixture_that_cannot_be_is_refused():
+def test_an_invalid_mixture_is_refused():
     sound = mixture("full")
     with pytest.raises(ParameterError, match="the mixture cannot be used: its weights"):
         GaussianMixture.from_mixture(replace(sound, weights=2.0 * sound.weights))
@@ -326,13 +328,13 @@ def test_a_mixture_that_cannot_be_is_refused():
         GaussianMixture.from_mixture(GaussianMixture())
 
 
-def test_what_is_no_mixture_of_scikit_learns_is_refused():
+def test_other_classes_of_scikit_learn_are_refused():
     other = sklearn.mixture.BayesianGaussianMixture(n_components=2, random_state=0).fit(X)
     with pytest.raises(ParameterError, match="but got a BayesianGaussianMixture"):
         GaussianMixture.from_sklearn(other)
     theirs = sklearn.mixture.GaussianMixture(2, random_state=0).fit(X)
     theirs.precisions_cholesky_ = 2.0 * theirs.precisions_cholesky_
-    with pytest.raises(ParameterError, match="cannot be taken over: its covariances"):
+    with pytest.raises(ParameterError, match="cannot be converted: its covariances"):
         GaussianMixture.from_sklearn(theirs)
 
 
@@ -371,7 +373,7 @@ def test_parameters_make_a_model(family_name, path):
         ({"covariance_type": "round"}, "covariance_type='round' is none of full, tied"),
     ],
 )
-def test_parameters_that_cannot_be_are_said(changes, sentence):
+def test_invalid_mixture_parameters_are_refused(changes, sentence):
     sound = {
         "weights": [0.5, 0.5],
         "means": [[0.0, 0.0], [3.0, 3.0]],

@@ -114,10 +114,10 @@ def test_results_are_written_when_there_is_room_again(disk, tmp_path, what):
         fill(disk)
     with pytest.raises(DaskgmmError, match=r"cannot (be written|write to .*): No space left on"):
         done(config)
-    assert resume.command(config)
+    assert resume.resume_command(config)
     assert not list(disk.glob("labels.parquet/.*"))
     mount(disk, "remount,size=16m")
-    resumed, _ = resume.left(str(tmp_path / "kept"))
+    resumed, _ = resume.stopped_run(str(tmp_path / "kept"))
     assert done(resumed) == whole
     FATES[f"disk full, {what}"]["refused"] += 1
 
@@ -144,7 +144,7 @@ def test_scores_are_written_when_there_is_room_again(disk, tmp_path, monkeypatch
     mount(disk, "remount,size=64m")
     resumed = scored(disk / out)
     assert resumed.exit_code == 0
-    assert "kept " in resumed.stdout
+    assert "resumed " in resumed.stdout
     assert contents(disk / out) == contents(tmp_path / out)
     FATES[f"disk full, {out}"]["refused"] += 1
 

@@ -119,7 +119,7 @@ def test_a_moved_component_is_as_wide_as_the_data_and_where_the_rest_is_not(fami
     assert (mixture.means[1] >= 40.0).all()
     np.testing.assert_allclose(mixture.weights, [2 / 9, 1 / 3, 4 / 9])
     if not mixture.family.shared:
-        wide = mixture.family.projected(np.cov(rows.T, bias=True))
+        wide = mixture.family.project(np.cov(rows.T, bias=True))
         np.testing.assert_allclose(mixture.covariances[1:2], wide)
 
 

@@ -203,7 +203,7 @@ def test_a_late_collapse_keeps_the_model_from_before(name):
     error = caught.value
     assert error.n_pass > 1
     (k,) = error.components
-    assert f"component {k} collapsed in pass {error.n_pass}" in str(error)
+    assert f"Component {k} collapsed in pass {error.n_pass}" in str(error)
     short = {**changes, "rule": AbsoluteChange(0.0, error.n_pass - 1)}
     before = fitted(rows, name, 3, **short).parameters
     assert error.mixture.means.tobytes() == before.means.tobytes()

@@ -106,7 +106,7 @@ def test_where_an_em_step_leads_too_far_for_coordinates_it_is_taken_without(fami
     line = np.array([[1.0, 1e-12], [-1.0, -1e-12], [1.0, -1e-12], [-1.0, 1e-12]])
     wide = np.array([[2.0, 1.0], [1.0, 2.0]])
     family = FAMILIES[family_name]
-    start = Mixture.from_covariances(family, np.ones(1), np.zeros((1, 2)), family.projected(wide))
+    start = Mixture.from_covariances(family, np.ones(1), np.zeros((1, 2)), family.project(wide))
     model = MaximumLikelihood(family, 0.0, np.zeros(2))
     (found,) = em.run(
         [FitState(start)],

@@ -149,7 +149,7 @@ import json, sys
 from pathlib import Path
 import dask
 from daskgmm import GaussianMixture, open_dataset
-from daskgmm.pipeline.clusters.connection import _peak_memory
+from daskgmm.pipeline.clusters.connection import peak_memory
 
 def status(name):
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -187,9 +187,9 @@ if __name__ == "__main__":
     ) as local, Client(local) as client:
         model.fit(open_dataset(small))
         plan = model.plan(open_dataset(large))
-        before = client.run(_peak_memory)
+        before = client.run(peak_memory)
         model.fit(open_dataset(large))
-        growth = max(n - before[w] for w, n in client.run(_peak_memory).items())
+        growth = max(n - before[w] for w, n in client.run(peak_memory).items())
     print(json.dumps({"planned": plan.bytes_per_thread, "growth": growth}))
 """
 )

@@ -45,7 +45,7 @@ def test_the_error_carries_the_best_of_the_last_sound_models():
         replace(state(-1.0, Outcome.DEGENERATE), parameters=other, events=(event,)),
         state(-2.0, Outcome.DEGENERATE),
     ]
-    with pytest.raises(DegenerateCovarianceError, match="component 2 collapsed in pass 1") as e:
+    with pytest.raises(DegenerateCovarianceError, match="Component 2 collapsed in pass 1") as e:
         best(ends)
     assert (e.value.components, e.value.n_pass) == ((2,), 1)
     assert e.value.mixture is other

@@ -6,10 +6,10 @@ from strategies import FAMILY_NAMES, clusters, mixture
 
 from daskgmm.kernels import Quadratic
 from daskgmm.kernels.batching import (
-    MOST_COEFFICIENTS,
-    MOST_COMPONENTS,
-    run_together,
-    stacks,
+    MAX_COEFFICIENTS,
+    MAX_COMPONENTS,
+    group_kernels,
+    start_run,
 )
 from daskgmm.kernels.quadratic import BLOCK_BYTES
 from daskgmm.kernels.softmax import softmax
@@ -45,9 +45,9 @@ def visited(run, rows):
 
 
 @pytest.mark.parametrize("name", FAMILY_NAMES)
-def test_a_stack_is_its_kernels_one_under_another(name):
+def test_a_group_has_the_results_of_its_kernels(name):
     kernels, rows = [quadratic(name, k, seed=k) for k in (1, 4, 2)], clusters(200)
-    table, moments = visited(run_together(kernels, 200, np.float64), rows)
+    table, moments = visited(start_run(kernels, 200, np.float64), rows)
     start = 0
     for kernel in kernels:
         alone, expected = visited(kernel.run(200, np.float64), rows)
@@ -60,42 +60,45 @@ def test_a_stack_is_its_kernels_one_under_another(name):
         np.testing.assert_allclose(second, expected.second, rtol=1e-10, atol=1e-10)
 
 
-def test_a_stack_of_one_is_the_kernel_itself():
+def test_a_group_of_one_is_the_kernel_itself():
     kernel = quadratic("full", 3)
-    run = run_together([kernel], 100, np.float64)
+    run = start_run([kernel], 100, np.float64)
     assert run._theta is kernel.theta
-    assert type(run_together([triangular("full", 2)], 100, None)).__name__ == "TriangularRun"
+    assert type(start_run([triangular("full", 2)], 100, None)).__name__ == "TriangularRun"
 
 
-def test_alike_kernels_share_a_stack():
+def test_similar_kernels_share_a_group():
     full, diag = quadratic("full", 2), quadratic("diag", 2)
     away = quadratic("full", 2, pivot=np.ones(3))
     single = replace(full, single=True)
     safe = triangular("full", 2)
     kernels = [full, diag, full, safe, away, full, diag, single, safe, away, single]
-    found = stacks(kernels, [np.float32] * len(kernels))
+    found = group_kernels(kernels, [np.float32] * len(kernels))
     assert found == [[0, 2, 5], [1, 6], [3], [4, 9], [7, 10], [8]]
-    # Where sums are not of float32, who could be summed in it makes no difference.
-    assert stacks([full, single, full], [np.float64] * 3) == [[0, 1, 2]]
-    assert stacks([single, single, single], [np.float32, np.float64, np.float32]) == [[0, 2], [1]]
-    assert stacks([], []) == []
+    # Whether a kernel allows float32 makes no difference for sums in float64.
+    assert group_kernels([full, single, full], [np.float64] * 3) == [[0, 1, 2]]
+    assert group_kernels([single, single, single], [np.float32, np.float64, np.float32]) == [
+        [0, 2],
+        [1],
+    ]
+    assert group_kernels([], []) == []
 
 
-def test_stacks_stay_small():
-    sizes = [2, MOST_COMPONENTS, 30, 40, 2, 1, 71]
+def test_groups_have_limits():
+    sizes = [2, MAX_COMPONENTS, 30, 40, 2, 1, 71]
     kernels = [quadratic("spherical", k) for k in sizes]
-    assert stacks(kernels, [None] * len(sizes)) == [[0], [1], [2, 3, 4], [5, 6]]
+    assert group_kernels(kernels, [None] * len(sizes)) == [[0], [1], [2, 3, 4], [5, 6]]
     many = quadratic("full", 30, pivot=np.zeros(90))
-    assert many.theta.size < MOST_COEFFICIENTS < 3 * many.theta.size
-    assert stacks([many] * 3, [None] * 3) == [[0, 1], [2]]
+    assert many.theta.size < MAX_COEFFICIENTS < 3 * many.theta.size
+    assert group_kernels([many] * 3, [None] * 3) == [[0, 1], [2]]
 
 
 @pytest.mark.parametrize(("n_components", "n_features"), [(8, 4), (7, 16), (2, 64), (1, 95)])
-def test_blocks_shrink_as_components_join(n_components, n_features):
+def test_blocks_shrink_as_kernels_join(n_components, n_features):
     kernels = [quadratic("full", n_components, pivot=np.zeros(n_features))] * 9
-    (stack, *_) = stacks(kernels, [None] * 9)
+    (stack, *_) = group_kernels(kernels, [None] * 9)
     assert len(stack) > 1
-    run = run_together([kernels[i] for i in stack], 10**6, None)
+    run = start_run([kernels[i] for i in stack], 10**6, None)
     assert isinstance(kernels[0], Quadratic)
-    coefficients = 3 * 8 * MOST_COEFFICIENTS
+    coefficients = 3 * 8 * MAX_COEFFICIENTS
     assert run.nbytes <= 1.1 * BLOCK_BYTES + coefficients

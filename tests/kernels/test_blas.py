@@ -11,7 +11,7 @@ from daskgmm.kernels.blas import (
 )
 
 random = np.random.default_rng(0)
-# One strip and less, many, a ragged end, several parts of results, and too much for strips.
+# Less than a strip, many strips, a partial strip, several blocks of results, and BLAS products.
 SHAPES = [(1, 1, 1), (3, 1, 5), (1, 7, 264), (8, 45, 2048), (20, 153, 600), (64, 100, 800)]
 SHAPES += [(5, 4, 0), (0, 3, 2), (4, 0, 3)]
 
@@ -60,7 +60,7 @@ def test_grams_are_added_to_the_lower_triangle(shape, dtype):
 @pytest.mark.parametrize("shape", [(1, 1), (3, 40), (9, 2), (3, 0)])
 def test_triangular_products_in_place(shape, dtype):
     columns = drawn(dtype, *shape)
-    square = drawn(dtype, shape[0], shape[0])  # what is below the diagonal is not read
+    square = drawn(dtype, shape[0], shape[0])  # the part below the diagonal is not read
     expected = np.triu(square).T @ columns
     multiply_transposed(square, columns)
     close(columns, expected, dtype)
@@ -74,7 +74,7 @@ def test_rows_of_a_larger_array():
     assert np.count_nonzero(out) == 12
 
 
-# Too large a product for numpy, which would take all of these as they are meant.
+# The products are too large for numpy's path, which accepts all of these arrays.
 left, right, product = np.ones((64, 100)), np.ones((100, 300)), np.ones((64, 300))
 
 
@@ -95,12 +95,12 @@ left, right, product = np.ones((64, 100)), np.ones((100, 300)), np.ones((64, 300
         lambda: multiply_transposed(np.ones((2, 2)), np.ones((3, 2))),
     ],
 )
-def test_what_blas_would_read_wrongly_is_refused(call):
+def test_arrays_that_blas_cannot_read_are_refused(call):
     with pytest.raises(ValueError, match=r"do not fit|contiguous rows"):
         call()
 
 
-def test_the_interpreter_runs_while_blas_does():
+def test_blas_calls_release_the_interpreter_lock():
     a = np.ones((1500, 1500))
     out = np.empty_like(a)
     thread = threading.Thread(target=multiply, args=(a, a, out))

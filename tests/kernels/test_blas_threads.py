@@ -10,14 +10,14 @@ from daskgmm.kernels.blas import one_blas_thread
 
 @pytest.fixture(autouse=True)
 def blas():
-    """As it is anywhere."""
+    """Override the fixture of the test suite that limits BLAS threads."""
 
 
 def blas_threads():
     return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
 
 
-def test_the_limit_holds_inside_and_is_taken_back():
+def test_the_limit_holds_inside_and_ends_after():
     before = blas_threads()
     with one_blas_thread():
         assert blas_threads() == {1}
@@ -27,7 +27,7 @@ def test_the_limit_holds_inside_and_is_taken_back():
     assert blas_threads() == before
 
 
-def test_overlapping_visits_share_one_limit_whoever_leaves_last():
+def test_overlapping_contexts_share_one_limit():
     before = blas_threads()
     together, some_left = Barrier(4), Barrier(2)
 
@@ -46,7 +46,7 @@ def test_overlapping_visits_share_one_limit_whoever_leaves_last():
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
-def test_a_forked_child_can_compute_too():
+def test_a_forked_child_can_set_the_limit():
     with one_blas_thread():
         pass
     context = multiprocessing.get_context("fork")

@@ -9,7 +9,7 @@ from strategies import clusters, mixture
 from daskgmm import kernels
 from daskgmm.chunk import Chunk
 from daskgmm.kernels.softmax import softmax
-from daskgmm.kernels.workspace import forget
+from daskgmm.kernels.workspace import free_buffers
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.densities import Densities
 from daskgmm.model.e_step import e_step
@@ -47,7 +47,7 @@ def kind(request):
 
 @pytest.mark.parametrize("n_features", [1, 2, 5, 17])
 @pytest.mark.parametrize("n_components", [1, 4])
-def test_log_prob_is_scipys(kind, family_name, n_features, n_components):
+def test_log_prob_equals_scipy(kind, family_name, n_features, n_components):
     rows = clusters(400, n_features)
     model = mixture(family_name, n_components, n_features)
     table, norm, _ = visited(built(kind, model, rows.mean(axis=0)), rows)
@@ -58,7 +58,7 @@ def test_log_prob_is_scipys(kind, family_name, n_features, n_components):
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("n_rows", [1, 3, 5000])
-def test_moments_are_the_definitions(kind, family_name, weighted, n_rows):
+def test_moments_follow_the_definition(kind, family_name, weighted, n_rows):
     # 5000 rows are several blocks, the last of them ragged.
     rows = clusters(n_rows)
     model = mixture(family_name)
@@ -89,7 +89,7 @@ def test_no_rows_give_zero_moments(kind, family_name):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, ">f8", np.int64])
-def test_rows_of_any_number_type_and_order_are_taken_in_float64(kind, family_name, dtype):
+def test_rows_of_any_dtype_and_order_are_computed_in_float64(kind, family_name, dtype):
     rows = np.round(clusters(100) * 4).astype(dtype)
     model = mixture(family_name)
     kernel = built(kind, model, rows.mean(axis=0, dtype=float))
@@ -100,7 +100,7 @@ def test_rows_of_any_number_type_and_order_are_taken_in_float64(kind, family_nam
 
 
 @pytest.mark.parametrize("tightness", [1e-1, 1e-3, 1e-6])
-def test_the_chosen_kernel_is_exact_where_components_are_tight(family_name, tightness):
+def test_the_chosen_kernel_is_accurate_for_tight_components(family_name, tightness):
     # Tight components far from the pivot: the quadratic form loses up to 1e-3 nats here.
     model = mixture(family_name, scale=tightness, offset=3.0)
     rows = model.sample(500, np.random.RandomState(0))[0]
@@ -147,15 +147,15 @@ def test_many_features_take_the_triangular_kernel():
 
 
 def extra_memory(name, kind, n_components, n_features, dtype):
-    """Bytes that an E-step takes beside its rows and its result."""
+    """Bytes that an E-step takes besides its rows and its result."""
     model = mixture(name, n_components, n_features)
     rows = np.random.default_rng(0).normal(size=(200_000 // n_features, n_features)).astype(dtype)
-    rows[7] = 1e6  # float32 cannot hold all that becomes of it
+    rows[7] = 1e6  # its products overflow float32
     kernel = built(kind, model, np.zeros(n_features))
     if kind == "quadratic":
-        kernel = replace(kernel, single=kernel.theta.size <= kernels.MOST_SINGLE)
+        kernel = replace(kernel, single=kernel.theta.size <= kernels.MAX_SINGLE_COEFFICIENTS)
     sent = Densities(model.family, kernel)
-    forget()
+    free_buffers()
     tracemalloc.start()
     found = e_step(Chunk(rows, None, 0, 0), sent)
     _, peak = tracemalloc.get_traced_memory()
@@ -175,10 +175,10 @@ def test_extra_memory_stays_below_sixteen_megabytes(
     family_name, kind, n_components, n_features, dtype
 ):
     if kind == "quadratic" and n_features > 95 and family_name == "full":
-        kind = "triangular"  # as is chosen
+        kind = "triangular"  # as `choose` does
     assert extra_memory(family_name, kind, n_components, n_features, dtype) < 16 << 20
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_rows_as_long_as_the_fast_kernel_takes_need_the_most_and_stay_below(dtype):
+def test_extra_memory_of_the_longest_rows_of_the_fast_kernel(dtype):
     assert extra_memory("full", "quadratic", 128, 95, dtype) < 16 << 20

@@ -1,4 +1,4 @@
-"""Log-densities of each kernel against extended precision, and the estimate that chooses."""
+"""Errors of both kernels against extended precision, and the estimate that chooses one."""
 
 from dataclasses import replace
 from itertools import product
@@ -16,7 +16,7 @@ DTYPES = [np.float64, np.float32]
 
 
 def grid(name):
-    """Offsets, tightness, features, correlations and types, without those that say nothing."""
+    """Cases by offset, tightness, number of features, correlation and dtype."""
     correlations = (0.0, 0.999999) if name in CORRELATED else (0.0,)
     types = ((1e0, np.float64), (1e4, np.float32), (1e8, np.float64))
     axes = (types, (1e-1, 1e-3, 1e-6), (1, 5, 30), correlations)
@@ -26,7 +26,7 @@ def grid(name):
 
 
 def judge(case):
-    """The choice keeps the bound, the triangular kernel far more, the estimate sees failures."""
+    """Check the choice, the triangular kernel and the estimate; return whether quadratic fails."""
     assert not case.error_of_density("automatic").is_beyond(case.bound), case
     assert not case.error_of_density("triangular").is_beyond(1e-12), case
     assert isinstance(case.kernels["automatic"], Quadratic) == (case.predicted <= MAX_ROUNDING)
@@ -35,11 +35,11 @@ def judge(case):
     return failed
 
 
-def test_the_choice_keeps_the_bound_and_the_estimate_sees_where_the_fast_kernel_fails(family_name):
+def test_the_choice_keeps_the_bound_where_the_fast_kernel_fails(family_name):
     assert sum(judge(case) for case in grid(family_name)) > 0
 
 
-def test_the_estimate_is_about_the_worst_error(family_name):
+def test_the_estimate_is_close_to_the_largest_error(family_name):
     for tightness in (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6):
         some = [Case(family_name, 0.0, tightness, 5, seed=seed) for seed in range(3)]
         found = max(case.error_of_density("quadratic").nats for case in some)
@@ -48,8 +48,8 @@ def test_the_estimate_is_about_the_worst_error(family_name):
 
 
 @pytest.mark.parametrize("n_features", [2, 8, 40])
-def test_just_below_the_limit_the_fast_kernel_keeps_the_bound(family_name, n_features):
-    # Densities of about one, so that a relative error is one in nats.
+def test_the_fast_kernel_keeps_the_bound_just_below_the_limit(family_name, n_features):
+    # Densities are about one, so that relative errors equal errors in nats.
     case = Case(family_name, 0.0, 1e-3, n_features, n_components=2)
     for _ in range(3):
         case = replace(case, tightness=case.tightness * (case.predicted / 0.95e-8) ** 0.5)
@@ -76,17 +76,17 @@ drawn = st.builds(
 
 @given(drawn)
 @settings(max_examples=150, deadline=None, derandomize=True)
-def test_no_mixture_drawn_at_random_breaks_the_bound(case):
+def test_random_mixtures_keep_the_bound(case):
     judge(case)
 
 
-def test_the_bounds_are_the_designs():
+def test_the_bound_is_that_of_float64():
     assert MAX_ROUNDING == BOUNDS[np.dtype(np.float64)] == 1e-8
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_pivot_off_the_data_takes_the_triangular_kernel(family_name, dtype):
-    # As in predict, where the mixture's own mean is the pivot and rows may be elsewhere.
+def test_a_pivot_far_from_the_data_takes_the_triangular_kernel(family_name, dtype):
+    # In predict, the pivot is the mixture's mean, and the rows may be far from it.
     case = Case(family_name, 1e8, 1.0, dtype=dtype)
     case.__dict__["pivot"] = np.zeros(3)
     assert isinstance(case.kernels["automatic"], Triangular)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from daskgmm.chunk import Chunk
-from daskgmm.kernels.screening import FAR, Screen
+from daskgmm.kernels.screening import MAX_LOG_RATIO, Screen
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.densities import densities
 from daskgmm.model.e_step import e_step
@@ -51,21 +51,21 @@ def test_no_component_that_matters_is_left_out(separation, condition, unit):
     table = exact(model, rows)
     matters = kept(model, rows)
     assert matters is not None
-    assert matters[table > table.max(axis=0) - FAR].all()
+    assert matters[table > table.max(axis=0) - MAX_LOG_RATIO].all()
 
 
-def test_those_far_away_are_left_out():
+def test_far_components_are_left_out():
     model, rows = drawn(30.0)
     matters = kept(model, rows)
     assert matters[:, 1::50].sum() == matters[:, 1::50].shape[1]
 
 
 @pytest.mark.parametrize("unit", [1e-30, 1e30])
-def test_what_float32_does_not_hold_it_cannot_tell(unit):
+def test_screening_gives_up_outside_the_range_of_float32(unit):
     assert kept(*drawn(30.0, unit=unit)) is None
 
 
-def test_a_row_beyond_float32_is_not_told():
+def test_screening_gives_up_for_rows_beyond_float32():
     model, rows = drawn(30.0)
     rows[7] = 1e60
     assert kept(model, rows) is None
@@ -73,7 +73,7 @@ def test_a_row_beyond_float32_is_not_told():
 
 @pytest.mark.parametrize("separation", [2.0, 10.0, 30.0])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_sums_are_the_same_with_and_without(separation, weighted):
+def test_screening_does_not_change_the_sums(separation, weighted):
     model, rows = drawn(separation)
     weights = np.random.default_rng(1).gamma(1.0, size=len(rows)) if weighted else None
     sent = densities(model)

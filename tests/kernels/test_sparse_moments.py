@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from daskgmm.kernels.sparse_moments import (
-    GatheredSums,
     Scatter,
+    SparseMoments,
     SquaredNorm,
     Squares,
 )
@@ -23,16 +23,16 @@ def dense(shares):
 
 
 def summed(shares, second_order):
-    sums = GatheredSums(centres, second_order)
+    sums = SparseMoments(centres, second_order)
     for some in (slice(0, 300), slice(300, 500)):
         sums.add(columns[:, some], shares[:, some], np.empty(4 * 500))
     return sums.moments()
 
 
 @pytest.mark.parametrize("sparse", [False, True])
-def test_sums_are_the_definitions(sparse):
+def test_sums_follow_the_definition(sparse):
     shares = random.dirichlet(np.ones(3), size=500).T
-    if sparse:  # most rows belong to one component, and are gathered
+    if sparse:  # most rows belong to one component
         shares = np.where(shares > 0.6, shares, shares * 1e-60)
     counts, first, second = dense(shares)
     found = summed(shares, Scatter())
@@ -50,7 +50,7 @@ def test_sums_are_the_definitions(sparse):
     np.testing.assert_allclose(pooled, second.sum(axis=0), rtol=1e-12, atol=1e-12)
 
 
-def test_nobodys_rows_leave_nothing():
+def test_components_without_rows_have_zero_sums():
     shares = np.vstack([np.ones(500), np.zeros((2, 500))])
     found = summed(shares, Scatter())
     assert not found.counts[1:].any()

@@ -15,7 +15,7 @@ from daskgmm.model.conditioning import (
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.mixture import Mixture
 
-# (number of features, the given ones): one of two, orders, one left, one given, several.
+# Number of features, and the given ones.
 SPLITS = [(2, [0]), (2, [1]), (4, [2, 0]), (4, [3, 1, 0]), (5, [4]), (5, [1, 4])]
 
 
@@ -30,7 +30,7 @@ def log_density(model, rows):
 
 
 def by_quadrature(model, given, values, n_points=4001, deviations=40.0):
-    """Mean and variance of the one remaining feature from the joint density on a grid."""
+    """Mean and variance of the remaining feature by quadrature of the joint density."""
     (rest,) = rest_of(model.n_features, given)
     grid = np.linspace(-deviations, deviations, n_points)
     rows = np.empty((n_points, model.n_features))
@@ -96,8 +96,8 @@ def test_regression_integrates_the_joint_density(family_name, given):
         assert covariances.item() == pytest.approx(variance, rel=1e-9)
 
 
-# By gmr 2.0.3: GMM(3, WEIGHTS, MEANS, COVARIANCES), .condition([2, 0], x), .predict(indices, X),
-# and .condition(indices, x).to_mvn().covariance row by row.
+# Computed by gmr 2.0.3: GMM(3, WEIGHTS, MEANS, COVARIANCES) with .condition([2, 0], x),
+# .predict(indices, X) and .condition(indices, x).to_mvn().covariance for each row.
 WEIGHTS = np.array([0.5, 0.3, 0.2])
 MEANS = np.array([[0.0, 0.0, 0.0], [3.0, -1.0, 2.0], [-2.0, 2.0, 1.0]])
 COVARIANCES = np.array(
@@ -110,7 +110,7 @@ COVARIANCES = np.array(
 OF_GMR = Mixture.from_covariances(FAMILIES["full"], WEIGHTS, MEANS, COVARIANCES)
 
 
-def test_the_conditional_is_that_of_gmr():
+def test_the_conditional_equals_gmr():
     found = conditional(OF_GMR, [2, 0], [1.0, 0.5])
     weights = [0.9002654109622455, 0.09870898492925385, 0.00102560410850059]
     means = [0.00342465753424659, -1.0452261306532664, 2.5]
@@ -120,7 +120,7 @@ def test_the_conditional_is_that_of_gmr():
     np.testing.assert_allclose(found.covariances[:, 0, 0], variances, rtol=1e-12)
 
 
-def test_regression_is_that_of_gmr():
+def test_regression_equals_gmr():
     means, variances = regression(OF_GMR, [2, 0], np.array([[1.0, 0.5], [2.0, -1.5], [-3.0, 4.0]]))
     expected = [-0.09752609938459066, 1.5506867373038375, 0.7281726662236372]
     np.testing.assert_allclose(means[:, 0], expected, rtol=1e-12)
@@ -142,7 +142,7 @@ def test_regression_is_that_of_gmr():
 
 
 @pytest.mark.parametrize("far", [1e3, 1e10, 1e100, 1e150])
-def test_rows_far_from_all_components_have_a_place(family_name, far):
+def test_rows_far_from_all_components_have_predictions(family_name, far):
     model = mixture(family_name, 3, 3)
     rows = far * np.array([[1.0, 1.0], [-1.0, 1.0]])
     with np.errstate(over="raise", invalid="raise", divide="raise"):
@@ -155,7 +155,7 @@ def test_rows_far_from_all_components_have_a_place(family_name, far):
 
 
 @pytest.mark.parametrize("offset", [1e6, 1e9])
-def test_an_offset_costs_no_digit_of_the_covariance(family_name, offset):
+def test_an_offset_does_not_change_the_conditional_covariance(family_name, offset):
     model = mixture(family_name, 3, 3)
     shift = np.array([offset, -offset, offset])
     rows = np.random.default_rng(2).integers(-3, 4, size=(5, 2)).astype(float)
@@ -172,7 +172,7 @@ def test_an_offset_costs_no_digit_of_the_covariance(family_name, offset):
 
 
 @pytest.mark.parametrize("name", ["full", "tied"])
-def test_a_feature_that_is_nearly_another_has_a_variance_left(name):
+def test_nearly_equal_features_have_a_positive_conditional_variance(name):
     family = FAMILIES[name]
     covariance = np.array([[1.0, 1.0], [1.0, 1.0 + 1e-14]]).reshape(family.shape(1, 2))
     model = Mixture.from_covariances(family, np.ones(1), np.zeros((1, 2)), covariance)
@@ -181,7 +181,7 @@ def test_a_feature_that_is_nearly_another_has_a_variance_left(name):
     assert found.covariances.item() == pytest.approx(1e-14, rel=0.05)
 
 
-def test_a_component_of_no_weight_stays_out(family_name):
+def test_components_of_weight_zero_have_no_effect(family_name):
     model = mixture(family_name, 3, 3)
     weights = np.array([0.4, 0.0, 0.6])
     without = Mixture.from_covariances(model.family, weights, model.means, model.covariances)
@@ -189,7 +189,7 @@ def test_a_component_of_no_weight_stays_out(family_name):
     assert np.isfinite(regression(without, [1], model.means[:, [1]])[1]).all()
 
 
-def test_blocks_change_nothing(family_name):
+def test_blocks_do_not_change_the_result(family_name):
     model = mixture(family_name, 3, 4)
     n_rows = BLOCK_BYTES // (8 * 3 * 4) * 2 + 5
     rows = np.random.default_rng(3).normal(size=(n_rows, 2))
@@ -201,7 +201,7 @@ def test_blocks_change_nothing(family_name):
     np.testing.assert_array_equal(MixtureRegression.of(model, [3, 1]).means(rows), means)
 
 
-def test_no_rows_have_no_moments(family_name):
+def test_no_rows_give_empty_moments(family_name):
     means, covariances = regression(mixture(family_name), [1], np.empty((0, 1)))
     assert means.shape == (0, 2)
     assert covariances.shape == (0, 2, 2)
@@ -214,11 +214,11 @@ def test_no_rows_have_no_moments(family_name):
         ([-1], "no feature -1"),
         ([True], "no feature True"),
         (["a"], "no feature 'a'"),
-        ([0, 0], "each of them once"),
-        ([], "one at least"),
+        ([0, 0], "without duplicates"),
+        ([], "at least one feature"),
     ],
 )
-def test_features_that_cannot_be_meant_are_refused(features, text):
+def test_invalid_features_are_refused(features, text):
     model = mixture("full")
     with pytest.raises(ParameterError, match=text):
         marginal(model, features)
@@ -227,11 +227,11 @@ def test_features_that_cannot_be_meant_are_refused(features, text):
 
 
 @pytest.mark.parametrize("values", [[np.nan], [np.inf], [1.0, 2.0], 1.0])
-def test_values_that_cannot_be_known_are_refused(values):
+def test_invalid_values_are_refused(values):
     with pytest.raises(ParameterError, match="one finite value each"):
         conditional(mixture("full"), [0], values)
 
 
-def test_something_must_remain():
+def test_all_features_cannot_be_given():
     with pytest.raises(ParameterError, match="all 3 features are given"):
         conditional(mixture("full"), [0, 1, 2], np.zeros(3))

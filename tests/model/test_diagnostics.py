@@ -8,7 +8,7 @@ from daskgmm.model.diagnostics import (
     Separation,
     best_features,
     best_pairs,
-    covariances_of,
+    feature_covariances,
     feature_shares,
 )
 from daskgmm.model.e_step import responsibilities
@@ -23,45 +23,45 @@ def spherical(means, variance=1.0):
 
 
 @pytest.mark.parametrize("n_components", [1, 3, 40])
-def test_lines_are_means_of_responsibilities(n_components):
+def test_overlap_rows_are_mean_responsibilities(n_components):
     rows, sent = clusters(3_000, 3), densities(mixture("full", n_components))
     p = responsibilities(rows, sent)
     found = Separation.of(rows, sent)
-    np.testing.assert_allclose(found.shared, p.T @ p / p.sum(axis=0)[:, None], atol=1e-12)
-    np.testing.assert_allclose(found.highest, p.max(axis=1))
+    np.testing.assert_allclose(found.overlap, p.T @ p / p.sum(axis=0)[:, None], atol=1e-12)
+    np.testing.assert_allclose(found.max_responsibilities, p.max(axis=1))
     assert found.entropies.min() >= 0.0
     assert found.entropies.max() <= np.log(n_components) + 1e-12
 
 
-def test_components_that_stand_apart_have_their_rows_to_themselves():
+def test_separated_components_do_not_overlap():
     model = spherical([[0.0], [1e3]])
     found = Separation.of(model.sample(100, 0)[0], densities(model))
-    np.testing.assert_array_equal(found.shared, np.eye(2))
+    np.testing.assert_array_equal(found.overlap, np.eye(2))
     assert not found.entropies.any()
 
 
-def test_the_same_component_twice_shares_all():
+def test_equal_components_overlap_completely():
     model = spherical([[0.0], [0.0]])
     found = Separation.of(model.sample(100, 0)[0], densities(model))
-    np.testing.assert_allclose(found.shared, 0.5)
+    np.testing.assert_allclose(found.overlap, 0.5)
     np.testing.assert_allclose(found.entropies, np.log(2.0))
 
 
-def test_a_component_without_rows_is_unknown():
+def test_a_component_without_rows_has_no_overlap():
     model = spherical([[0.0], [1e3]])
     found = Separation.of(np.zeros((5, 1)), densities(model))
-    assert found.shared[0].tolist() == [1.0, 0.0]
-    assert np.isnan(found.shared[1]).all()
+    assert found.overlap[0].tolist() == [1.0, 0.0]
+    assert np.isnan(found.overlap[1]).all()
 
 
-def test_a_row_of_weight_two_is_two_rows():
+def test_a_row_of_weight_two_counts_twice():
     rows, sent = clusters(), densities(mixture("full"))
     weights = np.where(np.arange(len(rows)) < 50, 2.0, 1.0)
     twice = Separation.of(np.vstack([rows, rows[:50]]), sent)
-    np.testing.assert_allclose(Separation.of(rows, sent, weights).shared, twice.shared)
+    np.testing.assert_allclose(Separation.of(rows, sent, weights).overlap, twice.overlap)
 
 
-def test_shares_of_features_are_those_of_drawn_rows(family_name):
+def test_feature_shares_are_those_of_a_sample(family_name):
     model = mixture(family_name)
     rows, labels = model.sample(200_000, 0)
     means = np.array([rows[labels == k].mean(axis=0) for k in range(3)])
@@ -69,7 +69,7 @@ def test_shares_of_features_are_those_of_drawn_rows(family_name):
     np.testing.assert_allclose(feature_shares(model), expected, rtol=0.05)
 
 
-def test_features_and_pairs_that_separate_come_first():
+def test_separating_features_and_pairs_come_first():
     means = np.zeros((2, 5))
     means[1, [3, 1]] = 9.0, 4.0
     model = spherical(means)
@@ -79,11 +79,11 @@ def test_features_and_pairs_that_separate_come_first():
     assert best_pairs(spherical([[0.0]]), 6) == []
 
 
-def test_pairs_score_by_their_joint_covariance(family_name):
+def test_pairs_are_ranked_by_pillais_trace(family_name):
     model = mixture(family_name, 4, 5)
-    covariances = covariances_of(model, range(5))
-    apart = model.means - model.mean
-    between = (model.weights * apart.T) @ apart
+    covariances = feature_covariances(model, range(5))
+    offsets = model.means - model.mean
+    between = (model.weights * offsets.T) @ offsets
     total = between + np.einsum("k,kij->ij", model.weights, covariances)
 
     def score(pair):
@@ -94,7 +94,7 @@ def test_pairs_score_by_their_joint_covariance(family_name):
     assert scores == sorted(scores, reverse=True)
 
 
-def test_two_features_that_say_the_same_count_once():
+def test_redundant_features_are_no_pair():
     means = np.array([[0.0, 0.0, 0.0], [9.0, 9.0, 3.0]])
     covariance = np.array([[1.0, 1.0 - 1e-12, 0.0], [1.0 - 1e-12, 1.0, 0.0], [0.0, 0.0, 1.0]])
     both = np.broadcast_to(covariance, (2, 3, 3))
@@ -103,6 +103,6 @@ def test_two_features_that_say_the_same_count_once():
 
 
 @pytest.mark.parametrize("n_features", [1, 2, 300])
-def test_many_features_are_no_burden(n_features):
+def test_the_number_of_pairs_is_limited(n_features):
     pairs = best_pairs(spherical(np.random.default_rng(0).normal(size=(5, n_features))), 6)
     assert len(pairs) == min(6, n_features * (n_features - 1) // 2)

@@ -19,7 +19,7 @@ def chunk(rows, weights=None):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_e_step_is_the_definition(family_name, weighted):
+def test_e_step_follows_the_definition(family_name, weighted):
     rows, model = clusters(3000), mixture(family_name)
     weights = np.random.default_rng(0).gamma(1.0, size=3000) if weighted else None
     pivot = rows.mean(axis=0)
@@ -37,7 +37,7 @@ def test_e_step_is_the_definition(family_name, weighted):
     np.testing.assert_allclose(found.total_weight, w.sum())
 
 
-def test_whole_weights_are_repeated_rows(family_name):
+def test_integer_weights_equal_repeated_rows(family_name):
     rows, model = clusters(200), mixture(family_name)
     weights = np.random.default_rng(0).integers(0, 4, size=200)
     sent = densities(model, rows.mean(axis=0))
@@ -47,7 +47,7 @@ def test_whole_weights_are_repeated_rows(family_name):
     np.testing.assert_allclose(weighted.log_likelihood, repeated.log_likelihood, rtol=1e-10)
 
 
-def test_a_row_of_no_weight_may_be_anywhere():
+def test_a_row_of_weight_zero_has_no_effect():
     rows = np.vstack([clusters(50), np.full((1, 3), np.inf), np.full((1, 3), 1e200)])
     weights = np.r_[np.ones(50), 0.0, 0.0]
     sent = densities(mixture("full"))
@@ -65,7 +65,7 @@ def test_an_empty_chunk_gives_zero(family_name):
     assert none.total_weight == 0.0
 
 
-def test_responsibilities_and_labels_are_the_definitions(family_name):
+def test_responsibilities_and_labels_follow_the_definition(family_name):
     rows, model = clusters(500), mixture(family_name)
     r, norm = oracles.e_step(rows, model.weights, model.means, model.dense_covariances)
     sent = densities(model)
@@ -77,7 +77,7 @@ def test_responsibilities_and_labels_are_the_definitions(family_name):
     np.testing.assert_allclose(log_density, norm)
 
 
-def test_a_row_with_a_gap_has_no_label():
+def test_an_incomplete_row_has_no_label():
     rows = clusters(20)
     rows[[3, 7], [0, 2]] = np.nan
     (labels,), (probability,), log_density = e_step.top_components(
@@ -90,7 +90,7 @@ def test_a_row_with_a_gap_has_no_label():
 
 
 def test_workers_receive_densities_and_nothing_else():
-    # Arrays of the model's own size: no rows, no estimator, no n x K table.
+    # Only arrays of the model's size: no rows, no estimator, no n x K table.
     model = mixture("full", 16, 16)
     sent = MaximumLikelihood(model.family, 1e-6, np.zeros(16)).densities(model)
     assert type(sent) is e_step.Densities
@@ -119,14 +119,14 @@ def test_float32_rows_are_summed_in_float32_within_1e_6_nats(family_name):
     sent = model.densities(mixture(family_name))
     assert sent.kernel.single
     narrow, wide = in_both(rows, sent)
-    assert not np.array_equal(narrow.first_moment, wide.first_moment)  # it was float32
+    assert not np.array_equal(narrow.first_moment, wide.first_moment)  # the sums were float32
     assert gap(narrow, wide) < 1e-6
     found, expected = model.m_step(narrow), model.m_step(wide)
     np.testing.assert_allclose(found.means, expected.means, atol=1e-5)
     np.testing.assert_allclose(found.covariances, expected.covariances, rtol=1e-4, atol=1e-5)
 
 
-def test_long_float32_rows_are_tried_in_blocks_of_less_than_a_strip():
+def test_the_float32_trial_of_long_rows_has_short_blocks():
     random = np.random.default_rng(0)
     means, widths = 0.3 * random.normal(size=(8, 64)), np.full((8, 64, 64), np.eye(64))
     model = mixture("full", 2, 2).from_covariances(
@@ -139,9 +139,9 @@ def test_long_float32_rows_are_tried_in_blocks_of_less_than_a_strip():
     assert gap(*in_both(rows, sent)) < 1e-6
 
 
-def test_rows_that_float32_cannot_hold_are_summed_in_float64(family_name):
+def test_rows_beyond_float32_are_summed_in_float64(family_name):
     rows, pivot = float32_rows(family_name)
-    rows[15_000] = 1e15  # not among those that are tried
+    rows[15_000] = 1e15  # not in the trial sample
     rows[17_000] = -1e25
     sent = densities(mixture(family_name), pivot)
     narrow, wide = in_both(rows, sent)
@@ -150,8 +150,8 @@ def test_rows_that_float32_cannot_hold_are_summed_in_float64(family_name):
 
 
 @pytest.mark.parametrize("spread", [1.0, 20.0, 60.0])
-def test_rows_that_are_the_same_keep_the_bound_within_1e_6_nats(family_name, spread):
-    # Their errors are one error.
+def test_repeated_rows_keep_the_bound_within_1e_6_nats(family_name, spread):
+    # All rows have the same error.
     for seed in range(6):
         model = mixture(family_name, 4, 3, seed=seed)
         model = replace(model, means=model.means * spread)
@@ -162,7 +162,7 @@ def test_rows_that_are_the_same_keep_the_bound_within_1e_6_nats(family_name, spr
 
 
 def test_weighted_rows_are_summed_in_float64(family_name):
-    # A light component beside a heavy one would lose what float32 takes for nothing.
+    # float32 would lose a light component next to a heavy one.
     rows, pivot = float32_rows(family_name)
     weights = np.random.default_rng(0).gamma(1.0, size=len(rows))
     narrow, wide = in_both(rows, densities(mixture(family_name), pivot), weights)
@@ -170,8 +170,8 @@ def test_weighted_rows_are_summed_in_float64(family_name):
     assert narrow.log_likelihood == wide.log_likelihood
 
 
-def test_components_of_unlike_width_are_summed_right(family_name):
-    # The level is that of the narrow one; the others' rows are far from it.
+def test_components_of_different_width_have_accurate_sums(family_name):
+    # The level is that of the narrow component; rows of the others are far below it.
     model = mixture(family_name, 3, 40)
     widths = np.array([1.0, 1e3, 1e9])
     if family_name != "tied":
@@ -197,7 +197,7 @@ def test_a_rows_density_does_not_depend_on_its_neighbours(family_name):
     ("name", "n_features", "tightness", "offset"),
     in_pairs(FAMILY_NAMES, [1, 2, 8], [1.0, 1e-1, 1e-3], [0.0, 1e2, 1e4, 1e6]),
 )
-def test_float32_rows_keep_the_bound_wherever_they_are(name, n_features, tightness, offset):
+def test_float32_rows_keep_the_bound_at_any_offset(name, n_features, tightness, offset):
     shape = mixture(name, 4, n_features)
     model = shape.from_covariances(
         shape.family, shape.weights, shape.means + offset, shape.covariances * tightness**2

@@ -1,4 +1,4 @@
-"""Rows at the ends of float64's range, rows that don't count, and chunks of one or none."""
+"""Rows at the ends of the range of float64, rows of weight zero, and tiny chunks."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def sums(statistics):
     ("name", "kernel", "direction", "far"),
     in_pairs(FAMILY_NAMES, KERNELS, DIRECTIONS, [1e10, 1e100, 1e153]),
 )
-def test_a_row_however_far_belongs_somewhere(name, kernel, direction, far):
+def test_far_rows_have_responsibilities(name, kernel, direction, far):
     rows = np.vstack([far * np.array(direction), clusters(20)])
     each = sent(name, kernel)
     with np.errstate(all="raise", under="ignore"):
@@ -49,7 +49,7 @@ def test_a_row_however_far_belongs_somewhere(name, kernel, direction, far):
     ("name", "kernel", "direction", "far"),
     in_pairs(FAMILY_NAMES, KERNELS, DIRECTIONS, [1e154, 1e200, 1e308]),
 )
-def test_a_row_whose_square_overflows_belongs_somewhere(name, kernel, direction, far):
+def test_rows_whose_squares_overflow_have_responsibilities(name, kernel, direction, far):
     # Its log-density is below -1e308: the lowest float or -inf (scikit-learn: -inf, and NaN
     # for its probabilities).
     rows = np.vstack([far * np.array(direction), clusters(20)])
@@ -79,7 +79,7 @@ def test_rows_of_the_largest_float32_have_finite_densities(family_name):
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("name", ["full", "diag", "spherical"])
 def test_an_outlier_moves_only_the_component_it_belongs_to(name, kernel):
-    # A responsibility that is floored at 1e-282, times a square of 1e280, is something.
+    # A responsibility of 1e-282 times a square of 1e280 would not be negligible.
     model, rows, each = mixture(name), clusters(50), sent(name, kernel)
     outlier = np.array([[1e140, 0.0, 0.0]])
     alone = e_step.e_step(Chunk(rows, None, 0, 0), each)
@@ -104,7 +104,7 @@ def test_denormal_rows_are_rows_at_zero(family_name, kernel):
 
 @pytest.mark.parametrize("scale", [2.0**-500, 2.0**-250, 2.0**250, 2.0**500])
 def test_units_near_the_ends_of_the_range_scale_the_answer(family_name, scale):
-    # A power of two: not a bit may be lost; variances are 1e-301 and 1e301.
+    # A power of two, so that no bit may be lost; variances are 1e-301 and 1e301.
     rows, start = clusters(200), mixture(family_name)
     small = Mixture.from_covariances(
         start.family, start.weights, start.means * scale, start.covariances * scale**2
@@ -122,7 +122,7 @@ def test_units_near_the_ends_of_the_range_scale_the_answer(family_name, scale):
 
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("anything", [np.nan, np.inf, -np.inf, 1e308, 5e-324])
-def test_rows_of_no_weight_may_hold_anything(family_name, kernel, anything):
+def test_rows_of_weight_zero_may_have_any_value(family_name, kernel, anything):
     rows = np.vstack([clusters(50), np.full((3, 3), anything)])
     weights = np.r_[np.ones(50), np.zeros(3)]
     order = np.random.default_rng(0).permutation(53)
@@ -134,7 +134,7 @@ def test_rows_of_no_weight_may_hold_anything(family_name, kernel, anything):
     assert found.total_weight == 50.0
 
 
-def test_a_chunk_whose_rows_have_no_weight_is_an_empty_one(family_name):
+def test_a_chunk_of_weight_zero_counts_as_empty(family_name):
     each = densities(mixture(family_name))
     none = e_step.e_step(Chunk(np.full((9, 3), np.nan), np.zeros(9), 0, 0), each)
     assert not any(total.any() for total in sums(none))
@@ -143,7 +143,7 @@ def test_a_chunk_whose_rows_have_no_weight_is_an_empty_one(family_name):
 
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("n_components", [1, 3])
-def test_chunks_of_one_row_and_of_none_add_up_to_the_whole(family_name, kernel, n_components):
+def test_chunks_of_one_row_and_of_none_add_up(family_name, kernel, n_components):
     rows = clusters(40)
     each = sent(family_name, kernel, mixture(family_name, n_components))
     whole = e_step.e_step(Chunk(rows, None, 0, 0), each)
@@ -157,7 +157,7 @@ def test_chunks_of_one_row_and_of_none_add_up_to_the_whole(family_name, kernel, 
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_each_row_alone_has_the_density_it_has_among_others(family_name, kernel):
+def test_a_single_row_has_the_density_that_it_has_in_a_block(family_name, kernel):
     rows, each = clusters(30), sent(family_name, kernel)
     together = e_step.log_prob_norm(rows, each)
     alone = [e_step.log_prob_norm(rows[i : i + 1], each)[0] for i in range(30)]

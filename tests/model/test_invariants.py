@@ -1,4 +1,4 @@
-"""What must hold for any mixture, any weights and any chunking."""
+"""Invariants of E-steps and M-steps for any mixture, weights and chunking."""
 
 import numpy as np
 from hard_cases import Case
@@ -82,7 +82,7 @@ def test_kernels_agree_about_any_pivot(name, weighing, seed):
 
 @given(names, kernels, seeds)
 @drawn
-def test_whole_weights_are_repeated_rows(name, kernel, seed):
+def test_integer_weights_equal_repeated_rows(name, kernel, seed):
     rows, weights = clusters(N_ROWS, seed=seed), weights_of("whole", seed)
     sent = kernel_of(mixture(name, seed=seed), kernel, rows.mean(axis=0))
     repeated = np.repeat(rows, weights.astype(int), axis=0)
@@ -121,7 +121,7 @@ def test_permuting_components_permutes_everything(name, kernel, weighing, order,
 @given(names, st.integers(-20, 20), st.integers(-(2**20), 2**20), st.sampled_from([1, -1]), seeds)
 @drawn
 def test_shifting_and_scaling_the_rows_shifts_and_scales_the_answer(name, power, shift, sign, seed):
-    # Rows of few digits, and powers of two: the moved rows are exact.
+    # Rows with few digits and powers of two, so that the transformed rows are exact.
     rows = np.round(clusters(N_ROWS, seed=seed) * 2**10) / 2**10
     start, scale = mixture(name, seed=seed), sign * 2.0**power
     means = np.round(start.means * 2**10) / 2**10
@@ -157,7 +157,7 @@ def test_the_bound_never_falls(name, kernel, weighing, seed):
 @given(weighings, seeds)
 @drawn
 def test_the_families_nest(weighing, seed):
-    # The same mixture in a wider family is the same; its best covariances fit no worse.
+    # A mixture is the same in a wider family, whose best covariances fit no worse.
     rows, weights = clusters(N_ROWS, seed=seed), weights_of(weighing, seed)
     if weights is not None and weighing == "wide":
         weights = np.sqrt(np.sqrt(weights))
@@ -175,7 +175,7 @@ def test_the_families_nest(weighing, seed):
     }
     models = {name: MaximumLikelihood(FAMILIES[name], 1e-9, rows.mean(axis=0)) for name in starts}
     found = {name: em(rows, weights, models[name], start) for name, start in starts.items()}
-    # Expected log-likelihood of the complete data, whose best covariances the M-step takes.
+    # Expected complete log-likelihood, which the covariances of the M-step maximize.
     shares = e_step.responsibilities(rows, models["full"].densities(starts["full"]))
     w = np.ones(N_ROWS) if weights is None else weights
 

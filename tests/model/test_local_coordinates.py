@@ -50,7 +50,7 @@ def test_an_em_step_is_the_gradient_to_first_order(family_name):
         assert np.abs(difference).max() < 30 * size**2
 
 
-def test_a_step_leads_to_where_it_was_taken_from(family_name):
+def test_step_to_and_move_by_are_inverse(family_name):
     start, goal = mixture(family_name, seed=1), mixture(family_name, seed=2)
     reached = LocalCoordinates(start).move_by(LocalCoordinates(start).step_to(goal))
     for ours, theirs in zip(
@@ -61,13 +61,13 @@ def test_a_step_leads_to_where_it_was_taken_from(family_name):
         np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
-def test_where_nothing_changes_nothing_rises(family_name):
+def test_the_gradient_at_a_fixed_point_is_zero(family_name):
     start = mixture(family_name)
     np.testing.assert_allclose(LocalCoordinates(start).gradient(start), 0.0, atol=1e-13)
     np.testing.assert_allclose(LocalCoordinates(start).step_to(start), 0.0, atol=1e-13)
 
 
-def test_a_step_is_shortened_component_by_component(family_name):
+def test_steps_are_limited_for_each_component(family_name):
     start = mixture(family_name)
     step = step_of(start, size=0.01)
     np.testing.assert_allclose(LocalCoordinates(start).limit_step(step, 1.0), step, rtol=1e-14)

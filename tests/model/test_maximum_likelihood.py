@@ -16,7 +16,7 @@ def model_of(mixture_, rows, reg_covar=1e-6):
     return MaximumLikelihood(mixture_.family, reg_covar, rows.mean(axis=0))
 
 
-def test_m_step_is_the_textbooks(family_name):
+def test_m_step_follows_the_definition(family_name):
     rows, start = clusters(400), mixture(family_name)
     weights = np.random.default_rng(0).gamma(1.0, size=400)
     model = model_of(start, rows, reg_covar=1e-3)
@@ -71,7 +71,7 @@ def test_shifting_and_scaling_the_rows_shifts_and_scales_the_answer(family_name)
 
 
 @pytest.mark.parametrize("offset", [1e4, 1e8])
-def test_an_offset_costs_no_digits_of_the_covariance(family_name, offset):
+def test_an_offset_costs_no_digits(family_name, offset):
     # The pivot is the data's mean: raw second moments would lose all digits at 1e8.
     rows = np.round(clusters(300) * 1024) / 1024
     start = mixture(family_name)
@@ -88,7 +88,7 @@ def test_an_offset_costs_no_digits_of_the_covariance(family_name, offset):
     np.testing.assert_allclose(there.covariances, near.covariances, rtol=1e-6, atol=1e-7)
 
 
-def test_an_empty_component_has_a_mean_and_the_regularization_for_covariance(family_name):
+def test_an_empty_component_has_a_mean_and_the_regularization_as_covariance(family_name):
     start = mixture(family_name)
     zero = SufficientStatistics.zero(start.family, np.ones((3, 3)))
     model = MaximumLikelihood(start.family, 0.5, np.ones(3))
@@ -101,7 +101,7 @@ def test_an_empty_component_has_a_mean_and_the_regularization_for_covariance(fam
         MaximumLikelihood(start.family, 0.0, np.ones(3)).m_step(zero)
 
 
-def test_a_component_of_no_weight_takes_no_row():
+def test_a_component_of_weight_zero_has_no_responsibility():
     start = mixture("full", 2)
     one = type(start)(
         start.family, np.array([1.0, 0.0]), start.means, start.covariances, start.precision_cholesky
@@ -110,7 +110,7 @@ def test_a_component_of_no_weight_takes_no_row():
     np.testing.assert_allclose(counts, [50.0, 0.0], atol=1e-200)
 
 
-def test_the_kernel_follows_shape_and_conditioning():
+def test_the_choice_of_kernel_depends_on_shape_and_conditioning():
     assert isinstance(densities(mixture("full", 2, 8)).kernel, Quadratic)
     assert isinstance(densities(mixture("full", 2, 96)).kernel, Triangular)
     assert isinstance(densities(mixture("diag", 2, 200)).kernel, Quadratic)
@@ -118,7 +118,7 @@ def test_the_kernel_follows_shape_and_conditioning():
     assert isinstance(densities(tight, np.zeros(8)).kernel, Triangular)
 
 
-def test_the_complete_log_likelihood_is_what_the_responsibilities_expect(family_name):
+def test_the_complete_log_likelihood_follows_the_definition(family_name):
     rows, start = clusters(200), mixture(family_name)
     weights = np.random.default_rng(0).gamma(1.0, size=200)
     model = model_of(start, rows)

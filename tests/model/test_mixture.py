@@ -63,7 +63,7 @@ def test_samples_have_the_moments_of_the_mixture(family_name):
 
 
 @pytest.mark.parametrize("forget", [0.3, 1.0])
-def test_an_update_leaves_a_component_without_rows_where_it_was(family_name, forget):
+def test_an_update_keeps_empty_components(family_name, forget):
     model = mixture(family_name, 2)
     far = Mixture(
         model.family,
@@ -92,7 +92,7 @@ def test_a_seed_draws_the_same_rows_each_time():
     assert model.sample(4, np.random.default_rng(0))[0].shape == (4, 3)
 
 
-def test_it_is_shown_in_a_line(family_name):
+def test_repr_is_one_line(family_name):
     shown = f"Mixture(3 components, 2 features, {family_name} covariances)"
     assert repr(mixture(family_name, 3, 2)) == shown
     family = FAMILIES[family_name]

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from strategies import FAMILY_NAMES, mixture
 
-from daskgmm.errors import ModelFileError, ParameterError
+from daskgmm import GaussianMixture
+from daskgmm.errors import DataError, ModelFileError, ParameterError
 from daskgmm.model import model_file
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.mixture import Mixture
+from daskgmm.storage.folder import Folder
 
 NAMES = ("weights", "means", "covariances", "precision_cholesky")
 
@@ -26,8 +28,8 @@ def path(tmp_path):
     return tmp_path / "model.npz"
 
 
-def rewritten(path, **changes):
-    """The file with other arrays, or with some left out, and checksums that are right."""
+def rewrite(path, **changes):
+    """Replace or remove arrays of a file, with valid checksums."""
     with np.load(path) as file:
         arrays = {name: value for name, value in {**file, **changes}.items() if value is not None}
     np.savez(path, **arrays)
@@ -39,28 +41,28 @@ def header(path, **changes):
     return np.array(json.dumps({**found, **changes}))
 
 
-def test_a_saved_mixture_comes_back_bit_for_bit(family_name, path):
+def test_saving_and_reading_keep_all_bits(family_name, path):
     model = mixture(family_name)
     model_file.save(model, path, columns=("a", "b", "c"), about={"n": np.int64(3), "x": [0.1]})
     found, columns, about, _ = model_file.read(path)
     assert found.family is FAMILIES[family_name]
     assert bits(found) == bits(model_file.load(path)) == bits(model)
     assert (columns, about) == (("a", "b", "c"), {"n": 3, "x": [0.1]})
-    with np.load(path, allow_pickle=False) as file:  # anybody can read it
+    with np.load(path, allow_pickle=False) as file:  # readable without daskgmm
         assert '"columns": ["a", "b", "c"]' in str(file["header"])
 
 
-def test_a_file_of_the_first_daskgmm_is_read(path):
+def test_files_without_about_are_read(path):
     model_file.save(mixture("full"), path)
     old = {"format": "daskgmm mixture", "version": 1, "covariance_type": "full", "columns": None}
-    rewritten(path, header=np.array(json.dumps(old)))
+    rewrite(path, header=np.array(json.dumps(old)))
     assert model_file.read(path).about == {}
 
 
-def test_a_file_is_replaced_at_once_or_not_at_all(path):
+def test_a_file_is_replaced_completely_or_not_at_all(path):
     model_file.save(mixture("full"), path)
     before = path.read_bytes()
-    with pytest.raises(RecursionError):  # when the new file is open
+    with pytest.raises(RecursionError):  # after the new file is opened
         model_file.save(mixture("tied"), path, about={"deep": nested()})
     assert path.read_bytes() == before
     model_file.save(mixture("tied"), path)
@@ -76,28 +78,28 @@ def nested(depth=100_000):
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 broken", b"\x80\x04pickle", b"\x93NUMPY"])
-def test_another_file_is_refused_with_a_sentence(path, content):
+def test_a_file_without_a_model_is_refused(path, content):
     path.write_bytes(content)
     with pytest.raises(ModelFileError, match=r"model\.npz is damaged, or not a model writ"):
         model_file.load(path)
 
 
-def test_a_sentence_does_not_quote_the_file(path):
+def test_the_message_does_not_quote_the_file(path):
     model_file.save(mixture("full", n_components=20), path)
     data = bytearray(path.read_bytes())
-    data[27] ^= 1 << 5  # how long the name of the first member is
+    data[27] ^= 1 << 5  # length of the first member's name
     path.write_bytes(data)
     with pytest.raises(ModelFileError) as caught:
         model_file.load(path)
     assert len(str(caught.value)) < 500 + len(str(path))
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path):
+def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no such folder: .*absent'"):
         model_file.save(mixture("full"), tmp_path / "absent" / "model.npz")
 
 
-def test_a_missing_file_is_said(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     for path in (tmp_path / "model.npz", tmp_path):
         with pytest.raises(ModelFileError, match="there is no model file"):
             model_file.load(path)
@@ -105,7 +107,7 @@ def test_a_missing_file_is_said(tmp_path):
 
 @pytest.mark.parametrize("n_files", [240, pytest.param(2_500, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", FAMILY_NAMES)
-def test_no_damage_passes_for_a_model(name, n_files, path):
+def test_damage_is_detected_or_harmless(name, n_files, path):
     model = mixture(name, n_components=2, n_features=2)
     model_file.save(model, path, columns=("a", "b"))
     whole, random = path.read_bytes(), np.random.default_rng(7)
@@ -133,14 +135,14 @@ def test_no_damage_passes_for_a_model(name, n_files, path):
             found = model_file.load(path)
         except ModelFileError:
             refused += 1
-        else:  # what nobody reads: dates, sizes said twice, bytes before and after
+        else:  # unused bytes: dates, repeated sizes, bytes around the archive
             assert bits(found) == bits(model)
     assert refused > 0.5 * n_files
 
 
 @pytest.mark.parametrize("name", FAMILY_NAMES)
-def test_no_wrong_member_passes_for_a_crash(name, path):
-    # As before inside the members, with checksums that are right: someone means harm.
+def test_malicious_members_cause_no_other_error(name, path):
+    # Damage with valid checksums, as an attacker would write.
     model_file.save(mixture(name, n_components=2, n_features=2), path)
     with zipfile.ZipFile(path) as archive:
         members = {each: archive.read(each) for each in archive.namelist()}
@@ -148,7 +150,7 @@ def test_no_wrong_member_passes_for_a_crash(name, path):
     for _ in range(150):
         chosen = list(members)[random.integers(len(members))]
         data = bytearray(members[chosen])
-        # Mostly among the words, not the numbers.
+        # Mostly in the member's header.
         data[random.integers(min(len(data), 128))] = random.integers(256)
         with zipfile.ZipFile(path, "w") as archive:
             for each, content in {**members, chosen: bytes(data)}.items():
@@ -175,7 +177,7 @@ def member(shape, content=b"", descr="<f8"):
     ],
     ids=["huge", "empty", "negative", "objects", "bomb"],
 )
-def test_nothing_is_allocated_for_what_is_not_there(path, content, compression):
+def test_memory_is_bounded_by_the_size_of_the_file(path, content, compression):
     model_file.save(mixture("full"), path)
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
@@ -191,9 +193,9 @@ def test_nothing_is_allocated_for_what_is_not_there(path, content, compression):
     assert peak < 1 << 20
 
 
-def test_a_newer_format_is_said(path):
+def test_a_newer_format_is_refused(path):
     model_file.save(mixture("full"), path)
-    rewritten(path, header=header(path, version=9))
+    rewrite(path, header=header(path, version=9))
     with pytest.raises(ModelFileError, match=r"has model format 9, .* newer daskgmm"):
         model_file.load(path)
 
@@ -201,40 +203,43 @@ def test_a_newer_format_is_said(path):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"covariances": np.eye(3)}, "shapes do not fit"),
-        ({"means": np.zeros(3)}, "shapes do not fit"),
-        ({"means": np.zeros((3, 0)), "covariances": np.zeros((3, 0, 0))}, "shapes do not fit"),
+        ({"covariances": np.eye(3)}, "shapes of its arrays do not fit"),
+        ({"means": np.zeros(3)}, "shapes of its arrays do not fit"),
+        (
+            {"means": np.zeros((3, 0)), "covariances": np.zeros((3, 0, 0))},
+            "shapes of its arrays do not fit",
+        ),
         ({"weights": np.array([0.5, 0.5, np.nan])}, "NaN or infinity"),
         ({"weights": np.array([0.5, 0.5, 0.5])}, "sum to one"),
         ({"weights": np.array([1.5, -0.5, 0.0])}, "sum to one"),
         ({"covariances": -np.stack([np.eye(3)] * 3)}, "positive-definite"),
-        ({"covariances": np.stack([np.eye(3)] * 3)}, "Cholesky factors beside them"),
-        ({"precisions_cholesky": np.ones((3, 3, 3))}, "Cholesky factors beside them"),
+        ({"covariances": np.stack([np.eye(3)] * 3)}, "match their precision Cholesky factors"),
+        ({"precisions_cholesky": np.ones((3, 3, 3))}, "match their precision Cholesky factors"),
         ({"weights": None}, "not a model .*weights"),
         ({"weights": np.ones(3, dtype="f4")}, "dtype float32"),
         ({"header": np.array('{"format": "other"}')}, "not a model written by daskgmm"),
         ({"header": np.array("[" * 10_000)}, "not a model written by daskgmm"),
     ],
 )
-def test_what_no_mixture_can_be_is_said(path, changes, sentence):
+def test_invalid_mixtures_are_refused(path, changes, sentence):
     model_file.save(mixture("full"), path)
-    rewritten(path, **changes)
+    rewrite(path, **changes)
     with pytest.raises(ModelFileError, match=sentence):
         model_file.load(path)
 
 
 @pytest.mark.parametrize("columns", [["a"], {"a": 1, "b": 2, "c": 3}, "abc"])
-def test_names_that_are_not_a_list_of_one_for_each_feature_are_said(path, columns):
+def test_invalid_feature_names_are_refused(path, columns):
     saved = mixture("full")
     assert saved.n_features == 3
     model_file.save(saved, path)
-    rewritten(path, header=header(path, columns=columns))
-    with pytest.raises(ModelFileError, match="it does not name its features"):
+    rewrite(path, header=header(path, columns=columns))
+    with pytest.raises(ModelFileError, match="it must name all features or none"):
         model_file.load(path)
 
 
 @pytest.mark.parametrize("name", FAMILY_NAMES)
-def test_what_could_not_be_read_is_not_written(name, path):
+def test_invalid_mixtures_are_not_written(name, path):
     model = mixture(name)
     for wrong in (
         replace(model, covariances=2.0 * model.covariances),
@@ -247,10 +252,10 @@ def test_what_could_not_be_read_is_not_written(name, path):
 
 
 @pytest.mark.parametrize("name", FAMILY_NAMES)
-def test_ill_conditioned_covariances_and_any_units_are_sound(name, path):
+def test_ill_conditioned_covariances_in_any_units_are_valid(name, path):
     family, random = FAMILIES[name], np.random.default_rng(0)
     for closeness in (1e-2, 1e-6, 3e-8):
-        # Two features that are nearly one, in very different units.
+        # Two features that are nearly equal, in very different units.
         x = random.normal(size=(50, 3))
         x[:, 1] = x[:, 0] + closeness * x[:, 1]
         x = (x - x.mean(axis=0)) * [1e-9, 1e6, 1.0]
@@ -265,3 +270,58 @@ def test_ill_conditioned_covariances_and_any_units_are_sound(name, path):
         for each in (model, rounded):
             model_file.save(each, path)
             assert bits(model_file.load(path)) == bits(each)
+
+
+@pytest.fixture(params=["disk", "store"])
+def location(request, tmp_path):
+    """A path or URL of a model file, and its storage options."""
+    if request.param == "disk":
+        return tmp_path / "model.npz", {}
+    return "s3://bucket/models/model.npz", request.getfixturevalue("s3")
+
+
+@pytest.fixture
+def model():
+    return GaussianMixture.from_parameters([0.5, 0.5], [[0.0], [3.0]], [[[1.0]], [[2.0]]])
+
+
+def test_a_saved_model_can_be_loaded(location, model):
+    url, options = location
+    model.save(url, storage_options=options)
+    found = GaussianMixture.load(url, storage_options=options)
+    assert found.mixture_.fingerprint == model.mixture_.fingerprint
+    assert found.get_params() == model.get_params()
+
+
+def test_other_content_is_refused(location):
+    url, options = location
+    model_file.write(url, b"content", **options)
+    with pytest.raises(ModelFileError, match=r"model.npz is damaged, or not a model"):
+        model_file.read(url, **options)
+
+
+def test_a_missing_file_in_any_location_is_refused(location):
+    url, options = location
+    absent = str(url).replace("model.npz", "absent.npz")
+    with pytest.raises(ModelFileError, match=r"there is no model file at .*absent.npz"):
+        model_file.read(absent, **options)
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("s3://absent/model.npz", "s3://absent/model.npz"),
+        ("nowhere://model.npz", "nowhere://model.npz: unknown scheme"),
+    ],
+)
+def test_an_unusable_store_is_refused(url, sentence, model, s3):
+    with pytest.raises(DataError, match=sentence):
+        model.save(url, storage_options=s3 if url.startswith("s3") else {})
+
+
+def test_a_damaged_model_in_a_store_is_refused(model, s3):
+    folder = Folder("s3://bucket/damaged", **s3)
+    model.save(f"{folder}/model.npz", storage_options=s3)
+    folder.write("model.npz", folder.read("model.npz")[:-100])
+    with pytest.raises(ModelFileError, match="damaged"):
+        GaussianMixture.load(f"{folder}/model.npz", storage_options=s3)

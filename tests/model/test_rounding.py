@@ -25,7 +25,7 @@ def assert_right(case):
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e4, 1e8])
-def test_an_iteration_keeps_the_bound(family_name, offset):
+def test_an_iteration_is_within_the_error_bound(family_name, offset):
     correlations = (0.0, 0.999999) if family_name in CORRELATED else (0.0,)
     for tightness, d, correlation, dtype in product(
         (1e-1, 1e-3, 1e-6), (2, 10), correlations, DTYPES
@@ -39,8 +39,8 @@ def test_forty_correlated_features_keep_the_bound(family_name):
 
 
 @pytest.mark.parametrize("weights", ["tiny", "huge", "mixed", "owned"])
-def test_weights_of_any_size_keep_the_bound(family_name, weights):
-    # A component of rows of weight 1e-12 is as right as its neighbour of 1e12.
+def test_sample_weights_of_any_size_keep_the_bound(family_name, weights):
+    # A component of weights 1e-12 is as accurate as its neighbour of 1e12.
     for tightness, dtype in product((1.0, 1e-1, 1e-3, 1e-6), DTYPES):
         assert_right(Case(family_name, 1.0, tightness, 4, weights=weights, dtype=dtype))
 
@@ -60,13 +60,13 @@ def test_weights_of_any_size_keep_the_bound(family_name, weights):
     )
 )
 @settings(max_examples=80, deadline=None, derandomize=True)
-def test_no_iteration_drawn_at_random_breaks_the_bound(case):
+def test_random_iterations_keep_the_bound(case):
     assert_right(case)
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e8])
-def test_a_covariance_that_collapses_is_right_after_another_pass(family_name, offset):
-    # The first pass knows it to a roundoff of what it was before; the second is about its mean.
+def test_a_collapsing_covariance_is_accurate_after_a_second_pass(family_name, offset):
+    # The first pass has a roundoff of the old covariance; the second is about the new mean.
     random = np.random.default_rng(0)
     centres = np.repeat([[0.0, 0.0], [3.0, 1.0]], 40, axis=0)
     rows = offset + np.round((centres + 1e-4 * random.normal(size=(80, 2))) * 2**26) / 2**26
@@ -86,8 +86,8 @@ def test_a_covariance_that_collapses_is_right_after_another_pass(family_name, of
 
 
 @pytest.mark.parametrize("name", ["full", "diag", "spherical"])
-def test_rows_that_hardly_belong_count_where_they_are_far(name):
-    # A hundred rows at 1e7 deviations, with a share of 1e-21, are 2e-7 of a variance.
+def test_tiny_responsibilities_of_far_rows_count(name):
+    # A hundred rows at 1e7 deviations, with responsibilities of 1e-21, add 2e-7 of a variance.
     near = np.tile([[2.0, 0.0], [-2.0, 0.0], [0.0, 2.0], [0.0, -2.0]], (10, 1))
     rows = np.vstack([near, np.tile([[1e7, 0.0]], (100, 1))])
     family, weights = FAMILIES[name], np.array([1.0, np.exp(-60.0)])

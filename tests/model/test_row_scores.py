@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import oracles
 import pytest
@@ -5,20 +7,21 @@ from scipy.spatial.distance import mahalanobis
 from strategies import FAMILY_NAMES, clusters, mixture
 
 from daskgmm import GaussianMixture
+from daskgmm.errors import ParameterError
 from daskgmm.model.densities import densities
 from daskgmm.model.mixture import Mixture
-from daskgmm.model.row_scores import Scoring, distances
+from daskgmm.model.row_scores import Quantiles, Scoring, distances
 
 
 def brute_force(rows, labels, model):
-    """Distances by the observed features' blocks of the covariances, row by row."""
+    """Mahalanobis distances of the observed features, row by row."""
     result = np.full(len(rows), np.nan)
     for i in np.flatnonzero(labels >= 0):
-        known = ~np.isnan(rows[i])
-        covariance = model.dense_covariances[labels[i]][np.ix_(known, known)]
-        if known.any():
+        observed = ~np.isnan(rows[i])
+        covariance = model.dense_covariances[labels[i]][np.ix_(observed, observed)]
+        if observed.any():
             precision = np.linalg.inv(covariance)
-            result[i] = mahalanobis(rows[i][known], model.means[labels[i]][known], precision)
+            result[i] = mahalanobis(rows[i][observed], model.means[labels[i]][observed], precision)
         else:
             result[i] = 0.0
     return result
@@ -48,7 +51,7 @@ def test_scores_are_the_estimators_and_brute_force_distances(name, dtype):
 
 
 @pytest.mark.parametrize("name", FAMILY_NAMES)
-def test_a_row_with_a_gap_has_the_distance_of_what_is_observed_of_it(name):
+def test_incomplete_rows_have_the_distance_of_their_observed_features(name):
     model, rows = mixture(name), clusters(200)
     rows[np.random.default_rng(0).uniform(size=rows.shape) < 0.3] = np.nan
     rows[0] = np.nan
@@ -58,20 +61,20 @@ def test_a_row_with_a_gap_has_the_distance_of_what_is_observed_of_it(name):
     np.testing.assert_allclose(found["mahalanobis"], expected, rtol=1e-9)
 
 
-def test_rows_that_are_left_out_have_nothing_and_are_no_outliers():
+def test_skipped_rows_have_no_scores_and_are_no_outliers():
     model, rows = mixture("full"), clusters(40)
     scoring = Scoring(densities(model), top=2, mixture=model, outliers_below=np.inf)
     rows[[3, 7], [0, 2]] = np.nan
-    found, nothing = scoring.of(rows), scoring.of_nothing(2)
-    assert list(found) == list(nothing) == list(scoring.dtypes)
+    found, skipped = scoring.of(rows), scoring.of_skipped(2)
+    assert list(found) == list(skipped) == list(scoring.dtypes)
     for name, values in found.items():
         assert values.dtype == scoring.dtypes[name]
-        np.testing.assert_array_equal(values[[3, 7]], nothing[name])
-    assert (nothing["label_2"] == -1).all()
+        np.testing.assert_array_equal(values[[3, 7]], skipped[name])
+    assert (skipped["label_2"] == -1).all()
     assert found["outlier"].sum() == 38
 
 
-def test_of_equal_probabilities_the_lowest_label_comes_first():
+def test_equal_probabilities_are_ordered_by_label():
     model = Mixture.from_covariances(
         mixture("spherical").family, np.full(4, 0.25), np.zeros((4, 2)), np.ones(4)
     )
@@ -84,7 +87,7 @@ def test_of_equal_probabilities_the_lowest_label_comes_first():
 @pytest.mark.parametrize(
     ("n_components", "dtype"), [(1, "int8"), (128, "int8"), (129, "int16"), (300, "int16")]
 )
-def test_labels_are_the_smallest_integers_that_hold_them_all(n_components, dtype):
+def test_labels_have_the_smallest_integer_dtype(n_components, dtype):
     model = mixture("diag", n_components)
     rows = model.means
     found = Scoring(densities(model)).of(rows)["label"]
@@ -93,10 +96,41 @@ def test_labels_are_the_smallest_integers_that_hold_them_all(n_components, dtype
     np.testing.assert_array_equal(found, posterior.argmax(axis=1))
 
 
-def test_far_rows_and_components_of_no_row_have_their_distances():
+def test_distances_of_far_rows_and_of_no_rows():
     model = mixture("full")
     rows = model.means[[1]] + 1e8
     assert distances(rows, np.array([1]), model) == pytest.approx(
         brute_force(rows, np.array([1]), model)
     )
     assert not len(distances(rows[:0], np.empty(0, np.int64), model))
+
+
+VALUES = np.random.default_rng(0).normal(size=50_000)
+
+
+def test_quantiles_are_exact_in_the_lower_tail_and_close_elsewhere():
+    found = Quantiles.of(VALUES)
+    assert len(found.values) < 500
+    for probability in (2e-5, 1e-4, 1.234e-3, 3.9e-3):
+        assert found.at(probability) == pytest.approx(np.quantile(VALUES, probability), rel=1e-12)
+    for probability in (0.017, 0.333, 0.5, 0.99):
+        below = (found.at(probability) > VALUES).mean()
+        assert below == pytest.approx(probability, abs=1e-3)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 199, 200, 201, 300])
+def test_small_samples_have_few_quantiles(n):
+    found = Quantiles.of(VALUES[:n])
+    probability = max(1.0 / n, 0.5) if n > 1 else None
+    if probability:
+        assert found.at(probability) == pytest.approx(np.quantile(VALUES[:n], probability))
+    with pytest.raises(ParameterError, match=f"a sample of {n} rows"):
+        found.at(0.5 / n)
+
+
+def test_quantiles_survive_json():
+    found = Quantiles.of(np.append(VALUES, -np.inf))
+    content = {name: np.asarray(each).tolist() for name, each in found.to_dict().items()}
+    again = Quantiles.from_dict(json.loads(json.dumps(content)))
+    assert again.at(1e-3) == found.at(1e-3)
+    assert np.isfinite(again.values).all()

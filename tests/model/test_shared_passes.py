@@ -1,4 +1,4 @@
-"""Candidates that share a pass have the statistics of their own."""
+"""Candidates that share a pass have the same statistics as in passes of their own."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from strategies import FAMILY_NAMES, clusters, mixture
 
 from daskgmm.chunk import Chunk
-from daskgmm.kernels.batching import stacks
+from daskgmm.kernels.batching import group_kernels
 from daskgmm.model.densities import Densities, densities
 from daskgmm.model.e_step import e_step, e_steps
 
@@ -32,7 +32,7 @@ def assert_as_alone(chunk, sent, *, rtol=1e-12):
 
 
 def n_stacks(sent, sums_of=None):
-    return len(stacks([each.kernel for each in sent], [sums_of] * len(sent)))
+    return len(group_kernels([each.kernel for each in sent], [sums_of] * len(sent)))
 
 
 @given(
@@ -43,7 +43,7 @@ def n_stacks(sent, sums_of=None):
     st.integers(0, 1000),
 )
 @drawn
-def test_mixed_candidates(candidates, weighing, omit, safe, seed):
+def test_different_candidates_share_a_pass(candidates, weighing, omit, safe, seed):
     random, rows = np.random.default_rng(seed), clusters(80, seed=seed)
     weights = {
         "none": None,
@@ -88,8 +88,8 @@ def test_rows_far_from_one_candidate_or_all(name):
 
 
 @pytest.mark.parametrize("name", FAMILY_NAMES)
-def test_one_hot_rows_are_gathered_alike(name):
-    # Components far apart: their moments are gathered where that is less work.
+def test_sparse_responsibilities_give_the_same_statistics(name):
+    # Components far apart, so that sparse moments are less work.
     models = [mixture(name, 30, 16, seed=i, scale=1.0) for i in range(2)]
     models = [replace(model, means=model.means * 30.0) for model in models]
     rows = models[0].sample(9000, np.random.RandomState(0))[0]
@@ -105,20 +105,20 @@ def test_float32_rows_keep_the_bound_within_1e_6_nats(name, far):
     rows = np.random.default_rng(0).permutation(rows).astype(np.float32)
     pivot = rows.mean(axis=0, dtype=float).astype(np.float32).astype(float)
     if far:
-        rows[15_000] = 1e15  # not among those that are tried
+        rows[15_000] = 1e15  # not in the trial sample
     sent = [densities(model, pivot) for model in models]
     assert n_stacks(sent, np.float32) == 1
     found = e_steps(Chunk(rows, None, 0, 0), sent)
     wide = e_steps(Chunk(rows.astype(float), None, 0, 0), sent)
     for narrow, exact in zip(found, wide, strict=True):
-        assert not np.array_equal(narrow.first_moment, exact.first_moment)  # it was float32
+        assert not np.array_equal(narrow.first_moment, exact.first_moment)  # the sums were float32
         gap = abs(narrow.log_likelihood - exact.log_likelihood)
         assert gap < 1e-6 * (abs(exact.log_likelihood) if far else exact.total_weight)
         np.testing.assert_allclose(narrow.effective_counts, exact.effective_counts, rtol=1e-5)
 
 
 def test_one_candidate_has_the_bits_of_its_own_pass(family_name):
-    # Whoever else is there, as long as nobody shares its features.
+    # Other candidates do not matter if they share no features.
     rows, others = clusters(3000), {"full": "diag", "diag": "full"}.get(family_name, "full")
     sent = [densities(mixture(each, 3), rows.mean(axis=0)) for each in (family_name, others)]
     together = e_steps(Chunk(rows, None, 0, 0), sent)

@@ -46,7 +46,7 @@ def test_addition_commutes_and_associates(name, seed):
 
 @given(names, seeds, st.lists(st.floats(-5, 5), min_size=6, max_size=6))
 @settings(max_examples=50)
-def test_moving_the_pivot_is_starting_from_it(name, seed, pivot):
+def test_moving_the_pivot_equals_starting_from_it(name, seed, pivot):
     some = statistics(name, seed)
     pivot = np.array(pivot[:3])
     moved = some.about(np.tile(pivot, (2, 1)))
@@ -55,7 +55,7 @@ def test_moving_the_pivot_is_starting_from_it(name, seed, pivot):
 
 
 @given(names, seeds, st.integers(0, 4))
-def test_scaling_is_repeating(name, seed, times):
+def test_scaling_equals_repeating(name, seed, times):
     some = statistics(name, seed)
     total = SufficientStatistics.zero(some.family, some.pivot)
     for _ in range(times):
@@ -69,7 +69,7 @@ def test_a_pivot_per_component(family_name):
     assert_close(some.about(pivots).about(some.pivot), some)
 
 
-def test_merging_loses_no_digit_of_tight_components_far_apart(family_name):
+def test_merging_is_accurate_for_distant_tight_components(family_name):
     rows = np.random.default_rng(0).normal(scale=1e-3, size=(400, 2))
     rows = np.round(rows * 2**20) / 2**20
     owners = np.arange(400) % 2
@@ -95,14 +95,14 @@ def test_different_pivots_do_not_add():
         statistics("full") + statistics("full", pivot=(1.0, 0.0, 0.0))
 
 
-def test_different_mixtures_do_not_add_whatever_the_pivot():
+def test_statistics_under_different_mixtures_do_not_add():
     some = statistics("full")
     here, there = replace(some, fingerprint="here"), replace(some, fingerprint="there")
     with pytest.raises(ValueError, match="under different mixtures"):
         here + there
     with pytest.raises(ValueError, match="under different mixtures"):
         here.about(some.pivot + 1.0) + there.scaled(2.0)
-    # Labels and counts are under none.
+    # Statistics from labels or counts have no mixture.
     assert (here + some).fingerprint == (some + here).fingerprint == "here"
     assert here.scaled(2.0).about(some.pivot + 1.0).fingerprint == "here"
     assert here.merged(here).fingerprint == "here"
@@ -118,7 +118,7 @@ def test_joint_statistics_add_one_by_one():
         pair + JointStatistics([statistics("full", 0)])
 
 
-def test_who_has_no_row_keeps_what_it_had(family_name):
+def test_empty_components_keep_their_estimates(family_name):
     rows, pivot = clusters(12), np.full((2, 3), 1.0)
     r = np.stack([np.ones(12), np.zeros(12)])
     first = SufficientStatistics.of(FAMILIES[family_name], rows, r, pivot)
@@ -133,14 +133,14 @@ def test_who_has_no_row_keeps_what_it_had(family_name):
         np.testing.assert_array_equal(kept[2], [free[2][0], covariances[1]])
 
 
-def test_a_count_that_is_no_number_is_nobodys_to_keep():
+def test_nan_counts_are_not_empty_components():
     zero = SufficientStatistics.zero(FAMILIES["diag"], np.zeros((1, 3)))
     lost = replace(zero, effective_counts=np.array([np.nan]), total_weight=1.0)
     before = np.ones((1, 3)), np.ones((1, 3))
     assert np.isnan(lost.estimates(0.0, before)[2]).all()
 
 
-def test_components_that_no_row_belongs_to_are_empty():
+def test_components_with_negligible_counts_are_empty():
     pivot = np.zeros((4, 3))
     counts = np.array([1.0, 1e-24, 1e-32, np.nan])  # weights may span 1e24
     zero = SufficientStatistics.zero(FAMILIES["diag"], pivot)

@@ -11,15 +11,15 @@ from strategies import FAMILY_NAMES, clusters, cuts, mixture
 from daskgmm.chunk import Block, Chunk
 from daskgmm.model import e_step
 from daskgmm.model.densities import Densities, densities
-from daskgmm.model.worst_rows import Reservoir, WorstRows, lowest
+from daskgmm.model.worst_rows import Reservoir, WorstRows, smallest_indices
 
 N_ROWS = 60
 drawn = settings(max_examples=40, deadline=None, derandomize=True)
-# Few values, so that there are ties, and those of rows beyond everything.
+# Few distinct values, so that there are ties, and -inf.
 values = st.lists(st.sampled_from([-np.inf, -3.0, -2.5, -1.0, 0.0]), min_size=1, max_size=80)
 
 
-def tail_of(log_density, size, *, start=0, weighted=False):
+def worst_rows(log_density, size, *, start=0, weighted=False):
     numbers = start + np.arange(len(log_density))
     rows = np.column_stack([numbers, -numbers]).astype(float)
     weights = 1.0 + numbers if weighted else None
@@ -37,14 +37,14 @@ def assert_same(found, expected):
 
 
 def defined(log_density, size):
-    """Numbers of the rows of a tail: sort all of them."""
+    """Numbers of the worst rows, by sorting all rows."""
     return sorted(range(len(log_density)), key=lambda i: (log_density[i], i))[:size]
 
 
 @given(values, st.integers(1, 90))
 @drawn
-def test_a_tail_is_the_first_of_all_rows_sorted(log_density, size):
-    found = tail_of(log_density, size, weighted=True)
+def test_worst_rows_are_the_first_of_all_sorted_rows(log_density, size):
+    found = worst_rows(log_density, size, weighted=True)
     expected = defined(log_density, size)
     assert found.numbers.tolist() == expected
     assert found.rows[:, 0].tolist() == expected
@@ -53,54 +53,54 @@ def test_a_tail_is_the_first_of_all_rows_sorted(log_density, size):
 
 @given(values, values, values, st.integers(1, 9), st.booleans())
 @drawn
-def test_tails_add_in_any_order_to_the_tail_of_all(a, b, c, size, weighted):
+def test_addition_in_any_order_gives_the_worst_rows_of_all(a, b, c, size, weighted):
     starts = 0, len(a), len(a) + len(b)
     x, y, z = (
-        tail_of(each, size, start=start, weighted=weighted)
+        worst_rows(each, size, start=start, weighted=weighted)
         for each, start in zip((a, b, c), starts, strict=True)
     )
-    whole = tail_of([*a, *b, *c], size, weighted=weighted)
+    whole = worst_rows([*a, *b, *c], size, weighted=weighted)
     for total in (x + y + z, x + (y + z), z + x + y, z + (y + x)):
         assert_same(total, whole)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_zero_is_neutral(weighted):
-    some, zero = tail_of([2.0, 1.0, 3.0], 2, weighted=weighted), WorstRows.zero(2, 2)
+    some, zero = worst_rows([2.0, 1.0, 3.0], 2, weighted=weighted), WorstRows.zero(2, 2)
     assert_same(zero + some, some)
     assert_same(some + zero, some)
     assert len(zero + zero) == 0
 
 
-def test_unlike_tails_do_not_add_up():
-    with pytest.raises(ValueError, match="of 2 and 3 rows"):
-        tail_of([1.0], 2) + tail_of([1.0], 3)
+def test_incompatible_worst_rows_do_not_add_up():
+    with pytest.raises(ValueError, match="of sizes 2 and 3"):
+        worst_rows([1.0], 2) + worst_rows([1.0], 3)
     with pytest.raises(ValueError, match="without weights"):
-        tail_of([1.0], 2) + tail_of([1.0], 2, start=1, weighted=True)
+        worst_rows([1.0], 2) + worst_rows([1.0], 2, start=1, weighted=True)
 
 
 @given(values, st.integers(1, 90))
 @drawn
-def test_the_lowest_are_in_their_places(log_density, size):
-    found = lowest(np.array(log_density), size).tolist()
+def test_smallest_indices_are_those_of_a_sort(log_density, size):
+    found = smallest_indices(np.array(log_density), size).tolist()
     assert found == sorted(defined(log_density, size))
 
 
 @given(st.lists(values, max_size=6), st.integers(1, 90))
 @drawn
-def test_a_reservoir_keeps_the_tail_of_its_blocks(blocks, size):
+def test_a_reservoir_collects_the_worst_rows_of_its_blocks(blocks, size):
     log_density = np.array([value for block in blocks for value in block])
-    whole = tail_of(log_density, size, start=7)
+    whole = worst_rows(log_density, size, start=7)
     rows = np.column_stack([7 + np.arange(len(log_density))] * 2) * [1.0, -1.0]
     reservoir, at = Reservoir(size, Chunk(rows, None, 0, 7)), 0
     for block in blocks:
         some = slice(at, at := at + len(block))
         reservoir.add(Block(rows[some], None, 7 + some.start), log_density[some])
-    assert_same(reservoir.tail(), whole)
+    assert_same(reservoir.worst_rows(), whole)
 
 
 def in_pieces(rows, sent, size, lengths, *, weights=None, omit=False):
-    """Each candidate's statistics and tail, over chunks of these lengths."""
+    """Statistics and worst rows of each candidate, over chunks of these lengths."""
     found, start = [], 0
     for number, n in enumerate(lengths):
         some = slice(start, start + n)
@@ -118,7 +118,7 @@ def in_pieces(rows, sent, size, lengths, *, weights=None, omit=False):
     st.integers(0, 1000),
 )
 @drawn
-def test_any_chunking_gives_the_tail_of_brute_force(name, kind, size, lengths, seed):
+def test_any_chunking_gives_the_worst_rows_of_brute_force(name, kind, size, lengths, seed):
     weighted, omit, dtype = kind
     random = np.random.default_rng(seed)
     rows = clusters(N_ROWS, seed=seed).astype(dtype)
@@ -133,23 +133,23 @@ def test_any_chunking_gives_the_tail_of_brute_force(name, kind, size, lengths, s
     models = [mixture(name, 3, seed=seed), mixture(name, 2, seed=seed + 1)]
     sent = [densities(model) for model in models]
     found = in_pieces(rows, sent, size, lengths, weights=weights, omit=omit)
-    for model, tail in zip(models, found.tails, strict=True):
+    for model, worst in zip(models, found.worst_rows, strict=True):
         dense = model.dense_covariances
         norm = oracles.e_step(complete.astype(float), model.weights, model.means, dense)[1]
         norm[~counted] = np.inf
         expected = defined(norm, min(size, np.count_nonzero(counted)))
-        assert tail.numbers.tolist() == expected
-        np.testing.assert_allclose(tail.log_density, norm[expected], rtol=1e-9)
-        np.testing.assert_array_equal(tail.rows, rows[expected])
-        assert tail.rows.dtype == dtype
+        assert worst.numbers.tolist() == expected
+        np.testing.assert_allclose(worst.log_density, norm[expected], rtol=1e-9)
+        np.testing.assert_array_equal(worst.rows, rows[expected])
+        assert worst.rows.dtype == dtype
         if weights is not None:
-            np.testing.assert_array_equal(tail.weights, weights[expected])
+            np.testing.assert_array_equal(worst.weights, weights[expected])
 
 
 @pytest.mark.parametrize("name", FAMILY_NAMES)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_the_statistics_are_those_without_a_tail_to_the_bit(name, dtype, weighted):
+def test_collecting_worst_rows_changes_no_bit_of_the_statistics(name, dtype, weighted):
     # Long enough for float32 sums, and for several blocks and prunings of the reservoir.
     model = mixture(name)
     rows = model.sample(20_000, np.random.RandomState(0))[0].astype(dtype)
@@ -162,11 +162,11 @@ def test_the_statistics_are_those_without_a_tail_to_the_bit(name, dtype, weighte
     for mine, plain in zip(found.statistics, e_step.e_steps(chunk, sent), strict=True):
         assert oracles.bits(mine) == oracles.bits(plain)
     norm = oracles.e_step(rows, model.weights, model.means, model.dense_covariances)[1]
-    np.testing.assert_allclose(found.tails[0].log_density, np.sort(norm)[:50], rtol=1e-5)
+    np.testing.assert_allclose(found.worst_rows[0].log_density, np.sort(norm)[:50], rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", FAMILY_NAMES)
-def test_both_kernels_find_the_rows_of_no_density(name):
+def test_both_kernels_find_rows_without_density(name):
     model, rows = mixture(name), clusters(500)
     rows[[17, 400]] = 1e160  # their squares overflow
     rows[250] = 1e20
@@ -174,14 +174,14 @@ def test_both_kernels_find_the_rows_of_no_density(name):
     safe = model.family.triangular(np.zeros(3), model.means, factors)
     fast = model.family.quadratic(np.zeros(3), model.means, factors, np.zeros(3))
     sent = [Densities(model.family, kernel) for kernel in (safe, fast)]
-    for tail in in_pieces(rows, sent, 3, (200, 0, 300)).tails:
-        assert tail.numbers.tolist() == [17, 400, 250]
-        assert tail.log_density[:2].tolist() == [-np.inf, -np.inf]
-        assert np.isfinite(tail.log_density[2])
+    for worst in in_pieces(rows, sent, 3, (200, 0, 300)).worst_rows:
+        assert worst.numbers.tolist() == [17, 400, 250]
+        assert worst.log_density[:2].tolist() == [-np.inf, -np.inf]
+        assert np.isfinite(worst.log_density[2])
 
 
-def test_a_chunk_may_be_empty():
+def test_empty_chunks_add_no_rows():
     sent = [densities(mixture("full"))]
     found = in_pieces(clusters(10), sent, 4, (0, 10, 0))
-    assert len(found.tails[0]) == 4
-    assert len(in_pieces(clusters(0), sent, 4, (0,)).tails[0]) == 0
+    assert len(found.worst_rows[0]) == 4
+    assert len(in_pieces(clusters(0), sent, 4, (0,)).worst_rows[0]) == 0

@@ -98,21 +98,21 @@ def refusal(arguments, *changes):
         ("source.url=damaged.parquet", "damaged.parquet"),
         ("output.dir=fit.yaml", "fit.yaml"),
         ("output.dir=fit.yaml/results", "fit.yaml"),
-        ("source.url=results/labels.parquet", "results/labels.parquet holds the rows themselves"),
-        ("source.url=results/labels.parquet/part.npy", "labels.parquet holds the rows themselves"),
+        ("source.url=results/labels.parquet", "results/labels.parquet holds the input data"),
+        ("source.url=results/labels.parquet/part.npy", "labels.parquet holds the input data"),
     ],
 )
-def test_what_a_person_can_mend_is_said_in_one_sentence(arguments, change, part):
+def test_a_mistake_is_one_sentence(arguments, change, part):
     assert part in refusal(arguments, change)
 
 
-def test_a_column_that_is_not_there_is_named_with_those_that_are(arguments):
+def test_an_error_names_a_missing_column_and_the_existing_ones(arguments):
     found = refusal(arguments, "source.url=rows.parquet", "source.columns=[delay]")
     assert "'delay'" in found
     assert "dep_delay, arr_delay" in found
 
 
-def test_a_missing_value_is_refused_with_its_chunk_row_and_column(arguments, save, rows):
+def test_an_error_names_chunk_row_and_column_of_a_missing_value(arguments, save, rows):
     rows[250, 1] = np.nan
     save(rows, ".parquet", ["dep_delay", "arr_delay"])
     found = refusal(arguments, "source.url=rows.parquet")
@@ -120,7 +120,7 @@ def test_a_missing_value_is_refused_with_its_chunk_row_and_column(arguments, sav
         assert part in found
 
 
-def test_a_file_that_is_not_there_is_named(arguments):
+def test_an_error_names_a_missing_file(arguments):
     assert "absent.yaml" in refusal(["fit", "absent.yaml"])
     assert "absent.yaml" in refusal([*arguments[:3], "absent.yaml"])
 
@@ -130,22 +130,22 @@ def test_a_refused_run_leaves_no_results(arguments, tmp_path):
     assert not (tmp_path / "results").exists()
 
 
-def test_the_summary_tells_weights_means_and_cost(arguments):
+def test_the_summary_shows_weights_means_and_cost(arguments):
     result = fitted(arguments, "source.url=rows.parquet")
     assert result.exit_code == 0, result.stderr
     for part in ("2 threads", "survey    600 rows", "3 components x 2 features"):
         assert part in result.stdout
-    table = result.stdout.split("weight and means\n")[1].splitlines()
+    table = result.stdout.split("with their means\n")[1].splitlines()
     assert table[0].split() == ["label", "weight", "dep_delay", "arr_delay"]
     weights = [float(line.split()[1]) for line in table[1:4]]
     assert weights == sorted(weights, reverse=True)
     assert sum(weights) == pytest.approx(1.0, abs=2e-4)
     assert "not converged" in result.stdout
-    assert "600, of which 0 left out" in result.stdout
+    assert "600 in all, 0 left out" in result.stdout
 
 
 @pytest.mark.parametrize("names", [["speed [m/s]", "[/b]"], ["[red]delay", ":smile:"]])
-def test_the_summary_shows_names_of_columns_as_they_are(arguments, save, rows, names):
+def test_the_summary_does_not_change_names_of_columns(arguments, save, rows, names):
     save(rows, ".parquet", names)
     result = fitted(arguments, "source.url=rows.parquet")
     assert result.exit_code == 0, result.exception
@@ -153,7 +153,7 @@ def test_the_summary_shows_names_of_columns_as_they_are(arguments, save, rows, n
         assert name in result.stdout
 
 
-def test_the_summary_shows_every_column_however_many_there_are(arguments, save):
+def test_the_summary_shows_all_columns(arguments, save):
     names = [f"minutes_of_delay_at_airport_{i}" for i in range(4)]
     save(np.random.default_rng(0).normal(size=(300, 4)), ".parquet", names)
     result = fitted(arguments, "source.url=rows.parquet")
@@ -163,19 +163,19 @@ def test_the_summary_shows_every_column_however_many_there_are(arguments, save):
 
 
 @pytest.mark.slow  # the next is a process, too
-def test_a_process_that_refuses_says_one_sentence_on_stderr(arguments):
+def test_an_error_is_one_sentence_on_standard_error(arguments):
     done = started([*arguments, "--set", "source.columns=[7]"])
     assert "no column 7" in sentence(done.returncode, done.stderr)
 
 
-def test_what_workers_meet_is_said_in_one_sentence_too(arguments, tmp_path):
+def test_an_error_of_a_worker_is_one_sentence(arguments, tmp_path):
     (tmp_path / "cluster.yaml").write_text("cluster: {kind: local, n_workers: 1}")
     command = Command(*arguments, "--set", "source.url=damaged.parquet")
     _, errors = command.communicate()
     assert "damaged.parquet" in sentence(command.returncode, errors)
 
 
-def test_it_is_a_command_of_dasks(tmp_path):
+def test_it_is_a_command_of_dask(tmp_path):
     command = [sys.executable, "-m", "dask", "gmm", "fit", "absent.yaml"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
@@ -186,7 +186,7 @@ def logged(path="log of a run.jsonl"):
     return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
 
 
-def test_a_log_for_programs_tells_the_run_from_its_begin_to_its_end(arguments):
+def test_the_log_holds_all_events_of_a_run(arguments):
     result = fitted([*arguments, "--log-json", "log of a run.jsonl"], "checkpoint.every=0")
     assert result.exit_code == 0, result.stderr
     events = logged()
@@ -200,7 +200,7 @@ def test_a_log_for_programs_tells_the_run_from_its_begin_to_its_end(arguments):
     assert "model.npz" in events[-1]["files"]
 
 
-def test_scores_and_selections_are_logged_as_well(arguments):
+def test_scores_and_selections_are_logged(arguments):
     assert fitted(arguments).exit_code == 0
     log = ["--log-json", "log of a run.jsonl"]
     scored = [*arguments[2:], "results/model.npz", "rows.npy", "scores.parquet"]
@@ -216,14 +216,14 @@ def test_scores_and_selections_are_logged_as_well(arguments):
     assert "selection.csv" in events[-1]["files"]
 
 
-def test_a_refusal_is_the_last_line_of_the_log(arguments):
+def test_an_error_is_the_last_line_of_the_log(arguments):
     logging = [*arguments, "--log-json", "log of a run.jsonl"]
     said = refusal(logging, "source.columns=[7]")
     assert logged()[-1]["event"] == "stopped"
     assert said == f"daskgmm: {logged()[-1]['sentence']}"
 
 
-def test_quiet_says_nothing_but_what_is_wrong(arguments):
+def test_quiet_prints_errors_only(arguments):
     result = fitted([*arguments, "--quiet"])
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
     refusal([*arguments, "--quiet"], "source.columns=[7]")

@@ -39,12 +39,12 @@ def collapsed(tmp_path, monkeypatch):
     return done.stderr
 
 
-def test_the_model_from_before_is_named_as_a_file(collapsed):
+def test_an_error_names_the_file_of_the_last_sound_model(collapsed):
     (path,) = re.findall(r"The model from before is (\S+)\.npz\.", collapsed)
     assert GaussianMixture.load(f"{path}.npz").n_components == 5
 
 
-def test_the_command_that_it_names_goes_on(collapsed):
+def test_the_suggested_command_resumes_the_run(collapsed):
     (command,) = re.findall(r"from the last checkpoint: daskgmm (.*)\)$", collapsed.strip())
     assert "--force --set model.degenerate=reinitialize" in command
     done = CliRunner().invoke(main, command.split())
@@ -60,7 +60,7 @@ def test_without_another_policy_it_collapses_again(collapsed):
     assert "collapsed in pass" in done.stderr
 
 
-def test_a_change_that_cannot_be_is_said(collapsed):
+def test_a_wrong_change_is_refused(collapsed):
     done = CliRunner().invoke(main, ["resume", "results/checkpoint", "--set", "model.tolerance=1"])
     assert done.exit_code == 2
-    assert "unknown key 'fit.model.tolerance'; known are" in done.stderr
+    assert "unknown key 'fit.model.tolerance'; allowed are" in done.stderr

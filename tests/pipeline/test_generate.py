@@ -59,7 +59,7 @@ def listing(folder):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_what_is_written_opens_as_rows_of_its_dtype(out, dtype):
+def test_generated_rows_have_the_requested_dtype(out, dtype):
     size = 1200 if dtype == "float32" else 2400
     generated(out, "--dtype", dtype, "--chunk-bytes", str(size))
     dataset = open_dataset(out)
@@ -85,7 +85,7 @@ def test_any_number_of_workers_writes_the_same_bytes(out, tmp_path):
     assert found[0] == found[1] == found[2]
 
 
-def test_another_seed_is_other_rows_of_another_mixture():
+def test_another_seed_gives_another_mixture_and_other_rows():
     for seed in "01":
         generated(f"rows{seed}.npy", "--random-state", seed)
     assert not np.isin(np.load("rows0.npy"), np.load("rows1.npy")).any()
@@ -115,7 +115,7 @@ def test_a_fit_finds_the_mixture_that_the_rows_were_drawn_from():
     np.testing.assert_allclose(model.covariances_[found], truth.covariances[expected], atol=0.15)
 
 
-def test_it_says_where_what_and_how_fast():
+def test_the_output_shows_cluster_size_and_speed():
     said = generated("rows.npy", "--rows", "2.5e2", cluster="threads4.yaml")
     for part in (
         "cluster   4 threads",
@@ -126,30 +126,30 @@ def test_it_says_where_what_and_how_fast():
         assert part in said
 
 
-def test_a_folder_is_made_and_a_file_url_understood(tmp_path):
+def test_a_missing_folder_is_created_and_a_file_url_works(tmp_path):
     generated(f"file://{tmp_path}/new/rows.npy")
     assert listing(tmp_path / "new") == ["rows.npy", "rows.truth.npz"]
 
 
-def test_a_chunk_holds_a_row_at_least():
+def test_a_chunk_holds_at_least_one_row():
     generated("rows.parquet", "--rows", "3", "--chunk-bytes", "1")
     assert open_dataset("rows.parquet").source.lengths == (1, 1, 1)
 
 
-def test_what_is_there_is_kept_unless_it_is_to_be_replaced(out, tmp_path):
+def test_existing_rows_are_replaced_only_with_force(out, tmp_path):
     generated(out)
     before = content(tmp_path / out)
     found = refusal(out, "--random-state", "1")
-    assert f"{out} is there already" in found
+    assert f"{out} exists already" in found
     assert "--force" in found
     assert content(tmp_path / out) == before
     generated(out, "--random-state", "1", "--force")
     assert content(tmp_path / out) != before
 
 
-def test_the_truth_of_other_rows_is_kept_too():
+def test_the_mixture_of_other_rows_is_not_replaced():
     generated("rows.npy")
-    assert "rows.truth.npz is there already" in refusal("rows.zarr")
+    assert "rows.truth.npz exists already" in refusal("rows.zarr")
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_the_truth_of_other_rows_is_kept_too():
         (["--rows", "1.5"], "--rows: '1.5' is not a whole number, such as 2000000"),
         (["--rows", "many"], "--rows: 'many' is not a whole number"),
         (["--rows", "inf"], "--rows: 'inf' is not a whole number"),
-        (["--rows", "1e15"], "the rows take 12,000,000.0 GB and "),
+        (["--rows", "1e15"], "the rows take 12,000,000.0 GB, but "),
         (["--features", "-3"], "--features: input should be greater than or equal to 1"),
         (["--features", "1e6"], "the covariances of 2 components of 1,000,000 features take"),
         (["--components", "0"], "--components: input should be greater"),
@@ -174,7 +174,7 @@ def test_the_truth_of_other_rows_is_kept_too():
         (["--cluster", "absent.yaml"], "absent.yaml"),
     ],
 )
-def test_an_option_that_cannot_be_meant_is_said_in_one_sentence(options, part, tmp_path):
+def test_a_wrong_option_is_one_sentence(options, part, tmp_path):
     assert part in refusal("rows.npy", *options)
     assert listing(tmp_path) == []
 
@@ -185,16 +185,16 @@ def test_an_option_that_cannot_be_meant_is_said_in_one_sentence(options, part, t
         ("rows.csv", "one of .zarr, .npy, .parquet"),
         ("rows", "one of .zarr, .npy, .parquet"),
         ("s3://bucket/rows.zarr", "unknown scheme 's3'"),
-        ("threads1.yaml/rows.npy", "cannot make the folder threads1.yaml"),
+        ("threads1.yaml/rows.npy", "cannot create the folder threads1.yaml"),
     ],
 )
-def test_a_place_that_cannot_be_written_is_said_in_one_sentence(out, part, tmp_path):
+def test_a_file_that_cannot_be_written_is_one_sentence(out, part, tmp_path):
     assert part in refusal(out)
     assert listing(tmp_path) == []
 
 
 @pytest.mark.parametrize("text", ["2000000", "2_000_000", "2e6", "2.0E+6"])
-def test_a_count_can_be_written_as_people_do(text):
+def test_a_count_may_have_underscores_or_an_exponent(text):
     options = {"out": "rows.npy", "rows": text, "features": "2", "components": "2"}
     rest = {"separation": "4", "dtype": "float32", "chunk_bytes": "1 MiB", "random_state": "0"}
     settings = from_options({**options, **rest, "force": False}, GenerateConfig)

@@ -105,7 +105,7 @@ def test_it_is_no_wider_than_a_phone(fit, save, folder, browse, tmp_path):
         assert n_small == 0
 
 
-def test_the_browser_would_tell_of_an_error(fit, save, folder, browse):
+def test_the_browser_reports_an_error(fit, save, folder, browse):
     fit(save(clusters(400, 2)))
     page = folder / "report.html"
     text = page.read_text(encoding="utf-8")

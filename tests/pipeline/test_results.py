@@ -7,7 +7,7 @@ from rich.console import Console
 from strategies import clusters
 
 from daskgmm import GaussianMixture, select_components
-from daskgmm.pipeline import results
+from daskgmm.pipeline import results, summary
 
 
 @pytest.fixture(scope="module")
@@ -18,9 +18,9 @@ def found():
     return select_components(rows, (1, 3, 2000), ("full", "diag"), estimator=estimator)
 
 
-def test_the_file_has_a_line_for_each_model(found, tmp_path):
+def test_the_csv_has_a_line_per_model(found, tmp_path):
     path = tmp_path / "a file.csv"
-    path.write_text(results.csv(found))
+    path.write_text(results.selection_csv(found))
     frame, whole = pd.read_csv(path), found.to_frame()
     assert frame["n_components"].tolist() == [1, 3, 2000] * 2
     for name in ("aic", "bic", "icl", "held_out", "log_likelihood", "passes", "outcome", "chosen"):
@@ -29,9 +29,9 @@ def test_the_file_has_a_line_for_each_model(found, tmp_path):
     assert np.isnan(frame["bic"][2])
 
 
-def test_the_terminal_shows_every_model_and_the_choice(found):
+def test_the_table_shows_all_models_and_the_chosen_one(found):
     file = io.StringIO()
-    Console(file=file, width=300).print(results.table(found))
+    Console(file=file, width=300).print(summary.models_table(found))
     head, *lines = file.getvalue().splitlines()
     assert head.split()[:2] == ["covariance", "components"]
     assert len(lines) == 6
@@ -39,12 +39,12 @@ def test_the_terminal_shows_every_model_and_the_choice(found):
     assert "too few rows for its components" in lines[2]
 
 
-def test_passes_are_those_that_a_model_has_seen(found):
+def test_the_sentence_compares_shared_passes_with_separate_ones(found):
     passes = found.to_frame()["passes"]
     assert passes.max() == found.n_passes_
     assert passes[2] == passes[5] == 1  # the survey's
-    said = results.sentence(found)
+    said = results.selection_sentence(found)
     assert said == (
-        f"full, 3 components: chosen by bic of 6 models, which shared {found.n_passes_} readings "
-        f"of the data ({passes.sum()}, had each made its own)"
+        f"full, 3 components: chosen by bic from 6 models in {found.n_passes_} shared passes over "
+        f"the data ({passes.sum()} passes if each model were fitted alone)"
     )

@@ -91,7 +91,7 @@ def whole(place):
     ("sent", "code", "word"),
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
 )
-def test_an_interrupted_run_says_what_resumes_it_and_that_ends_with_the_same_bytes(
+def test_an_interrupted_run_names_a_command_that_resumes_it_to_the_same_bytes(
     place, whole, sent, code, word
 ):
     process = Command(*FIT)
@@ -100,7 +100,7 @@ def test_an_interrupted_run_says_what_resumes_it_and_that_ends_with_the_same_byt
     _, said = process.communicate()
     assert process.returncode == code
     command = "daskgmm resume results/checkpoint"
-    assert said == f"daskgmm: {word} (to go on from the last checkpoint: {command})\n"
+    assert said == f"daskgmm: {word} (to resume from the last checkpoint: {command})\n"
     os.chdir("/")  # a run knows where its files are
     assert "resumed   after pass" in done("resume", str(place / "results/checkpoint"))
     assert model_of(place / "results") == whole
@@ -108,7 +108,7 @@ def test_an_interrupted_run_says_what_resumes_it_and_that_ends_with_the_same_byt
 
 
 @pytest.mark.slow
-def test_all_of_a_run_may_lie_in_an_object_store(place, whole, s3, monkeypatch):
+def test_a_run_may_use_an_object_store_for_everything(place, whole, s3, monkeypatch):
     # How a store is reached is the environment's business; fsspec reads it when it is imported.
     monkeypatch.setenv("FSSPEC_S3", json.dumps(s3))
     monkeypatch.setitem(fsspec.config.conf, "s3", s3)
@@ -130,7 +130,7 @@ def test_all_of_a_run_may_lie_in_an_object_store(place, whole, s3, monkeypatch):
     assert Folder("s3://bucket/scores.parquet").names()
 
 
-def test_a_run_that_was_told_something_else_is_refused_until_it_begins_anew(place):
+def test_a_run_with_other_parameters_needs_anew(place):
     process = Command(*FIT)
     until(process, r"^pass 2 ")
     process.kill()
@@ -173,7 +173,7 @@ SELECT = ("select", "select.yaml", "--cluster", "threads.yaml")
     "line",
     ["pass 1 ", *(pytest.param(line, marks=pytest.mark.slow) for line in ("sample", "pass 3 "))],
 )
-def test_a_selection_goes_on_where_it_was_killed(place, line):
+def test_a_killed_selection_is_resumed(place, line):
     Path("select.yaml").write_text(yaml.safe_dump(SELECTION))
     done(*SELECT, "--set", "output.dir=whole")
     process = Command(*SELECT)
@@ -189,7 +189,7 @@ def test_a_selection_goes_on_where_it_was_killed(place, line):
     assert not Path("results/checkpoint").exists()
 
 
-def test_an_interrupted_selection_says_what_resumes_it(place):
+def test_an_interrupted_selection_names_a_command_that_resumes_it(place):
     Path("select.yaml").write_text(yaml.safe_dump({**SELECTION, "checkpoint": {"every": 60}}))
     process = Command(*SELECT)
     until(process, r"^pass 1 ")
@@ -197,10 +197,10 @@ def test_an_interrupted_selection_says_what_resumes_it(place):
     _, said = process.communicate()
     assert process.returncode == 143
     command = "daskgmm resume results/checkpoint"
-    assert said == f"daskgmm: terminated (to go on from the last checkpoint: {command})\n"
+    assert said == f"daskgmm: terminated (to resume from the last checkpoint: {command})\n"
 
 
-def test_nothing_is_removed_that_a_run_has_not_written(tmp_path, monkeypatch):
+def test_only_files_of_the_run_are_deleted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     mine = Path("mine")
     mine.mkdir()
@@ -209,9 +209,9 @@ def test_nothing_is_removed_that_a_run_has_not_written(tmp_path, monkeypatch):
     for name in ("pass-000002.npz", "run.yaml"):  # drafts that a kill has left
         (mine / f".{name}.{uuid4().hex}").touch()
     settings = config(checkpoint={"dir": "mine"})
-    with resume.kept(settings, THREADS):
+    with resume.resumable(settings, THREADS):
         (mine / "pass-000003.npz").touch()
-    resume.forget(settings)
+    resume.delete_checkpoints(settings)
     assert sorted(each.name for each in mine.iterdir()) == ["notes.txt", "pass-a.npz"]
 
 
@@ -219,26 +219,26 @@ def config(**changes):
     return FitConfig.model_validate({**RUN, **changes})
 
 
-def test_what_a_run_leaves_comes_back(tmp_path, monkeypatch):
+def test_a_stopped_run_is_read_again(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with resume.kept(config(), THREADS):
-        fit, cluster = resume.left("results/checkpoint")
+    with resume.resumable(config(), THREADS):
+        fit, cluster = resume.stopped_run("results/checkpoint")
         assert fit.source.url == str(tmp_path / "rows.npy")
         assert fit.checkpoint_dir == str(tmp_path / "results/checkpoint")
         assert (fit.model, cluster) == (config().model, THREADS)
-        assert resume.seed_of(config()) == 0
-        assert resume.command(config()) == ""  # no checkpoint yet
+        assert resume.stopped_seed(config()) == 0
+        assert resume.resume_command(config()) == ""  # no checkpoint yet
     assert not Path("results/checkpoint").exists()
-    assert resume.seed_of(config()) is None
-    with pytest.raises(CheckpointError, match="results/checkpoint holds no run that was stopped"):
-        resume.left("results/checkpoint")
+    assert resume.stopped_seed(config()) is None
+    with pytest.raises(CheckpointError, match="results/checkpoint contains no stopped run"):
+        resume.stopped_run("results/checkpoint")
 
 
-def test_several_sources_come_back_each_by_a_whole_path(tmp_path, monkeypatch):
+def test_several_sources_are_stored_as_absolute_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     urls = ["a/*.h5::/rows", "s3://bucket/b.h5::/rows"]
-    with resume.kept(config(source={"url": urls}), THREADS):
-        found = resume.left("results/checkpoint")[0].source.urls
+    with resume.resumable(config(source={"url": urls}), THREADS):
+        found = resume.stopped_run("results/checkpoint")[0].source.urls
     assert found == [f"{tmp_path}/a/*.h5::/rows", "s3://bucket/b.h5::/rows"]
 
 
@@ -247,20 +247,20 @@ def fail_after(doing):
     raise ZeroDivisionError
 
 
-def test_a_failure_leaves_the_run_only_beside_a_checkpoint(tmp_path, monkeypatch):
+def test_a_failed_run_stays_only_with_a_checkpoint(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = Path("results/checkpoint")
-    with pytest.raises(ZeroDivisionError), resume.kept(config(), THREADS):
+    with pytest.raises(ZeroDivisionError), resume.resumable(config(), THREADS):
         raise ZeroDivisionError
     assert not folder.exists()
-    with pytest.raises(ZeroDivisionError), resume.kept(config(), THREADS):
+    with pytest.raises(ZeroDivisionError), resume.resumable(config(), THREADS):
         fail_after((folder / "pass-000001.npz").touch)
-    assert resume.command(config()) == "daskgmm resume results/checkpoint"
+    assert resume.resume_command(config()) == "daskgmm resume results/checkpoint"
     # A run that was told something else changes nothing of it.
     other = config(model={"n_components": 2})
-    with pytest.raises(ZeroDivisionError), resume.kept(other, THREADS):
+    with pytest.raises(ZeroDivisionError), resume.resumable(other, THREADS):
         raise ZeroDivisionError
-    assert resume.left(str(folder))[0].model["n_components"] == 5
+    assert resume.stopped_run(str(folder))[0].model["n_components"] == 5
 
 
 @pytest.mark.parametrize(
@@ -269,26 +269,29 @@ def test_a_failure_leaves_the_run_only_beside_a_checkpoint(tmp_path, monkeypatch
         ("fit: {", "is not YAML"),
         ("fit: {source: 1}", "run.yaml, line 1: fit.source"),
         ("[1]", "keys and values"),
-        ("'on': {cluster: {kind: threads}}", "one run is needed, under the key 'fit' or 'select'"),
+        (
+            "'on': {cluster: {kind: threads}}",
+            "one run is required, under the key 'fit' or 'select'",
+        ),
     ],
 )
-def test_a_damaged_description_is_said(text, sentence, tmp_path):
+def test_a_damaged_description_is_reported(text, sentence, tmp_path):
     (tmp_path / "run.yaml").write_text(text)
     with pytest.raises(ValueError, match=sentence):
-        resume.left(str(tmp_path))
+        resume.stopped_run(str(tmp_path))
 
 
-def test_a_folder_that_cannot_be_written_to_is_said(tmp_path):
+def test_an_error_names_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     settings = config(checkpoint={"dir": str(tmp_path / "file" / "inside")})
     refused = pytest.raises(
         CheckpointError, match=r"checkpoint.dir: cannot write to .*/file/inside"
     )
-    with refused, resume.kept(settings, THREADS):
+    with refused, resume.resumable(settings, THREADS):
         pass
 
 
-def test_checkpoints_that_were_moved_go_on_where_they_are(place, whole):
+def test_moved_checkpoints_are_resumed_in_their_new_folder(place, whole):
     process = Command(*FIT)
     until(process, r"^pass 7 ")
     process.send_signal(signal.SIGTERM)
@@ -300,7 +303,7 @@ def test_checkpoints_that_were_moved_go_on_where_they_are(place, whole):
 
 
 @pytest.mark.parametrize("where", ["foo://x", "http://127.0.0.1:1/x"])
-def test_a_place_that_nobody_knows_or_serves_is_one_sentence(place, where):
+def test_an_unreachable_folder_is_one_sentence(place, where):
     for command in ((*FIT, "--set", f"checkpoint.dir={where}"), ("resume", where)):
         result = CliRunner().invoke(main, command)
         assert result.exit_code == 2
@@ -308,21 +311,21 @@ def test_a_place_that_nobody_knows_or_serves_is_one_sentence(place, where):
         assert line.startswith("daskgmm: checkpoint.dir: cannot ")
 
 
-def test_what_cannot_be_removed_costs_no_result(tmp_path, monkeypatch):
+def test_results_survive_checkpoints_that_cannot_be_removed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    warned = pytest.warns(CheckpointWarning, match="cannot remove .* none the worse")
-    with warned, resume.kept(config(), THREADS):
+    warned = pytest.warns(CheckpointWarning, match="cannot remove .* the results are complete")
+    with warned, resume.resumable(config(), THREADS):
         Path("results/checkpoint/pass-000003.npz").mkdir()
 
 
-def test_checkpoints_do_not_lie_among_the_rows():
-    with pytest.raises(ValidationError, match=r"checkpoint\.dir: .* lies among the rows"):
+def test_checkpoints_must_be_outside_the_input_data():
+    with pytest.raises(ValidationError, match=r"checkpoint\.dir: .* is inside the input data"):
         config(source={"url": "rows.zarr"}, checkpoint={"dir": "rows.zarr"})
 
 
-def test_a_folder_that_looks_like_an_option_is_told_apart(tmp_path, monkeypatch):
+def test_a_folder_may_look_like_an_option(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = config(checkpoint={"dir": "--help"})
-    with resume.kept(settings, THREADS):
+    with resume.resumable(settings, THREADS):
         Path("--help/pass-000001.npz").touch()
-        assert resume.command(settings) == "daskgmm resume -- --help"
+        assert resume.resume_command(settings) == "daskgmm resume -- --help"

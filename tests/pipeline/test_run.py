@@ -14,7 +14,7 @@ from daskgmm.errors import DaskgmmError, DataError, DegenerateCovarianceError
 from daskgmm.model import model_file
 from daskgmm.pipeline import run
 from daskgmm.pipeline.clusters.local import LocalCluster, Threads
-from daskgmm.pipeline.config.fit import ELSEWHERE, FitConfig
+from daskgmm.pipeline.config.fit import EXCLUDED_PARAMETERS, FitConfig
 from daskgmm.pipeline.config.loader import load
 from daskgmm.pipeline.config.select import SelectConfig
 from daskgmm.pipeline.run import VERSIONED
@@ -76,7 +76,7 @@ def test_worker_processes_find_the_same_model_and_labels(fit, save, rows, folder
     assert there.peak_worker > 1 << 20
 
 
-def test_chunks_of_no_use_are_skipped_said_and_labelled_with_nothing(save, rows, folder):
+def test_unusable_chunks_are_skipped_and_have_no_labels(save, rows, folder):
     rows[350, 1] = np.nan
     path = save(rows, ".zarr")
     (path / "c" / "5" / "0").write_bytes(b"cut short")
@@ -93,7 +93,7 @@ def test_chunks_of_no_use_are_skipped_said_and_labelled_with_nothing(save, rows,
     said = "2 chunks left out (200 rows): NaN in row 350 of the data (chunk 3), column 1; chunk 5 "
     assert f"skipped   {said}" in log.getvalue()
     assert (
-        f"cannot be used, and their rows have label -1: {said}"
+        f"cannot be used; their rows have the label -1. {said}"
         in (folder / "report.html").read_text()
     )
     found = labels(folder)
@@ -107,7 +107,7 @@ def test_chunks_of_no_use_are_skipped_said_and_labelled_with_nothing(save, rows,
     assert resolved(folder)["source"]["on_bad_chunk"] == "skip"
 
 
-def test_a_selection_leaves_the_best_model_and_the_table_of_all(select, save, rows, folder):
+def test_a_selection_writes_the_best_model_and_a_table_of_all(select, save, rows, folder):
     path = save(rows, ".parquet")
     result = select(path, covariance_types=["full", "spherical"], model={"random_state": 0})
     assert {path.name for path in folder.iterdir()} == set(result.files)
@@ -125,14 +125,14 @@ def test_a_selection_leaves_the_best_model_and_the_table_of_all(select, save, ro
     pd.testing.assert_frame_equal(alone.to_frame(), result.selection.to_frame(), rtol=0, atol=0)
     np.testing.assert_array_equal(labels(folder)["label"], best.predict(dataset).compute())
     page = (folder / "report.html").read_text()
-    assert 'id="choice"' in page
-    assert "chosen by bic of 8 models" in page
+    assert 'id="selection"' in page
+    assert "chosen by bic from 8 models" in page
     purposes = [each.purpose for each in result.passes]
     assert purposes[:2] == ["survey", "comparison"]
     assert purposes.count("labels") == 1
 
 
-def test_workers_choose_the_same_and_gaps_are_left_out(select, save, rows, folder):
+def test_workers_choose_the_same_model_and_leave_out_missing_values(select, save, rows, folder):
     rows[3, 1] = np.nan
     path = save(rows, ".parquet")
     here = select(path, missing="omit", model={"random_state": 0}, criterion="held-out")
@@ -165,7 +165,7 @@ class Spoiling(io.StringIO):
         return super().write(text)
 
 
-def test_rows_that_are_no_longer_those_of_the_fit_are_not_labelled(save, rows, folder):
+def test_rows_that_changed_after_the_fit_are_not_labelled(save, rows, folder):
     path = save(rows)
     config = FitConfig.model_validate(
         {
@@ -187,7 +187,7 @@ def test_a_second_run_with_fewer_chunks_leaves_no_part_of_the_first(fit, save, r
     assert len(labels(folder)) == 50
 
 
-def test_the_configuration_says_all_that_a_run_was(fit, save, rows, folder):
+def test_the_saved_configuration_is_complete(fit, save, rows, folder):
     path = save(rows, ".parquet")
     source = {"columns": ["x1"], "retries": 5}
     fit(path, source=source, tol=0.5, means_init=[[0.0], [1.0], [2.0]])
@@ -200,12 +200,12 @@ def test_the_configuration_says_all_that_a_run_was(fit, save, rows, folder):
     assert "# cluster: {'kind': 'threads', 'n_threads': 2}\n" in facts
     for name in ("python", *VERSIONED):
         assert f"# {name}: " in facts
-    assert set(config["model"]) == set(GaussianMixture().get_params()) - set(ELSEWHERE)
+    assert set(config["model"]) == set(GaussianMixture().get_params()) - set(EXCLUDED_PARAMETERS)
     assert config["model"]["tol"] == 0.5
     assert config["model"]["means_init"] == [[0.0], [1.0], [2.0]]
 
 
-def test_a_seed_that_nobody_chose_is_written_down_and_makes_the_same_model(fit, save, rows, folder):
+def test_a_random_seed_is_saved_and_gives_the_same_model(fit, save, rows, folder):
     path = save(rows)
     first = fit(path, init_params="random")
     seed = resolved(folder)["model"]["random_state"]
@@ -230,7 +230,7 @@ def test_features_have_the_names_of_their_columns(fit, save, rows):
     assert fit(numbered, columns=[3, 1]).columns == ("x3", "x1")
 
 
-def test_a_run_says_how_often_it_read_the_data(fit, save, rows):
+def test_a_run_records_its_passes(fit, save, rows):
     result = fit(save(rows), max_iter=3, tol=0.0)
     assert len(result.lower_bounds) == 3
     assert [each.purpose for each in result.passes] == [
@@ -242,13 +242,13 @@ def test_a_run_says_how_often_it_read_the_data(fit, save, rows):
     assert not result.converged
 
 
-def test_the_start_alone_can_be_kept(fit, save, rows):
+def test_a_fit_without_iterations_keeps_its_start(fit, save, rows):
     result = fit(save(rows), max_iter=0)
     assert result.lower_bounds == []
     assert result.rows_per_second > 0.0  # of the reading that finds its bound
 
 
-def test_a_run_on_duplicated_rows_goes_on_and_says_so(fit, save, rows, folder):
+def test_a_run_on_duplicated_rows_continues_and_reports_events(fit, save, rows, folder):
     rows[:20] = 500.0
     result = fit(save(rows), reg_covar=0.0, max_iter=50, random_state=0)
     assert result.converged
@@ -269,7 +269,7 @@ def test_the_model_from_before_a_collapse_is_written(fit, save, folder):
     assert_same(model_file.load(folder / "before_collapse.npz"), caught.value.mixture)
 
 
-def test_rows_in_a_store_are_fitted_as_those_on_a_disk(rows, save, fit, s3):
+def test_rows_in_a_store_give_the_same_fit_as_rows_on_a_disk(rows, save, fit, s3):
     path = save(rows)
     fsspec.filesystem("s3", **s3).put(str(path), f"s3://bucket{path}")
     here = fit(path, random_state=0).mixture
@@ -278,7 +278,7 @@ def test_rows_in_a_store_are_fitted_as_those_on_a_disk(rows, save, fit, s3):
     assert result.written.n_rows == len(rows)
 
 
-def test_results_in_a_store_are_those_on_a_disk(rows, save, fit, folder):
+def test_results_in_a_store_equal_results_on_a_disk(rows, save, fit, folder):
     path, url = save(rows, ".zarr"), f"memory://{folder}"
     fit(path, random_state=0)
     fit(path, output=url, random_state=0)
@@ -290,7 +290,7 @@ def test_results_in_a_store_are_those_on_a_disk(rows, save, fit, folder):
 
 
 @pytest.mark.parametrize("url", ["s3://absent/results", "nowhere://results"])
-def test_a_store_that_takes_no_results_is_said_before_anything_is_read(url, save, rows, fit):
+def test_a_store_without_write_access_is_reported_before_any_pass(url, save, rows, fit):
     path = save(rows)
     with pytest.raises(DaskgmmError, match=f"cannot write to {url}"):
         fit(path, output=url, source={"on_bad_chunk": "raise"})

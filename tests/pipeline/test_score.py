@@ -30,7 +30,7 @@ def content(folder):
 
 @pytest.mark.parametrize("out", ["scores.parquet", "scores.zarr"])
 @pytest.mark.parametrize("source", ["rows.parquet", "rows.zarr", "rows.npy"])
-def test_scores_are_the_estimators_in_the_order_of_the_rows(scoring_place, source, out):
+def test_scores_equal_the_estimators_in_the_order_of_the_rows(scoring_place, source, out):
     said = scored(source, out, "--top", "2", "--outliers", "0.01", "--missing", "omit")
     assert "left out  2 rows" in said
     found, rows = table(out), np.load("rows.npy")
@@ -55,7 +55,7 @@ def test_scores_are_the_estimators_in_the_order_of_the_rows(scoring_place, sourc
 
 @pytest.mark.parametrize("column", ["id", "number"])
 @pytest.mark.parametrize("out", ["scores.parquet", "scores.zarr"])
-def test_the_column_of_ids_stands_beside_the_scores_as_it_is(scoring_place, column, out):
+def test_the_id_column_is_copied_unchanged(scoring_place, column, out):
     scored("rows.parquet", out, "--id", column)
     expected = pq.read_table("rows.parquet")[column].to_pylist()
     assert table(out)[column].tolist() == expected
@@ -63,7 +63,7 @@ def test_the_column_of_ids_stands_beside_the_scores_as_it_is(scoring_place, colu
         assert pq.read_table(out).schema.names[0] == column
 
 
-def test_a_column_of_an_array_may_be_the_id(scoring_place):
+def test_the_id_may_be_a_column_of_an_array(scoring_place):
     rows = np.column_stack([np.load("rows.npy"), np.arange(N)[::-1]])
     np.save("wide.npy", rows)
     pq.write_table(pa.table(list(rows.T), ["a", "b", "c"]), "wide.parquet")
@@ -76,7 +76,7 @@ def test_a_column_of_an_array_may_be_the_id(scoring_place):
         np.testing.assert_array_equal(table(f"{source}.zarr")[column], rows[:, 2])
 
 
-def test_rows_may_lie_in_several_files(scoring_place):
+def test_rows_may_be_in_several_files(scoring_place):
     rows = pq.read_table("rows.parquet")
     Path("many.parquet").mkdir()
     pq.write_table(rows.slice(0, 900), "many.parquet/2.parquet")
@@ -86,7 +86,7 @@ def test_rows_may_lie_in_several_files(scoring_place):
     for source in ("many.parquet", "many.parquet/*.parquet"):
         scored(source, "scores.parquet", "--id", "id", "--force")
         pd.testing.assert_frame_equal(table("scores.parquet"), expected)
-    assert "holds the rows" in refused(
+    assert "holds the input data" in refused(
         "many.parquet/*.parquet", "many.parquet/2.parquet", "--force"
     )
 
@@ -96,18 +96,18 @@ def test_rows_of_csv_are_counted_first(scoring_place):
     assert "rows      2,000 in 1 chunk\n" in scored("rows.csv", "csv.zarr")
     scored("rows.parquet", "whole.zarr")
     pd.testing.assert_frame_equal(table("csv.zarr"), table("whole.zarr"), check_like=True)
-    assert "is there, of this model" in scored("rows.csv", "csv.zarr")
+    assert "already holds these scores" in scored("rows.csv", "csv.zarr")
 
 
-def test_what_is_there_of_the_same_model_and_rows_is_left_and_else_refused(scoring_place):
+def test_existing_scores_are_kept_if_equal_and_refused_otherwise(scoring_place):
     for out in ("scores.parquet", "scores.zarr"):
         scored("rows.parquet", out)
         before = content(out)
         Path(f"{out}.parts").mkdir()  # of a run that was killed at its very end
-        assert "is there, of this model" in scored("rows.parquet", out)
+        assert "already holds these scores" in scored("rows.parquet", out)
         assert not Path(f"{out}.parts").exists()
         for other in (("--top", "2"), ("--missing", "marginal"), ("--id", "id")):
-            assert f"{out} is there already" in refused("rows.parquet", out, *other)
+            assert f"{out} exists already" in refused("rows.parquet", out, *other)
         assert content(out) == before
         scored("rows.parquet", out, "--top", "2", "--force")
         assert "label_2" in table(out)
@@ -127,7 +127,7 @@ KILLS = [
 
 
 @pytest.mark.parametrize(("out", "n_times"), KILLS)
-def test_a_run_killed_at_any_moment_goes_on_to_the_same_bytes(scoring_place, out, n_times):
+def test_a_run_killed_at_any_moment_is_resumed_to_the_same_bytes(scoring_place, out, n_times):
     rows = clusters(30_000, 2)
     columns = {"id": np.arange(30_000), "a": rows[:, 0], "b": rows[:, 1]}
     pq.write_table(pa.table(columns), "long.parquet", row_group_size=500)
@@ -149,7 +149,7 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_bytes(scoring_place, out
     (
         scoring_place / f".{Path(out).stem}.draft{Path(out).suffix}"
     ).mkdir()  # killed while it gathered
-    assert f"kept      {len(written)} parts" in scored(*arguments, out)
+    assert f"resumed   {len(written)} parts" in scored(*arguments, out)
     assert content(out) == content(f"whole-{out}")
     assert table(out)["id"].tolist() == list(range(30_000))
     if out.endswith(".zarr"):
@@ -164,7 +164,7 @@ def test_memory_does_not_grow_with_the_chunks(scoring_place, out):
     program = (
         "import sys\nfrom daskgmm.pipeline.cli import main\n"
         "main(sys.argv[1:], standalone_mode=False)\n"
-        "from daskgmm.pipeline.clusters.connection import _peak_memory\nprint(_peak_memory())"
+        "from daskgmm.pipeline.clusters.connection import peak_memory\nprint(peak_memory())"
     )
     peaks = []
     for n_chunks in (3, 30):
@@ -185,42 +185,51 @@ def test_memory_does_not_grow_with_the_chunks(scoring_place, out):
     [
         (
             ("rows.parquet", "scores.csv"),
-            "OUT: the format to write is the ending, .parquet or .zarr",
+            "OUT: the name must end in .parquet or .zarr",
         ),
         (("absent.parquet", "s.zarr"), "there is no file or directory"),
-        (("rows.parquet", "s.zarr", "--top", "4"), "--top: results/model.npz has 3 components"),
+        (
+            ("rows.parquet", "s.zarr", "--top", "4"),
+            "--top: results/model.npz has only 3 components",
+        ),
         (("rows.parquet", "s.zarr", "--top", "0"), "--top: input should be greater than or equal"),
         (("rows.parquet", "s.zarr", "--outliers", "2"), "--outliers: input should be less than 1"),
-        (("rows.parquet", "s.zarr", "--outliers", "1e-9"), "--outliers: a quantile of 1e-09 is"),
+        (("rows.parquet", "s.zarr", "--outliers", "1e-9"), "no quantile for the probability 1e-09"),
         (("rows.parquet", "s.zarr", "--missing", "drop"), "--missing: input should be 'raise'"),
         (("rows.parquet", "s.zarr", "--missing", "raise"), "NaN in row 5 of the data"),
-        (("rows.parquet", "s.zarr", "--columns", "a"), "--columns: rows.parquet is taken by 1"),
-        (("rows.parquet", "s.zarr", "--columns", "b,a"), "these in another order: a,b"),
+        (
+            ("rows.parquet", "s.zarr", "--columns", "a"),
+            "--columns: rows.parquet gives 1 column, but",
+        ),
+        (
+            ("rows.parquet", "s.zarr", "--columns", "b,a"),
+            "needs its features in another order: a,b",
+        ),
         (("rows.parquet", "s.zarr", "--columns", "a,c"), "there is no column 'c'"),
         (("rows.parquet", "s.zarr", "--id", "nr"), "there is no column 'nr'"),
         (("rows.zarr", "s.zarr", "--id", "id"), "there is no column 'id'"),
         (("memory://rows/absent.npy", "s.zarr"), "there is no file or directory at memory://"),
-        (("rows.parquet", "rows.parquet/s.zarr"), "lies among the rows themselves"),
-        (("rows.parquet", "rows.parquet", "--force"), "holds the rows themselves"),
-        (("rows.npy", "threads.yaml/s.zarr"), "cannot make the folder"),
+        (("rows.parquet", "rows.parquet/s.zarr"), "is inside the input data"),
+        (("rows.parquet", "rows.parquet", "--force"), "holds the input data"),
+        (("rows.npy", "threads.yaml/s.zarr"), "cannot create the folder"),
     ],
 )
-def test_what_a_person_can_mend_is_said_in_one_sentence(scoring_place, arguments, part):
+def test_a_mistake_is_one_sentence(scoring_place, arguments, part):
     assert part in refused(*arguments)
 
 
-def test_a_model_that_does_not_know_its_rows_says_so_when_outliers_are_asked_for(scoring_place):
+def test_outliers_need_the_log_densities_of_the_fit(scoring_place):
     GaussianMixture(2, random_state=0).fit(clusters(100, 2)).save("own.npz")
     arguments = ["score", "own.npz", "rows.npy", "s.zarr", "--outliers", "0.1", *ON_THREADS]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2
-    assert "own.npz does not say how its rows were distributed" in result.stderr
+    assert "own.npz does not hold the log-densities of its rows" in result.stderr
     result = CliRunner().invoke(main, ["score", "absent.npz", "rows.npy", "s.zarr", *ON_THREADS])
     assert "there is no model file at absent.npz" in result.stderr
 
 
 @pytest.mark.parametrize("out", ["scores.parquet", "scores.zarr"])
-def test_rows_of_chunks_that_cannot_be_used_have_no_label(scoring_place, out):
+def test_rows_of_unusable_chunks_have_no_label(scoring_place, out):
     rows = np.load("rows.npy")
     rows[650, 0] = np.inf
     zarr.create_array("spoilt.zarr", data=rows, chunks=(300, 2))

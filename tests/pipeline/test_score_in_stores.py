@@ -25,7 +25,7 @@ def brought_home(files, url, out):
 
 
 @pytest.mark.parametrize("out", ["scores.parquet", "scores.zarr"])
-def test_rows_from_a_store_are_scored_into_one(store, out):
+def test_rows_of_a_store_are_scored_into_a_store(store, out):
     files, url, options = store
     files.put("rows.parquet", f"{url}/a/rows.parquet")
     files.put("rows.parquet", f"{url}/b/rows.parquet")
@@ -36,8 +36,8 @@ def test_rows_from_a_store_are_scored_into_one(store, out):
     scored("rows.parquet", "rows.parquet", out, *told)
     pd.testing.assert_frame_equal(brought_home(files, url, out), table(out))
     assert not files.exists(f"{url}/{out}.parts")
-    assert "is there, of this model" in scored(*sources, f"{url}/{out}", *told, *options)
-    assert "is there already" in refused(sources[0], f"{url}/{out}", *options)
+    assert "already holds these scores" in scored(*sources, f"{url}/{out}", *told, *options)
+    assert "exists already" in refused(sources[0], f"{url}/{out}", *options)
     scored(sources[0], f"{url}/{out}", "--force", *options)
     files.rm(f"{url}/a", recursive=True)
 
@@ -50,7 +50,7 @@ def test_workers_write_into_a_store_too(store):
     pd.testing.assert_frame_equal(brought_home(files, url, "there.parquet"), table("here.parquet"))
 
 
-def test_parts_that_were_being_put_in_place_are_not_in_the_way(store):
+def test_a_run_killed_while_it_moves_parts_is_resumed(store):
     files, url, options = store
     out = f"{url}/scores.parquet"
     scored("rows.parquet", out, *options)
@@ -58,14 +58,14 @@ def test_parts_that_were_being_put_in_place_are_not_in_the_way(store):
     for name in names:
         files.copy(name, name.replace("scores.parquet/", "scores.parquet.parts/"))
     files.rm(names[3:])  # a kill among the copies
-    assert f"kept      {len(names)} parts" in scored("rows.parquet", out, *options)
+    assert f"resumed   {len(names)} parts" in scored("rows.parquet", out, *options)
     assert sorted(files.ls(out, detail=False)) == names
     assert not files.exists(f"{out}.parts")
     files.pipe_file(f"{out}/part-00000001.parquet", b"PAR1")
-    assert "is there already" in refused("rows.parquet", out, *options)
+    assert "exists already" in refused("rows.parquet", out, *options)
 
 
-def test_a_group_that_was_begun_is_not_in_the_way(store, monkeypatch):
+def test_a_run_killed_while_it_writes_a_group_is_resumed(store, monkeypatch):
     files, url, options = store
     out = f"{url}/scores.zarr"
 
@@ -76,12 +76,12 @@ def test_a_group_that_was_begun_is_not_in_the_way(store, monkeypatch):
         patch.setattr("daskgmm.data.writers.scores._Writer.close", full)
         said = refused("rows.parquet", out, *options)
     assert f"{out} cannot be written: No space left on device" in said
-    assert "kept      7 parts" in scored("rows.parquet", out, *options)
+    assert "resumed   7 parts" in scored("rows.parquet", out, *options)
     scored("rows.parquet", "here.zarr")
     pd.testing.assert_frame_equal(brought_home(files, url, "scores.zarr"), table("here.zarr"))
 
 
-def test_a_run_into_a_store_that_is_killed_goes_on(store):
+def test_a_killed_run_into_a_store_is_resumed(store):
     files, url, options = store
     zarr.create_array("long.zarr", data=clusters(15_000, 2), chunks=(500, 2))
     arguments = ("long.zarr", f"{url}/scores.parquet", "--columns", "0,1", *options)
@@ -91,14 +91,14 @@ def test_a_run_into_a_store_that_is_killed_goes_on(store):
         time.sleep(0.01)
     process.kill()
     assert not files.exists(f"{url}/scores.parquet")
-    assert "kept      " in scored(*arguments)
+    assert "resumed   " in scored(*arguments)
     scored("long.zarr", "whole.parquet", "--columns", "0,1")
     pd.testing.assert_frame_equal(
         brought_home(files, url, "scores.parquet"), table("whole.parquet")
     )
 
 
-def test_other_credentials_are_no_other_rows(store, monkeypatch):
+def test_other_credentials_do_not_change_the_scores(store, monkeypatch):
     """Keys of a night expire; what has been scored by them stays."""
     files, url, options = store
     files.put("rows.zarr", f"{url}/rows.zarr", recursive=True)
@@ -111,8 +111,8 @@ def test_other_credentials_are_no_other_rows(store, monkeypatch):
         patch.setattr("daskgmm.data.writers.scores._Writer.close", full)
         refused(*arguments, *options)
     others = json.dumps({**json.loads(options[1]), "key": "another", "secret": "one"})
-    assert "kept      7 parts" in scored(*arguments, "--storage-options", others)
-    assert "is there, of this model" in scored(*arguments, *options)
+    assert "resumed   7 parts" in scored(*arguments, "--storage-options", others)
+    assert "already holds these scores" in scored(*arguments, *options)
 
 
 @pytest.mark.parametrize(
@@ -120,21 +120,24 @@ def test_other_credentials_are_no_other_rows(store, monkeypatch):
     [
         (("s3://absent/s.parquet",), "s3://absent/s.parquet"),
         (("s3://absent/s.zarr",), "s3://absent/s.zarr"),
-        (("teapot://bucket/s.zarr",), "teapot://bucket/s.zarr cannot be written to: "),
-        (("s.zarr", "--on-bad-chunk", "skip", "--id", "id"), "--id: rows of a chunk that is left"),
+        (("teapot://bucket/s.zarr",), "teapot://bucket/s.zarr cannot be written: "),
+        (
+            ("s.zarr", "--on-bad-chunk", "skip", "--id", "id"),
+            "--id: rows of skipped chunks have no id",
+        ),
         (("s.zarr", "--on-bad-chunk", "drop"), "--on-bad-chunk: input should be 'raise' or 'skip'"),
         (("s.zarr", "--storage-options", "{a"), "--storage-options: "),
         (
             ("s.zarr", "--storage-options", "[a]"),
-            "--storage-options: keys and values are needed, not",
+            "--storage-options: must be keys and values, not",
         ),
         (
             ("s.zarr", "--storage-options", "{key: '${NOBODY}'}"),
-            "--storage-options: key: the environment has no variable NOBODY",
+            "--storage-options: key: the environment variable NOBODY is not set",
         ),
     ],
 )
-def test_what_a_person_can_mend_of_a_store_is_said_in_one_sentence(store, arguments, part):
+def test_a_mistake_about_a_store_is_one_sentence(store, arguments, part):
     _, _, options = store
     more = () if "--storage-options" in arguments else options
     assert part in refused("rows.parquet", *arguments, *more)

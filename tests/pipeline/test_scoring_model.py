@@ -9,7 +9,7 @@ from daskgmm.pipeline.scoring_model import KEY, ScoringModel
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
-def test_a_run_says_of_what_rows_its_model_is(fit, save, rows, folder):
+def test_a_run_saves_facts_about_its_rows(fit, save, rows, folder):
     rows[3, 0] = np.nan
     path = save(rows)
     fit(path, columns=[1, 0], missing="omit")
@@ -24,25 +24,25 @@ def test_a_run_says_of_what_rows_its_model_is(fit, save, rows, folder):
         )
 
 
-def test_what_the_model_is_told_to_do_about_gaps_is_what_the_run_does(fit, save, rows, folder):
+def test_the_models_policy_on_missing_values_is_that_of_the_run(fit, save, rows, folder):
     rows[3, 0] = np.nan
     result = fit(save(rows), missing="raise", source={"missing": "marginal"})
     assert ScoringModel.read(folder / "model.npz").missing == "marginal"
     assert result.written.n_left_out == 0
 
 
-def test_the_estimators_own_file_has_its_names_and_nothing_of_the_rows(tmp_path, rows):
+def test_an_estimators_own_file_has_names_but_no_facts_about_rows(tmp_path, rows):
     model = GaussianMixture(2, random_state=0).fit(rows)
     model.save(tmp_path / "model.npz")
     found = ScoringModel.read(tmp_path / "model.npz")
     assert (found.columns, found.missing, found.log_density) == (None, "raise", None)
 
 
-def test_a_note_leaves_all_else_as_it_is(fit, save, rows, folder):
+def test_adding_facts_changes_nothing_else_in_a_file(fit, save, rows, folder):
     path = folder / "model.npz"
     fit(save(rows))
     before = model_file.read(path)
-    ScoringModel(before.mixture, ["a", "b"]).note(path)
+    ScoringModel(before.mixture, ["a", "b"]).add_to_file(path)
     after = model_file.read(path)
     assert {**after.about, KEY: None} == {**before.about, KEY: None}
     assert ScoringModel.read(path).columns == ["a", "b"]
@@ -50,7 +50,7 @@ def test_a_note_leaves_all_else_as_it_is(fit, save, rows, folder):
 
 
 @pytest.mark.parametrize("said", [{"log_density": 3}, {"log_density": {"n": 1}}, 7])
-def test_nonsense_in_a_file_is_a_sentence(tmp_path, rows, said):
+def test_damaged_facts_in_a_file_are_one_sentence(tmp_path, rows, said):
     path = tmp_path / "model.npz"
     GaussianMixture(2, random_state=0).fit(rows).save(path)
     saved = model_file.read(path)

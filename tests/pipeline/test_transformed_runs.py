@@ -107,19 +107,19 @@ def refused(*words):
     return line
 
 
-def test_a_run_fits_what_is_left_and_says_what_that_is(place, counted, rows):
+def test_a_run_fits_the_filtered_and_transformed_rows(place, counted, rows):
     n_left_out = int((~counted).sum())
     said = Path("said.txt").read_text()
-    assert f"{N:,} rows, {n_left_out} that don't meet the filter" in said
+    assert f"{N:,} rows, {n_left_out} excluded by the filter" in said
     assert "log1p(delay)" in said
-    assert f"of which {n_left_out} left out" in said
+    assert f"{n_left_out} left out (label -1)" in said
     labels = pq.read_table("results/labels.parquet").to_pandas()
     model = GaussianMixture.load("results/model.npz")
     np.testing.assert_array_equal(labels["label"][counted], model.predict(rows))
     assert (labels["label"][~counted] == -1).all()
     assert labels["probability"][~counted].isna().all()
     page = Path("results/report.html").read_text()
-    for part in ("clip(air time, -4, 4)", "log1p(delay)", "standardise", "do not meet the filter"):
+    for part in ("clip(air time, -4, 4)", "log1p(delay)", "standardise", "The filter excludes"):
         assert part in page
     assert f"{model.bic(rows):,.0f}" in page
     told = yaml.safe_load(FIT)["source"]
@@ -127,7 +127,7 @@ def test_a_run_fits_what_is_left_and_says_what_that_is(place, counted, rows):
     assert {name: resolved[name] for name in told} == told
 
 
-def test_the_resolved_configuration_runs_again_to_the_same_bits(place):
+def test_the_saved_configuration_runs_again_to_the_same_bits(place):
     command("fit", "results/config.yaml", "--set", "output.dir=again")
     first, second = (model_file.load(f"{each}/model.npz") for each in ("results", "again"))
     np.testing.assert_array_equal(first.covariances, second.covariances)
@@ -135,7 +135,7 @@ def test_the_resolved_configuration_runs_again_to_the_same_bits(place):
 
 @pytest.mark.parametrize("where", ["threads.yaml", "local.yaml"])
 @pytest.mark.parametrize("out", ["scores.parquet", "scores.zarr"])
-def test_scores_are_of_what_the_file_says_rows_are_made_to(place, counted, rows, where, out):
+def test_scoring_applies_the_models_filter_and_transforms(place, counted, rows, where, out):
     words = ("rows.parquet", out, "--id", "id", "--outliers", "0.01", "--top", "2")
     said = command("score", "results/model.npz", *words, "--cluster", where)
     assert f"left out  {(~counted).sum()} rows (label -1)" in said
@@ -155,13 +155,13 @@ def test_scores_are_of_what_the_file_says_rows_are_made_to(place, counted, rows,
     assert found["outlier"].sum() == pytest.approx(0.01 * counted.sum(), abs=1)
 
 
-def test_python_opens_other_rows_as_the_file_says(place, rows, counted):
+def test_python_opens_other_rows_with_the_models_recipe(place, rows, counted):
     model = GaussianMixture.load("results/model.npz")
     found = model.predict(open_dataset("rows.parquet", **model.recipe_)).compute()
     np.testing.assert_array_equal(found[counted], model.predict(rows))
 
 
-def test_a_model_that_python_has_saved_forgets_nothing_either(place, rows, counted):
+def test_a_model_saved_by_python_keeps_its_recipe(place, rows, counted):
     told = yaml.safe_load(FIT)["source"]
     dataset = open_dataset(**told)
     GaussianMixture(3, random_state=0).fit(dataset).save("python.npz")
@@ -174,7 +174,7 @@ def test_a_model_that_python_has_saved_forgets_nothing_either(place, rows, count
     pd.testing.assert_frame_equal(found, expected, rtol=1e-6, atol=1e-6)
 
 
-def test_rows_that_cannot_be_made_are_one_sentence(place, frame):
+def test_rows_that_cannot_be_transformed_are_one_sentence(place, frame):
     frame.rename(columns={"air time": "time"}).to_parquet("other.parquet")
     score = ("score", "results/model.npz")
     assert "there is no column 'air time' in" in refused(*score, "other.parquet", "o.zarr")
@@ -213,7 +213,7 @@ def test_a_mistake_is_one_sentence_with_its_key(place, frame, change, parts):
         assert part in line
 
 
-def test_a_mistake_in_the_file_is_told_with_its_line(place):
+def test_an_error_names_the_line_of_the_file(place):
     Path("wrong.yaml").write_text(FIT.replace("log1p:", "log2p:"))
     assert refused("fit", "wrong.yaml").startswith("daskgmm: wrong.yaml, line 6: source.transforms")
 
@@ -235,7 +235,7 @@ def test_arrays_have_numbers(place, frame, counted):
     np.testing.assert_array_equal(labels == -1, ~counted)
 
 
-def test_what_a_model_file_says_is_not_believed(place, tmp_path):
+def test_the_recipe_of_a_model_file_is_checked(place, tmp_path):
     saved = model_file.read("results/model.npz")
     history = saved.about["history"]
     for said in (7, {"columns": ["delay"]}, {**history["recipe_"], "columns": ["delay"]}):
@@ -253,7 +253,7 @@ def test_what_a_model_file_says_is_not_believed(place, tmp_path):
     assert set(ScoringModel.read(Path("more.npz")).recipe) == {"columns", "filter", "transforms"}
 
 
-def test_the_model_from_before_a_collapse_says_so_too(place):
+def test_the_model_before_a_collapse_keeps_its_recipe(place):
     rows = np.random.default_rng(0).normal(size=(130, 2))
     rows[100:] = 5.0
     np.save("late.npy", rows)
@@ -270,7 +270,7 @@ def test_the_model_from_before_a_collapse_says_so_too(place):
     assert recipe["filter"] == "x0 > -9"
 
 
-def test_a_scoring_that_was_killed_goes_on_to_the_same_bytes(place, frame):
+def test_a_killed_scoring_run_is_resumed_to_the_same_bytes(place, frame):
     pd.concat([frame] * 20).to_parquet("long.parquet", row_group_size=400)
     words = ("score", "results/model.npz", "long.parquet")
     command(*words, "whole.parquet")
@@ -287,7 +287,7 @@ def test_a_scoring_that_was_killed_goes_on_to_the_same_bytes(place, frame):
         assert (Path("scores.parquet") / each.name).read_bytes() == each.read_bytes()
 
 
-def test_a_run_that_was_stopped_is_resumed_with_its_transforms_and_no_others(place):
+def test_a_stopped_run_is_resumed_only_with_the_same_transforms(place):
     config = yaml.safe_load(FIT) | {"output": {"dir": "stopped"}, "checkpoint": {"every": 0}}
     config["model"] |= {"acceleration": None, "tol": 0, "max_iter": 4000, "init_params": "kmeans"}
     Path("slow.yaml").write_text(yaml.safe_dump(config))
@@ -298,6 +298,6 @@ def test_a_run_that_was_stopped_is_resumed_with_its_transforms_and_no_others(pla
     process.kill()
     line = refused("fit", "slow.yaml", "--set", "source.transforms=[{standardise: all}]")
     assert "another fit" in line
-    left, _ = resume.left(str(folder))
+    left, _ = resume.stopped_run(str(folder))
     assert left.source.filter == config["source"]["filter"]
     assert left.source.transforms == config["source"]["transforms"]

@@ -4,7 +4,7 @@ import numpy as np
 
 from daskgmm.plots.display import COLOURS, component_colour, component_dashes
 
-# Machado, Oliveira & Fernandes 2009, table 1, severity 1.0: who sees no red, who sees no green.
+# Machado, Oliveira & Fernandes 2009, table 1, severity 1.0: protanopia, deuteranopia.
 NO_RED = [
     [0.152286, 1.052583, -0.204868],
     [0.114503, 0.786281, 0.099216],
@@ -15,7 +15,7 @@ NO_GREEN = [
     [0.280085, 0.672501, 0.047413],
     [-0.011820, 0.042940, 0.968881],
 ]
-# Ottosson 2020: linear sRGB to cones, their cube roots to Oklab.
+# Ottosson 2020: linear sRGB to cone responses, and their cube roots to Oklab.
 TO_CONES = [
     [0.41222147, 0.53633254, 0.05144599],
     [0.2119035, 0.68069955, 0.10739696],
@@ -37,13 +37,13 @@ def luminance(colour):
     return linear(colour) @ [0.2126, 0.7152, 0.0722]
 
 
-def test_colours_stand_out_from_both_papers():
+def test_colours_have_contrast_on_light_and_dark_backgrounds():
     for colour in COLOURS:
         assert 1.05 / (luminance(colour) + 0.05) >= 2.95
         assert (luminance(colour) + 0.05) / (luminance("#14171a") + 0.05) >= 2.95
 
 
-def test_colours_differ_for_those_who_see_no_red_or_no_green():
+def test_colours_differ_with_red_or_green_blindness():
     for sight in (np.eye(3), NO_RED, NO_GREEN):
         seen = [
             np.array(TO_LAB) @ np.cbrt(np.array(TO_CONES) @ np.clip(sight @ linear(c), 0, 1))

@@ -1,4 +1,4 @@
-"""What all displays have in common: scikit-learn's convention."""
+"""The convention that all displays share."""
 
 import subprocess
 import sys
@@ -27,25 +27,25 @@ def display(request):
     return request.param
 
 
-def test_it_draws_in_the_axes_that_it_is_given(display, model, rows, axes):
-    found = drawn(display, model, rows, ax=axes)
-    assert type(found) is display
-    assert found.ax_ is axes
-    assert found.figure_ is axes.figure
+def test_it_draws_in_the_given_axes(display, model, rows, axes):
+    result = drawn(display, model, rows, ax=axes)
+    assert type(result) is display
+    assert result.ax_ is axes
+    assert result.figure_ is axes.figure
     assert axes.has_data()
     assert not plt.get_fignums()
 
 
-def test_it_draws_in_a_figure_of_its_own_where_it_is_given_none(display, model, rows):
-    found = drawn(display, model, rows)
-    assert [plt.figure(number) for number in plt.get_fignums()] == [found.figure_]
+def test_it_makes_a_figure_without_axes(display, model, rows):
+    result = drawn(display, model, rows)
+    assert [plt.figure(number) for number in plt.get_fignums()] == [result.figure_]
 
 
-def test_what_is_drawn_can_be_drawn_again(display, model, rows, axes):
-    found = drawn(display, model, rows)
-    first = found.ax_
-    assert found.plot(axes) is found
-    assert found.ax_ is axes
+def test_a_display_can_be_drawn_again(display, model, rows, axes):
+    result = drawn(display, model, rows)
+    first = result.ax_
+    assert result.plot(axes) is result
+    assert result.ax_ is axes
     assert axes.get_xlim() == first.get_xlim()
     assert axes.get_xlabel() == first.get_xlabel() != ""
 
@@ -56,14 +56,14 @@ def test_an_estimator_that_is_not_fitted_is_refused(display, rows):
     assert not plt.get_fignums()
 
 
-def test_text_takes_the_colour_of_the_style(display, model, rows):
+def test_text_has_the_colour_of_the_style(display, model, rows):
     with mpl.rc_context({"text.color": "#123456"}):
-        found = drawn(display, model, rows)
-    assert all(text.get_color() == "#123456" for text in found.ax_.texts)
+        result = drawn(display, model, rows)
+    assert all(text.get_color() == "#123456" for text in result.ax_.texts)
 
 
 @pytest.mark.parametrize("display", OF_ROWS)
-def test_rows_are_what_a_fit_takes(display, model, rows):
+def test_rows_may_have_any_form(display, model, rows):
     whole = display.from_estimator(model, rows).ax_
     for same in (da.from_array(rows, chunks=(100, 3)), rows.astype(np.float32)):
         other = display.from_estimator(model, same).ax_
@@ -72,7 +72,7 @@ def test_rows_are_what_a_fit_takes(display, model, rows):
 
 
 @pytest.mark.parametrize("display", OF_ROWS)
-def test_rows_that_the_model_cannot_take_are_refused(display, model, rows):
+def test_invalid_rows_are_refused(display, model, rows):
     for bad, said in ((rows[:, :2], "features"), (np.full((5, 3), np.nan), "NaN")):
         with pytest.raises(ValueError, match=said):
             display.from_estimator(model, bad)
@@ -96,7 +96,7 @@ def test_a_row_of_weight_two_is_two_rows(display, model, rows):
 
 @pytest.mark.parametrize("missing", ["omit", "marginal"])
 @pytest.mark.parametrize("display", OF_ROWS)
-def test_rows_with_gaps_are_drawn_where_the_model_takes_them(display, missing, rows):
+def test_rows_with_missing_values_are_drawn(display, missing, rows):
     gaps = rows.copy()
     gaps[::3, 0] = np.nan
     model = GaussianMixture(2, random_state=0, missing=missing, tol=0.1).fit(gaps)
@@ -108,11 +108,11 @@ def test_a_single_row_is_drawn(display, model, rows):
     assert display.from_estimator(model, rows[:1]).ax_.has_data()
 
 
-def test_what_is_no_pair_no_axes_and_no_model_of_ours_is_said(model, rows):
+def test_invalid_arguments_are_refused(model, rows):
     for features in ((0,), 0, None, "ab"):
-        with pytest.raises(ValueError, match="features: two are needed, not "):
+        with pytest.raises(ValueError, match="features must be two features, not "):
             plots.EllipsesDisplay.from_estimator(model, rows, features)
-    with pytest.raises(ValueError, match=r"ax: one of matplotlib's Axes is needed, not ndarray"):
+    with pytest.raises(ValueError, match=r"ax must be matplotlib Axes, not ndarray"):
         plots.EntropyDisplay.from_estimator(model, rows, ax=np.array([None]))
     for other in (model.to_sklearn(), model.mixture_):
         with pytest.raises(ValueError, match=r"GaussianMixture.from_sklearn and from_mixture make"):
@@ -121,19 +121,19 @@ def test_what_is_no_pair_no_axes_and_no_model_of_ours_is_said(model, rows):
             plots.ConvergenceDisplay.from_estimator(other)
 
 
-def test_features_have_their_names_however_they_look(rows):
+def test_feature_names_may_hold_any_characters(rows):
     names = ["cost $ and price $", "<b>", "$x_{$"]
     frame = pd.DataFrame(rows, columns=names)
     model = GaussianMixture(2, random_state=0, tol=0.1).fit(frame)
-    found = plots.EllipsesDisplay.from_estimator(model, frame, ("$x_{$", 0))
-    assert (found.ax_.get_xlabel(), found.ax_.get_ylabel()) == (names[2], names[0])
-    found.figure_.canvas.draw()
+    result = plots.EllipsesDisplay.from_estimator(model, frame, ("$x_{$", 0))
+    assert (result.ax_.get_xlabel(), result.ax_.get_ylabel()) == (names[2], names[0])
+    result.figure_.canvas.draw()
     for feature in ("nothing", 3, -4):
         with pytest.raises(ValueError, match=f"no feature {feature!r}: the model has cost"):
             plots.MarginalDisplay.from_estimator(model, frame, feature)
 
 
-def test_the_package_needs_no_pictures():
+def test_the_package_does_not_import_matplotlib():
     program = "import sys, daskgmm.pipeline.config; assert 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
     assert "plots" not in daskgmm.__all__

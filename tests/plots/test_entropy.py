@@ -18,15 +18,19 @@ def test_bars_are_shares_of_the_rows(axes):
 
 
 def test_entropies_are_those_of_the_responsibilities(model, rows, axes):
-    found = EntropyDisplay.from_estimator(model, rows, ax=axes)
+    display = EntropyDisplay.from_estimator(model, rows, ax=axes)
     p = model.predict_proba(rows)
     expected = -np.sum(p * np.log(np.maximum(p, 1e-300)), axis=1)
-    np.testing.assert_allclose(np.sort(found.entropies), np.sort(expected), atol=1e-9)
+    np.testing.assert_allclose(np.sort(display.entropies), np.sort(expected), atol=1e-9)
 
 
-def test_lines_stand_where_components_are_alike(axes):
+def test_lines_mark_equally_likely_components(axes):
     EntropyDisplay(np.array([0.0, np.log(6.0)])).plot(axes)
-    assert [text.get_text() for text in axes.texts] == ["2 alike ", "3 alike ", "5 alike "]
+    assert [text.get_text() for text in axes.texts] == [
+        "2 equally likely ",
+        "3 equally likely ",
+        "5 equally likely ",
+    ]
     ends = [line.get_xdata()[0] for line in axes.lines]
     np.testing.assert_allclose(ends, np.log([2.0, 3.0, 5.0]))
 

@@ -23,7 +23,7 @@ def test_each_covariance_type_has_a_line_from_few_components_to_many(axes):
     assert lines["diag"] == [[2.0, 5.0]]
 
 
-def test_the_choice_is_ringed_and_named(axes):
+def test_a_ring_marks_the_chosen_candidate(axes):
     (ring,) = [line for line in axes.lines if line.get_label().startswith("chosen")]
     assert ring.get_label() == "chosen"
     assert ring.get_xydata().tolist() == [[2.0, 3.0]]
@@ -35,7 +35,7 @@ def test_estimates_are_hollow(axes):
     assert sorted(points.tolist()) == [[1.0, 9.0], [2.0, 5.0], [3.0, 4.0]]
 
 
-def test_axes_say_what_they_are(axes):
+def test_axes_have_labels(axes):
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("components", "BIC")
     texts = [text.get_text() for text in axes.get_legend().get_texts()]
     assert texts == ["full", "diag", "chosen", "estimate"]

@@ -47,7 +47,7 @@ from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from daskgmm.chunk import Chunk
-from daskgmm.kernels.workspace import forget
+from daskgmm.kernels.workspace import free_buffers
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.e_step import e_step
 from daskgmm.model.maximum_likelihood import MaximumLikelihood
@@ -159,7 +159,7 @@ class Daskgmm:
 
     def peak_bytes(self) -> int:
         """Return the peak memory of an E-step, without its chunk and result."""
-        forget()
+        free_buffers()
         tracemalloc.start()
         found = self.statistics()
         _, peak = tracemalloc.get_traced_memory()

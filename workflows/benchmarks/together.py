@@ -13,7 +13,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from daskgmm.chunk import Chunk
-from daskgmm.kernels.batching import stacks
+from daskgmm.kernels.batching import group_kernels
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.densities import Densities, densities
 from daskgmm.model.e_step import e_step, e_steps
@@ -57,7 +57,7 @@ def line(name: str, sizes: list[int], n_features: int, dtype: str, repeats: int)
     sent: list[Densities] = [
         densities(candidate(name, k, n_features, seed), pivot) for seed, k in enumerate(sizes)
     ]
-    n_stacks = len(stacks([each.kernel for each in sent], [np.dtype(dtype)] * len(sent)))
+    n_stacks = len(group_kernels([each.kernel for each in sent], [np.dtype(dtype)] * len(sent)))
     actions = (
         lambda: [e_step(chunk, each) for each in sent],
         lambda: e_steps(chunk, sent),

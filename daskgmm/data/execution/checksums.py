@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from daskgmm.chunk import Chunk
 from daskgmm.data.execution.shards import Addable
-from daskgmm.errors import DataError, listed
+from daskgmm.errors import DataError, list_numbers
 
 Value = TypeVar("Value", bound=Addable)
 
@@ -71,8 +71,8 @@ def compare_checksums(before: Checksums, now: Checksums) -> None:
     )
     several = len(changed) > 1
     raise DataError(
-        f"chunk{'s' * several} {listed(changed)} {'are' if several else 'is'} no longer what the "
-        f"survey saw ({f'chunk {first}: ' * several}{difference}): the data changed during the "
+        f"chunk{'s' * several} {list_numbers(changed)} {'are' if several else 'is'} no longer what "
+        f"the survey saw ({f'chunk {first}: ' * several}{difference}): the data changed during the "
         "fit. Persist or save data that is computed anew on each pass, and do not write to it "
         "during a fit"
     )

@@ -260,7 +260,7 @@ def _score(chunk: Chunk, scoring: Scoring) -> Iterator[tuple[Any, Columns]]:
     """
     n_skipped = chunk.bad.n_rows or 0 if chunk.bad else 0
     for start in range(0, n_skipped, ROW_GROUP):
-        yield None, scoring.of_nothing(min(ROW_GROUP, n_skipped - start))
+        yield None, scoring.of_skipped(min(ROW_GROUP, n_skipped - start))
     for block in chunk.cut(ROW_GROUP):
         mask = None if block.weights is None else block.weights > 0.0
         yield block.extra, scoring.of(block.rows, mask)

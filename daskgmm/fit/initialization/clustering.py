@@ -143,7 +143,7 @@ class SphericalClusters:
             pivot=pivot,
             effective_counts=counts,
             first_moment=np.zeros_like(pivot),
-            second_moment=family.joined(
+            second_moment=family.concatenate(
                 [family.second_moment(root, np.full((1, len(root)), s)) for s in scatters]
             ),
             log_likelihood=0.0,

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
-from daskgmm.errors import DegenerateCovarianceError, ParameterError, named
+from daskgmm.errors import DegenerateCovarianceError, ParameterError, name_components
 from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import Family
 from daskgmm.model.mixture import Mixture
@@ -83,7 +83,7 @@ def check_user_mixture(
     try:
         mixture = Mixture.from_covariances(family, shares, centers, widths)
     except DegenerateCovarianceError as error:
-        raise ParameterError(f"{should_be}: not so {named(error.components)}") from error
+        raise ParameterError(f"{should_be}: not so {name_components(error.components)}") from error
     if mixture.fault:
         raise ParameterError(should_be)
     return mixture

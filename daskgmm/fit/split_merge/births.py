@@ -125,7 +125,7 @@ def births(
         if family.shared:
             covariances = mixture.covariances
         sound = _sound(family, covariances, weights > 0.0)
-        covariances = family.selected(covariances, sound)
+        covariances = family.select(covariances, sound)
         weights, means, before = weights[sound], means[sound], before[sound]
         if not len(sound):
             return []
@@ -140,7 +140,7 @@ def births(
         before = gains
     n_rows, least = share.sum(axis=1), n_parameters(mixture)
     for i in np.flatnonzero(n_rows > least):
-        covariance = family.selected(covariances, np.array([i]))
+        covariance = family.select(covariances, np.array([i]))
         newcomer = Newcomer(float(weights[i]), means[i : i + 1], covariance)
         found.append(Birth(newcomer, float(gains[i]), float(n_rows[i])))
     return sorted(found, key=lambda birth: birth.gain, reverse=True)

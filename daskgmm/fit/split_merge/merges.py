@@ -67,7 +67,7 @@ def merged(mixture: Mixture, kept: int, freed: int) -> Mixture:
     means[pair] = mixture.means[kept] + share * (mixture.means[freed] - mixture.means[kept])
     second = family.second_moments(mixture.covariances, weights, n_features)
     none = np.zeros_like(means)
-    second = family.shifted(second, none, weights, means - mixture.means)
+    second = family.shift_moment(second, none, weights, means - mixture.means)
     joining = np.eye(n_components)
     joining[kept, freed] = 1.0
     joining = np.delete(joining, freed, axis=0)
@@ -115,7 +115,7 @@ def near_merges(mixture: Mixture) -> list[Merge]:
     pairs = set()
     for k in range(mixture.n_components):
         shift = mixture.means[k] - mixture.means
-        squares = np.square(mixture.family.whitened(mixture.precision_cholesky, shift)).sum(axis=1)
+        squares = np.square(mixture.family.whiten(mixture.precision_cholesky, shift)).sum(axis=1)
         near = [j for j in np.argsort(squares, kind="stable")[: NEAREST + 1].tolist() if j != k]
         pairs |= {(min(j, k), max(j, k)) for j in near}
     merges = [Merge(i, j, loss(mixture, i, j)) for i, j in sorted(pairs)]
@@ -144,8 +144,8 @@ def _selected(mixture: Mixture, components: list[int]) -> Mixture:
         family,
         mixture.weights[some],
         mixture.means[some],
-        family.selected(mixture.covariances, some),
-        family.selected(mixture.precision_cholesky, some),
+        family.select(mixture.covariances, some),
+        family.select(mixture.precision_cholesky, some),
     )
 
 

@@ -1,4 +1,4 @@
-"""What families without correlations share: variances, and factors that are inverse roots."""
+"""Diagonal and spherical covariances: variances without correlations."""
 
 from dataclasses import dataclass
 
@@ -15,23 +15,22 @@ from daskgmm.kernels import (
 )
 from daskgmm.kernels.moments import Array, level_of
 from daskgmm.model.covariance.family import Family, coefficients, single_rounding
-from daskgmm.model.covariance.regression import Regression, of_variances
+from daskgmm.model.covariance.regression import Regression, variance_regression
 
 
 class Uncorrelated(Family):
-    """Covariances are variances: their factors are 1 / standard deviation."""
+    """Family without correlations; precision Cholesky factors are 1 / standard deviation."""
 
-    def regressed(
+    def regress(
         self, covariances: Array, given: NDArray[np.intp], rest: NDArray[np.intp]
     ) -> tuple[Array, Array]:
-        # What is known of the others says nothing.
         return np.zeros((1, len(rest), len(given))), self.marginal(covariances, rest)
 
     def precision_cholesky(self, covariances: Array) -> Array:
-        sound = (covariances > 0.0) & np.isfinite(covariances)
-        if not sound.all():
-            bad = ~sound.reshape(len(covariances), -1).all(axis=1)
-            raise DegenerateCovarianceError(np.flatnonzero(bad).tolist())
+        valid = (covariances > 0.0) & np.isfinite(covariances)
+        if not valid.all():
+            degenerate = ~valid.reshape(len(covariances), -1).all(axis=1)
+            raise DegenerateCovarianceError(np.flatnonzero(degenerate).tolist())
         return 1.0 / np.sqrt(covariances)
 
     def precision_cholesky_of(self, precisions: Array) -> Array:
@@ -44,8 +43,8 @@ class Uncorrelated(Family):
         return covariances * np.square(precision_cholesky)
 
     def has_factor(self, covariances: Array, precision_cholesky: Array) -> bool:
-        off = np.abs(self.relative(precision_cholesky, covariances) - 1.0)
-        return bool(precision_cholesky.min() > 0.0 and off.max() <= single_rounding(1))
+        error = np.abs(self.relative(precision_cholesky, covariances) - 1.0)
+        return bool(precision_cholesky.min() > 0.0 and error.max() <= single_rounding(1))
 
     def check_precisions(self, precisions: Array) -> None:
         if np.any(precisions <= 0.0):
@@ -55,14 +54,14 @@ class Uncorrelated(Family):
         deviations = np.sqrt(covariances).reshape(n_components, -1)
         return np.broadcast_to(deviations, (n_components, n_features))
 
-    def coloured(self, covariances: Array, k: int, noise: Array) -> Array:
+    def color(self, covariances: Array, k: int, noise: Array) -> Array:
         return noise * np.sqrt(covariances[k])
 
     def regression(
         self, covariances: Array, shape: tuple[int, int], observed: NDArray[np.bool_]
     ) -> Regression:
         variances = np.broadcast_to(covariances.reshape(len(covariances), -1), shape)
-        return of_variances(variances, observed)
+        return variance_regression(variances, observed)
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ class Diag(Uncorrelated):
     def second_moment(self, x: Array, responsibilities: Array) -> Array:
         return responsibilities @ np.square(x)
 
-    def shifted(self, second: Array, first: Array, counts: Array, shift: Array) -> Array:
+    def shift_moment(self, second: Array, first: Array, counts: Array, shift: Array) -> Array:
         return second - 2.0 * first * shift + counts[:, None] * np.square(shift)
 
     def covariances(
@@ -91,7 +90,7 @@ class Diag(Uncorrelated):
     def second_moments(self, covariances: Array, counts: Array, n_features: int) -> Array:
         return counts[:, None] * covariances
 
-    def projected(self, covariance: Array) -> Array:
+    def project(self, covariance: Array) -> Array:
         return np.diagonal(covariance)[None]
 
     def marginal(self, covariances: Array, features: NDArray[np.intp]) -> Array:
@@ -103,7 +102,7 @@ class Diag(Uncorrelated):
     def log_det(self, precision_cholesky: Array, n_components: int, n_features: int) -> Array:
         return np.log(precision_cholesky).sum(axis=1)
 
-    def whitened(self, precision_cholesky: Array, shift: Array) -> Array:
+    def whiten(self, precision_cholesky: Array, shift: Array) -> Array:
         return shift * precision_cholesky
 
     def slope(self, relative: Array, n_features: int) -> Array:
@@ -115,11 +114,11 @@ class Diag(Uncorrelated):
     def coordinates(self, relative: Array) -> Array:
         return 0.5 * np.log(relative)
 
-    def stretched(self, covariances: Array, coordinates: Array) -> Array:
+    def from_coordinates(self, covariances: Array, coordinates: Array) -> Array:
         return covariances * np.exp(2.0 * coordinates)
 
-    def spread_moment(self, spread: Array, shares: Array) -> Array:
-        return np.einsum("kpd,kp->kd", spread, shares)
+    def conditional_moment(self, conditional_covariances: Array, counts: Array) -> Array:
+        return np.einsum("kpd,kp->kd", conditional_covariances, counts)
 
     def quadratic(
         self, constants: Array, means: Array, precision_cholesky: Array, pivot: Array
@@ -138,10 +137,10 @@ class Diag(Uncorrelated):
 
 @dataclass(frozen=True)
 class Spherical(Uncorrelated):
-    """Variances of shape (n_components,); the second moment is that of the distance."""
+    """Variances of shape (n_components,); the second moment is the sum over the features."""
 
     name = "spherical"
-    has_units = False
+    is_scale_equivariant = False
 
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         return (n_components,)
@@ -152,7 +151,7 @@ class Spherical(Uncorrelated):
     def second_moment(self, x: Array, responsibilities: Array) -> Array:
         return responsibilities @ np.square(x).sum(axis=1)
 
-    def shifted(self, second: Array, first: Array, counts: Array, shift: Array) -> Array:
+    def shift_moment(self, second: Array, first: Array, counts: Array, shift: Array) -> Array:
         cross = np.einsum("kd,kd->k", first, shift)
         return second - 2.0 * cross + counts * np.einsum("kd,kd->k", shift, shift)
 
@@ -164,7 +163,7 @@ class Spherical(Uncorrelated):
     def second_moments(self, covariances: Array, counts: Array, n_features: int) -> Array:
         return n_features * counts * covariances
 
-    def projected(self, covariance: Array) -> Array:
+    def project(self, covariance: Array) -> Array:
         return np.diagonal(covariance).mean(keepdims=True)
 
     def marginal(self, covariances: Array, features: NDArray[np.intp]) -> Array:
@@ -176,7 +175,7 @@ class Spherical(Uncorrelated):
     def log_det(self, precision_cholesky: Array, n_components: int, n_features: int) -> Array:
         return n_features * np.log(precision_cholesky)
 
-    def whitened(self, precision_cholesky: Array, shift: Array) -> Array:
+    def whiten(self, precision_cholesky: Array, shift: Array) -> Array:
         return shift * precision_cholesky[:, None]
 
     def slope(self, relative: Array, n_features: int) -> Array:
@@ -188,11 +187,11 @@ class Spherical(Uncorrelated):
     def coordinates(self, relative: Array) -> Array:
         return 0.5 * np.log(relative[:, None])
 
-    def stretched(self, covariances: Array, coordinates: Array) -> Array:
+    def from_coordinates(self, covariances: Array, coordinates: Array) -> Array:
         return covariances * np.exp(2.0 * coordinates[:, 0])
 
-    def spread_moment(self, spread: Array, shares: Array) -> Array:
-        return np.einsum("kpd,kp->k", spread, shares)
+    def conditional_moment(self, conditional_covariances: Array, counts: Array) -> Array:
+        return np.einsum("kpd,kp->k", conditional_covariances, counts)
 
     def quadratic(
         self, constants: Array, means: Array, precision_cholesky: Array, pivot: Array

@@ -1,4 +1,4 @@
-"""What a family of covariance matrices must say about itself."""
+"""Covariance families: the interface that full, tied, diag and spherical implement."""
 
 import math
 from abc import ABC, abstractmethod
@@ -17,7 +17,7 @@ from daskgmm.model.covariance.regression import Regression
 
 
 class Sums(Protocol):
-    """The sums of one pass, as `SufficientStatistics` holds them."""
+    """The sums of one pass; `SufficientStatistics` has them."""
 
     @property
     def effective_counts(self) -> Array: ...
@@ -31,11 +31,11 @@ class Sums(Protocol):
 
 @dataclass(frozen=True)
 class Family(ABC):
-    """A shape of covariances, with its moments, its factors and its kernels.
+    """A family of covariances: its shapes, moments, factorizations, coordinates and kernels.
 
-    Below, K is n_components and D is n_features; `covariances` have the family's own
-    `shape`, and so have second moments, precisions and precision Cholesky factors (upper
-    U with precision = U Uᵀ).
+    In the docstrings, K is n_components, D is n_features and q is the number of coordinates of a
+    covariance. Covariances have the family's `shape`; so do second moments, precisions and
+    precision Cholesky factors (upper U with precision = U Uᵀ).
 
     Families are equal if they have the same type and the same hyperparameters, in any process.
     Every concrete family is a frozen dataclass, whose fields are its hyperparameters.
@@ -43,12 +43,12 @@ class Family(ABC):
 
     name: ClassVar[str]
     crossover: ClassVar[int | None] = None
-    """Number of features from which the triangular kernel is the faster one."""
+    """Number of features from which the triangular kernel is faster; None for never."""
     shared: ClassVar[bool] = False
     """Whether all components have one covariance."""
 
-    has_units = True
-    """Whether it stays one of the family where each feature is told in units of its own."""
+    is_scale_equivariant = True
+    """Whether covariances stay in the family when each feature is scaled by its own factor."""
 
     def kernel(
         self,
@@ -69,202 +69,213 @@ class Family(ABC):
         )
 
     def log_peaks(self, log_weights: Array, precision_cholesky: Array, n_features: int) -> Array:
-        """Weighted log-density of each component at its mean, (K,); -inf for a weight of zero."""
+        """Return each component's weighted log-density at its mean, (K,); -inf for weight 0."""
         log_det = self.log_det(precision_cholesky, len(log_weights), n_features)
         return log_weights + log_det - 0.5 * n_features * math.log(2.0 * math.pi)
 
     def expected_further_sums(self, counts: Array, n_features: int) -> tuple[Array, ...]:
-        """Return what to expect of the sums that only this family needs, given counts (K,).
+        """Return the expected sums that this family needs besides counts and moments.
 
-        Besides counts, first and second moments. Zero for zero counts.
+        `counts` (K,) are effective counts; the sums are zero for zero counts.
         """
         return ()
 
     def moments_about(self, sums: "Sums", shift: Array) -> tuple[Array, Array, tuple[Array, ...]]:
-        """First and second moments and further sums about pivots moved by `shift` (K, D)."""
+        """Return first and second moments and further sums about pivots moved by `shift` (K, D)."""
         counts, first, second = sums.effective_counts, sums.first_moment, sums.second_moment
         return (
             first - counts[:, None] * shift,
-            self.shifted(second, first, counts, shift),
+            self.shift_moment(second, first, counts, shift),
             sums.further_sums,
         )
 
     def maximize(self, sums: "Sums", reg_covar: float | Array) -> tuple[Array, Array]:
-        """Return the means less the pivots, (K, D), and the covariances that fit the sums best.
+        """Return the means minus the pivots, (K, D), and the covariances of the M-step.
 
-        Bishop 2006, eq. 9.24-9.25. Covariances are about the means before these are rounded.
+        Bishop 2006, eq. 9.24-9.25. Covariances are about the means before rounding.
         """
         counts = np.maximum(sums.effective_counts, np.finfo(np.float64).tiny)
         shift = sums.first_moment / counts[:, None]
-        second = self.shifted(sums.second_moment, sums.first_moment, sums.effective_counts, shift)
+        second = self.shift_moment(
+            sums.second_moment, sums.first_moment, sums.effective_counts, shift
+        )
         return shift, self.covariances(second, counts, shift.shape[1], reg_covar)
 
     @abstractmethod
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
-        """Shape of the covariances."""
+        """Return the shape of the covariances."""
 
     @abstractmethod
     def n_parameters(self, n_components: int, n_features: int) -> int:
-        """Free parameters in the covariances."""
+        """Return the number of free parameters in the covariances."""
 
     @abstractmethod
     def second_moment(self, x: Array, responsibilities: Array) -> Array:
-        """Sum over rows of r times the second order of x; x (n, D), r (K, n)."""
+        """Return the second moment of x (n, D) about zero, given responsibilities (K, n)."""
 
-    def joined(self, seconds: list[Array]) -> Array:
-        """The second moments of single components, together."""
+    def concatenate(self, seconds: list[Array]) -> Array:
+        """Join the second moments of single components into that of all components."""
         return np.concatenate(seconds)
 
     @abstractmethod
-    def shifted(self, second: Array, first: Array, counts: Array, shift: Array) -> Array:
-        """The second moment about pivots moved by `shift` (K, D)."""
+    def shift_moment(self, second: Array, first: Array, counts: Array, shift: Array) -> Array:
+        """Return the second moment about pivots moved by `shift` (K, D)."""
 
     @abstractmethod
     def covariances(
         self, second: Array, counts: Array, n_features: int, reg_covar: float | Array
     ) -> Array:
-        """Covariances from the second moment about the means.
+        """Return the covariances, given the second moment about the means.
 
-        `reg_covar`, a number or one per feature, is added to the diagonal (spherical: its mean).
+        `reg_covar`, a number or (D,) array, is added to the diagonal. Spherical covariances add
+        its mean.
         """
 
     @abstractmethod
     def second_moments(self, covariances: Array, counts: Array, n_features: int) -> Array:
-        """The second moments about the means that give these covariances."""
+        """Return the second moments about the means that give these covariances."""
 
     @abstractmethod
-    def projected(self, covariance: Array) -> Array:
-        """What a single component of the family keeps of a covariance (D, D); `shape(1, D)`."""
+    def project(self, covariance: Array) -> Array:
+        """Project one covariance matrix (D, D) onto the family; the result has `shape(1, D)`."""
 
-    def selected(self, covariances: Array, components: NDArray[np.intp] | slice) -> Array:
-        """The covariances of some components."""
+    def select(self, covariances: Array, components: NDArray[np.intp] | slice) -> Array:
+        """Select the covariances of some components."""
         return covariances[components]
 
     @abstractmethod
     def marginal(self, covariances: Array, features: NDArray[np.intp]) -> Array:
-        """The covariances of some features, in their order."""
+        """Return the covariances of some features, in order."""
 
     @abstractmethod
-    def regressed(
+    def regress(
         self, covariances: Array, given: NDArray[np.intp], rest: NDArray[np.intp]
     ) -> tuple[Array, Array]:
-        """Regression of some features on others, component by component.
+        """Regress the features `rest` on the features `given`, for each component.
 
         Bishop 2006, eq. 2.81-2.82.
 
         Returns
         -------
-        coefficients : (K, n_rest, n_given) array, (1, n_rest, n_given) where all have the same
+        coefficients : (K or 1, n_rest, n_given) array
+            One matrix if all components have the same coefficients.
         covariances : array of the family's shape
-            Of `rest` where the values of `given` are known, whatever these are.
+            Conditional covariances of `rest`, which do not depend on the values of `given`.
         """
 
     @abstractmethod
     def precision_cholesky(self, covariances: Array) -> Array:
-        """Factors of the inverse covariances.
+        """Return the Cholesky factors of the inverse covariances.
 
-        DegenerateCovarianceError where there is none, with the components it is about.
+        Raises DegenerateCovarianceError if covariances are not positive definite.
         """
 
     @abstractmethod
     def precision_cholesky_of(self, precisions: Array) -> Array:
-        """Factors of precisions themselves."""
+        """Return the Cholesky factors of precisions."""
 
     @abstractmethod
     def precisions(self, precision_cholesky: Array) -> Array:
-        """Inverse covariances from their factors."""
+        """Return the inverse covariances, given their Cholesky factors."""
 
     @abstractmethod
     def has_factor(self, covariances: Array, precision_cholesky: Array) -> bool:
-        """Whether finite covariances are positive definite, and these their precisions' factors.
+        """Whether covariances are positive definite and match their precision Cholesky factors.
 
-        To single precision, as far as the covariances' condition lets that be told.
+        All values are finite. The comparison is to single precision, as far as the condition of
+        the covariances allows.
         """
 
     @abstractmethod
     def check_precisions(self, precisions: Array) -> None:
-        """Raise ParameterError, in scikit-learn's words, unless positive definite."""
+        """Raise ParameterError with scikit-learn's message unless positive definite."""
 
     @abstractmethod
     def dense(self, covariances: Array, n_components: int, n_features: int) -> Array:
-        """The same covariances as (K, D, D) matrices, for people and plots."""
+        """Return the covariances as (K, D, D) matrices."""
 
     @abstractmethod
     def log_det(self, precision_cholesky: Array, n_components: int, n_features: int) -> Array:
-        """Log-determinant of each component's factor, (K,)."""
+        """Return the log-determinant of each component's factor, (K,)."""
 
     @abstractmethod
-    def coloured(self, covariances: Array, k: int, noise: Array) -> Array:
-        """Standard normal rows (n, D) given the covariance of component k.
+    def color(self, covariances: Array, k: int, noise: Array) -> Array:
+        """Transform standard normal rows (n, D) to rows with the covariance of component k.
 
-        DegenerateCovarianceError where it has no factor, as one from a precision may.
+        Raises DegenerateCovarianceError if the covariance is not positive definite.
         """
 
     @abstractmethod
-    def whitened(self, precision_cholesky: Array, shift: Array) -> Array:
-        """Each component's ``U_kᵀ shift_k``, (K, D): a shift in units of its covariance."""
+    def whiten(self, precision_cholesky: Array, shift: Array) -> Array:
+        """Return ``U_kᵀ shift_k``, (K, D): shifts in units of each component's covariance."""
 
     @abstractmethod
     def relative(self, precision_cholesky: Array, covariances: Array) -> Array:
-        """Covariances in units of those that the factors are of; ones where they are the same."""
+        """Return ``Uᵀ covariance U``: covariances in units of the reference ones, or ones if equal.
+
+        `precision_cholesky` holds the factors of the reference covariances.
+        """
 
     @abstractmethod
     def slope(self, relative: Array, n_features: int) -> Array:
-        """How the expected log-density of a row rises along each coordinate, (K or 1, q).
+        """Return the derivative of a row's expected log-density by the coordinates, (K or 1, q).
 
-        `relative` is what the rows' second moments about the means are in units of the
-        covariances; where it is one, nothing rises.
+        `relative` holds the rows' covariances about the means in units of the model's. The
+        derivative is zero if it is the identity.
         """
 
     @abstractmethod
     def information(self, n_features: int) -> Array:
-        """Fisher information of a component's q coordinates, per row that belongs to it."""
+        """Return the Fisher information of a component's coordinates, (q,), per row of its own."""
 
     @abstractmethod
     def coordinates(self, relative: Array) -> Array:
-        """Coordinates of covariances about those that they are in units of, (K or 1, q).
+        """Return the coordinates of covariances about the reference ones, (K or 1, q).
 
-        Logarithms, so that any coordinates are those of a covariance; zero where both are the
-        same. DegenerateCovarianceError where there are none.
+        `relative` holds the covariances in units of the reference ones. Coordinates are
+        logarithmic, so that any coordinates give a valid covariance; they are zero if both are
+        equal. Raises DegenerateCovarianceError if a covariance is not positive definite.
         """
 
     @abstractmethod
-    def stretched(self, covariances: Array, coordinates: Array) -> Array:
-        """The covariances with given coordinates about these."""
+    def from_coordinates(self, covariances: Array, coordinates: Array) -> Array:
+        """Return the covariances that have the given coordinates about `covariances`."""
 
     @abstractmethod
     def quadratic(
         self, constants: Array, means: Array, precision_cholesky: Array, pivot: Array
     ) -> Quadratic:
-        """The fast kernel of ``constants[k] - |U_kᵀ (x - means[k])|² / 2``."""
+        """Return the fast kernel for ``constants[k] - |U_kᵀ (x - means[k])|² / 2``."""
 
     @abstractmethod
     def triangular(self, constants: Array, means: Array, precision_cholesky: Array) -> Triangular:
-        """The safe kernel of the same."""
+        """Return the numerically safe kernel for the same log-densities."""
 
     @abstractmethod
     def regression(
         self, covariances: Array, shape: tuple[int, int], observed: NDArray[np.bool_]
     ) -> Regression:
-        """What observed features say of the others; shape is (K, D), observed (P, D)."""
+        """Regress missing features on observed ones; `shape` is (K, D), `observed` is (P, D)."""
 
     @abstractmethod
-    def spread_moment(self, spread: Array, shares: Array) -> Array:
-        """The second moment of a regression's conditional covariances times `shares` (K, P)."""
+    def conditional_moment(self, conditional_covariances: Array, counts: Array) -> Array:
+        """Return the second moment that a regression's conditional covariances add.
+
+        `counts` (K, P) are the effective counts of the patterns.
+        """
 
     def standard_deviations(self, covariances: Array, n_components: int, n_features: int) -> Array:
-        """Standard deviation of each feature in each component, (K, D)."""
+        """Return the standard deviation of each feature in each component, (K, D)."""
         deviations = np.sqrt(np.diagonal(covariances, axis1=-2, axis2=-1))
         return np.broadcast_to(deviations, (n_components, n_features))
 
 
 def inverse_cholesky(covariance: Array) -> Array | None:
-    """Upper U with inverse(covariance) = U Uᵀ, None where there is none in floating point.
+    """Return the upper U with inverse(covariance) = U Uᵀ, or None if it is not positive definite.
 
-    The transpose of the inverse of the lower Cholesky factor, so that nothing is inverted
-    twice.
+    U is the transpose of the inverse of the lower Cholesky factor, so only one matrix is inverted.
     """
-    # LAPACK itself: scipy.linalg's checks take ten times as long as a small matrix does.
+    # LAPACK directly: the checks of scipy.linalg take ten times as long as a small matrix.
     lower, failed = lapack.dpotrf(covariance, lower=True)
     if failed or not np.isfinite(lower).all():
         return None
@@ -273,7 +284,7 @@ def inverse_cholesky(covariance: Array) -> Array | None:
 
 
 def lower_cholesky(covariance: Array) -> Array:
-    """Lower factor; DegenerateCovarianceError where there is none in floating point."""
+    """Return the lower factor; raises DegenerateCovarianceError if it is not positive definite."""
     try:
         return np.asarray(linalg.cholesky(covariance, lower=True))
     except linalg.LinAlgError as error:
@@ -281,15 +292,15 @@ def lower_cholesky(covariance: Array) -> Array:
 
 
 def upper_cholesky(precision: Array) -> Array:
-    """Upper U with precision = U Uᵀ: Cholesky of the matrix with its order reversed."""
+    """Return the upper U with precision = U Uᵀ, by Cholesky in reversed order."""
     return np.ascontiguousarray(linalg.cholesky(precision[::-1, ::-1], lower=True)[::-1, ::-1])
 
 
 def is_inverse_cholesky(factor: Array, covariance: Array) -> bool:
     """Whether U is upper triangular with a positive diagonal, and Uᵀ covariance U = 1.
 
-    What rounding leaves of the latter grows with the condition of the correlations, not with
-    units (van der Sluis 1969; Higham 2002, sec. 10.1).
+    The rounding error of the product grows with the condition of the correlation matrix and does
+    not depend on units (van der Sluis 1969; Higham 2002, sec. 10.1).
     """
     variances = np.diagonal(covariance)
     if np.tril(factor, -1).any() or min(np.diagonal(factor).min(), variances.min()) <= 0.0:
@@ -300,21 +311,21 @@ def is_inverse_cholesky(factor: Array, covariance: Array) -> bool:
 
 
 def single_rounding(n_terms: int) -> float:
-    """Of a sum of products in single precision, relative to its terms."""
+    """Return the rounding error of a sum of products in single precision, relative to its terms."""
     return 4.0 * n_terms * float(np.finfo(np.float32).eps)
 
 
 def check_positive_definite(precision: Array, name: str) -> None:
-    """Raise ParameterError, in scikit-learn's words, unless symmetric and positive definite."""
+    """Raise ParameterError with scikit-learn's message unless symmetric positive-definite."""
     if not (np.allclose(precision, precision.T) and np.all(linalg.eigvalsh(precision) > 0.0)):
         raise ParameterError(f"'{name} precision' should be symmetric, positive-definite")
 
 
 def coefficients(constants: Array, precision_mean: Array, mean: Array, *second: Array) -> Array:
-    """Those of [x, second order of x, 1], (K, D + ... + 1).
+    """Return the coefficients of [x, second order of x, 1], (K, D + ... + 1).
 
-    Λ·mean, the given ones, and constants - mean·Λ·mean/2; finite for a component of no weight,
-    as BLAS does not multiply infinities without a warning.
+    They are Λ·mean, `second`, and constants - mean·Λ·mean/2. The last one is finite for a weight of
+    zero as well, because BLAS warns about infinities.
     """
     constant = constants - 0.5 * np.einsum("kd,kd->k", precision_mean, mean)
     constant = np.maximum(constant, np.finfo(np.float64).min / 4)

@@ -1,4 +1,4 @@
-"""Each component has a covariance matrix of its own."""
+"""Full covariances: one matrix per component."""
 
 from dataclasses import dataclass
 
@@ -24,10 +24,10 @@ from daskgmm.model.covariance.family import (
     lower_cholesky,
     upper_cholesky,
 )
-from daskgmm.model.covariance.regression import Regression, of_matrices, regressed
+from daskgmm.model.covariance.regression import Regression, linear_regression, matrix_regression
 
-# Features from which looking for components that don't matter pays.
-SCREENED = 32
+# Number of features from which the triangular kernel screens components.
+SCREENING_FEATURES = 32
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Full(Family):
     def second_moment(self, x: Array, responsibilities: Array) -> Array:
         return np.stack([(r * x.T) @ x for r in responsibilities])
 
-    def shifted(self, second: Array, first: Array, counts: Array, shift: Array) -> Array:
+    def shift_moment(self, second: Array, first: Array, counts: Array, shift: Array) -> Array:
         cross = first[:, :, None] * shift[:, None, :]
         square = shift[:, :, None] * shift[:, None, :]
         return second - cross - cross.transpose(0, 2, 1) + counts[:, None, None] * square
@@ -59,23 +59,25 @@ class Full(Family):
     def second_moments(self, covariances: Array, counts: Array, n_features: int) -> Array:
         return counts[:, None, None] * covariances
 
-    def projected(self, covariance: Array) -> Array:
+    def project(self, covariance: Array) -> Array:
         return covariance[None]
 
     def marginal(self, covariances: Array, features: NDArray[np.intp]) -> Array:
         return covariances[:, features[:, None], features]
 
-    def regressed(
+    def regress(
         self, covariances: Array, given: NDArray[np.intp], rest: NDArray[np.intp]
     ) -> tuple[Array, Array]:
-        return regressed(covariances, given, rest)
+        return linear_regression(covariances, given, rest)
 
     def precision_cholesky(self, covariances: Array) -> Array:
         factors = [inverse_cholesky(covariance) for covariance in covariances]
-        sound = [factor for factor in factors if factor is not None]
-        if len(sound) < len(factors):
-            raise DegenerateCovarianceError([k for k, each in enumerate(factors) if each is None])
-        return np.stack(sound)
+        valid = [factor for factor in factors if factor is not None]
+        if len(valid) < len(factors):
+            raise DegenerateCovarianceError(
+                [k for k, factor in enumerate(factors) if factor is None]
+            )
+        return np.stack(valid)
 
     def precision_cholesky_of(self, precisions: Array) -> Array:
         return np.stack([upper_cholesky(precision) for precision in precisions])
@@ -96,10 +98,10 @@ class Full(Family):
     def log_det(self, precision_cholesky: Array, n_components: int, n_features: int) -> Array:
         return np.log(np.diagonal(precision_cholesky, axis1=1, axis2=2)).sum(axis=1)
 
-    def coloured(self, covariances: Array, k: int, noise: Array) -> Array:
+    def color(self, covariances: Array, k: int, noise: Array) -> Array:
         return noise @ lower_cholesky(covariances[k]).T
 
-    def whitened(self, precision_cholesky: Array, shift: Array) -> Array:
+    def whiten(self, precision_cholesky: Array, shift: Array) -> Array:
         return np.einsum("kji,kj->ki", precision_cholesky, shift)
 
     def relative(self, precision_cholesky: Array, covariances: Array) -> Array:
@@ -114,16 +116,16 @@ class Full(Family):
     def coordinates(self, relative: Array) -> Array:
         return log_cholesky.coordinates(relative)
 
-    def stretched(self, covariances: Array, coordinates: Array) -> Array:
-        return log_cholesky.stretched(covariances, coordinates)
+    def from_coordinates(self, covariances: Array, coordinates: Array) -> Array:
+        return log_cholesky.from_coordinates(covariances, coordinates)
 
     def regression(
         self, covariances: Array, shape: tuple[int, int], observed: NDArray[np.bool_]
     ) -> Regression:
-        return of_matrices(covariances, observed)
+        return matrix_regression(covariances, observed)
 
-    def spread_moment(self, spread: Array, shares: Array) -> Array:
-        return np.einsum("kpij,kp->kij", spread, shares)
+    def conditional_moment(self, conditional_covariances: Array, counts: Array) -> Array:
+        return np.einsum("kpij,kp->kij", conditional_covariances, counts)
 
     def quadratic(
         self, constants: Array, means: Array, precision_cholesky: Array, pivot: Array
@@ -132,7 +134,7 @@ class Full(Family):
         mean = means - pivot
         precision_mean = np.einsum("kij,kj->ki", precisions, mean)
         rows, columns = features.Products.pairs(len(pivot))
-        # x_i x_j stands for both orders of i and j off the diagonal.
+        # Off the diagonal, the feature x_i x_j stands for both (i, j) and (j, i).
         products = precisions[:, rows, columns] * np.where(rows == columns, -0.5, -1.0)
         level = level_of(constants, len(pivot))
         theta = coefficients(constants - level, precision_mean, mean, products)
@@ -145,5 +147,5 @@ class Full(Family):
             precision_cholesky,
             triangular.by_matrix,
             sparse_moments.Scatter(),
-            screened=means.shape[1] >= SCREENED,
+            screened=means.shape[1] >= SCREENING_FEATURES,
         )

@@ -1,7 +1,8 @@
-"""Coordinates of covariance matrices about others: a lower triangle with its diagonal's logarithm.
+"""Log-Cholesky coordinates of covariance matrices relative to reference covariances.
 
-A covariance L E Eᵀ Lᵀ, L being the lower Cholesky factor of the one it is seen from, has the
-coordinates of E: its entries below the diagonal and the logarithms of those on it, packed by rows.
+L is the lower Cholesky factor of the reference. A covariance L E Eᵀ Lᵀ with a lower-triangular E
+has as coordinates the entries of E below the diagonal and the logarithms of its diagonal, packed
+by rows (Pinheiro & Bates 1996, section 2.2).
 """
 
 import numpy as np
@@ -11,25 +12,31 @@ from daskgmm.kernels.moments import Array
 
 
 def slope(relative: Array) -> Array:
-    """Derivative of -log|E| - tr(E⁻ᵀ E⁻¹ A) / 2 at E = I by the coordinates.
+    """Return the derivative of -log|E| - tr(E⁻ᵀ E⁻¹ A) / 2 at E = I by the coordinates.
 
     Parameters
     ----------
     relative : (..., D, D) array
-        A, a second moment in units of the covariance that it is seen from.
+        A = L⁻¹ S L⁻ᵀ, a second moment S in units of the reference covariance.
     """
     rows, columns = np.tril_indices(relative.shape[-1])
     return relative[..., rows, columns] - (rows == columns)
 
 
 def information(n_features: int) -> Array:
-    """Fisher information of each coordinate at E = I: that of a normal distribution."""
+    """Return the Fisher information of each coordinate of a normal distribution at E = I."""
     rows, columns = np.tril_indices(n_features)
     return np.where(rows == columns, 2.0, 1.0)
 
 
 def coordinates(relative: Array) -> Array:
-    """Those of covariances in units of the ones that they are seen from, (..., D, D)."""
+    """Return the coordinates of covariances in units of the references, (..., D, D).
+
+    Raises
+    ------
+    DegenerateCovarianceError
+        If a covariance is not positive definite.
+    """
     try:
         factor = np.linalg.cholesky(relative)
     except np.linalg.LinAlgError as error:
@@ -41,8 +48,14 @@ def coordinates(relative: Array) -> Array:
     return packed
 
 
-def stretched(covariances: Array, packed: Array) -> Array:
-    """Covariances (..., D, D) with given coordinates about others."""
+def from_coordinates(covariances: Array, packed: Array) -> Array:
+    """Return the covariances with the given coordinates about the references (..., D, D).
+
+    Raises
+    ------
+    DegenerateCovarianceError
+        If a reference is not positive definite.
+    """
     rows, columns = np.tril_indices(covariances.shape[-1])
     factor = np.zeros_like(covariances)
     factor[..., rows, columns] = np.where(rows == columns, np.exp(packed), packed)

@@ -1,4 +1,4 @@
-"""All components share one covariance matrix."""
+"""Tied covariance: one matrix that all components share."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ from daskgmm.model.covariance.family import (
     lower_cholesky,
     upper_cholesky,
 )
-from daskgmm.model.covariance.regression import Regression, of_matrices, regressed
+from daskgmm.model.covariance.regression import Regression, linear_regression, matrix_regression
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Tied(Family):
     def second_moment(self, x: Array, responsibilities: Array) -> Array:
         return (responsibilities.sum(axis=0) * x.T) @ x
 
-    def joined(self, seconds: list[Array]) -> Array:
+    def concatenate(self, seconds: list[Array]) -> Array:
         return np.sum(seconds, axis=0)
 
-    def shifted(self, second: Array, first: Array, counts: Array, shift: Array) -> Array:
+    def shift_moment(self, second: Array, first: Array, counts: Array, shift: Array) -> Array:
         cross = first.T @ shift
         return second - cross - cross.T + (counts[:, None] * shift).T @ shift
 
@@ -58,20 +58,20 @@ class Tied(Family):
     def second_moments(self, covariances: Array, counts: Array, n_features: int) -> Array:
         return counts.sum() * covariances
 
-    def projected(self, covariance: Array) -> Array:
+    def project(self, covariance: Array) -> Array:
         return covariance
 
-    def selected(self, covariances: Array, components: NDArray[np.intp] | slice) -> Array:
+    def select(self, covariances: Array, components: NDArray[np.intp] | slice) -> Array:
         return covariances
 
     def marginal(self, covariances: Array, features: NDArray[np.intp]) -> Array:
         return covariances[features[:, None], features]
 
-    def regressed(
+    def regress(
         self, covariances: Array, given: NDArray[np.intp], rest: NDArray[np.intp]
     ) -> tuple[Array, Array]:
-        coefficients, of_rest = regressed(covariances[None], given, rest)
-        return coefficients, of_rest[0]
+        coefficients, conditional = linear_regression(covariances[None], given, rest)
+        return coefficients, conditional[0]
 
     def precision_cholesky(self, covariances: Array) -> Array:
         factor = inverse_cholesky(covariances)
@@ -97,10 +97,10 @@ class Tied(Family):
     def log_det(self, precision_cholesky: Array, n_components: int, n_features: int) -> Array:
         return np.full(n_components, np.log(np.diagonal(precision_cholesky)).sum())
 
-    def coloured(self, covariances: Array, k: int, noise: Array) -> Array:
+    def color(self, covariances: Array, k: int, noise: Array) -> Array:
         return noise @ lower_cholesky(covariances).T
 
-    def whitened(self, precision_cholesky: Array, shift: Array) -> Array:
+    def whiten(self, precision_cholesky: Array, shift: Array) -> Array:
         return shift @ precision_cholesky
 
     def relative(self, precision_cholesky: Array, covariances: Array) -> Array:
@@ -115,16 +115,16 @@ class Tied(Family):
     def coordinates(self, relative: Array) -> Array:
         return log_cholesky.coordinates(relative)[None]
 
-    def stretched(self, covariances: Array, coordinates: Array) -> Array:
-        return log_cholesky.stretched(covariances, coordinates[0])
+    def from_coordinates(self, covariances: Array, coordinates: Array) -> Array:
+        return log_cholesky.from_coordinates(covariances, coordinates[0])
 
     def regression(
         self, covariances: Array, shape: tuple[int, int], observed: NDArray[np.bool_]
     ) -> Regression:
-        return of_matrices(covariances[None], observed)
+        return matrix_regression(covariances[None], observed)
 
-    def spread_moment(self, spread: Array, shares: Array) -> Array:
-        return np.einsum("pij,p->ij", spread[0], shares.sum(axis=0))
+    def conditional_moment(self, conditional_covariances: Array, counts: Array) -> Array:
+        return np.einsum("pij,p->ij", conditional_covariances[0], counts.sum(axis=0))
 
     def quadratic(
         self, constants: Array, means: Array, precision_cholesky: Array, pivot: Array

@@ -1,7 +1,7 @@
-"""On which machines: a description of each kind, which knows its numbers and how to get there.
+"""Kinds of clusters, as a YAML file describes them.
 
-Each has ``machines()``, what `plan` counts with before anything has started, and
-``connected(say)``, a context in which Dask computes there.
+Each has ``expected_resources()``, with which `plan` counts before anything starts, and
+``connect(print_line)``, a context in which Dask computes on the cluster.
 """
 
 from typing import Annotated
@@ -18,6 +18,6 @@ Cluster = LocalCluster | Threads | Processes | Address | BatchJobs | Kubernetes 
 
 
 class ClusterConfig(StrictModel):
-    """On which machines."""
+    """The cluster that a run computes on."""
 
     cluster: Annotated[Cluster, Field(discriminator="kind")]

@@ -1,4 +1,4 @@
-"""A scheduler that runs already, behind TLS or not."""
+"""A Dask scheduler that already runs, with or without TLS."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,22 +11,24 @@ from pydantic import AfterValidator, Field
 
 from daskgmm.data.execution.resources import Resources
 from daskgmm.errors import ConfigError
-from daskgmm.pipeline.clusters.connection import Awaited, Connection, Say, caution, quiet_logs
+from daskgmm.pipeline.clusters.connection import Connection, PrintLine, security_warning
+from daskgmm.pipeline.clusters.scaling import DistributedCluster
+from daskgmm.pipeline.clusters.shutdown import quiet_logs
 from daskgmm.pipeline.config.loader import StrictModel
 
-# From wherever a run is taken up again.
+# Absolute, so that a run can be resumed from another folder.
 File = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 
 
 class Tls(StrictModel):
-    """Files that encrypt the way to a scheduler, as `distributed.Security` takes them."""
+    """Certificate files of an encrypted connection, as `distributed.Security` takes them."""
 
     ca_file: File
     cert: File
     key: File
 
     def security(self) -> distributed.Security:
-        """In Dask's words; ConfigError where a file isn't there."""
+        """Dask's object for these files; raise ConfigError if one is missing."""
         for name in type(self).model_fields:
             if not (path := getattr(self, name)).is_file():
                 raise ConfigError(f"cluster.tls.{name}: there is no file at {path}")
@@ -38,17 +40,17 @@ class Tls(StrictModel):
         )
 
 
-class Address(Awaited):
-    """A scheduler that runs already.
+class Address(DistributedCluster):
+    """A Dask scheduler that already runs.
 
     Attributes
     ----------
     address : str
-        Such as "tls://10.0.0.7:8786".
+        Address of the scheduler, such as "tls://10.0.0.7:8786".
     tls : Tls
-        Default what `distributed.comm.tls` of Dask's configuration says.
+        Default: the setting ``distributed.comm.tls`` of Dask's configuration.
     timeout : float
-        Seconds to wait for its answer.
+        Seconds to wait for the scheduler to answer.
     """
 
     kind: Literal["address"] = "address"
@@ -57,57 +59,54 @@ class Address(Awaited):
     timeout: float = Field(default=30.0, gt=0.0)
 
     def expected_resources(self) -> Resources:
-        """Its workers, which are asked."""
+        """Resources of the workers that are connected now."""
         with self._client() as client:
             return Resources.of_client(client)
 
     @contextmanager
-    def connected(self, say: Say) -> Iterator[Connection]:
-        """Make it the place where Dask computes, for the length of the context."""
+    def connect(self, print_line: PrintLine) -> Iterator[Connection]:
+        """Run Dask's computations there while the context lasts."""
         with ExitStack() as closing, self._client() as client:
-            at = client.scheduler.address
-            look_at = f"start some, with `dask worker {at}`"
-            with self.met(client, f"the scheduler at {at}", look_at, say):
+            address = client.scheduler.address
+            hint = f"start one with `dask worker {address}`"
+            with self.wait_for_worker(client, f"the scheduler at {address}", hint, print_line):
                 n = len(client.nthreads())
                 link = client.dashboard_link
-                seen = f", dashboard {link}" if link else ""
-                size = f"{at}, {n} worker{'s' * (n != 1)}"
+                dashboard = f", dashboard {link}" if link else ""
+                size = f"{address}, {n} worker{'s' * (n != 1)}"
+                warning = security_warning(address, "use tls:// with cluster.tls")
                 try:
-                    yield Connection(
-                        size + seen + caution(at, "use tls:// with cluster.tls"), client
-                    )
+                    yield Connection(size + dashboard + warning, client)
                 finally:
                     closing.enter_context(quiet_logs())
 
     def _client(self) -> distributed.Client:
-        """ConfigError where nobody answers."""
+        """Connect; raise ConfigError if no scheduler answers."""
         security = self.tls and self.tls.security()
         before = dask.config.get("scheduler", None)
         try:
             return _Client(  # type: ignore[no-untyped-call]
                 self.address, security=security, timeout=self.timeout
             )
-        except (OSError, TypeError, ValueError) as error:  # of networks, certificates, addresses
-            # One that has met nobody leaves its name in Dask's configuration.
+        except (OSError, TypeError, ValueError) as error:  # network, certificate, address
+            # A client that fails to connect leaves its name in Dask's configuration.
             dask.config.set(scheduler=before)
-            reason = " ".join(str(error).split()).rstrip(".")
+            reason = " ".join(str(error).split()).rstrip(".") or "timed out"  # a bare TimeoutError
             raise ConfigError(
                 f"cluster.address: no scheduler answers at {self.address} ({reason})"
             ) from error
 
 
 class _Client(distributed.Client):
-    """One that has met nobody closes itself.
+    """A client that closes itself if it cannot connect.
 
-    Left to the garbage collector it may be closed while the next one starts: for good, since
-    both want one lock.
+    The garbage collector might close it while the next client starts; the two would deadlock.
     """
 
     def start(self, **kwargs: float) -> None:
         try:
-            # A scheduler that has stopped takes the connection, and says nothing on it for good.
-            patience = kwargs["timeout"] + 1.0
-            super().start(callback_timeout=patience, **kwargs)  # type: ignore[no-untyped-call]
+            # A scheduler that is suspended accepts the connection but never answers.
+            super().start(callback_timeout=kwargs["timeout"] + 1.0, **kwargs)  # type: ignore[no-untyped-call]
         except BaseException:
             self.close()  # type: ignore[no-untyped-call]
             raise

@@ -1,4 +1,4 @@
-"""Jobs of a batch system: SLURM, PBS and others, through dask-jobqueue."""
+"""Workers in the jobs of a batch system (SLURM, PBS and others), started by dask-jobqueue."""
 
 import shutil
 from collections.abc import Iterator
@@ -11,45 +11,51 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 
 from daskgmm.data.execution.resources import Resources
 from daskgmm.errors import ConfigError
-from daskgmm.pipeline.clusters.connection import (
-    Connection,
-    Say,
-    Scaled,
-    Size,
+from daskgmm.pipeline.clusters.connection import Connection, PrintLine
+from daskgmm.pipeline.clusters.optional_library import (
     check_options,
-    found,
-    keywords,
-    library,
-    starting,
+    find_library,
+    keyword_names,
+    require_library,
+    startup_errors,
 )
+from daskgmm.pipeline.clusters.scaling import ScalableCluster, Size
 
 LIBRARY, EXTRA = "dask_jobqueue", "jobqueue"
 
 Kind = Literal["slurm", "pbs", "sge", "lsf", "htcondor", "oar", "moab"]
 
 
-class System(NamedTuple):
-    """A batch system in dask-jobqueue's words."""
+class BatchSystem(NamedTuple):
+    """Names that belong to a batch system.
+
+    Attributes
+    ----------
+    cluster : str
+        Its class in dask-jobqueue.
+    queue_command : str
+        The command that shows its queue.
+    account_option : str
+        The option of `cluster` for the account that pays.
+    """
 
     cluster: str
-    shows: str
-    """The command that shows its queue."""
-    account: str = "account"
-    """Its name for whom a job is charged to."""
+    queue_command: str
+    account_option: str = "account"
 
 
-SYSTEMS: dict[str, System] = {
-    "slurm": System("SLURMCluster", "squeue"),
-    "pbs": System("PBSCluster", "qstat"),
-    "sge": System("SGECluster", "qstat", "project"),
-    "lsf": System("LSFCluster", "bjobs", "project"),
-    "htcondor": System("HTCondorCluster", "condor_q"),
-    "oar": System("OARCluster", "oarstat", "project"),
-    "moab": System("MoabCluster", "showq"),
+SYSTEMS: dict[str, BatchSystem] = {
+    "slurm": BatchSystem("SLURMCluster", "squeue"),
+    "pbs": BatchSystem("PBSCluster", "qstat"),
+    "sge": BatchSystem("SGECluster", "qstat", "project"),
+    "lsf": BatchSystem("LSFCluster", "bjobs", "project"),
+    "htcondor": BatchSystem("HTCondorCluster", "condor_q"),
+    "oar": BatchSystem("OARCluster", "oarstat", "project"),
+    "moab": BatchSystem("MoabCluster", "showq"),
 }
 
-# Told to dask-jobqueue as they are, where they are told.
-PASSED = (
+# Keys that dask-jobqueue takes under the same name.
+SAME_NAMES = (
     "cores",
     "memory",
     "walltime",
@@ -62,82 +68,82 @@ PASSED = (
 )
 
 
-def _text(walltime: Any) -> Any:
+def _check_walltime(walltime: Any) -> Any:
     if isinstance(walltime, int):
-        raise ValueError(  # noqa: TRY004  which pydantic tells as a mistake of this key
-            "write it in quotes, such as '12:00:00': bare, YAML reads it as a number"
+        raise ValueError(  # noqa: TRY004  pydantic reports a ValueError as a mistake of this key
+            "write it in quotes, such as '12:00:00': without quotes YAML reads a number"
         )
     return walltime
 
 
-def _known(kind: str) -> set[str] | None:
-    """What a system's cluster and its jobs can be told; None where dask-jobqueue is not there."""
-    if (jobqueue := found(LIBRARY)) is None:
+def _option_names(kind: str) -> set[str] | None:
+    """Options of a batch system's cluster and jobs; None if dask-jobqueue is not installed."""
+    if (jobqueue := find_library(LIBRARY)) is None:
         return None
     cluster = getattr(jobqueue, SYSTEMS[kind].cluster)
-    return keywords(cluster) | keywords(cluster.job_cls)
+    return keyword_names(cluster) | keyword_names(cluster.job_cls)
 
 
 async def _submit(cluster: Any, n_jobs: int) -> None:
-    """What ``cluster.scale`` does, which would leave a refusal to the log and wait for ever."""
+    """Submit jobs and raise if that fails; ``cluster.scale`` would log the failure and wait."""
     while len(cluster.worker_spec) < n_jobs:
         cluster.worker_spec.update(cluster.new_worker_spec())
     try:
         await cluster._correct_state()  # noqa: SLF001
     except Exception:
         for job in cluster.workers.values():
-            if job.job_id is None:  # the cluster could not close itself over it
+            if job.job_id is None:  # otherwise the cluster cannot close
                 job.status = Status.failed
         raise
 
 
-class BatchJobs(Scaled):
-    """Jobs of a batch system, submitted from this machine, in which workers run.
+class BatchJobs(ScalableCluster):
+    """Workers in jobs of a batch system; the jobs are submitted from this machine.
 
-    What is not told is what dask-jobqueue's own configuration says (``jobqueue.slurm``, ...).
+    The defaults are those of dask-jobqueue's configuration (``jobqueue.slurm``, ...).
 
     Attributes
     ----------
     kind : str
         The batch system.
     n_jobs : int
-        Default 1.
+        Number of jobs; default 1.
     cores : int
-        Of a job.
+        Cores of a job.
     memory : str
-        Of a job, such as "16 GiB".
+        Memory of a job, such as "16 GiB".
     processes : int
-        Workers of a job, which share its cores and memory; default one per core.
+        Workers of a job, which share its cores and memory; default: one per core.
     walltime : str
-        Such as "02:00:00", in quotes.
+        Time limit of a job, such as "02:00:00", in quotes.
     queue : str
-        Also called partition.
+        Queue of the jobs, also called partition.
     account : str
-        Whom a job is charged to; also called project.
+        Account that pays for the jobs, also called project.
     interface : str
-        The network interface that workers and scheduler meet on, such as "ib0".
+        Network interface between workers and scheduler, such as "ib0".
     local_directory : str
-        Where workers spill to.
+        Folder that workers spill to.
     log_directory : str
-        Where jobs leave what they print.
+        Folder for the output of the jobs.
     job_extra_directives : list of str
-        More lines of the job's header.
+        Extra header lines of the job script.
     job_script_prologue : list of str
-        Lines of shell before the worker starts, such as "module load python".
+        Shell commands that run before the worker starts, such as "module load python".
     options : dict
-        What else the class of dask-jobqueue takes.
+        Further arguments of dask-jobqueue's class.
     adapt : Adapt
-        Between how many jobs, instead of `n_jobs`; jobs that end are replaced.
+        Limits of an adaptive number of jobs, instead of `n_jobs`; jobs that end are replaced.
     """
 
-    NUMBER: ClassVar[str] = "n_jobs"
+    SIZE_KEY: ClassVar[str] = "n_jobs"
 
     kind: Kind
     n_jobs: int | None = Field(default=None, ge=1)
     cores: int = Field(ge=1)
     memory: Size
     processes: int | None = Field(default=None, ge=1)
-    walltime: Annotated[str | None, BeforeValidator(_text)] = None
+    walltime: Annotated[str | None, BeforeValidator(_check_walltime)] = None
     queue: str | None = None
     account: str | None = None
     interface: str | None = None
@@ -149,20 +155,22 @@ class BatchJobs(Scaled):
 
     @field_validator("options")
     @classmethod
-    def _are_known(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        kind = info.data["kind"]  # it has chosen this class
-        if (known := _known(kind)) is not None:
-            own = {*cls.model_fields, "project", "n_workers"} - {"kind", "options"}
-            check_options(options, known, own, SYSTEMS[kind].cluster)
+    def _check_options(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        kind = info.data["kind"]  # valid, since it selected this class
+        if (allowed := _option_names(kind)) is not None:
+            keys = {*cls.model_fields, "project", "n_workers"} - {"kind", "options"}
+            check_options(options, allowed, keys, SYSTEMS[kind].cluster)
         return options
 
     @model_validator(mode="after")
-    def _can_be_submitted(self) -> Self:
+    def _check_job(self) -> Self:
         if self.cores % self.n_processes:
-            raise ValueError(f"{self.cores} cores can't be shared by {self.processes} processes")
-        known = _known(self.kind)
-        for key in self._told():
-            if known is not None and key not in known:
+            raise ValueError(
+                f"{self.cores} cores cannot be divided among {self.processes} processes"
+            )
+        allowed = _option_names(self.kind)
+        for key in self._job_options():
+            if allowed is not None and key not in allowed:
                 raise ValueError(
                     f"unknown option {key!r} of {SYSTEMS[self.kind].cluster}: leave it out"
                 )
@@ -170,54 +178,55 @@ class BatchJobs(Scaled):
 
     @property
     def n_processes(self) -> int:
-        """Workers of a job."""
+        """Number of workers in a job."""
         return self.processes or self.cores
 
     def expected_resources(self) -> Resources:
-        """Workers of all jobs."""
+        """Resources of the workers of all jobs."""
         n = self.n_processes
-        return Resources.of_workers(self.most * n, self.cores // n, parse_bytes(self.memory) // n)
+        return Resources.of_workers(
+            self.max_size * n, self.cores // n, parse_bytes(self.memory) // n
+        )
 
     def scale(self, cluster: Any, client: Client) -> None:
-        """Submit them; ConfigError with what the batch system says against it."""
-        with starting(SYSTEMS[self.kind].cluster):
-            cluster.sync(_submit, cluster, self.first)
+        """Submit the jobs; raise ConfigError with the batch system's message if that fails."""
+        with startup_errors(SYSTEMS[self.kind].cluster):
+            cluster.sync(_submit, cluster, self.initial_size)
         if self.adapt:
-            least, most = self.adapt.minimum, self.adapt.maximum
-            cluster.adapt(minimum_jobs=least, maximum_jobs=most)
+            cluster.adapt(minimum_jobs=self.adapt.minimum, maximum_jobs=self.adapt.maximum)
 
-    def _told(self) -> dict[str, Any]:
-        """What dask-jobqueue is told, but for the options."""
-        told = {name: getattr(self, name) for name in PASSED}
-        told[SYSTEMS[self.kind].account] = self.account
-        return {name: value for name, value in told.items() if value is not None}
+    def _job_options(self) -> dict[str, Any]:
+        """Arguments of dask-jobqueue's class that have a key of their own."""
+        values = {name: getattr(self, name) for name in SAME_NAMES}
+        values[SYSTEMS[self.kind].account_option] = self.account
+        return {name: value for name, value in values.items() if value is not None}
 
     @contextmanager
-    def connected(self, say: Say) -> Iterator[Connection]:
-        """Make them the place where Dask computes, for the length of the context."""
+    def connect(self, print_line: PrintLine) -> Iterator[Connection]:
+        """Run Dask's computations there while the context lasts."""
         system = SYSTEMS[self.kind]
-        make = getattr(library(LIBRARY, self.kind, EXTRA), system.cluster)
-        submit = make.job_cls.submit_command.split()[0]
+        cluster_class = getattr(require_library(LIBRARY, self.kind, EXTRA), system.cluster)
+        submit = cluster_class.job_cls.submit_command.split()[0]
         if shutil.which(submit) is None:
             raise ConfigError(
-                f"cluster.kind: there is no {submit} on this machine: a run on {self.kind} starts "
-                "where jobs are submitted from"
+                f"cluster.kind: there is no command {submit} on this machine: start a run on "
+                f"{self.kind} on a machine that submits jobs"
             )
-        with starting(system.cluster):
-            cluster = make(
+        with startup_errors(system.cluster):
+            cluster = cluster_class(
                 processes=self.n_processes,
-                **{"scheduler_options": {"dashboard_address": ":0"}, **self._told()},
+                **{"scheduler_options": {"dashboard_address": ":0"}, **self._job_options()},
                 **self.options,
             )
         n, m = self.n_processes, self.cores // self.n_processes
-        of = (
-            f"{self.counted('job', 'jobs')} of {self.kind} x {n} process{'es' * (n > 1)} x "
+        name = (
+            f"{self.size_text('job', 'jobs')} of {self.kind} x {n} process{'es' * (n > 1)} x "
             f"{m} thread{'s' * (m > 1)}"
         )
-        look_at = (
-            f"see in the queue ({system.shows}) whether they wait, or in what they printed "
-            "(cluster.log_directory) why they ended"
+        hint = (
+            f"check the queue ({system.queue_command}) and the output of the jobs "
+            "(cluster.log_directory)"
         )
-        mend = "set cluster.options: {security: true}"
-        with self.place_on(cluster, of, look_at, mend, say) as place:
-            yield place
+        remedy = "set cluster.options: {security: true}"
+        with self.use(cluster, name, hint, remedy, print_line) as connection:
+            yield connection

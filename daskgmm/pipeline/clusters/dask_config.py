@@ -1,4 +1,4 @@
-"""What Dask's own configuration says of daskgmm: ``~/.config/dask/daskgmm.yaml``, for example."""
+"""Defaults from Dask's own configuration, such as ``~/.config/dask/daskgmm.yaml``."""
 
 from typing import Any
 
@@ -10,36 +10,39 @@ from daskgmm.data.execution.retries import read_retries
 from daskgmm.errors import ConfigError
 from daskgmm.pipeline.clusters import Cluster, ClusterConfig
 from daskgmm.pipeline.clusters.local import LocalCluster
-from daskgmm.pipeline.config.loader import from_values, nearest
+from daskgmm.pipeline.config.loader import from_values, suggestion
 
 CLUSTER = "daskgmm.cluster"
 
 
 def default_cluster() -> Cluster:
-    """The cluster of a command without ``--cluster``: worker processes, or what Dask is told.
+    """Cluster of a command without ``--cluster``: from Dask's configuration, or worker processes.
 
-    Raises DaskgmmError for a key of ``daskgmm`` that means nothing, and for a value that can't be.
+    Raises
+    ------
+    DaskgmmError
+        For an unknown key below ``daskgmm``, and for a value that is not allowed.
     """
-    known = [each.removeprefix("daskgmm.") for each in (RETRIES, TIMEOUT, CLUSTER)]
-    told = _told()
-    for key in told:
-        if key.replace("_", "-") not in known:
+    allowed = [key.removeprefix("daskgmm.") for key in (RETRIES, TIMEOUT, CLUSTER)]
+    settings = _settings()
+    for key in settings:
+        if key.replace("_", "-") not in allowed:
             raise ConfigError(
-                f"Dask's configuration: unknown key 'daskgmm.{key}'{nearest(key, known)}"
+                f"Dask's configuration: unknown key 'daskgmm.{key}'{suggestion(key, allowed)}"
             )
     read_retries(None)
     worker_timeout()
-    if "cluster" not in told:
+    if "cluster" not in settings:
         return LocalCluster()
     return from_values(
-        {"cluster": told["cluster"]}, "Dask's configuration, daskgmm", ClusterConfig
+        {"cluster": settings["cluster"]}, "Dask's configuration, daskgmm", ClusterConfig
     ).cluster
 
 
-def _told() -> dict[str, Any]:
-    told = dask.config.get("daskgmm", None) or {}
-    if not isinstance(told, dict):
+def _settings() -> dict[str, Any]:
+    settings = dask.config.get("daskgmm", None) or {}
+    if not isinstance(settings, dict):
         raise ConfigError(
-            f"Dask's configuration, daskgmm: keys and values are needed, not {told!r}"
+            f"Dask's configuration, daskgmm: must be keys and values, not {settings!r}"
         )
-    return told
+    return settings

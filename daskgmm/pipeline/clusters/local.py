@@ -1,4 +1,4 @@
-"""Dask's own schedulers on this machine: threads of this process, or processes."""
+"""Clusters of this machine: threads, processes, or a local Dask cluster."""
 
 import os
 from collections.abc import Iterator
@@ -12,60 +12,55 @@ from dask.utils import parse_bytes
 from pydantic import AfterValidator, Field, model_validator
 
 from daskgmm.data.execution.resources import Resources
-from daskgmm.pipeline.clusters.connection import (
-    Connection,
-    IgnoreInterrupts,
-    Say,
-    Scaled,
-    Time,
-    starting,
-)
+from daskgmm.pipeline.clusters.connection import Connection, PrintLine
+from daskgmm.pipeline.clusters.optional_library import startup_errors
+from daskgmm.pipeline.clusters.scaling import ScalableCluster, Time
+from daskgmm.pipeline.clusters.shutdown import IgnoreInterrupts
 from daskgmm.pipeline.config.loader import StrictModel
+
+# A worker that has not closed after this time is killed.
+CLOSE_SECONDS = 30.0
 
 
 class Threads(StrictModel):
-    """Threads of this process; default one per core."""
+    """Threads of this process; by default one per core."""
 
     kind: Literal["threads"] = "threads"
     n_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
 
     def expected_resources(self) -> Resources:
-        """The process itself."""
+        """Resources of this process."""
         return Resources.of_threads(self.n_threads)
 
     @contextmanager
-    def connected(self, say: Say) -> Iterator[Connection]:
-        """Make them the place where Dask computes, for the length of the context."""
+    def connect(self, print_line: PrintLine) -> Iterator[Connection]:
+        """Run Dask's computations there while the context lasts."""
         with dask.config.set(scheduler="threads", num_workers=self.n_threads):
             yield Connection(f"{self.n_threads} thread{'s' * (self.n_threads > 1)}")
 
 
 class Processes(StrictModel):
-    """Dask's multiprocessing scheduler: processes of a thread each; default one per core.
+    """Dask's multiprocessing scheduler: processes with one thread each; by default one per core.
 
-    They have no memory limit and no dashboard, and nobody starts one anew that has died: that
-    is `local`. They need no network, not even loopback.
+    There is no memory limit and no dashboard, and a process that dies is not restarted; use
+    `local` for that. No network is needed, not even loopback.
     """
 
     kind: Literal["processes"] = "processes"
     n_processes: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
 
     def expected_resources(self) -> Resources:
-        """Processes that share this machine."""
+        """Resources of processes that share this machine."""
         return Resources.of_processes(self.n_processes)
 
     @contextmanager
-    def connected(self, say: Say) -> Iterator[Connection]:
-        """Make them the place where Dask computes, for the length of the context."""
+    def connect(self, print_line: PrintLine) -> Iterator[Connection]:
+        """Run Dask's computations there while the context lasts."""
         with dask.config.set(scheduler="processes", num_workers=self.n_processes):
             yield Connection(f"{self.n_processes} process{'es' * (self.n_processes > 1)}")
 
 
-# A worker that has not ended by then is killed.
-CLOSE_SECONDS = 30.0
-
-
-def _limit(text: str) -> str:
+def _check_limit(text: str) -> str:
     if text != "auto":
         parse_bytes(text)
     return text
@@ -75,18 +70,20 @@ Share = Annotated[float, Field(gt=0.0, le=1.0, strict=True)] | Literal[False]
 
 
 class Memory(StrictModel):
-    """Shares of a worker's memory limit at which something is done; false is never.
+    """Shares of a worker's memory limit at which Dask acts; false turns an action off.
+
+    The defaults are Dask's settings ``distributed.worker.memory``: 0.6, 0.7, 0.8 and 0.95.
 
     Attributes
     ----------
-    target, spill : float or False
-        Of what it holds between tasks, and of all its memory: it writes values to its disk.
+    target : float or False
+        The worker writes values to disk when the values it stores take this share.
+    spill : float or False
+        The worker writes values to disk when its whole process takes this share.
     pause : float or False
-        It begins no more tasks.
+        The worker starts no more tasks.
     terminate : float or False
-        Its nanny kills it and starts another.
-
-    Default what Dask's ``distributed.worker.memory`` says: 0.6, 0.7, 0.8 and 0.95.
+        The nanny kills the worker and starts a new one.
     """
 
     target: Share | None = None
@@ -95,32 +92,33 @@ class Memory(StrictModel):
     terminate: Share | None = None
 
     @model_validator(mode="after")
-    def _is_in_order(self) -> Self:
-        told = [(name, share) for name in type(self).model_fields if (share := getattr(self, name))]
-        for (name, share), (later, more) in pairwise(told):
-            if share > more:
-                raise ValueError(f"{name} ({share:g}) is above {later} ({more:g})")
+    def _check_order(self) -> Self:
+        shares = [
+            (name, share) for name in type(self).model_fields if (share := getattr(self, name))
+        ]
+        for (name, share), (next_name, next_share) in pairwise(shares):
+            if share > next_share:
+                raise ValueError(f"{name} ({share:g}) is above {next_name} ({next_share:g})")
         return self
 
     def settings(self) -> dict[str, float | bool]:
-        """In Dask's words."""
-        told = {name: getattr(self, name) for name in type(self).model_fields}
+        """Dask's settings for these shares."""
         return {
             f"distributed.worker.memory.{name}": share
-            for name, share in told.items()
-            if share is not None
+            for name in type(self).model_fields
+            if (share := getattr(self, name)) is not None
         }
 
 
 class Nanny(StrictModel):
-    """Of what starts a worker and watches it.
+    """Options of the nanny, the process that starts and watches a worker.
 
     Attributes
     ----------
     env : dict
-        Variables of the workers' environment, set before they import anything.
+        Environment variables of the workers, set before they import anything.
     death_timeout : str or float
-        A worker without its scheduler ends after so long.
+        A worker that has lost its scheduler ends after this time.
     """
 
     env: dict[str, str] = Field(default_factory=dict)
@@ -128,9 +126,9 @@ class Nanny(StrictModel):
 
 
 class PatientNanny(distributed.Nanny):
-    """Waits until its worker has ended; on a busy machine that takes longer than Dask allows."""
+    """Wait longer than Dask does for a worker to close, as busy machines need it."""
 
-    async def close(  # type: ignore[override]  # its parent's is, too
+    async def close(  # type: ignore[override]  # as in its base class
         self,
         timeout: float | None = None,  # noqa: ASYNC109
         reason: str = "nanny-close",
@@ -138,59 +136,59 @@ class PatientNanny(distributed.Nanny):
         return await super().close(timeout or CLOSE_SECONDS, reason)
 
 
-class LocalCluster(Scaled):
+class LocalCluster(ScalableCluster):
     """Worker processes on this machine.
 
     Attributes
     ----------
     n_workers : int
-        Default one per core.
+        Default: one per core.
     threads_per_worker : int
     memory_limit : str
-        Per worker, as Dask writes it: "4 GiB", or "auto" for an equal share.
+        Limit of one worker, such as "4 GiB"; "auto" is an equal share of this machine.
     memory : Memory
-        At which shares of it a worker spills, pauses, is killed.
+        Shares of the limit at which a worker spills, pauses or is killed.
     local_directory : str
-        Where workers spill to; default where Dask's ``temporary-directory`` says.
+        Folder that workers spill to; default: Dask's setting ``temporary-directory``.
     nanny : Nanny
     adapt : Adapt
-        Between how many workers, instead of `n_workers`.
+        Limits of an adaptive number of workers, instead of `n_workers`.
     """
 
     kind: Literal["local"] = "local"
     n_workers: int | None = Field(default=None, ge=1)
     threads_per_worker: int = Field(default=1, ge=1)
-    memory_limit: Annotated[str, AfterValidator(_limit)] = "auto"
+    memory_limit: Annotated[str, AfterValidator(_check_limit)] = "auto"
     memory: Memory = Memory()
     local_directory: Annotated[str, AfterValidator(os.path.expanduser)] | None = None
     nanny: Nanny = Nanny()
 
     @property
-    def usual(self) -> int:
-        """One per core."""
+    def default_size(self) -> int:
+        """One worker per core."""
         return os.cpu_count() or 1
 
     def expected_resources(self) -> Resources:
-        """Workers to be."""
+        """Resources of the workers to be started."""
         with dask.config.set(self.memory.settings()):
-            return Resources.of_workers(self.most, self.threads_per_worker, self.memory_limit)
+            return Resources.of_workers(self.max_size, self.threads_per_worker, self.memory_limit)
 
     def scale(self, cluster: Any, client: distributed.Client) -> None:
-        """The first ones are there, and become deaf to Ctrl-C before they do anything."""
+        """Make the workers ignore Ctrl-C, and adapt their number; the first ones run already."""
         client.register_plugin(IgnoreInterrupts())
         if self.adapt:
             super().scale(cluster, client)
 
     @contextmanager
-    def connected(self, say: Say) -> Iterator[Connection]:
-        """Make them the place where Dask computes, for the length of the context."""
+    def connect(self, print_line: PrintLine) -> Iterator[Connection]:
+        """Run Dask's computations there while the context lasts."""
         m = self.threads_per_worker
-        of = f"{self.counted('process', 'processes')} x {m} thread{'s' * (m > 1)}"
+        name = f"{self.size_text('process', 'processes')} x {m} thread{'s' * (m > 1)}"
         with dask.config.set(self.memory.settings()):
-            with starting(of):
+            with startup_errors(name):
                 cluster: AbstractContextManager[Any] = distributed.LocalCluster(
                     worker_class=PatientNanny,
-                    n_workers=self.first,
+                    n_workers=self.initial_size,
                     threads_per_worker=m,
                     memory_limit=self.memory_limit,
                     local_directory=self.local_directory,
@@ -198,6 +196,6 @@ class LocalCluster(Scaled):
                     env=self.nanny.env,
                     death_timeout=self.nanny.death_timeout,
                 )
-            look_at = "this machine may have no memory left to start one"
-            with self.place_on(cluster, of, look_at, "", say) as place:
-                yield place
+            hint = "this machine may not have enough memory to start one"
+            with self.use(cluster, name, hint, "", print_line) as connection:
+                yield connection

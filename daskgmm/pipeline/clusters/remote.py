@@ -1,82 +1,110 @@
-"""Pods of a Kubernetes cluster, through the operator of dask-kubernetes."""
+"""Clusters that run elsewhere: Kubernetes, a cloud, a dask-gateway server."""
 
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Annotated, Any, Literal, Self
 
-from dask.utils import parse_bytes
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from daskgmm.data.execution.resources import Resources
 from daskgmm.errors import ConfigError
-from daskgmm.pipeline.clusters.connection import (
-    Connection,
-    Expected,
-    Say,
-    Scaled,
+from daskgmm.pipeline.clusters.connection import Connection, PrintLine
+from daskgmm.pipeline.clusters.optional_library import (
     check_options,
-    found,
-    keywords,
-    library,
-    starting,
+    find_library,
+    keyword_names,
+    require_library,
+    startup_errors,
 )
+from daskgmm.pipeline.clusters.scaling import ExpectedWorker, ScalableCluster, Size
 from daskgmm.pipeline.config.loader import StrictModel
 
-LIBRARY, EXTRA = "dask_kubernetes.operator", "kubernetes"
+KUBERNETES_LIBRARY, KUBERNETES_EXTRA = "dask_kubernetes.operator", "kubernetes"
+CLOUD_EXTRA = "cloud"
+GATEWAY_LIBRARY, GATEWAY_EXTRA = "dask_gateway", "gateway"
+
+CloudProvider = Literal[
+    "FargateCluster",
+    "ECSCluster",
+    "EC2Cluster",
+    "GCPCluster",
+    "AzureVMCluster",
+    "DropletCluster",
+    "HetznerCluster",
+    "IBMCodeEngineCluster",
+    "NebiusCluster",
+    "OpenStackCluster",
+]
+
+# Modules of dask-cloudprovider.
+CLOUD_MODULES: dict[str, str] = {
+    "FargateCluster": "aws",
+    "ECSCluster": "aws",
+    "EC2Cluster": "aws",
+    "GCPCluster": "gcp",
+    "AzureVMCluster": "azure",
+    "DropletCluster": "digitalocean",
+    "HetznerCluster": "hetzner",
+    "IBMCodeEngineCluster": "ibm",
+    "NebiusCluster": "nebius",
+    "OpenStackCluster": "openstack",
+}
+
+# Classes of dask-gateway.
+GATEWAY_AUTH_CLASSES = {
+    "basic": "BasicAuth",
+    "kerberos": "KerberosAuth",
+    "jupyterhub": "JupyterHubAuth",
+}
 
 
-def _cpus(quantity: str | float) -> str | float:
-    _number(quantity)
+def _check_cpus(quantity: str | float) -> str | float:
+    _n_cores(quantity)
     return quantity
 
 
-def _number(quantity: str | float) -> float:
-    """Of cores: 2, "2" or "1500m"."""
+def _n_cores(quantity: str | float) -> float:
+    """Cores of a Kubernetes quantity: 2, "2" or "1500m"."""
     text = str(quantity)
     return float(text[:-1]) / 1000 if text.endswith("m") else float(text)
 
 
-def _bytes(quantity: str) -> str:
-    parse_bytes(quantity)
-    return quantity
+class PodQuantity(StrictModel):
+    """CPU and memory of a pod as Kubernetes writes them: cpu "2" or "500m", memory "8Gi"."""
 
-
-class Amount(StrictModel):
-    """Of a pod, in Kubernetes' words: cpu "2" or "500m", memory "8Gi"."""
-
-    cpu: Annotated[str | float, AfterValidator(_cpus)] | None = None
-    memory: Annotated[str, AfterValidator(_bytes)] | None = None
+    cpu: Annotated[str | float, AfterValidator(_check_cpus)] | None = None
+    memory: Size | None = None
 
 
 class PodResources(StrictModel):
-    """What a pod asks for, and what it may not go beyond."""
+    """Requests and limits of a pod."""
 
-    requests: Amount = Amount()
-    limits: Amount = Amount()
+    requests: PodQuantity = PodQuantity()
+    limits: PodQuantity = PodQuantity()
 
 
-class Kubernetes(Scaled):
-    """Pods of a Kubernetes cluster that has Dask's operator; KubeCluster makes them.
+class Kubernetes(ScalableCluster):
+    """Pods of a Kubernetes cluster that has Dask's operator; KubeCluster starts them.
 
     Attributes
     ----------
     image : str
-        With the Python, the packages and the daskgmm of this machine.
+        Container image with the same Python, packages and daskgmm as this machine.
     name, namespace : str
-        Default what dask-kubernetes chooses.
+        Default: chosen by dask-kubernetes.
     n_workers : int
         Default 1.
     resources : PodResources
-        Of the scheduler's pod and of each worker's; `plan` counts with its limits.
+        Resources of the scheduler's pod and of each worker's pod; `plan` counts with the limits.
     env : dict
-        Variables of the pods' environment.
+        Environment variables of the pods.
     worker_command : list of str
-        Default dask-kubernetes's own.
+        Command that starts a worker; default: that of dask-kubernetes.
     options : dict
-        What else KubeCluster takes.
+        Further arguments of KubeCluster.
     adapt : Adapt
-        Between how many workers, instead of `n_workers`.
+        Limits of an adaptive number of workers, instead of `n_workers`.
     """
 
     kind: Literal["kubernetes"] = "kubernetes"
@@ -91,146 +119,113 @@ class Kubernetes(Scaled):
 
     @field_validator("options")
     @classmethod
-    def _are_known(cls, options: dict[str, Any]) -> dict[str, Any]:
-        if (operator := found(LIBRARY)) is not None:
-            own = {*cls.model_fields, "quiet"} - {"kind", "options"}
-            check_options(options, keywords(operator.KubeCluster), own, "KubeCluster")
+    def _check_options(cls, options: dict[str, Any]) -> dict[str, Any]:
+        if (operator := find_library(KUBERNETES_LIBRARY)) is not None:
+            keys = {*cls.model_fields, "quiet"} - {"kind", "options"}
+            check_options(options, keyword_names(operator.KubeCluster), keys, "KubeCluster")
         return options
 
     def expected_resources(self) -> Resources:
-        """Pods of the limits, or else of what they ask for."""
+        """Resources of the pods: their limits, or their requests of cores."""
         resources = self.resources or PodResources()
         cpu = resources.limits.cpu or resources.requests.cpu or 1
         memory = resources.limits.memory or 0
-        return Resources.of_workers(self.most, math.ceil(_number(cpu)), memory)
+        return Resources.of_workers(self.max_size, math.ceil(_n_cores(cpu)), memory)
 
     @contextmanager
-    def connected(self, say: Say) -> Iterator[Connection]:
-        """Make them the place where Dask computes, for the length of the context."""
-        operator = library(LIBRARY, self.kind, EXTRA)
-        told = self.model_dump(
+    def connect(self, print_line: PrintLine) -> Iterator[Connection]:
+        """Run Dask's computations there while the context lasts."""
+        operator = require_library(KUBERNETES_LIBRARY, self.kind, KUBERNETES_EXTRA)
+        arguments = self.model_dump(
             include={"image", "name", "namespace", "resources", "env", "worker_command"},
             exclude_none=True,
         )
-        of = f"{self.counted('pod', 'pods')} of {self.image}"
-        with starting("KubeCluster"):
-            cluster = operator.KubeCluster(n_workers=self.first, quiet=True, **told, **self.options)
-        look_at = "see what kubectl get pods and kubectl describe pod say of them"
-        mend = "see docs.dask.org/en/latest/how-to/deploy-dask/security.html"
-        with self.place_on(cluster, of, look_at, mend, say) as place:
-            yield place
+        name = f"{self.size_text('pod', 'pods')} of {self.image}"
+        with startup_errors("KubeCluster"):
+            cluster = operator.KubeCluster(
+                n_workers=self.initial_size, quiet=True, **arguments, **self.options
+            )
+        hint = "check the pods with kubectl get pods and kubectl describe pod"
+        remedy = "see docs.dask.org/en/latest/how-to/deploy-dask/security.html"
+        with self.use(cluster, name, hint, remedy, print_line) as connection:
+            yield connection
 
 
-EXTRA_CLOUD = "cloud"
-
-Provided = Literal[
-    "FargateCluster",
-    "ECSCluster",
-    "EC2Cluster",
-    "GCPCluster",
-    "AzureVMCluster",
-    "DropletCluster",
-    "HetznerCluster",
-    "IBMCodeEngineCluster",
-    "NebiusCluster",
-    "OpenStackCluster",
-]
-
-# Where dask-cloudprovider has them.
-MODULES: dict[str, str] = {
-    "FargateCluster": "aws",
-    "ECSCluster": "aws",
-    "EC2Cluster": "aws",
-    "GCPCluster": "gcp",
-    "AzureVMCluster": "azure",
-    "DropletCluster": "digitalocean",
-    "HetznerCluster": "hetzner",
-    "IBMCodeEngineCluster": "ibm",
-    "NebiusCluster": "nebius",
-    "OpenStackCluster": "openstack",
-}
-
-
-class Cloud(Scaled):
-    """Machines of a cloud, which the account of this machine's credentials pays for.
+class Cloud(ScalableCluster):
+    """Machines rented from a cloud; the account of this machine's credentials pays for them.
 
     Attributes
     ----------
     provider : str
-        The class of dask-cloudprovider that rents them, such as "FargateCluster".
+        The class of dask-cloudprovider that rents the machines, such as "FargateCluster".
     n_workers : int
         Default 1.
     options : dict
-        What that class takes. Its image must have the packages and the daskgmm of this machine.
-    worker : Expected
-        What a worker will have.
+        Arguments of that class. Its image must have the same packages and daskgmm as this machine.
+    worker : ExpectedWorker
+        Threads and memory of a worker, for `plan`.
     adapt : Adapt
-        Between how many workers, instead of `n_workers`.
+        Limits of an adaptive number of workers, instead of `n_workers`.
     """
 
     kind: Literal["cloud"] = "cloud"
-    provider: Provided
+    provider: CloudProvider
     n_workers: int | None = Field(default=None, ge=1)
     options: dict[str, Any] = Field(default_factory=dict)
-    worker: Expected = Expected()
+    worker: ExpectedWorker = ExpectedWorker()
 
     @field_validator("options")
     @classmethod
-    def _are_known(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        name = info.data.get("provider")  # which may be a mistake itself
-        if name and (module := found(_module(name))) is not None:
-            check_options(options, keywords(getattr(module, name)), {"n_workers"}, name)
+    def _check_options(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        name = info.data.get("provider")  # missing if the provider itself is wrong
+        if name and (module := find_library(_cloud_module(name))) is not None:
+            check_options(options, keyword_names(getattr(module, name)), {"n_workers"}, name)
         return options
 
     def expected_resources(self) -> Resources:
-        """As many as are asked for, with what is expected of one."""
-        return self.worker.expected_resources(self.most)
+        """Resources of the largest number of workers, as `worker` describes them."""
+        return self.worker.expected_resources(self.max_size)
 
     @contextmanager
-    def connected(self, say: Say) -> Iterator[Connection]:
-        """Make them the place where Dask computes, for the length of the context."""
-        make = getattr(library(_module(self.provider), self.kind, EXTRA_CLOUD), self.provider)
-        of = f"{self.counted('worker', 'workers')} of {self.provider}"
-        say(f"renting   {of}, which takes minutes")
-        with starting(self.provider):
-            cluster = make(n_workers=self.first, **self.options)
-        look_at = "see in the cloud's console what has become of them"
-        mend = "see its class's `security` in dask-cloudprovider"
-        with self.place_on(cluster, of, look_at, mend, say) as place:
-            yield place
+    def connect(self, print_line: PrintLine) -> Iterator[Connection]:
+        """Run Dask's computations there while the context lasts."""
+        library = require_library(_cloud_module(self.provider), self.kind, CLOUD_EXTRA)
+        name = f"{self.size_text('worker', 'workers')} of {self.provider}"
+        print_line(f"renting   {name}; this takes minutes")
+        with startup_errors(self.provider):
+            cluster = getattr(library, self.provider)(n_workers=self.initial_size, **self.options)
+        hint = "check the machines in the cloud's console"
+        remedy = "see the option `security` of its class in dask-cloudprovider"
+        with self.use(cluster, name, hint, remedy, print_line) as connection:
+            yield connection
 
 
-def _module(provider: str) -> str:
-    return f"dask_cloudprovider.{MODULES[provider]}"
+def _cloud_module(provider: str) -> str:
+    return f"dask_cloudprovider.{CLOUD_MODULES[provider]}"
 
 
-LIBRARY_GATEWAY, EXTRA_GATEWAY = "dask_gateway", "gateway"
-
-AUTHS = {"basic": "BasicAuth", "kerberos": "KerberosAuth", "jupyterhub": "JupyterHubAuth"}
-
-
-class Gateway(Scaled):
-    """A cluster of a dask-gateway server.
+class Gateway(ScalableCluster):
+    """A cluster that a dask-gateway server starts.
 
     Attributes
     ----------
     address : str
-        Of the server, such as "https://gateway.example.org"; default what dask-gateway's own
-        configuration says.
+        Address of the server, such as "https://gateway.example.org"; default: that of
+        dask-gateway's configuration.
     proxy_address : str
-        Where clusters are reached, if not at `address`.
+        Address of the proxy to the clusters, if it differs from `address`.
     auth : {"basic", "kerberos", "jupyterhub"}
-        How the server knows who asks.
+        How the server authenticates its users.
     auth_options : dict
-        What its class in dask-gateway takes, such as ``{password: "${GATEWAY_PASSWORD}"}``.
+        Arguments of the class in dask-gateway, such as ``{password: "${GATEWAY_PASSWORD}"}``.
     n_workers : int
         Default 1.
     cluster_options : dict
-        What the server lets its users choose.
-    worker : Expected
-        What a worker will have.
+        Options that the server lets its users choose.
+    worker : ExpectedWorker
+        Threads and memory of a worker, for `plan`.
     adapt : Adapt
-        Between how many workers, instead of `n_workers`.
+        Limits of an adaptive number of workers, instead of `n_workers`.
     """
 
     kind: Literal["gateway"] = "gateway"
@@ -240,47 +235,49 @@ class Gateway(Scaled):
     auth_options: dict[str, Any] = Field(default_factory=dict)
     n_workers: int | None = Field(default=None, ge=1)
     cluster_options: dict[str, Any] = Field(default_factory=dict)
-    worker: Expected = Expected()
+    worker: ExpectedWorker = ExpectedWorker()
 
     @model_validator(mode="after")
-    def _is_known(self) -> Self:
+    def _check_auth_options(self) -> Self:
         if self.auth_options and self.auth is None:
             raise ValueError("auth_options needs auth")
-        if self.auth and (gateway := found(LIBRARY_GATEWAY)) is not None:
-            name = AUTHS[self.auth]
-            check_options(self.auth_options, keywords(getattr(gateway, name)), (), name)
+        if self.auth and (gateway := find_library(GATEWAY_LIBRARY)) is not None:
+            name = GATEWAY_AUTH_CLASSES[self.auth]
+            check_options(self.auth_options, keyword_names(getattr(gateway, name)), (), name)
         return self
 
     def expected_resources(self) -> Resources:
-        """As many as are asked for, with what is expected of one."""
-        return self.worker.expected_resources(self.most)
+        """Resources of the largest number of workers, as `worker` describes them."""
+        return self.worker.expected_resources(self.max_size)
 
     @contextmanager
-    def connected(self, say: Say) -> Iterator[Connection]:
-        """Make it the place where Dask computes, for the length of the context."""
-        gateway = library(LIBRARY_GATEWAY, self.kind, EXTRA_GATEWAY)
-        of = f"{self.counted('worker', 'workers')} of a gateway"
+    def connect(self, print_line: PrintLine) -> Iterator[Connection]:
+        """Run Dask's computations there while the context lasts."""
+        gateway = require_library(GATEWAY_LIBRARY, self.kind, GATEWAY_EXTRA)
+        name = f"{self.size_text('worker', 'workers')} of a gateway"
         with ExitStack() as stack:
-            with starting("the gateway's cluster"):
-                auth = self.auth and getattr(gateway, AUTHS[self.auth])(**self.auth_options)
+            with startup_errors("the gateway's cluster"):
+                auth = self.auth and getattr(gateway, GATEWAY_AUTH_CLASSES[self.auth])(
+                    **self.auth_options
+                )
                 server = gateway.Gateway(
                     address=self.address, proxy_address=self.proxy_address, auth=auth
                 )
-                stack.callback(_forget, server)
+                stack.callback(_prevent_second_close, server)
                 stack.callback(server.close)
-                known = set(server.cluster_options())
+                allowed = set(server.cluster_options())
             try:
-                check_options(self.cluster_options, known, (), "the gateway")
+                check_options(self.cluster_options, allowed, (), "the gateway")
             except ValueError as error:
                 raise ConfigError(f"cluster.cluster_options: {error}") from error
-            with starting("the gateway's cluster"):
+            with startup_errors("the gateway's cluster"):
                 cluster = server.new_cluster(shutdown_on_close=True, **self.cluster_options)
-            stack.callback(_forget, cluster.gateway)
-            look_at = "the gateway's administrator sees why"
-            with self.place_on(cluster, of, look_at, "", say) as place:
-                yield place
+            stack.callback(_prevent_second_close, cluster.gateway)
+            hint = "ask the administrator of the gateway"
+            with self.use(cluster, name, hint, "", print_line) as connection:
+                yield connection
 
 
-def _forget(closed: Any) -> None:
-    """dask-gateway 2026.3 closes what is closed once more when it is collected, and fails at it."""
-    vars(closed).pop("_loop_runner", None)
+def _prevent_second_close(gateway: Any) -> None:
+    """Keep the garbage collector from closing a closed gateway; dask-gateway 2026.3 then fails."""
+    vars(gateway).pop("_loop_runner", None)

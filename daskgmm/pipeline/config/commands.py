@@ -1,21 +1,27 @@
-"""What commands without a file are told: options, every mistake one sentence with its name."""
+"""Options of the commands `score` and `generate`."""
 
 import math
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from dask.utils import parse_bytes
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from daskgmm.pipeline.config.fit import check_spared, expanded
-from daskgmm.pipeline.config.loader import StrictModel, yaml_of
-
-# Formats of scores.
-SCORES = (".parquet", ".zarr")
+from daskgmm.data.policies import BadChunkPolicy, MissingPolicy
+from daskgmm.pipeline.config.fit import check_outside, expand_user
+from daskgmm.pipeline.config.loader import StrictModel, yaml_option
 
 
-def _whole_number(text: str) -> int:
+class ScoreFormat(StrEnum):
+    """Formats of scores, by the ending of their name."""
+
+    PARQUET = ".parquet"
+    ZARR = ".zarr"
+
+
+def _parse_count(text: str) -> int:
     try:
         number = float(text)
     except ValueError:
@@ -25,11 +31,11 @@ def _whole_number(text: str) -> int:
     return int(number)
 
 
-Count = Annotated[int, BeforeValidator(_whole_number), Field(ge=1)]
+Count = Annotated[int, BeforeValidator(_parse_count), Field(ge=1)]
 
 
 class GenerateConfig(StrictModel):
-    """Rows to make up: the options of ``daskgmm generate``, as text or as values."""
+    """Options of ``daskgmm generate``, as text or as values."""
 
     out: str
     rows: Count
@@ -45,58 +51,68 @@ class GenerateConfig(StrictModel):
 Probability = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
-def _listed(text: Any) -> Any:
-    """Names, or numbers, with commas between them."""
-    return [_column(each.strip()) for each in text.split(",")] if isinstance(text, str) else text
+def _split_columns(text: Any) -> Any:
+    """Names or numbers of columns, separated by commas."""
+    return [_column(name.strip()) for name in text.split(",")] if isinstance(text, str) else text
 
 
 def _column(text: Any) -> Any:
     return int(text) if isinstance(text, str) and text.isdecimal() else text
 
 
-def _each_expanded(urls: Any) -> Any:
-    return expanded([urls] if isinstance(urls, str) else list(urls))
+def _expand_urls(urls: Any) -> Any:
+    return expand_user([urls] if isinstance(urls, str) else list(urls))
 
 
 class ScoreConfig(StrictModel):
-    """Rows to score: the options of ``daskgmm score``, as text or as values.
+    """Options of ``daskgmm score``, as text or as values.
 
     Attributes
     ----------
+    model : path or URL of a model file
+    source : paths or URLs of the rows
+    out : path or URL of the scores
     columns : names or numbers of the features
-        Default those of the fit.
-    id : name or number of the column that is written beside the scores
-    top : how many components are told of each row
+        Default: those of the fit.
+    id : name or number of a column to copy into the scores
+    top : number of components whose label and probability are written for each row
     outliers : quantile of the fit's log-densities below which a row is an outlier
-    missing : default what the fit has done
-    on_bad_chunk : whether rows of a chunk that can't be used have no label, or end the run
-    storage_options : for the stores of all three, where ``${NAME}`` is the environment's
-    force : whether what is at `out` is replaced
+    missing : what to do about missing values
+        Default: as in the fit.
+    on_bad_chunk : whether an unusable chunk stops the run, or its rows get no label
+    storage_options : options of the stores of model, rows and scores
+        ``${NAME}`` is an environment variable.
+    force : whether to replace existing scores
     """
 
     model: Annotated[str, AfterValidator(os.path.expanduser)]
-    source: Annotated[list[str], BeforeValidator(_each_expanded)]
+    source: Annotated[list[str], BeforeValidator(_expand_urls)]
     out: Annotated[str, AfterValidator(os.path.expanduser)]
-    columns: Annotated[list[str | int] | None, BeforeValidator(_listed)] = None
+    columns: Annotated[list[str | int] | None, BeforeValidator(_split_columns)] = None
     id: Annotated[str | int | None, BeforeValidator(_column)] = None
     top: Count = 1
     outliers: Probability | None = None
-    missing: Literal["raise", "omit", "marginal"] | None = None
-    on_bad_chunk: Literal["raise", "skip"] = "raise"
-    storage_options: Annotated[dict[str, Any], BeforeValidator(yaml_of)] = Field(
+    missing: MissingPolicy | None = None
+    on_bad_chunk: BadChunkPolicy = BadChunkPolicy.RAISE
+    storage_options: Annotated[dict[str, Any], BeforeValidator(yaml_option)] = Field(
         default_factory=dict
     )
     force: bool = False
 
     @model_validator(mode="after")
-    def _can_be_written(self) -> Self:
-        if Path(self.out).suffix not in SCORES:
-            formats = " or ".join(SCORES)
-            raise ValueError(f"OUT: the format to write is the ending, {formats}, not {self.out}")
+    def _check_out(self) -> Self:
+        if Path(self.out).suffix not in list(ScoreFormat):
+            endings = " or ".join(ScoreFormat)
+            raise ValueError(f"OUT: the name must end in {endings}, not {self.out}")
         for url in self.source:
-            check_spared(url, self.out, "OUT")
+            check_outside(url, self.out, "OUT")
         return self
 
-    def options_of(self, url: str) -> dict[str, Any]:
-        """Those of a store, where it is one."""
+    @property
+    def format(self) -> ScoreFormat:
+        """Format of the scores."""
+        return ScoreFormat(Path(self.out).suffix)
+
+    def storage_options_for(self, url: str) -> dict[str, Any]:
+        """Options of the store of a URL; none for a local path."""
         return self.storage_options if "://" in url else {}

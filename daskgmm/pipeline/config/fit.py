@@ -1,11 +1,11 @@
-"""What a run is told: strict YAML, every mistake one sentence with its place."""
+"""Configuration of a run, and of `daskgmm fit`."""
 
 import inspect
 import os
 from collections.abc import Mapping
 from numbers import Integral
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import (
     AfterValidator,
@@ -19,158 +19,190 @@ from pydantic import (
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from daskgmm.data.execution.retries import read_retries
+from daskgmm.data.policies import BadChunkPolicy, MissingPolicy
 from daskgmm.data.preprocessing.row_filter import Condition
 from daskgmm.data.preprocessing.transforms import normalize_transforms
 from daskgmm.estimators.gaussian_mixture import GaussianMixture
 from daskgmm.estimators.parameters import CONSTRAINTS, check_values
-from daskgmm.pipeline.config import loader
 from daskgmm.pipeline.config.loader import StrictModel
+from daskgmm.pipeline.config.yaml_text import YamlError, parse_value
 from daskgmm.storage.location import local_path
 
-# Parameters of the estimator that a run has its own way for.
-ELSEWHERE = {
-    "verbose": "a run writes a line per pass",
-    "verbose_interval": "a run writes a line per pass",
-    "warm_start": "a run starts anew",
+# Parameters of the estimator that a run does not take, and why.
+EXCLUDED_PARAMETERS = {
+    "verbose": "a run prints a line per pass",
+    "verbose_interval": "a run prints a line per pass",
+    "warm_start": "a run always fits a new model",
 }
 
-
-# Parameters whose default here is not the estimator's: a run of hours loses no work.
+# Defaults that differ from the estimator's: a long run must not lose its work.
 DEFAULTS = {"degenerate": "reinitialize"}
 
-
-# What of scikit-learn's constraints YAML can say.
+# scikit-learn's constraints in JSON Schema.
 JSON_TYPES = {None: "null", "boolean": "boolean", "array-like": "array", "random_state": "integer"}
 
-# What a run writes into its folder.
+# Files that a run writes into its folder.
 RESULTS = ("model.npz", "labels.parquet", "report.html", "config.yaml", "selection.csv")
 
 
-def expanded(url: Any) -> Any:
-    """A URL, or several, each with a home of its own."""
+def expand_user(url: Any) -> Any:
+    """Replace ``~`` at the start of a URL, or of each URL in a list."""
     if isinstance(url, str):
         return os.path.expanduser(url)  # noqa: PTH111  URLs are no paths
     if isinstance(url, list) and url and all(isinstance(each, str) for each in url):
-        return [expanded(each) for each in url]
-    raise ValueError("a URL is needed, or a list of some")
+        return [expand_user(each) for each in url]
+    raise ValueError("must be a URL or a list of URLs")
 
 
-def _parsed(condition: str) -> str:
-    """A condition that can be meant."""
+def _check_condition(condition: str) -> str:
     Condition.parse(condition)
     return condition
 
 
 class Source(StrictModel):
-    """Where the rows are: the arguments of `daskgmm.open_dataset`."""
+    """The rows to fit: the arguments of `daskgmm.open_dataset`.
 
-    url: Annotated[str | list[str], BeforeValidator(expanded)]
+    Attributes
+    ----------
+    url : str or list of str
+        Path or URL of the rows, or several of them.
+    columns : list of str or int
+        Names or numbers of the features; default: all columns.
+    filter : str
+        Condition on stored columns; rows that do not meet it are left out.
+    transforms : list of mappings
+        Transforms of columns, which are applied in order.
+    missing : {"raise", "omit", "marginal"}
+        Whether rows with missing values stop the run, are left out, or are fitted by their
+        observed values.
+    on_bad_chunk : {"raise", "skip"}
+        Whether an unusable chunk stops the run or is left out.
+    retries : int
+        How often a failed read is repeated; default: Dask's setting ``daskgmm.read-retries``, 3.
+    storage_options : dict
+        Options of fsspec's file system; write secrets as ``${NAME}``.
+    """
+
+    url: Annotated[str | list[str], BeforeValidator(expand_user)]
     columns: list[str | int] | None = None
-    filter: Annotated[str, AfterValidator(_parsed)] | None = None
+    filter: Annotated[str, AfterValidator(_check_condition)] | None = None
     transforms: Annotated[list[dict[str, Any]], AfterValidator(normalize_transforms)] = Field(
         default_factory=list
     )
-    missing: Literal["raise", "omit", "marginal"] = "raise"
-    on_bad_chunk: Literal["raise", "skip"] = "raise"
+    missing: MissingPolicy = MissingPolicy.RAISE
+    on_bad_chunk: BadChunkPolicy = BadChunkPolicy.RAISE
     retries: int = Field(default_factory=lambda: read_retries(None), ge=0)
     storage_options: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def urls(self) -> list[str]:
-        """The URL, or all of them."""
+        """All URLs, as a list."""
         return [self.url] if isinstance(self.url, str) else self.url
 
 
-def _folder(url: str) -> str:
-    """A path, or a URL of a store, without a slash at its end."""
+def _normalize_folder(url: str) -> str:
+    """A path, or the URL of a folder in a store, without a slash at its end."""
     scheme, separator, path = url.partition("://")
     if not url.strip():
-        raise ValueError("a folder is needed, not an empty name")
+        raise ValueError("must be the name of a folder, not an empty text")
     if separator and scheme != "file":
         return f"{scheme}://{path.rstrip('/')}"
     return str(local_path(url).expanduser())
 
 
 class Output(StrictModel):
-    """Where the results go: a folder, or what fsspec knows."""
-
-    dir: Annotated[str, AfterValidator(_folder)]
-
-    def at(self, name: str) -> str:
-        """Where a result of this name goes."""
-        return f"{self.dir}/{name}"
-
-
-class Checkpoints(StrictModel):
-    """Where a run leaves what it takes to go on, while it runs.
+    """The results.
 
     Attributes
     ----------
     dir : str
-        A folder, or what fsspec knows; default "checkpoint" in the output's.
-    every : float
-        Seconds from one checkpoint to the next, at the least; 0 is after each pass.
+        Folder of the results: a path, or a URL that fsspec supports.
     """
 
-    dir: Annotated[str, AfterValidator(_folder)] | None = None
+    dir: Annotated[str, AfterValidator(_normalize_folder)]
+
+    def path(self, name: str) -> str:
+        """Path or URL of a result."""
+        return f"{self.dir}/{name}"
+
+
+class Checkpoints(StrictModel):
+    """Checkpoints, from which a run that stopped is resumed.
+
+    Attributes
+    ----------
+    dir : str
+        Folder of the checkpoints: a path, or a URL that fsspec supports. Default: the folder
+        "checkpoint" in `output.dir`.
+    every : float
+        Least number of seconds between two checkpoints; 0 writes one after each pass.
+    """
+
+    dir: Annotated[str, AfterValidator(_normalize_folder)] | None = None
     every: float = Field(default=60.0, ge=0.0)
 
 
-def _usable(model: StrictModel) -> dict[str, Any]:
-    """The parameters, defaults of a run's among them, as the estimator takes them."""
-    told = {**DEFAULTS, **{name: getattr(model, name) for name in model.model_fields_set}}
-    check_values(told)
-    return told
+def _estimator_parameters(model: StrictModel) -> dict[str, Any]:
+    """The parameters that are set, and the defaults of a run; raise ValueError if one is wrong."""
+    values = {**DEFAULTS, **{name: getattr(model, name) for name in model.model_fields_set}}
+    check_values(values)
+    return values
 
 
 def _schema(kinds: list[Any]) -> dict[str, Any]:
-    """What scikit-learn's constraints of a parameter are in JSON Schema."""
-    found: list[dict[str, Any]] = []
+    """JSON Schema of scikit-learn's constraints of a parameter."""
+    schemas: list[dict[str, Any]] = []
     for kind in kinds:
         if isinstance(kind, StrOptions):
-            found.append({"enum": sorted(kind.options)})
+            schemas.append({"enum": sorted(kind.options)})
         elif isinstance(kind, Interval):
             name = "integer" if kind.type is Integral else "number"
-            found.append({"type": name, "minimum": kind.left})
+            schemas.append({"type": name, "minimum": kind.left})
         elif kind in JSON_TYPES:
-            found.append({"type": JSON_TYPES[kind]})
-    return {"anyOf": found}
+            schemas.append({"type": JSON_TYPES[kind]})
+    return {"anyOf": schemas}
 
 
-def _meant(text: str) -> Any:
-    """A number, or whatever else a text says that the environment has filled in."""
+def _parse_text(text: str) -> Any:
+    """The value of a text: an environment variable may have filled in a number."""
     try:
-        return loader.value_of(text)
-    except loader.NoValueError:
+        return parse_value(text)
+    except YamlError:
         return text
 
 
-def parameters(elsewhere: Mapping[str, str]) -> Any:
-    """The estimator's parameters as a field, but those that stand elsewhere: by name, and where."""
+def parameter_field(excluded: Mapping[str, str]) -> Any:
+    """Type of a field that holds the estimator's parameters.
+
+    Parameters
+    ----------
+    excluded : mapping
+        Parameters that the field does not take, and why.
+    """
     fields: dict[str, Any] = {
         name: (
             Annotated[Any, WithJsonSchema(_schema(CONSTRAINTS[name]))],
-            DEFAULTS.get(name, each.default),
+            DEFAULTS.get(name, parameter.default),
         )
-        for name, each in inspect.signature(GaussianMixture).parameters.items()
-        if name not in elsewhere
+        for name, parameter in inspect.signature(GaussianMixture).parameters.items()
+        if name not in excluded
     }
 
-    def meant(model: Any) -> Any:
-        """The parameters, none of which would be ignored; a number of the environment is one."""
+    def check_names(model: Any) -> Any:
         if not isinstance(model, dict):
             return model
         for key in model:
-            if key in elsewhere:
-                raise ValueError(f"{key} has no meaning here: {elsewhere[key]}")
+            if key in excluded:
+                raise ValueError(f"{key} cannot be set here: {excluded[key]}")
         return {
-            key: _meant(value) if isinstance(value, str) else value for key, value in model.items()
+            key: _parse_text(value) if isinstance(value, str) else value
+            for key, value in model.items()
         }
 
     return Annotated[
         create_model("Model", __base__=StrictModel, **fields),
-        BeforeValidator(meant),
-        AfterValidator(_usable),
+        BeforeValidator(check_names),
+        AfterValidator(_estimator_parameters),
         PlainSerializer(dict),
     ]
 
@@ -178,40 +210,40 @@ def parameters(elsewhere: Mapping[str, str]) -> Any:
 if TYPE_CHECKING:
     Parameters = dict[str, Any]
 else:
-    Parameters = parameters(ELSEWHERE)
+    Parameters = parameter_field(EXCLUDED_PARAMETERS)
 
 
-def check_spared(source: str, result: str, key: str) -> None:
-    """Raise ValueError where a result would replace the rows, or stand among them."""
-    rows, place = _at(source.partition("::")[0]), _at(result)
-    if rows in place.parents:
-        raise ValueError(f"{key}: {result} lies among the rows themselves: choose another folder")
-    if place in (rows, *rows.parents) or place.match(str(rows)):  # a pattern, it may be
+def check_outside(source: str, result: str, key: str) -> None:
+    """Raise ValueError if a result would overwrite the input data or lie inside it."""
+    rows, path = _absolute(source.partition("::")[0]), _absolute(result)
+    if rows in path.parents:
+        raise ValueError(f"{key}: {result} is inside the input data: choose another folder")
+    if path in (rows, *rows.parents) or path.match(str(rows)):  # rows may be a pattern
         raise ValueError(
-            f"{key}: {result} holds the rows themselves, and the run would replace "
-            "it: choose another folder"
+            f"{key}: {result} holds the input data, and the run would overwrite it: choose "
+            "another folder"
         )
 
 
-def _at(place: str) -> PurePath:
-    """What has parents: a path from the root, or a URL."""
-    is_url = "://" in place and not place.startswith("file://")
-    return PurePath(place) if is_url else local_path(place).resolve()
+def _absolute(url: str) -> PurePath:
+    """An absolute path, or a URL as a path."""
+    is_url = "://" in url and not url.startswith("file://")
+    return PurePath(url) if is_url else local_path(url).resolve()
 
 
 class RunConfig(StrictModel):
-    """What runs of all kinds are told.
+    """Configuration that all runs share.
 
     Attributes
     ----------
     command : str
-        Of the command line.
-    elsewhere : mapping
-        Of the estimator's parameters, those that `model` does not hold, and where they are.
+        Name of the command that runs it.
+    excluded_parameters : mapping
+        Parameters of the estimator that `model` does not take, and why.
     """
 
     command: ClassVar[str]
-    elsewhere: ClassVar[Mapping[str, str]]
+    excluded_parameters: ClassVar[Mapping[str, str]]
 
     source: Source
     model: Parameters = Field(default_factory=dict, validate_default=True)
@@ -219,28 +251,34 @@ class RunConfig(StrictModel):
     checkpoint: Checkpoints = Checkpoints()
 
     @model_validator(mode="after")
-    def _spares_its_rows(self) -> Self:
-        for name in RESULTS:
-            for url in self.source.urls:
-                check_spared(url, self.output.at(name), "output.dir")
-            check_spared(url, f"{self.checkpoint_dir}/run.yaml", "checkpoint.dir")
+    def _check_folders(self) -> Self:
+        for url in self.source.urls:
+            for name in RESULTS:
+                check_outside(url, self.output.path(name), "output.dir")
+            check_outside(url, f"{self.checkpoint_dir}/run.yaml", "checkpoint.dir")
         return self
 
     @property
     def checkpoint_dir(self) -> str:
-        """Where checkpoints go."""
-        return self.checkpoint.dir or self.output.at("checkpoint")
+        """Folder of the checkpoints."""
+        return self.checkpoint.dir or self.output.path("checkpoint")
+
+    @property
+    def missing(self) -> MissingPolicy:
+        """What to do about missing values: as `model` says, or else as `source` says."""
+        policy = MissingPolicy(self.model.get("missing", MissingPolicy.RAISE))
+        return self.source.missing if policy is MissingPolicy.RAISE else policy
 
 
 class FitConfig(RunConfig):
-    """One fit; `model` holds the estimator's own parameters, and its defaults but `DEFAULTS`."""
+    """Configuration of one fit; `model` holds the parameters of `daskgmm.GaussianMixture`."""
 
     command = "fit"
-    elsewhere = ELSEWHERE
+    excluded_parameters = EXCLUDED_PARAMETERS
 
     @model_validator(mode="before")
     @classmethod
-    def _is_no_selection(cls, told: Any) -> Any:
-        if isinstance(told, dict) and "select" in told:
-            raise ValueError("it compares models, as its key 'select' says: run `daskgmm select`")
-        return told
+    def _check_no_selection(cls, content: Any) -> Any:
+        if isinstance(content, dict) and "select" in content:
+            raise ValueError("the key 'select' belongs to a model selection: run `daskgmm select`")
+        return content

@@ -1,4 +1,4 @@
-"""What a selection is told: a fit's configuration, with the models to choose among."""
+"""Configuration of `daskgmm select`: that of a fit, and the models to compare."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -9,61 +9,63 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model_selection import check_shared
 from daskgmm.pipeline.config.fit import (
-    ELSEWHERE,
+    EXCLUDED_PARAMETERS,
     Parameters,
     RunConfig,
-    parameters,
+    parameter_field,
 )
-from daskgmm.pipeline.config.loader import StrictModel, nearest
+from daskgmm.pipeline.config.loader import StrictModel, suggestion
 
-# More sizes than anybody means.
-MOST_SIZES = 1_000
+# Limit of a range, against typing mistakes.
+MAX_SIZES = 1_000
 
-EMPTY = "it is empty: there is no model to choose"
+EMPTY = "must not be empty"
 
-# Parameters that `select` has in place of `model`.
-OF_ALL = {
-    "n_components": "select.n_components says how many",
-    "covariance_type": "select.covariance_types says which",
-    "n_init": "it is select.n_init",
+# Parameters that the key `select` holds in place of `model`.
+SELECT_PARAMETERS = {
+    "n_components": "use select.n_components",
+    "covariance_type": "use select.covariance_types",
+    "n_init": "use select.n_init",
 }
 
 
-def _sizes(value: Any) -> list[int]:
-    """Numbers of components: 3, "1-12", "2, 4, 8-10", or a list of such, each once."""
+def _parse_sizes(value: Any) -> list[int]:
+    """Numbers of components from 3, "1-12", "2, 4, 8-10", or a list of these; no repetitions."""
     if value == []:
         raise ValueError(EMPTY)
     texts = [str(each) for each in value] if isinstance(value, list) else str(value).split(",")
-    return list(dict.fromkeys(size for text in texts for size in _range(text)))
+    return list(dict.fromkeys(size for text in texts for size in _parse_range(text)))
 
 
-def _range(text: str) -> Iterator[int]:
-    found = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", text)
-    first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+def _parse_range(text: str) -> Iterator[int]:
+    match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", text)
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if not 1 <= first <= last:
-        raise ValueError(f"{text.strip()!r} is neither a number from 1 on nor a range such as 1-20")
-    if last - first >= MOST_SIZES:
-        raise ValueError(f"{text.strip()} is of more than {MOST_SIZES:,} sizes")
+        raise ValueError(
+            f"{text.strip()!r} is neither a positive whole number nor a range such as 1-20"
+        )
+    if last - first >= MAX_SIZES:
+        raise ValueError(f"the range {text.strip()} holds more than {MAX_SIZES:,} numbers")
     yield from range(first, last + 1)
 
 
-def _types(value: Any) -> Any:
-    """Covariance types, where one may be no list."""
+def _as_list(value: Any) -> Any:
+    """A list of covariance types; a single one may be given without a list."""
     if value == []:
         raise ValueError(EMPTY)
     return value if isinstance(value, list) else [value]
 
 
-def _known(names: list[str]) -> list[str]:
-    """Each once; ValueError where there is no such."""
+def _check_types(names: list[str]) -> list[str]:
+    """Remove repetitions; raise ValueError for an unknown covariance type."""
     for name in names:
         if name not in FAMILIES:
-            raise ValueError(f"unknown covariance type {name!r}{nearest(name, FAMILIES)}")
+            raise ValueError(f"unknown covariance type {name!r}{suggestion(name, FAMILIES)}")
     return list(dict.fromkeys(names))
 
 
-def _comparable(model: dict[str, Any]) -> dict[str, Any]:
-    """Parameters that models of several sizes can share."""
+def _check_shared(model: dict[str, Any]) -> dict[str, Any]:
+    """Raise ValueError for a parameter that models of several sizes cannot share."""
     check_shared(model)
     return model
 
@@ -71,39 +73,42 @@ def _comparable(model: dict[str, Any]) -> dict[str, Any]:
 if TYPE_CHECKING:
     SharedParameters = Parameters
 else:
-    SharedParameters = Annotated[parameters({**ELSEWHERE, **OF_ALL}), AfterValidator(_comparable)]
+    SharedParameters = Annotated[
+        parameter_field({**EXCLUDED_PARAMETERS, **SELECT_PARAMETERS}),
+        AfterValidator(_check_shared),
+    ]
 
 _SIZE = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}]}
 _TYPE = {"enum": list(FAMILIES)}
 
 
-def _or_some(kind: dict[str, Any]) -> WithJsonSchema:
-    some = {"type": "array", "items": kind, "minItems": 1}
-    return WithJsonSchema({"anyOf": [kind, some]})
+def _one_or_many(schema: dict[str, Any]) -> WithJsonSchema:
+    array = {"type": "array", "items": schema, "minItems": 1}
+    return WithJsonSchema({"anyOf": [schema, array]})
 
 
-class Choices(StrictModel):
-    """The models, and what one of them is chosen by.
+class Selection(StrictModel):
+    """The models to compare, and the criterion that chooses one of them.
 
     Attributes
     ----------
     n_components : list of int
-        As a number, as a range ("1-20"), or as a list of both.
+        Numbers of components: a number, a range ("1-20"), or a list of both.
     covariance_types : list of str
-        Each with each number of components.
+        Covariance types; every type is combined with every number of components.
     n_init : int
-        Restarts of each.
-    criterion : a name in `daskgmm.fit.criteria.CRITERIA`
+        Restarts of every model.
+    criterion : {"bic", "aic", "icl", "held-out"}
     n_finalists : int
-        How many are fitted to all rows.
+        Number of models that are fitted to all rows; the others are fitted to the sample.
     """
 
-    n_components: Annotated[list[int], BeforeValidator(_sizes), _or_some(_SIZE)]
+    n_components: Annotated[list[int], BeforeValidator(_parse_sizes), _one_or_many(_SIZE)]
     covariance_types: Annotated[
         list[str],
-        BeforeValidator(_types),
-        AfterValidator(_known),
-        _or_some(_TYPE),
+        BeforeValidator(_as_list),
+        AfterValidator(_check_types),
+        _one_or_many(_TYPE),
     ] = Field(default=["full"])
     n_init: int = Field(default=1, ge=1)
     criterion: Literal["bic", "aic", "icl", "held-out"] = "bic"
@@ -111,10 +116,10 @@ class Choices(StrictModel):
 
 
 class SelectConfig(RunConfig):
-    """One selection; `model` holds what all models share."""
+    """Configuration of one model selection; `model` holds the parameters of all models."""
 
     command = "select"
-    elsewhere: ClassVar[Mapping[str, str]] = {**ELSEWHERE, **OF_ALL}
+    excluded_parameters: ClassVar[Mapping[str, str]] = {**EXCLUDED_PARAMETERS, **SELECT_PARAMETERS}
 
     model: SharedParameters = Field(default_factory=dict, validate_default=True)
-    select: Choices
+    select: Selection

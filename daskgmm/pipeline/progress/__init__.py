@@ -1,1 +1,1 @@
-"""What a run shows while it goes: lines, a live display, a JSON log."""
+"""Output while a run computes: lines per pass, a live display, a JSON log."""

@@ -1,4 +1,4 @@
-"""Lines and tables as wide as a terminal, where it is one."""
+"""Print lines and tables that fit the width of a terminal."""
 
 import os
 import sys
@@ -11,44 +11,44 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-# Where what a line says begins.
+# Column at which the text of a line starts, behind its label.
 INDENT = 10
 
-# Where values of the summary begin.
+# The same for the summary of a run.
 WIDE_INDENT = 16
 
 
-def packed(facts: Sequence[str], width: int, between: str = "  ") -> list[str]:
-    """Facts one after the other, in as many lines of a width as they need; none is broken."""
+def pack_facts(facts: Sequence[str], width: int, separator: str = "  ") -> list[str]:
+    """Arrange facts in as few lines of a width as possible; no fact is broken."""
     lines: list[str] = []
     for fact in filter(None, facts):
-        if lines and len(lines[-1]) + len(between) + len(fact) <= width:
-            lines[-1] += between + fact
+        if lines and len(lines[-1]) + len(separator) + len(fact) <= width:
+            lines[-1] += separator + fact
         else:
             lines.append(fact)
     return lines
 
 
-def say(console: Console, head: str, *facts: str, indent: int = INDENT) -> None:
-    """One line; on a terminal too narrow for it, as few as it takes. No word is broken."""
-    head = f"{head:<{indent - 1}} "
-    line, width = head + "  ".join(facts), console.width
+def print_line(console: Console, label: str, *facts: str, indent: int = INDENT) -> None:
+    """Print a label and facts on one line, or on several if the terminal is too narrow."""
+    label = f"{label:<{indent - 1}} "
+    line, width = label + "  ".join(facts), console.width
     if console.is_terminal and len(line) > width:
-        if width < 2 * indent:  # the head has a line of its own
-            head, indent = f"{head.rstrip()}\n  ", 2
+        if width < 2 * indent:  # the label has a line of its own
+            label, indent = f"{label.rstrip()}\n  ", 2
         room = max(width - indent, 1)
-        parts = [part for fact in facts for part in _wrapped(fact, room)]
-        line = head + f"\n{'':{indent}}".join(packed(parts, room))
+        parts = [part for fact in facts for part in _wrap_words(fact, room)]
+        line = label + f"\n{'':{indent}}".join(pack_facts(parts, room))
     console.print(line, soft_wrap=True, highlight=False)
 
 
-def _wrapped(fact: str, width: int) -> list[str]:
+def _wrap_words(fact: str, width: int) -> list[str]:
     text = " ".join(fact.split())
     return wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 def print_table(table: Table, title: str, console: Console) -> None:
-    """A table as wide as it needs; where the terminal has no room for it, row by row."""
+    """Print a table at its full width, or row by row if the terminal is too narrow."""
     console.print()
     console.print(title, style="bold")
     unbounded = console.options.update(width=sys.maxsize)
@@ -61,17 +61,17 @@ def print_table(table: Table, title: str, console: Console) -> None:
     cells = zip(*(column.cells for column in table.columns), strict=True)
     for row, values in zip(table.rows, cells, strict=True):
         facts = [f"{name} {value}" for name, value in zip(names, values, strict=True)]
-        first, *more = packed(facts, console.width - 2)
+        first, *more = pack_facts(facts, console.width - 2)
         console.print("\n  ".join([first, *more]), style=row.style, highlight=False)
 
 
 def standard_output() -> TextIO | None:
-    """It, as long as it takes anything; a run goes on without. None where there is none."""
-    return cast(TextIO, _Lasting(sys.stdout)) if sys.stdout else None
+    """Standard output that may fail without stopping the run; None if there is none."""
+    return cast(TextIO, _FailsafeOutput(sys.stdout)) if sys.stdout else None
 
 
-class _Lasting:
-    """A file that is nowhere from the first failure on, which is said on the standard error."""
+class _FailsafeOutput:
+    """A file that is discarded after its first error, with one message on standard error."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
@@ -80,21 +80,23 @@ class _Lasting:
         return getattr(self._file, name)
 
     def write(self, text: str) -> int:
-        with self._lasting():
+        with self._discard_after_error():
             self._file.write(text)
         return len(text)
 
     def flush(self) -> None:
-        with self._lasting():
+        with self._discard_after_error():
             self._file.flush()
 
     @contextmanager
-    def _lasting(self) -> Iterator[None]:
+    def _discard_after_error(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            # What is still held goes nowhere, too: Python flushes it at its end.
+            # Python flushes its buffer at exit; that must not fail, either.
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._file.fileno())
             with suppress(OSError):
                 why = error.strerror or error
-                sys.stderr.write(f"daskgmm: nothing more is printed ({why})\n")
+                sys.stderr.write(
+                    f"daskgmm: cannot print to the standard output ({why}); the run continues\n"
+                )

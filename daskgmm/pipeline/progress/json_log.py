@@ -1,4 +1,4 @@
-"""A run's log for programs: a JSON object per line, as things happen."""
+"""A log for programs: one JSON object per line, written when an event happens."""
 
 import json
 import warnings
@@ -14,38 +14,41 @@ from daskgmm.version import __version__
 
 OPTION = "--log-json"
 
-# Of every line.
-BEGINNING = b'{"time": "'
+# First bytes of every line.
+LINE_START = b'{"time": "'
 
 
-def unheard(event: str, values: dict[str, Any]) -> None:
-    """Nobody logs."""
+def no_log(event: str, values: dict[str, Any]) -> None:
+    """Ignore an event."""
 
 
 @contextmanager
 def json_log(path: Path | None, command: str) -> Iterator[EventListener]:
-    """What writes events to a file, behind those of earlier runs; `begin` is the first.
+    """A listener that appends events to a file; without a path it ignores them.
 
-    The last is `stopped`, with the error, where the context ends by one. Raises ConfigError where
-    the file can't be written, or holds something else than a log.
+    The first event is `begin`. If the context ends with an error, the last event is `stopped`.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be written, or is not such a log.
     """
     if path is None:
-        yield unheard
+        yield no_log
         return
-    with _opened(path) as file:
-        log = _Lines(file, path)
+    with _open_log(path) as file:
+        log = _JsonLines(file, path)
         log("begin", {"command": command, "version": __version__})
         try:
             yield log
         except BaseException as error:
-            log(
-                "stopped", {"error": type(error).__name__, "sentence": " ".join(str(error).split())}
-            )
+            sentence = " ".join(str(error).split())
+            log("stopped", {"error": type(error).__name__, "sentence": sentence})
             raise
 
 
-class _Lines:
-    """Writes each event in a line of its own, at once."""
+class _JsonLines:
+    """Writes each event at once, on a line of its own."""
 
     def __init__(self, file: BinaryIO, path: Path) -> None:
         self._file = file
@@ -59,29 +62,32 @@ class _Lines:
         line = json.dumps({"time": now, "event": event, **values}, ensure_ascii=False)
         try:
             self._file.write(f"{line}\n".encode())
-        except OSError as error:  # a log is not worth a fit
+        except OSError as error:  # must not stop the fit
             self._works = False
             why = error.strerror or error
-            warnings.warn(f"{self._path}: the log ends here ({why})", stacklevel=3)
+            warnings.warn(
+                f"cannot write to the log {self._path} ({why}); the run continues without it",
+                stacklevel=3,
+            )
 
 
-def _opened(path: Path) -> BinaryIO:
+def _open_log(path: Path) -> BinaryIO:
     try:
-        is_whole = _is_whole(path)
+        ends_with_newline = _ends_with_newline(path)
         file = path.open("ab", buffering=0)
-        if not is_whole:  # of a run that was killed while it wrote
+        if not ends_with_newline:  # a run was killed while it wrote
             file.write(b"\n")
     except OSError as error:
         raise ConfigError(f"{OPTION}: cannot write to {path}: {error.strerror or error}") from error
     return file
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether a log ends with a whole line; ConfigError where a file is no log."""
-    if not path.is_file() or not path.stat().st_size:  # a pipe or a device holds nothing
+def _ends_with_newline(path: Path) -> bool:
+    """Whether the last line of a log is complete; raise ConfigError if the file is not a log."""
+    if not path.is_file() or not path.stat().st_size:  # a pipe or a device has no content
         return True
     with path.open("rb") as file:
-        if file.read(len(BEGINNING)) != BEGINNING:
-            raise ConfigError(f"{OPTION}: {path} holds something else: choose another file")
+        if file.read(len(LINE_START)) != LINE_START:
+            raise ConfigError(f"{OPTION}: {path} is not a log of daskgmm: choose another file")
         file.seek(-1, 2)
         return file.read(1) == b"\n"

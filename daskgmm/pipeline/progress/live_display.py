@@ -1,11 +1,8 @@
-"""How long a fit may still take: what it can be told at the most, and what is likely."""
+"""What a terminal shows while a cluster starts and passes run; it disappears afterwards."""
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from itertools import pairwise
 from math import isnan
-from statistics import median
 from time import monotonic
 
 from rich.console import Console, Group
@@ -14,335 +11,174 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from daskgmm.chunk import describe_skipped
 from daskgmm.data.pass_log import OngoingPass, Pass
 from daskgmm.data.survey import Survey
 from daskgmm.fit.observers import ADVANCING, FitProgress, NullObserver, Observer
 from daskgmm.fit.state import FitState
 from daskgmm.pipeline.clusters import Cluster
 from daskgmm.pipeline.clusters.connection import Connection
-from daskgmm.pipeline.progress.console import packed, say
+from daskgmm.pipeline.progress.console import pack_facts, print_line
+from daskgmm.pipeline.progress.time_estimate import TimeEstimate, clock
 
-# Of the readings that may follow the iterations: that of the last bound.
-AFTER = 1
+# Seconds between two requests for the state of the workers.
+STATUS_SECONDS = 2.0
 
-# Changes that say how they shrink.
-OF_LATE = 4
+SEPARATOR = "   "
 
-
-class TimeEstimate:
-    """Passes to go before the fit has ended, as far as those before tell.
-
-    Parameters
-    ----------
-    tol : float
-        Below which a fit ends (nats per row); 0 is not known.
-    max_iter : int
-    window : int
-        How many iterations together must have changed the bound by less than that.
-    """
-
-    def __init__(self, tol: float, max_iter: int, window: int) -> None:
-        self._tol = tol
-        self._max_iter = max_iter
-        self._window = window
-        self._seconds: list[float] = []
-        self._n_iter = 0
-        self._live: list[FitState] = []
-        self._has_begun = False
-
-    def note(self, states: Sequence[FitState], seconds: float) -> None:
-        """A pass has come to these candidates, and took so long."""
-        self._has_begun = True
-        self._n_iter = max(state.n_iter for state in states)
-        self._live = [state for state in states if state.outcome is None]
-        self._seconds.append(seconds)
-
-    @property
-    def most(self) -> int:
-        """Passes to go, at the most."""
-        is_over = self._has_begun and not self._live
-        return AFTER if is_over else max(self._max_iter - self._n_iter, 0) + AFTER
-
-    @property
-    def likely(self) -> int | None:
-        """Passes to go if changes go on to shrink as they did of late; None where they grow.
-
-        A guess, for the slowest candidate: a fit may meet a plateau, or a better place to go.
-        """
-        found = [self._of(state) for state in self._live]
-        known = [each for each in found if each is not None]
-        return min(max(known), self.most) if known and len(known) == len(found) else None
-
-    def _of(self, state: FitState) -> int | None:
-        """Passes to go for one candidate."""
-        bounds = (state.previous_bound, *state.lower_bounds)[-1 - OF_LATE :]
-        changes = [abs(after - before) for before, after in pairwise(bounds)]
-        changes = [each for each in changes if math.isfinite(each) and each > 0.0]
-        if len(changes) < 2 or not self._tol:
-            return None
-        ratio = (changes[-1] / changes[0]) ** (1.0 / (len(changes) - 1))
-        if ratio >= 1.0:
-            return None
-        together = changes[-1] * sum(ratio**-i for i in range(self._window))
-        gain = state.memory.gain if state.memory else 0.0
-        left = max(together, gain) / self._tol
-        return max(math.ceil(-math.log(left) / math.log(ratio)), 1)
-
-    def seconds(self, n_passes: int) -> float | None:
-        """What so many passes take, if they are as long as most were; None before the first."""
-        return n_passes * median(self._seconds) if self._seconds else None
-
-
-# Of passes that are not the fit's own iterations.
-HEADS = {"refinement": "refine"}
-
-
-class PassLines(NullObserver):
-    """Writes a line for the survey and for each pass.
-
-    Attributes
-    ----------
-    survey : Survey
-    """
-
-    survey: Survey
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._reading: OngoingPass | None = None
-        self._standing = FitProgress()
-
-    def on_reading(self, reading: OngoingPass) -> None:
-        self._reading = reading
-
-    def on_read(self, ended: Pass) -> None:
-        if ended.purpose in ("survey", *ADVANCING):  # told of with what they have found
-            return
-        n_rows = self._reading.n_rows if self._reading else None
-        read = "" if n_rows is None else f"{n_rows / max(ended.seconds, 1e-9):>12,.0f} rows/s"
-        what = "rows are counted" if n_rows is None else f"{n_rows:,} rows are read"
-        self._say(ended.purpose, f"{what:<36}", read, f"{ended.seconds:.2f} s")
-
-    def on_survey(self, survey: Survey, seconds: float) -> None:
-        self.survey = survey
-        left_out = f", {survey.n_incomplete:,} with missing values"
-        left_out += "" if survey.marginal else " left out"
-        filtered = f", {survey.n_zero_weight:,} that don't meet the filter"
-        self._say(
-            "survey",
-            f"{survey.n_rows:,} rows{left_out if survey.n_incomplete else ''}"
-            f"{filtered if survey.n_zero_weight else ''}",
-            f"{seconds:.2f} s",
-        )
-        if survey.skipped:
-            self._say("skipped", describe_skipped(survey.skipped))
-
-    def on_resume(self, survey: Survey, states: Sequence[FitState]) -> None:
-        self.survey = survey
-        self._standing.resume(states)
-        after = self._standing.n_passes
-        self._say("resumed", f"after {f'pass {after}' if after else 'the survey'}")
-
-    def on_start(self, states: Sequence[FitState]) -> None:
-        sizes = sorted({state.mixture.n_components for state in states})
-        size = f"{sizes[0]}{f' to {sizes[-1]}' if len(sizes) > 1 else ''}"
-        self._say(
-            "start",
-            f"{size} components x {states[0].mixture.n_features} features"
-            f"{f', {len(states)} starts share each pass' if len(states) > 1 else ''}",
-        )
-        self._events(states)
-
-    def on_sample(self, states: Sequence[FitState], seconds: float) -> None:
-        rows = len(self.survey.sample.keys)
-        going = f", {len(states)} candidates go on" if len(states) > 1 else ""
-        self._say("sample", f"converged on {rows:,} rows{going}", f"{seconds:.2f} s")
-
-    def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
-        self._standing.advance(states)
-        change = f"{self._standing.change:+.6f}".replace("+nan", "")
-        purpose = self._reading.purpose if self._reading else ""
-        self._say(
-            f"{HEADS.get(purpose, 'pass')} {self._standing.n_passes}",
-            f"lower bound {self._standing.lower_bound:>12.6f}",
-            f"{change:>10}",
-            f"{self.survey.n_complete / max(seconds, 1e-9):>12,.0f} rows/s",
-            f"{seconds:.2f} s",
-        )
-        newest = max(state.n_iter for state in states)
-        self._events([state for state in states if state.n_iter == newest])
-
-    def _events(self, states: Sequence[FitState]) -> None:
-        """One line for the newest events of all starts."""
-        events = [event for state in states for event in state.new_events]
-        if events:
-            more = f" (and {len(events) - 1} more)" if len(events) > 1 else ""
-            self._say("", f"{events[0].sentence}{more}")
-
-    def _say(self, head: str, *facts: str) -> None:
-        say(self._console, head, *facts)
-
-
-# Seconds between two looks at the workers.
-LOOK_SECONDS = 2.0
-
-BETWEEN = "   "
-
-# What is done where no pass is under way.
-BETWEEN_PASSES, AFTERWARDS = "between passes", {"labels": "report", "scores": "putting together"}
+# Activities while no pass runs, by the purpose of the last pass.
+BETWEEN_PASSES = "between passes"
+FINAL_ACTIVITIES = {"labels": "writing the report", "scores": "merging the parts"}
 
 
 @contextmanager
-def started(cluster: Cluster, console: Console) -> Iterator[Connection]:
-    """The place where Dask computes, and a line that says which; a terminal shows the wait."""
-    with ExitStack() as outlives:
+def connect(cluster: Cluster, console: Console) -> Iterator[Connection]:
+    """Connect to a cluster, and print a line that describes it."""
+    with ExitStack() as stack:
         with console.status("starting the cluster"):
-            place = outlives.enter_context(cluster.connected(console.print))
-        say(console, "cluster", place.description)
-        yield place
+            connection = stack.enter_context(cluster.connect(console.print))
+        print_line(console, "cluster", connection.description)
+        yield connection
 
 
 @contextmanager
-def displayed(
-    console: Console, place: Connection, outlook: TimeEstimate | None
+def live_display(
+    console: Console, connection: Connection, estimate: TimeEstimate | None
 ) -> Iterator[Observer]:
-    """A display on a terminal for the length of the context, and who tells it what it shows.
+    """Show a display on a terminal while the context lasts; its observer updates it.
 
-    It leaves nothing behind, however the context ends; anywhere else there is none.
+    Without a terminal nothing is shown.
     """
     if not console.is_terminal or console.is_dumb_terminal or console.quiet:
         yield NullObserver()
         return
-    display = Display(console, place, outlook)
-    with Live(console=console, get_renderable=display.shown, transient=True):
+    display = Display(console, connection, estimate)
+    with Live(console=console, get_renderable=display.render, transient=True):
         yield display
 
 
 class Display(NullObserver):
-    """A bar over the chunks of a pass, and what is known of the fit.
+    """A progress bar of the current pass, and the state of the fit and of the workers.
 
     Parameters
     ----------
     console : Console
-    place : Place
-        Whose workers are looked at.
-    outlook : Outlook or None
-        None where there is but one pass.
+    connection : Connection
+        To the workers.
+    estimate : TimeEstimate or None
+        None if there is only one pass.
     """
 
-    def __init__(self, console: Console, place: Connection, outlook: TimeEstimate | None) -> None:
+    def __init__(
+        self, console: Console, connection: Connection, estimate: TimeEstimate | None
+    ) -> None:
         self._console = console
-        self._place = place
-        self._outlook = outlook
-        self._began = self._since = self._came = monotonic()
-        self._looked = -LOOK_SECONDS
-        self._doing = "waiting"
-        self._reading: OngoingPass | None = None
+        self._connection = connection
+        self._estimate = estimate
+        self._run_start = self._activity_start = self._last_update = monotonic()
+        self._last_status = -STATUS_SECONDS
+        self._activity = "waiting"
+        self._ongoing: OngoingPass | None = None
         self._bound = ""
-        self._standing = FitProgress()
+        self._progress = FitProgress()
         self._workers: list[str] = []
 
     def on_reading(self, reading: OngoingPass) -> None:
-        self._came = monotonic()
-        if self._reading is None or not reading.chunks_done:
-            self._since = self._came
-            advances = reading.purpose in ADVANCING
-            self._doing = f"pass {self._standing.n_passes + 1}" if advances else reading.purpose
-        self._reading = reading
-        if self._came >= self._looked + LOOK_SECONDS:
-            with suppress(Exception):  # nobody who does not answer is worth a fit
-                self._workers = self._place.now()
-            self._looked = self._came
+        self._last_update = monotonic()
+        if self._ongoing is None or not reading.chunks_done:
+            self._activity_start = self._last_update
+            is_iteration = reading.purpose in ADVANCING
+            self._activity = (
+                f"pass {self._progress.n_passes + 1}" if is_iteration else reading.purpose
+            )
+        self._ongoing = reading
+        if self._last_update >= self._last_status + STATUS_SECONDS:
+            with suppress(Exception):  # a scheduler that does not answer must not stop the fit
+                self._workers = self._connection.status()
+            self._last_status = self._last_update
 
     def on_read(self, ended: Pass) -> None:
-        self._between(AFTERWARDS.get(ended.purpose, BETWEEN_PASSES))
+        self._set_activity(FINAL_ACTIVITIES.get(ended.purpose, BETWEEN_PASSES))
 
     def on_survey(self, survey: Survey, seconds: float) -> None:
-        self._between("starts")
+        self._set_activity("initialization")
 
     def on_resume(self, survey: Survey, states: Sequence[FitState]) -> None:
-        self._standing.resume(states)
+        self._progress.resume(states)
         if states:
-            self._know()
+            self._update_bound()
 
     def on_start(self, states: Sequence[FitState]) -> None:
-        self._between("sample")
+        self._set_activity("fitting the sample")
 
     def on_sample(self, states: Sequence[FitState], seconds: float) -> None:
-        self._between(BETWEEN_PASSES)
+        self._set_activity(BETWEEN_PASSES)
 
     def on_pass(self, states: Sequence[FitState], seconds: float) -> None:
-        self._standing.advance(states)
-        self._know()
-        if self._outlook:
-            self._outlook.note(states, seconds)
+        self._progress.advance(states)
+        self._update_bound()
+        if self._estimate:
+            self._estimate.add_pass(states, seconds)
 
-    def _know(self) -> None:
-        now = self._standing
-        change = "" if isnan(now.change) else f" ({now.change:+.6f})"
-        self._bound = f"lower bound {now.lower_bound:.6f}{change}" if now.n_passes else ""
+    def _update_bound(self) -> None:
+        fit = self._progress
+        change = "" if isnan(fit.change) else f" ({fit.change:+.6f})"
+        self._bound = f"lower bound {fit.lower_bound:.6f}{change}" if fit.n_passes else ""
 
-    def _between(self, doing: str) -> None:
-        self._doing, self._reading, self._since = doing, None, monotonic()
+    def _set_activity(self, activity: str) -> None:
+        self._activity, self._ongoing, self._activity_start = activity, None, monotonic()
 
-    def shown(self) -> Group:
-        """The lines of this moment, in the terminal's width."""
+    def render(self) -> Group:
+        """The lines of this moment, within the terminal's width."""
         now, width = monotonic(), self._console.width
         groups = [
-            self._pace(),
-            self._fit(),
-            [*self._workers, f"{clock(now - self._began)} so far"],
+            self._pass_facts(),
+            self._fit_facts(),
+            [*self._workers, f"{clock(now - self._run_start)} elapsed"],
         ]
-        facts = [line for group in groups for line in packed(group, width - 1, BETWEEN)]
-        return Group(self._bar(now), *(Text(line, no_wrap=True, style="dim") for line in facts))
+        lines = [line for group in groups for line in pack_facts(group, width - 1, SEPARATOR)]
+        return Group(self._bar(now), *(Text(line, no_wrap=True, style="dim") for line in lines))
 
     def _bar(self, now: float) -> Table:
-        reading = self._reading
+        ongoing = self._ongoing
         grid = Table.grid(padding=(0, 1), expand=True)
         for ratio in (None, 1, None, None):
             grid.add_column(ratio=ratio, no_wrap=True)
-        total = float(reading.n_chunks) if reading else None
-        done = reading.chunks_done if reading else 0
+        total = float(ongoing.n_chunks) if ongoing else None
+        done = ongoing.chunks_done if ongoing else 0
         share = f"{done / total:4.0%}" if total else ""
-        time = clock(now - self._since)
-        if total and done:  # as fast as until the last of them came
-            left = (self._came - self._since) * (total / done - 1) - (now - self._came)
-            time = f"{clock(max(left, 0.0))} left"
+        time = clock(now - self._activity_start)
+        if total and done:  # at the speed of the chunks so far
+            seconds = self._last_update - self._activity_start
+            remaining = seconds * (total / done - 1) - (now - self._last_update)
+            time = f"{clock(max(remaining, 0.0))} left"
         bar = ProgressBar(total, done, pulse=not done, animation_time=now)
-        grid.add_row(Text(self._doing, style="bold"), bar, share, time)
+        grid.add_row(Text(self._activity, style="bold"), bar, share, time)
         return grid
 
-    def _pace(self) -> list[str]:
-        """How far the pass is, and how fast."""
-        reading = self._reading
-        if reading is None:
+    def _pass_facts(self) -> list[str]:
+        """Chunks and speed of the current pass."""
+        ongoing = self._ongoing
+        if ongoing is None:
             return []
-        facts = [f"{reading.chunks_done:,} of {reading.n_chunks:,} chunks"]
-        seconds = max(self._came - self._since, 1e-3)
-        if reading.rows_done:
-            facts.append(f"{reading.rows_done / seconds:,.0f} rows/s")
-        if reading.rows_done and reading.n_rows and reading.n_bytes:
-            read = reading.n_bytes * reading.rows_done / reading.n_rows
-            facts.append(f"{read / seconds / 1e6:,.0f} MB/s")
+        facts = [f"{ongoing.chunks_done:,} of {ongoing.n_chunks:,} chunks"]
+        seconds = max(self._last_update - self._activity_start, 1e-3)
+        if ongoing.rows_done:
+            facts.append(f"{ongoing.rows_done / seconds:,.0f} rows/s")
+        if ongoing.rows_done and ongoing.n_rows and ongoing.n_bytes:
+            n_bytes = ongoing.n_bytes * ongoing.rows_done / ongoing.n_rows
+            facts.append(f"{n_bytes / seconds / 1e6:,.0f} MB/s")
         return facts
 
-    def _fit(self) -> list[str]:
-        """Where the fit is, and how far it may be to its end."""
-        outlook, facts = self._outlook, [self._bound]
-        if outlook is None or self._doing in ("labels", *AFTERWARDS.values()):
+    def _fit_facts(self) -> list[str]:
+        """The lower bound, and the passes that may follow."""
+        estimate, facts = self._estimate, [self._bound]
+        if estimate is None or self._activity in ("labels", *FINAL_ACTIVITIES.values()):
             return facts
-        ways = {"at most": outlook.most}
-        if outlook.likely is not None and outlook.likely < outlook.most:
-            ways = {"about": outlook.likely, **ways}
-        for words, n_passes in ways.items():
-            if (seconds := outlook.seconds(n_passes)) is not None:
-                facts.append(f"{words} {n_passes:,} more ({clock(seconds)})")
+        numbers = {"at most": estimate.max_passes}
+        if estimate.likely_passes is not None and estimate.likely_passes < estimate.max_passes:
+            numbers = {"about": estimate.likely_passes, **numbers}
+        for word, n_passes in numbers.items():
+            if (seconds := estimate.seconds(n_passes)) is not None:
+                plural = "es" * (n_passes != 1)
+                facts.append(f"{word} {n_passes:,} more pass{plural} ({clock(seconds)})")
         return facts
-
-
-def clock(seconds: float) -> str:
-    """Seconds as people read them: 0:07, 12:40, 3:05:00."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:,}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,1 +1,1 @@
-"""The report of a fit, as one HTML page."""
+"""The report that a run writes: a page of HTML with its figures."""

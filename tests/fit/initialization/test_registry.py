@@ -174,7 +174,7 @@ def test_units_choose_nothing(family_name, method):
 def test_one_component_is_the_data_as_a_whole(family_name, method):
     (start,) = found(family_name, method, n_components=1, reg_covar=0.0)
     np.testing.assert_allclose(start.means, [X.mean(axis=0)], rtol=1e-9)
-    covariance = FAMILIES[family_name].projected(np.cov(X.T, bias=True))
+    covariance = FAMILIES[family_name].project(np.cov(X.T, bias=True))
     np.testing.assert_allclose(start.covariances, covariance, rtol=1e-9)
 
 

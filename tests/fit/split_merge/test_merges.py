@@ -25,7 +25,7 @@ def whole_covariance(model):
     shift = model.means - model.mean
     between = (model.weights[:, None] * shift).T @ shift
     within = np.tensordot(model.weights, model.dense_covariances, 1)
-    return model.family.projected(within + between)
+    return model.family.project(within + between)
 
 
 def log_density(rows, model):
@@ -61,7 +61,7 @@ def moved_twin(model):
     """The mixture with its first component in two halves, as its first and its last."""
     family, halves = model.family, np.array([0, 1, 2, 0])
     weights = model.weights[halves] * [0.5, 1.0, 1.0, 0.5]
-    covariances = family.selected(model.covariances, halves)
+    covariances = family.select(model.covariances, halves)
     return Mixture.from_covariances(family, weights, model.means[halves], covariances)
 
 

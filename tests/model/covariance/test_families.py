@@ -11,7 +11,7 @@ from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.covariance.full import Full
 
 
-def test_names_are_the_tables_keys():
+def test_families_have_the_names_of_their_keys():
     assert {name: family.name for name, family in FAMILIES.items()} == {n: n for n in FAMILIES}
     assert set(FAMILIES) == {"full", "tied", "diag", "spherical"}
 
@@ -34,13 +34,13 @@ def test_families_are_equal_by_type_and_hyperparameters():
         copies[-1].rank = 3
 
 
-def test_covariances_of_second_moments_are_the_textbooks(family_name):
+def test_covariances_follow_the_definition(family_name):
     family, rows = FAMILIES[family_name], clusters(60)
     r = np.random.default_rng(0).dirichlet(np.ones(4), size=60)
     counts, means, scatter = oracles.moments(rows, r, np.ones(60))
     x = rows - rows.mean(axis=0)
     second = family.second_moment(x, r.T)
-    about_means = family.shifted(second, r.T @ x, counts, means - rows.mean(axis=0))
+    about_means = family.shift_moment(second, r.T @ x, counts, means - rows.mean(axis=0))
     found = family.covariances(about_means, counts, 3, 1e-3)
     np.testing.assert_allclose(found, oracles.covariances(family_name, counts, scatter, 1e-3))
 
@@ -69,14 +69,14 @@ def test_numbers_of_parameters():
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, np.nan])
-def test_a_collapsed_covariance_is_said_in_scikit_learns_words(family_name, bad):
+def test_a_collapsed_covariance_raises_scikit_learns_message(family_name, bad):
     covariances = mixture(family_name).covariances.copy()
     covariances[..., -1] = bad
     with pytest.raises(DegenerateCovarianceError, match="ill-defined empirical covariance"):
         FAMILIES[family_name].precision_cholesky(covariances)
 
 
-def test_the_components_without_a_factor_are_named():
+def test_the_error_names_the_collapsed_components():
     for name in ("full", "diag", "spherical"):
         model = mixture(name)
         covariances = model.covariances.copy()
@@ -94,31 +94,31 @@ def test_a_regularization_may_be_one_number_per_feature(family_name):
     np.testing.assert_array_equal(found, np.stack([expected] * 3))
 
 
-def test_a_projected_covariance_is_that_of_a_single_component(family_name):
+def test_projection_gives_the_covariance_of_a_single_component(family_name):
     family, rows = FAMILIES[family_name], clusters(60)
     x = rows - rows.mean(axis=0)
     one = family.covariances(family.second_moment(x, np.ones((1, 60))), np.array([60.0]), 3, 0.0)
-    np.testing.assert_allclose(family.projected(x.T @ x / 60), one)
+    np.testing.assert_allclose(family.project(x.T @ x / 60), one)
 
 
-def test_components_are_selected(family_name):
+def test_selection_of_components(family_name):
     model = mixture(family_name)
-    found = model.family.selected(model.covariances, np.array([2, 0]))
+    found = model.family.select(model.covariances, np.array([2, 0]))
     dense = model.family.dense(found, 2, 3)
     np.testing.assert_array_equal(dense, model.dense_covariances[[2, 0]])
 
 
 def test_the_families_nest(family_name):
-    # One component of equal variances is the same Gaussian in every family.
+    # One component with equal variances is the same Gaussian in every family.
     family = FAMILIES[family_name]
     second = family.second_moment(np.eye(2) * 3, np.ones((1, 2)))
     covariances = family.covariances(second, np.array([2.0]), 2, 0.0)
     np.testing.assert_allclose(family.dense(covariances, 1, 2)[0], 4.5 * np.eye(2))
 
 
-def test_coloured_noise_has_the_covariance(family_name):
+def test_colored_noise_has_the_covariance(family_name):
     model = mixture(family_name)
     noise = np.random.default_rng(0).normal(size=(200_000, 3))
     for k in range(3):
-        found = np.cov(model.family.coloured(model.covariances, k, noise).T)
+        found = np.cov(model.family.color(model.covariances, k, noise).T)
         np.testing.assert_allclose(found, model.dense_covariances[k], atol=0.06)

@@ -10,13 +10,13 @@ def covariances(seed):
     return mixture("full", 3, 4, seed=seed).covariances
 
 
-def test_coordinates_lead_back_to_the_covariance():
+def test_coordinates_give_the_covariance_back():
     base, goal = covariances(1), covariances(2)
     root = np.linalg.cholesky(base)
     relative = np.linalg.solve(root, np.linalg.solve(root, goal).transpose(0, 2, 1))
     packed = log_cholesky.coordinates(relative)
     assert packed.shape == (3, 10)
-    np.testing.assert_allclose(log_cholesky.stretched(base, packed), goal, rtol=1e-12)
+    np.testing.assert_allclose(log_cholesky.from_coordinates(base, packed), goal, rtol=1e-12)
 
 
 def test_slope_and_information_are_those_of_the_normal_density():
@@ -24,7 +24,7 @@ def test_slope_and_information_are_those_of_the_normal_density():
     second = covariances(3)[0]
 
     def density(packed, moment):
-        factor = np.linalg.cholesky(log_cholesky.stretched(np.eye(4), packed))
+        factor = np.linalg.cholesky(log_cholesky.from_coordinates(np.eye(4), packed))
         inverse = np.linalg.inv(factor)
         return -np.log(np.diag(factor)).sum() - 0.5 * np.trace(inverse @ moment @ inverse.T)
 
@@ -41,8 +41,8 @@ def test_slope_and_information_are_those_of_the_normal_density():
         assert found[1][i] == pytest.approx(-(ahead - 2 * here + behind) / 1e-8, rel=1e-5)
 
 
-def test_what_is_no_covariance_is_said():
+def test_invalid_covariances_raise():
     with pytest.raises(DegenerateCovarianceError):
         log_cholesky.coordinates(-np.eye(3))
     with pytest.raises(DegenerateCovarianceError):
-        log_cholesky.stretched(np.zeros((3, 3)), np.zeros(6))
+        log_cholesky.from_coordinates(np.zeros((3, 3)), np.zeros(6))

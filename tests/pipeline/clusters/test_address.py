@@ -47,19 +47,19 @@ def behind_tls(certificate):
         yield cluster.scheduler_address
 
 
-def test_a_scheduler_that_runs_already_is_met_through_tls(certificate, behind_tls):
+def test_a_running_scheduler_is_reached_through_tls(certificate, behind_tls):
     address = behind_tls
     assert address.startswith("tls://")
-    with Address(address=address, tls=certificate).connected(print) as place:
+    with Address(address=address, tls=certificate).connect(print) as connection:
         assert da.ones(10, chunks=5).sum().compute() == 10
         assert Address(address=address, tls=certificate).expected_resources().n_threads == 1
-        assert place.description.startswith(f"{address}, 1 worker, dashboard http")
-        assert "CAUTION" not in place.description
+        assert connection.description.startswith(f"{address}, 1 worker, dashboard http")
+        assert "WARNING" not in connection.description
     with pytest.raises(ConfigError, match=r"no scheduler answers at tls://"):
         Address(address=address, timeout=2.0).expected_resources()
 
 
-def test_certificates_are_found_wherever_a_run_is_taken_up(tmp_path, monkeypatch):
+def test_certificates_have_absolute_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "home").mkdir()
@@ -73,24 +73,24 @@ def test_certificates_are_found_wherever_a_run_is_taken_up(tmp_path, monkeypatch
         Address(address="tls://127.0.0.1:1", tls=tls).expected_resources()
 
 
-def test_nobody_at_an_address_is_said():
+def test_a_missing_scheduler_is_reported():
     before = scheduler()
     with pytest.raises(ConfigError, match=r"no scheduler answers at tcp://127.0.0.1:1 "):
         Address(address="tcp://127.0.0.1:1", timeout=0.5).expected_resources()
     assert scheduler() == before
 
 
-def test_a_scheduler_that_has_stopped_is_said(no_workers):
+def test_a_suspended_scheduler_is_reported(no_workers):
     no_workers.scheduler.send_signal(signal.SIGSTOP)
     try:
-        sentence = r"no scheduler answers at .* \(timed out after 3 s\)"
+        sentence = r"(?i)no scheduler answers at .* \(.*timed out"
         with pytest.raises(ConfigError, match=sentence):
             Address(address=no_workers.address, timeout=2.0).expected_resources()
     finally:
         no_workers.scheduler.send_signal(signal.SIGCONT)
 
 
-def test_who_has_met_nobody_is_closed_at_once():
+def test_a_client_that_cannot_connect_is_closed_at_once():
     """Not by the garbage collector, perhaps while the next client starts: both want one lock."""
     before = set(threading.enumerate())
     with pytest.raises(ConfigError, match="no scheduler answers") as caught:
@@ -99,15 +99,15 @@ def test_who_has_met_nobody_is_closed_at_once():
     assert set(threading.enumerate()) <= before
 
 
-def test_a_scheduler_without_workers_is_waited_for_and_then_said(no_workers):
-    said, address = [], no_workers.address
+def test_a_run_waits_for_a_worker_until_the_timeout(no_workers):
+    lines, address = [], no_workers.address
     cluster = Address(address=address, worker_timeout="1 s")
     with (
-        pytest.raises(ConfigError, match=r"no worker of the scheduler at .* start some, with"),
-        cluster.connected(said.append),
+        pytest.raises(ConfigError, match=r"no worker of the scheduler at .* start one with"),
+        cluster.connect(lines.append),
     ):
         pass
-    assert said == [
-        f"waiting   for the first worker of the scheduler at {address}, 1.00 s at the most"
+    assert lines == [
+        f"waiting   for the first worker of the scheduler at {address}, at most 1.00 s"
     ]
     assert dask.config.get("daskgmm.worker-timeout", None) is None

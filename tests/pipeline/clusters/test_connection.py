@@ -1,6 +1,6 @@
 import pytest
 
-from daskgmm.pipeline.clusters.connection import caution
+from daskgmm.pipeline.clusters.connection import security_warning
 
 
 @pytest.mark.parametrize(
@@ -16,5 +16,5 @@ from daskgmm.pipeline.clusters.connection import caution
         ("ws://scheduler:8786", True),
     ],
 )
-def test_a_way_that_anybody_can_listen_to_is_cautioned_about(address, is_plain):
-    assert ("plain text" in caution(address, "")) == is_plain
+def test_an_unencrypted_connection_to_another_machine_has_a_warning(address, is_plain):
+    assert ("not encrypted" in security_warning(address, "use TLS")) == is_plain

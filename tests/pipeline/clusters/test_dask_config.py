@@ -9,11 +9,11 @@ from daskgmm.pipeline.clusters.dask_config import default_cluster
 from daskgmm.pipeline.clusters.local import LocalCluster, Threads
 
 
-def test_without_a_word_it_is_worker_processes():
+def test_the_default_is_worker_processes():
     assert default_cluster() == LocalCluster()
 
 
-def test_dask_may_be_told_another():
+def test_dasks_configuration_may_name_another_cluster():
     with dask.config.set({"daskgmm.cluster": {"kind": "threads", "n_threads": 3}}):
         assert default_cluster() == Threads(n_threads=3)
 
@@ -30,7 +30,7 @@ def test_dask_may_be_told_another():
         ("cluster", {"kind": "threads", "n_thread": 2}, "'cluster.n_thread': did you mean"),
     ],
 )
-def test_what_dask_cannot_mean_is_one_sentence(key, value, sentence):
+def test_a_mistake_in_dasks_configuration_is_one_sentence(key, value, sentence):
     with (
         dask.config.set({f"daskgmm.{key}": value}),
         pytest.raises(DaskgmmError) as caught,
@@ -41,7 +41,7 @@ def test_what_dask_cannot_mean_is_one_sentence(key, value, sentence):
     assert "\n" not in str(caught.value)
 
 
-def test_keys_and_values_are_needed():
+def test_a_value_in_place_of_keys_is_refused():
     with dask.config.set(daskgmm=[1]), pytest.raises(DaskgmmError, match="keys and values"):
         default_cluster()
 
@@ -57,7 +57,7 @@ def test_keys_and_values_are_needed():
         ),
     ],
 )
-def test_a_command_finds_it_in_dasks_folder(tmp_path, monkeypatch, text, code, part):
+def test_a_command_uses_the_cluster_of_dasks_folder(tmp_path, monkeypatch, text, code, part):
     (tmp_path / "dask").mkdir()
     (tmp_path / "dask/daskgmm.yaml").write_text(text)
     monkeypatch.setenv("DASK_CONFIG", str(tmp_path / "dask"))

@@ -13,16 +13,16 @@ from daskgmm.pipeline.clusters.local import LocalCluster
 
 def test_it_has_the_workers_asked_for_and_is_closed_at_the_end():
     cluster = LocalCluster(n_workers=2, threads_per_worker=2, memory_limit="1 GiB")
-    with cluster.connected(print) as place:
-        assert default_client() is place.client
-        workers = place.client.scheduler_info()["workers"].values()
+    with cluster.connect(print) as connection:
+        assert default_client() is connection.client
+        workers = connection.client.scheduler_info()["workers"].values()
         assert [worker["nthreads"] for worker in workers] == [2, 2]
         assert {worker["memory_limit"] for worker in workers} == {1 << 30}
-        assert place.description.startswith("2 processes x 2 threads")
-        driver, worker = place.peak_memory()
+        assert connection.description.startswith("2 processes x 2 threads")
+        driver, worker = connection.peak_memory()
         assert driver > 1 << 20
         assert worker > 1 << 20
-    assert place.client.status == "closed"
+    assert connection.client.status == "closed"
     with pytest.raises(ValueError, match="No client"):
         default_client()
 
@@ -45,8 +45,8 @@ def test_a_worker_that_has_to_be_killed_at_the_end_is_no_line_on_the_terminal(mo
     monkeypatch.setattr(logging.getLogger("distributed"), "handlers", [terminal])
     nanny = logging.getLogger("distributed.nanny")
     nanny.addFilter(note := lambda record: logged.append(record.getMessage()) or True)
-    with LocalCluster(n_workers=1).connected(print) as place:
-        place.client.run(stay_alive)
+    with LocalCluster(n_workers=1).connect(print) as connection:
+        connection.client.run(stay_alive)
         nanny.warning("a line from the middle of a run")
     nanny.removeFilter(note)
     assert "Worker process still alive after 0.4 seconds, killing" in logged
@@ -72,15 +72,15 @@ def complain(path, dask_worker):
 
 def test_workers_log_nothing_while_they_close(tmp_path):
     path = tmp_path / "worker.log"
-    with LocalCluster(n_workers=1).connected(print) as place:
-        place.client.run(complain, path)
+    with LocalCluster(n_workers=1).connect(print) as connection:
+        connection.client.run(complain, path)
     assert path.read_text() == "a line of a worker\n"
 
 
 def test_the_peak_of_a_worker_is_its_own():
     held = np.ones(60 << 20)  # 480 MB that the workers never had
-    with LocalCluster(n_workers=1).connected(print) as place:
-        driver, worker = place.peak_memory()
+    with LocalCluster(n_workers=1).connect(print) as connection:
+        driver, worker = connection.peak_memory()
     assert driver > held.nbytes > worker
 
 
@@ -101,8 +101,8 @@ def test_workers_spill_pause_and_live_as_they_are_told(tmp_path):
         }
     )
     before = dask.config.get("distributed.worker.memory")
-    with cluster.connected(print) as place:
-        ((shares, pause, folder, who),) = place.client.run(seen).values()
+    with cluster.connect(print) as connection:
+        ((shares, pause, folder, who),) = connection.client.run(seen).values()
     assert (shares, pause, who) == ((False, 0.5), 0.6, "me")
     assert folder.startswith(str(tmp_path))
     assert dask.config.get("distributed.worker.memory") == before
@@ -114,11 +114,11 @@ def test_workers_spill_pause_and_live_as_they_are_told(tmp_path):
 def test_workers_come_where_there_is_work_and_go_where_there_is_none(fit, save, rows):
     cluster = LocalCluster.model_validate({"adapt": {"minimum": 1, "maximum": 2}})
     assert cluster.expected_resources().n_threads == 2
-    with cluster.connected(print) as place:
-        assert place.description.startswith("1 to 2 processes x 1 thread")
-        futures = place.client.map(pause, range(40))
-        place.client.wait_for_workers(2, timeout=60)
-        place.client.cancel(futures)
+    with cluster.connect(print) as connection:
+        assert connection.description.startswith("1 to 2 processes x 1 thread")
+        futures = connection.client.map(pause, range(40))
+        connection.client.wait_for_workers(2, timeout=60)
+        connection.client.cancel(futures)
     path = save(rows, ".zarr")
     result, on_threads = fit(path, cluster=cluster, random_state=0), fit(path, random_state=0)
     assert result.mixture.means.tobytes() == on_threads.mixture.means.tobytes()

@@ -10,8 +10,8 @@ import pytest
 from one_machine_slurm import free_ports
 
 from daskgmm.errors import ConfigError
-from daskgmm.pipeline.clusters.connection import Adapt
 from daskgmm.pipeline.clusters.remote import Gateway
+from daskgmm.pipeline.clusters.scaling import Adapt
 
 pytest.importorskip("dask_gateway")
 
@@ -67,20 +67,20 @@ def test_a_fit_on_a_gateways_cluster_has_the_bits_of_one_on_threads(address, fit
     )
     result, on_threads = fit(path, cluster=cluster, random_state=0), fit(path, random_state=0)
     assert result.mixture.means.tobytes() == on_threads.mixture.means.tobytes()
-    with cluster.connected(print) as place:
-        assert place.description.startswith("1 to 2 workers of a gateway")
-        assert "CAUTION" not in place.description
+    with cluster.connect(print) as connection:
+        assert connection.description.startswith("1 to 2 workers of a gateway")
+        assert "WARNING" not in connection.description
 
 
 @pytest.mark.slow
-def test_what_a_gateway_lets_nobody_choose_is_one_sentence(address):
+def test_an_option_that_a_gateway_does_not_offer_is_one_sentence(address):
     cluster = Gateway(address=address, cluster_options={"worker_core": 2})
     sentence = "cluster.cluster_options: unknown option 'worker_core' of the gateway: did you mean"
-    with pytest.raises(ConfigError, match=sentence), cluster.connected(print):
+    with pytest.raises(ConfigError, match=sentence), cluster.connect(print):
         pass
 
 
-def test_a_gateway_that_is_not_there_is_one_sentence():
+def test_a_missing_gateway_is_one_sentence():
     cluster = Gateway(address="http://127.0.0.1:1")
     with pytest.raises(ConfigError, match="the gateway's cluster does not start"):
-        cluster.connected(print).__enter__()
+        cluster.connect(print).__enter__()

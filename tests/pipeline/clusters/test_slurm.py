@@ -125,7 +125,7 @@ def test_a_fit_on_jobs_has_the_bits_of_one_on_threads_and_leaves_no_job(run, tmp
 
 
 @pytest.mark.parametrize("n_jobs", [{"n_jobs": 2}, {"adapt": {"minimum": 1, "maximum": 1}}])
-def test_a_job_that_is_cancelled_costs_no_fit(run, tmp_path, on_threads, n_jobs):
+def test_a_fit_survives_a_cancelled_job(run, tmp_path, on_threads, n_jobs):
     job = {name: value for name, value in JOBS.items() if name != "n_jobs"}
     fit = run("jobs", {**job, **n_jobs})
     line_that(fit, "pass 2 ")
@@ -139,7 +139,7 @@ def test_a_job_that_is_cancelled_costs_no_fit(run, tmp_path, on_threads, n_jobs)
     wait_until(lambda: not in_queue())
 
 
-def test_who_is_interrupted_while_the_queue_is_full_takes_the_jobs_back(run):
+def test_an_interrupted_run_cancels_its_waiting_jobs(run):
     fit = run("jobs", {**JOBS, "job_extra_directives": ["--begin=now+1hour"]})
     line_that(fit, "waiting")
     wait_until(in_queue)
@@ -167,8 +167,8 @@ def test_jobs_that_the_queue_refuses_are_one_sentence(run):
     assert errors.count("\n") == 1
 
 
-def test_the_way_to_jobs_can_be_encrypted(run, tmp_path, on_threads):
+def test_the_connection_to_jobs_can_be_encrypted(run, tmp_path, on_threads):
     encrypted = {"security": True, "shared_temp_directory": str(tmp_path)}
     output = result(run("jobs", {**JOBS, "options": encrypted}))
-    assert "CAUTION" not in output
+    assert "WARNING" not in output
     same(tmp_path / "jobs", on_threads)

@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from daskgmm.pipeline.progress.console import packed, print_table, say
+from daskgmm.pipeline.progress.console import pack_facts, print_line, print_table
 
 
 def printed(width, tell, **kwargs):
@@ -14,16 +14,16 @@ def printed(width, tell, **kwargs):
 
 
 def test_facts_fill_lines_and_are_not_broken():
-    assert packed(["aaa", "", "bb", "cccc", "d"], 7) == ["aaa  bb", "cccc  d"]
-    assert packed(["longer than it may be", "x"], 5) == ["longer than it may be", "x"]
-    assert packed([], 5) == []
+    assert pack_facts(["aaa", "", "bb", "cccc", "d"], 7) == ["aaa  bb", "cccc  d"]
+    assert pack_facts(["longer than it may be", "x"], 5) == ["longer than it may be", "x"]
+    assert pack_facts([], 5) == []
 
 
 @pytest.mark.parametrize("width", [20, 60, 200])
 def test_no_line_is_wider_than_the_terminal_and_no_word_is_broken(width):
     text = printed(
         width,
-        lambda console: say(console, "fit", "it has converged", "after 1,234,567 passes"),
+        lambda console: print_line(console, "fit", "it has converged", "after 1,234,567 passes"),
         force_terminal=True,
     )
     assert all(len(line) <= width for line in text.splitlines())
@@ -39,14 +39,14 @@ def table():
     return found
 
 
-def test_a_table_is_as_wide_as_it_needs_where_nobody_has_a_width():
+def test_a_table_has_its_full_width_without_a_terminal():
     text = printed(10, lambda console: print_table(table(), "title", console))
     assert text == (
         "\ntitle\nlabel  weight  distance\n    1  0.7500   1,234.5\n    0  0.2500        -7\n"
     )
 
 
-def test_a_table_that_a_terminal_has_no_room_for_is_read_row_by_row():
+def test_a_narrow_terminal_shows_a_table_row_by_row():
     text = printed(20, lambda console: print_table(table(), "title", console), force_terminal=True)
     lines = [line.rstrip() for line in text.splitlines()]
     rows = ["label 1", "  weight 0.7500", "  distance 1,234.5"]
@@ -54,13 +54,13 @@ def test_a_table_that_a_terminal_has_no_room_for_is_read_row_by_row():
     assert all(len(line) <= 20 for line in lines)
 
 
-def test_a_head_stands_apart_from_the_facts_however_long_it_is():
-    assert printed(80, lambda console: say(console, "refine 100", "it goes on")) == (
+def test_a_space_separates_a_long_label_from_the_facts():
+    assert printed(80, lambda console: print_line(console, "refine 100", "it goes on")) == (
         "refine 100 it goes on\n"
     )
 
 
 def test_a_path_is_not_broken():
     path = "/a-long-path/of/e-di/tor/that/no-terminal/has-room/for"
-    text = printed(30, lambda console: say(console, "written", path), force_terminal=True)
+    text = printed(30, lambda console: print_line(console, "written", path), force_terminal=True)
     assert path in text

@@ -11,7 +11,7 @@ def lines(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
 
 
-def test_events_stand_behind_those_of_earlier_runs(tmp_path):
+def test_events_are_appended_to_those_of_earlier_runs(tmp_path):
     path = tmp_path / "a log.jsonl"
     for command in ("fit", "resume"):
         with json_log(path, command) as log:
@@ -24,7 +24,7 @@ def test_events_stand_behind_those_of_earlier_runs(tmp_path):
 
 
 @pytest.mark.parametrize("error", [DataError("chunk 3\nis bad"), KeyboardInterrupt()])
-def test_what_stops_a_run_is_its_last_event(tmp_path, error):
+def test_the_last_event_is_the_error_that_stops_a_run(tmp_path, error):
     path = tmp_path / "log"
     with pytest.raises(type(error)), json_log(path, "fit"):
         raise error
@@ -33,7 +33,7 @@ def test_what_stops_a_run_is_its_last_event(tmp_path, error):
     assert last["sentence"] == " ".join(str(error).split())
 
 
-def test_a_line_that_a_kill_has_cut_stays_alone(tmp_path):
+def test_an_incomplete_line_of_a_killed_run_keeps_its_own_line(tmp_path):
     path = tmp_path / "log"
     with json_log(path, "fit"):
         pass
@@ -46,16 +46,19 @@ def test_a_line_that_a_kill_has_cut_stays_alone(tmp_path):
     assert json.loads(last)["event"] == "begin"
 
 
-def test_a_file_that_is_no_log_is_left_alone(tmp_path):
+def test_a_file_that_is_not_a_log_is_not_changed(tmp_path):
     path = tmp_path / "rows.npy"
     path.write_bytes(b"\x93NUMPY and more")
-    with pytest.raises(ConfigError, match=r"rows\.npy holds something else"), json_log(path, "fit"):
+    with (
+        pytest.raises(ConfigError, match=r"rows\.npy is not a log of daskgmm"),
+        json_log(path, "fit"),
+    ):
         pass
     assert path.read_bytes() == b"\x93NUMPY and more"
 
 
 @pytest.mark.parametrize("name", ["", "absent/log"])
-def test_a_place_that_can_not_be_written_is_said(tmp_path, name):
+def test_an_error_names_a_log_that_cannot_be_written(tmp_path, name):
     with (
         pytest.raises(ConfigError, match="--log-json: cannot write to"),
         json_log(tmp_path / name, "fit"),
@@ -63,9 +66,9 @@ def test_a_place_that_can_not_be_written_is_said(tmp_path, name):
         pass
 
 
-def test_a_disk_that_is_full_ends_the_log_and_not_the_run():
+def test_a_full_disk_ends_the_log_but_not_the_run():
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("Linux's")
-    with pytest.warns(UserWarning, match="the log ends here"), json_log(full, "fit") as log:
+    with pytest.warns(UserWarning, match="cannot write to the log"), json_log(full, "fit") as log:
         log("survey", {})

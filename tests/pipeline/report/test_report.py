@@ -64,7 +64,7 @@ def component_rows(text):
 
 
 @pytest.mark.parametrize(("n_components", "n_features"), [(1, 1), (3, 8), (40, 2)])
-def test_there_is_a_row_per_component_and_a_picture_of_each_thing(pages, n_components, n_features):
+def test_the_page_has_a_row_per_component_and_all_figures(pages, n_components, n_features):
     rows = clusters(400, n_features)
     text = pages(rows, n_components=n_components, reg_covar=0.1, init_params="k-means++")
     lines = component_rows(text)
@@ -73,11 +73,11 @@ def test_there_is_a_row_per_component_and_a_picture_of_each_thing(pages, n_compo
     n_pairs, n_marginals = {1: (0, 1), 2: (1, 2), 8: (6, 6)}[n_features]
     n_entropies = int(n_components > 1)
     assert len(pictures(text)) == n_pairs + n_marginals + n_entropies + 1
-    assert ("The 6 of 28 pairs in which" in text) == (n_features == 8)
-    assert ("The 6 of 8 features in which" in text) == (n_features == 8)
+    assert ("Only 6 of 28 pairs are shown, those in which" in text) == (n_features == 8)
+    assert ("Only 6 of 8 features are shown, those in which" in text) == (n_features == 8)
 
 
-def test_what_is_too_much_to_read_is_left_out_and_said(fit, save, rows):
+def test_long_tables_are_cut_and_the_page_says_so(fit, save, rows):
     result = fit(save(rows))
     wide = mixture("diag", 300, 80)
     survey = replace(
@@ -91,7 +91,7 @@ def test_what_is_too_much_to_read_is_left_out_and_said(fit, save, rows):
     text = render_report(replace(result, mixture=wide, survey=survey, columns=names))
     assert {line.count("<td>") for line in component_rows(text)} == {54}
     assert len(component_rows(text)) == 100
-    assert "Heaviest first, 100 of 300" in " ".join(text.split())
+    assert "(100 of 300 are shown)" in " ".join(text.split())
     assert "of the 50 features in which" in " ".join(text.split())
     assert len(text) < 4e6
 
@@ -113,12 +113,12 @@ def test_the_page_fetches_nothing(pages, rows):
     assert "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\"" in text
 
 
-def test_no_name_of_an_element_is_taken_twice(pages, rows):
+def test_ids_are_unique(pages, rows):
     ids = re.findall(r' id="([^"]*)"', pages(rows))
     assert len(ids) == len(set(ids))
 
 
-def test_names_of_columns_are_text_wherever_they_stand(pages, rows):
+def test_column_names_are_escaped_everywhere(pages, rows):
     rows[5, 0] = np.nan
     text = pages(rows, [EVIL, "<b>&amp;"], missing="omit")
     seen = Read(text)
@@ -132,7 +132,7 @@ def test_names_of_columns_are_text_wherever_they_stand(pages, rows):
     assert "<b>&amp;" in in_pictures
 
 
-def test_what_is_said_of_bad_chunks_is_text(fit, save, rows):
+def test_reasons_of_skipped_chunks_are_escaped(fit, save, rows):
     result = fit(save(rows))
     assert "left out" not in render_report(result)
     bad = tuple(BadChunk(n, 10, f"chunk {n}: {EVIL}") for n in range(9))
@@ -143,7 +143,7 @@ def test_what_is_said_of_bad_chunks_is_text(fit, save, rows):
     assert "and 6 more" in text
 
 
-def test_components_stand_heaviest_first_with_their_means_and_deviations(fit, save, rows, written):
+def test_components_are_sorted_by_weight_with_means_and_deviations(fit, save, rows, written):
     result = fit(save(rows), max_iter=5, random_state=0)
     order = result.mixture.weights.argsort()[::-1]
     for line, k in zip(component_rows(written()), order, strict=True):
@@ -170,7 +170,7 @@ def test_a_fit_without_iterations_has_no_convergence_to_show(pages, rows):
     assert "0 iterations" in text
 
 
-def test_each_reading_of_the_data_has_a_row(fit, save, rows, written):
+def test_every_pass_has_a_row(fit, save, rows, written):
     result = fit(save(rows), max_iter=4, tol=0.0, init_params="kmeans")
     cells = [re.findall(r"<td>(.*?)</td>", row) for row in table_rows(written(), "passes")]
     assert [row[0] for row in cells] == ["survey", *["iteration"] * 4, "bound", "labels"]
@@ -188,7 +188,7 @@ def test_the_page_says_that_the_fit_converged(pages, rows):
     assert "The fit converged" in pages(rows, max_iter=100, tol=0.1)
 
 
-def test_degenerate_components_are_listed_where_there_are_any(fit, save, rows, written):
+def test_degenerate_components_are_listed(fit, save, rows, written):
     fit(save(rows))
     assert 'id="events"' not in written()
     rows[:20] = 500.0
@@ -199,17 +199,17 @@ def test_degenerate_components_are_listed_where_there_are_any(fit, save, rows, w
     assert "<li>and 13 more</li>" in many
 
 
-def test_separation_is_of_a_components_own_rows(fit, save, written):
+def test_separate_components_have_a_separation_of_100_percent(fit, save, written):
     rows = np.vstack([clusters(300, 2, 1), 1e3 + clusters(300, 2, 1, seed=1)])
     fit(save(rows), n_components=2, init_params="kmeans")
     for line in component_rows(written()):
         assert re.findall(r"<td>(.*?)</td>", line)[2:4] == ["100 %", "–"]
     text = " ".join(written().split())
-    assert "No two components share rows to speak of" in text
-    assert "Of 100 % of the rows it is clear" in text
+    assert "No two components overlap noticeably" in text
+    assert "The label of 100 % of the rows has" in text
 
 
-def test_outliers_are_the_rows_that_are_explained_least(fit, save, rows, written):
+def test_outliers_are_the_rows_of_lowest_density(fit, save, rows, written):
     rows[[7, 300]] = [[90.0, 90.0], [-70.0, 80.0]]
     result = fit(save(rows), n_components=1)
     lines = table_rows(written(), "outliers")
@@ -227,14 +227,14 @@ def test_outliers_are_the_rows_that_are_explained_least(fit, save, rows, written
 
 
 @pytest.mark.parametrize("missing", ["omit", "marginal"])
-def test_rows_with_gaps_are_told_of(pages, rows, missing):
+def test_the_page_counts_rows_with_missing_values(pages, rows, missing):
     rows[::7, 0] = np.nan
     text = " ".join(pages(rows, missing=missing).split())
-    said = "left out; their label is -1" if missing == "omit" else "taken by what is observed"
+    said = "left out; their label is -1" if missing == "omit" else "used their observed values"
     assert said in text
 
 
-def test_the_choice_has_a_picture(select, save, rows, written):
+def test_a_selection_has_a_figure(select, save, rows, written):
     select(save(rows))
-    assert '<section id="choice">' in written()
-    assert 'aria-label="The criterion of each model"' in written()
+    assert '<section id="selection">' in written()
+    assert 'aria-label="Criterion of all models"' in written()

@@ -7,13 +7,13 @@ def scheduler():
     return dask.config.get("scheduler", None), dask.config.get("num_workers", None)
 
 
-def test_threads_are_where_dask_computes_until_the_end():
+def test_dask_computes_on_threads_while_the_context_lasts():
     before = scheduler()
-    with Threads(n_threads=3).connected(print) as place:
+    with Threads(n_threads=3).connect(print) as connection:
         assert scheduler() == ("threads", 3)
-        assert place.client is None
-        assert place.description == "3 threads"
-        driver, worker = place.peak_memory()
+        assert connection.client is None
+        assert connection.description == "3 threads"
+        driver, worker = connection.peak_memory()
         assert driver > 1 << 20
         assert worker is None
     assert scheduler() == before
@@ -21,9 +21,9 @@ def test_threads_are_where_dask_computes_until_the_end():
 
 def test_processes_give_the_bits_of_threads(fit, save, rows):
     before, path = scheduler(), save(rows, ".zarr")
-    with Processes(n_processes=2).connected(print) as place:
+    with Processes(n_processes=2).connect(print) as connection:
         assert scheduler() == ("processes", 2)
-        assert place.description == "2 processes"
+        assert connection.description == "2 processes"
     assert scheduler() == before
     mixtures = [
         fit(path, cluster=cluster, random_state=0).mixture

@@ -4,7 +4,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from strategies import clusters, mixture
 
-from daskgmm.pipeline.report import report
+from daskgmm.pipeline.report import figures
 from daskgmm.plots import (
     ConvergenceDisplay,
     EllipsesDisplay,
@@ -34,7 +34,7 @@ def displays(names=("a", "b")):
 
 @pytest.fixture(params=displays())
 def svg(request):
-    return report.svg(displays()[request.param].plot, request.param)
+    return figures.draw_svg(displays()[request.param].plot, request.param)
 
 
 def test_text_and_axes_take_the_colour_of_the_page(svg):
@@ -47,7 +47,7 @@ def test_text_and_axes_take_the_colour_of_the_page(svg):
     assert not re.search(r"fill: (#f{6}|white)\b", svg)
 
 
-def test_what_it_refers_to_is_in_it(svg):
+def test_references_of_a_figure_are_inside_it(svg):
     ids = re.findall(r' id="([^"]*)"', svg)
     assert len(ids) == len(set(ids))
     references = re.findall(r"url\(#([^)]*)\)|href=\"#([^\"]*)\"", svg)
@@ -55,15 +55,15 @@ def test_what_it_refers_to_is_in_it(svg):
     assert "<metadata" not in svg
 
 
-def test_pictures_of_other_names_share_no_element():
+def test_figures_of_different_names_share_no_ids():
     draw = displays()["pair"].plot
-    first, second = (set(re.findall(r' id="([^"]*)"', report.svg(draw, n))) for n in "ab")
+    first, second = (set(re.findall(r' id="([^"]*)"', figures.draw_svg(draw, n))) for n in "ab")
     assert first
     assert not first & second
 
 
-def test_the_same_fit_gives_the_same_picture(svg):
-    again = {name: report.svg(each.plot, name) for name, each in displays().items()}
+def test_the_same_fit_gives_the_same_figure(svg):
+    again = {name: figures.draw_svg(each.plot, name) for name, each in displays().items()}
     assert svg in again.values()
 
 
@@ -76,6 +76,6 @@ def test_the_same_fit_gives_the_same_picture(svg):
         ("日付", "other"),
     ],
 )
-def test_a_name_is_shown_as_it_is(shown):
-    found = texts(report.svg(displays(shown)["pair"].plot, "pair"))
+def test_names_of_features_are_not_changed(shown):
+    found = texts(figures.draw_svg(displays(shown)["pair"].plot, "pair"))
     assert set(shown) <= set(found)

@@ -24,13 +24,13 @@ def model(**parameters):
 
 @cache
 def fitted_model(name="full"):
-    """Of all rows; nobody changes it."""
+    """A shared model of all rows. Tests do not change it."""
     return model(covariance_type=name).fit(X)
 
 
-def assert_same(found, expected, **tolerance):
+def assert_same(result, expected, **tolerance):
     for name in ("weights_", "means_", "covariances_"):
-        assert_allclose(getattr(found, name), getattr(expected, name), **tolerance)
+        assert_allclose(getattr(result, name), getattr(expected, name), **tolerance)
 
 
 def test_statistics_of_parts_add_up_to_those_of_the_whole(family_name):
@@ -46,18 +46,18 @@ def test_statistics_of_parts_add_up_to_those_of_the_whole(family_name):
 
 
 def test_statistics_of_different_mixtures_do_not_add_up():
-    # About one point, so that only their fingerprints differ.
+    # Both have the same mean, so that only their fingerprints differ.
     balls = [np.eye(2)] * 2
     one = GaussianMixture.from_parameters([0.5, 0.5], [[0, 0], [4, 4]], balls)
     other = GaussianMixture.from_parameters([0.5, 0.5], [[-1, -1], [5, 5]], balls)
     rows = clusters(50, 2)
-    here, there = one.statistics(rows), other.statistics(rows)
-    np.testing.assert_array_equal(here.pivot, there.pivot)
+    first, second = one.statistics(rows), other.statistics(rows)
+    np.testing.assert_array_equal(first.pivot, second.pivot)
     with pytest.raises(ValueError, match="under different mixtures"):
-        here + there
+        first + second
 
 
-def test_sites_need_the_same_numbers_alone(tmp_path):
+def test_statistics_of_equal_models_add_up(tmp_path):
     fitted = model().fit(X)
     fitted.save(tmp_path / "model.npz")
     mixture = fitted.mixture_
@@ -75,16 +75,16 @@ def test_sites_need_the_same_numbers_alone(tmp_path):
     assert total.total_weight == sum(map(len, BATCHES[:5]))
 
 
-def test_weights_count_in_statistics():
+def test_statistics_use_weights():
     fitted, weights = fitted_model(), np.arange(len(X)) % 3
-    found = fitted.statistics(X, sample_weight=weights)
+    result = fitted.statistics(X, sample_weight=weights)
     repeated = fitted.statistics(np.repeat(X, weights, axis=0))
-    assert_allclose(found.second_moment, repeated.second_moment, rtol=1e-10)
-    assert found.total_weight == repeated.total_weight == weights.sum()
+    assert_allclose(result.second_moment, repeated.second_moment, rtol=1e-10)
+    assert result.total_weight == repeated.total_weight == weights.sum()
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_a_step_that_forgets_all_is_one_of_em(family_name):
+def test_a_step_that_forgets_everything_is_an_em_step(family_name):
     start = model(covariance_type=family_name, init_params="kmeans", acceleration=None, max_iter=0)
     start.fit(X)
     one = model(
@@ -100,7 +100,7 @@ def test_a_step_that_forgets_all_is_one_of_em(family_name):
     assert_allclose(stepped.covariances, one.covariances_, rtol=1e-8)
 
 
-def test_a_step_of_nothing_new_changes_nothing(family_name):
+def test_a_step_at_the_optimum_changes_nothing(family_name):
     fitted = model(covariance_type=family_name, tol=1e-12, max_iter=500, reg_covar=0.0).fit(X)
     for forget in (1.0, 0.3):
         stepped = fitted.mixture_.updated(fitted.statistics(X), forget=forget, reg_covar=0.0)
@@ -143,7 +143,7 @@ def test_a_batch_gives_the_same_bits_on_every_scheduler(family_name, scheduler, 
     assert elsewhere.lower_bound_ == fitted.lower_bound_
 
 
-def test_rows_that_are_added_weigh_as_many():
+def test_forget_weighs_old_and_new_rows():
     half, rest = X[::2], X[1::2]
     fitted = model(tol=1e-9, max_iter=500).fit(half)
     added = fitted.mixture_.updated(fitted.statistics(rest), forget=0.5)
@@ -153,21 +153,21 @@ def test_rows_that_are_added_weigh_as_many():
 
 
 @pytest.mark.parametrize("forget", [0.0, -1.0, 1.5, np.nan])
-def test_what_is_forgotten_is_a_share(forget):
+def test_forget_must_be_a_share(forget):
     fitted = fitted_model()
-    with pytest.raises(ValueError, match="forget="):
+    with pytest.raises(ValueError, match="forget must be"):
         fitted.mixture_.updated(fitted.statistics(X), forget=forget)
 
 
 def test_statistics_of_another_shape_or_of_no_rows_are_refused():
     fitted = fitted_model()
-    with pytest.raises(ValueError, match="of diag covariances"):
+    with pytest.raises(ValueError, match="have diag covariances"):
         fitted.mixture_.updated(fitted_model("diag").statistics(X))
-    with pytest.raises(ValueError, match="of no rows"):
+    with pytest.raises(ValueError, match="contain no rows"):
         fitted.mixture_.updated(fitted.statistics(X).scaled(0.0))
 
 
-def test_batches_come_to_the_fit_of_all_rows(family_name):
+def test_batches_reach_the_fit_of_all_rows(family_name):
     streamed = model(covariance_type=family_name)
     for batch in BATCHES:
         streamed.partial_fit(batch)
@@ -177,7 +177,7 @@ def test_batches_come_to_the_fit_of_all_rows(family_name):
     assert len(streamed.lower_bounds_) == streamed.n_iter_
 
 
-def test_a_step_says_that_it_is_one():
+def test_a_step_is_recorded_in_the_attributes():
     streamed = model().partial_fit(BATCHES[0])
     first, n_iter = streamed.passes_, streamed.n_iter_
     assert streamed.converged_
@@ -208,7 +208,7 @@ def test_weighted_batches_are_repeated_rows():
     assert_same(weighed, repeated, rtol=1e-10)
 
 
-def test_it_follows_clusters_that_wander():
+def test_a_constant_share_follows_moving_clusters():
     stale = fitted_model()
     followed, faded = deepcopy(stale), deepcopy(stale)
     for step in range(1, 41):
@@ -228,7 +228,7 @@ def test_precision_and_names_stay_those_of_the_first_batch():
 
 
 @pytest.mark.parametrize("change", [{"n_components": 4}, {"covariance_type": "diag"}])
-def test_another_model_is_no_continuation(change):
+def test_another_shape_is_refused(change):
     streamed = model().partial_fit(BATCHES[0]).set_params(**change)
     before = streamed.mixture_
     with pytest.raises(ValueError, match=r"partial_fit continues .*\('full', 3, 3\), .* ask for"):
@@ -252,7 +252,7 @@ def test_relative_regularization_stays_that_of_the_first_batch():
 
 @pytest.mark.parametrize("lazy", [False, True])
 @pytest.mark.parametrize("missing", ["raise", "omit", "marginal"])
-def test_rows_with_gaps_are_taken_as_missing_says(missing, lazy):
+def test_missing_decides_on_rows_with_missing_values(missing, lazy):
     rows = BATCHES[0].copy()
     rows[::7, 1] = np.nan
     fitted = model(missing=missing).fit(X)
@@ -262,19 +262,19 @@ def test_rows_with_gaps_are_taken_as_missing_says(missing, lazy):
             with pytest.raises(ValueError, match="Input X contains NaN"):
                 call(batch)
         return
-    found = fitted.statistics(batch)
-    assert np.isfinite(found.second_moment).all()
+    result = fitted.statistics(batch)
+    assert np.isfinite(result.second_moment).all()
     complete = rows[~np.isnan(rows).any(axis=1)]
     if missing == "omit":
         expected = fitted.statistics(complete)
-        assert found.total_weight == len(complete)
-        assert_allclose(found.second_moment, expected.second_moment, rtol=1e-9)
+        assert result.total_weight == len(complete)
+        assert_allclose(result.second_moment, expected.second_moment, rtol=1e-9)
     else:
-        assert found.total_weight == len(rows)
-    assert fitted.partial_fit(batch).total_weight_ == len(X) + found.total_weight
+        assert result.total_weight == len(rows)
+    assert fitted.partial_fit(batch).total_weight_ == len(X) + result.total_weight
 
 
-def test_infinities_and_rows_that_do_not_count_are_refused():
+def test_infinities_and_batches_without_weight_are_refused():
     fitted, rows = model(missing="omit").fit(X), BATCHES[0].copy()
     rows[3, 1] = np.inf
     with pytest.raises(ValueError, match="infinity"):
