@@ -19,10 +19,12 @@ test: .venv/installed
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow
 
-## run the linter, the formatter and the type checker
+## check style, format, spelling, imports between rooms, and types
 check: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
 
 ## build the website from docs/ in results/site; warnings are errors
