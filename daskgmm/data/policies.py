@@ -1,4 +1,7 @@
-"""What a fit does with rows and chunks that it cannot use."""
+"""What a fit does with rows and chunks that it cannot use.
+
+Members equal the strings that the public functions take.
+"""
 
 from enum import StrEnum
 from typing import NoReturn
@@ -7,10 +10,7 @@ from daskgmm.errors import DataError
 
 
 class MissingPolicy(StrEnum):
-    """What a fit does with rows that have a missing value (NaN).
-
-    A member equals the string that the public functions take.
-    """
+    """What a fit does with rows that have a missing value (NaN)."""
 
     RAISE = "raise"
     """Raise an error that names the first such row."""
@@ -27,10 +27,7 @@ class MissingPolicy(StrEnum):
 
 
 class BadChunkPolicy(StrEnum):
-    """What a fit does with a chunk that cannot be read, or that holds unusable values.
-
-    A member equals the string that the public functions take.
-    """
+    """What a fit does with a chunk that cannot be read, or that holds unusable values."""
 
     RAISE = "raise"
     """Raise an error that names the chunk."""
