@@ -51,7 +51,7 @@ def map_rows(
         check_numeric(collection)
         empty = np.empty(0 if width is None else (0, width), dtype)
         meta = _as_frame(empty, collection._meta.index[:0], name, columns)
-        return collection.map_partitions(partial(_apply_to_frame, fn, name, columns), meta=meta)
+        return collection.map_partitions(partial(_on_frame, fn, name, columns), meta=meta)
     return map_to_array(fn, collection, dtype=dtype, shape=() if width is None else (width,))
 
 
@@ -81,7 +81,7 @@ def map_to_array(
     else:
         array = whole_rows(collection)
     return da.map_blocks(
-        partial(_apply_to_block, fn),
+        partial(_on_block, fn),
         array,
         chunks=(array.chunks[0], *((n,) for n in shape)),
         drop_axis=[] if shape else 1,
@@ -102,11 +102,11 @@ def float_rows(block: Any) -> NDArray[Any]:
     return array if array.dtype == np.float32 else array.astype(np.float64, copy=False)
 
 
-def _apply_to_block(fn: RowFunction, block: NDArray[Any]) -> NDArray[Any]:
+def _on_block(fn: RowFunction, block: NDArray[Any]) -> NDArray[Any]:
     return fn(float_rows(block))
 
 
-def _apply_to_frame(
+def _on_frame(
     fn: RowFunction, name: str, columns: list[Any] | None, frame: pd.DataFrame
 ) -> "pd.Series[Any] | pd.DataFrame":
     return _as_frame(fn(float_rows(frame)), frame.index, name, columns)
