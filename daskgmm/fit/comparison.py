@@ -15,7 +15,7 @@ from time import perf_counter
 import numpy as np
 
 from daskgmm.data.dataset import Dataset
-from daskgmm.data.pass_log import Pass
+from daskgmm.data.pass_log import Pass, PassPurpose
 from daskgmm.data.survey import Survey
 from daskgmm.errors import DataError, DegenerateCovarianceError
 from daskgmm.fit import em, sample_stage
@@ -114,22 +114,22 @@ def compare(
     is_small = n_sample == int(MAX_SAMPLE_SHARE * survey.n_usable)
     n_finalists = n_finalists if smallest.rule.max_iter and not is_small else len(settings)
     with problem.journal(observer, checkpoints) as journal:
-        if journal.snapshot.purpose == "start":
+        if journal.snapshot.purpose == PassPurpose.START:
             sample_optima = _converge_on_sample(problem, settings, random, observer)
-            journal.start_stage("comparison", [], sample_optima=tuple(sample_optima))
-        if journal.snapshot.purpose == "comparison":
+            journal.start_stage(PassPurpose.COMPARISON, [], sample_optima=tuple(sample_optima))
+        if journal.snapshot.purpose == PassPurpose.COMPARISON:
             start_time = perf_counter()
             scored = _score(problem, journal.snapshot.sample_optima)
             scored.sort(key=lambda each: criterion.loss(each.scores))
             states = _first_iteration(problem, scored[:n_finalists], criterion, smallest.rule)
-            problem.rows.note(leader(states).lower_bound)
-            journal.start_stage("iteration", states, scored=tuple(scored))
+            problem.rows.record_lower_bound(leader(states).lower_bound)
+            journal.start_stage(PassPurpose.ITERATION, states, scored=tuple(scored))
             observer.on_pass(states, perf_counter() - start_time)
         finalists = journal.snapshot.scored[:n_finalists]
         rule = _final_rule(finalists, smallest.rule)
         states = problem.converge(
             journal.snapshot.states,
-            "iteration",
+            PassPurpose.ITERATION,
             rule,
             journal=journal,
             acceleration=problem.sample_steps(),
@@ -205,7 +205,7 @@ def _score(problem: FitProblem, sample_optima: Sequence[FitState | None]) -> lis
     }
     densities = [problem.objective.densities(state.parameters) for state in sound.values()]
     map_chunk = partial(e_steps, densities=densities)
-    on_all_rows = problem.rows.serving("comparison").reduce(map_chunk)
+    on_all_rows = problem.rows.for_purpose(PassPurpose.COMPARISON).reduce(map_chunk)
     on_sample = sample_stage.as_dataset(problem.survey.sample).reduce(map_chunk)
     scored = []
     # Per two parameters, what a fit to the sample lacks of a fit to all rows (Wilks 1938).

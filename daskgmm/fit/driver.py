@@ -8,7 +8,7 @@ from time import perf_counter
 import numpy as np
 
 from daskgmm.data.dataset import Dataset
-from daskgmm.data.pass_log import LoggedDataset, Pass
+from daskgmm.data.pass_log import LoggedDataset, Pass, PassPurpose
 from daskgmm.data.survey import Survey
 from daskgmm.fit import em, sample_stage
 from daskgmm.fit.acceleration.quasi_newton import Acceleration, QuasiNewton
@@ -72,22 +72,22 @@ def fit_mixture(
     rule, acceleration = _full_data_steps(problem, settings)
     with problem.journal(observer, checkpoints) as journal:
         converge = partial(problem.converge, journal=journal, acceleration=acceleration)
-        if journal.snapshot.purpose == "start":
+        if journal.snapshot.purpose == PassPurpose.START:
             candidates = _candidates(problem, settings, random, observer)
-            journal.start_stage("iteration", em.with_outcomes(candidates, rule))
+            journal.start_stage(PassPurpose.ITERATION, em.with_outcomes(candidates, rule))
         states = list(journal.snapshot.states)
-        if journal.snapshot.purpose == "iteration":
+        if journal.snapshot.purpose == PassPurpose.ITERATION:
             relocate = _relocation(problem, settings) if journal.snapshot.is_first else None
-            states = converge(states, "iteration", rule, relocate=relocate)
+            states = converge(states, PassPurpose.ITERATION, rule, relocate=relocate)
             winner = best(states)
             if refined_start := _refined_start(winner, problem, settings):
                 # The winner stays a candidate in case the moves do not help on all rows.
                 restarted = em.with_outcomes([refined_start], full_data_rule(rule))
-                journal.start_stage("refinement", [*restarted, winner])
-        if journal.snapshot.purpose == "refinement":
-            states = converge(journal.snapshot.states, "refinement", full_data_rule(rule))
+                journal.start_stage(PassPurpose.REFINEMENT, [*restarted, winner])
+        if journal.snapshot.purpose == PassPurpose.REFINEMENT:
+            states = converge(journal.snapshot.states, PassPurpose.REFINEMENT, full_data_rule(rule))
         state, lower_bound = _best_with_bound(
-            states, problem.rows.serving("bound"), problem.objective
+            states, problem.rows.for_purpose(PassPurpose.BOUND), problem.objective
         )
     observer.on_end(state, lower_bound)
     return Fit(state, lower_bound, problem.survey, tuple(problem.rows.passes))
@@ -172,5 +172,5 @@ def _best_with_bound(
         for sums, each in zip(statistics, sound, strict=True)
     ]
     winner = int(np.argmax(np.nan_to_num(np.round(bounds, BOUND_DIGITS), nan=-np.inf)))
-    rows.note(bounds[winner])
+    rows.record_lower_bound(bounds[winner])
     return sound[winner], bounds[winner]

@@ -5,17 +5,18 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from daskgmm.data.pass_log import (
-    NullWatcher,
+    NullProgressObserver,
     OngoingPass,
     Pass,
-    PassWatcher,
+    PassPurpose,
+    ProgressObserver,
 )
 from daskgmm.data.survey import Survey
 from daskgmm.fit.ranking import leader
 from daskgmm.fit.state import FitState
 
 # Purposes of the passes that advance candidates. `on_pass` follows each of them.
-ADVANCING = ("comparison", "iteration", "refinement")
+ADVANCING = (PassPurpose.COMPARISON, PassPurpose.ITERATION, PassPurpose.REFINEMENT)
 
 
 class PassObserver(Protocol):
@@ -38,7 +39,7 @@ class PassObserver(Protocol):
         """
 
 
-class Observer(PassObserver, PassWatcher, Protocol):
+class Observer(PassObserver, ProgressObserver, Protocol):
     """Receives the progress of a fit, in the process that calls ``fit``.
 
     Subclass `NullObserver` to implement some of the methods. The methods are called between
@@ -112,7 +113,7 @@ class Observer(PassObserver, PassWatcher, Protocol):
         """
 
 
-class NullObserver(NullWatcher):
+class NullObserver(NullProgressObserver):
     """An observer that does nothing. Subclass it to implement some methods of `Observer`.
 
     Examples

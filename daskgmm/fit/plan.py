@@ -110,7 +110,7 @@ class Plan:
             "memory": f"{unknown if per_thread is None else mebibytes(per_thread)} per thread; "
             f"{resources.threads_per_process} per process, which needs "
             f"{mebibytes(resources.memory_used)} itself{most}"
-            + ("; chunks share values of unknown size" if layout.shares else ""),
+            + ("; chunks share values of unknown size" if layout.shares_values else ""),
             "driver": f"{mebibytes(self.driver_bytes)}, most of it the sample",
         }
 
@@ -134,11 +134,11 @@ def plan_fit(dataset: Dataset, settings: Settings, resources: Resources) -> Plan
     levels = max(layout.n_chunks, 1).bit_length()
     sample = min(settings.sample_size(layout.n_features), layout.n_rows or 2**63)
     sample_bytes = sample * (layout.row_bytes + 24)
-    allocator_keeps = resources.keeps_freed and not layout.is_resident
+    allocator_keeps = resources.keeps_freed_memory and not layout.is_resident
     allocator_bytes = ALLOCATOR_COPIES * (layout.longest or 0) * layout.row_bytes
     sums_in_shard = math.ceil(levels - math.log2(n_shards)) + 3
     survey = 8 * layout.n_features**2
-    n_initial = dataset.n_preparing + 1 + settings.n_initial_passes
+    n_initial = dataset.n_preparation_passes + 1 + settings.n_initial_passes
     return Plan(
         layout=layout,
         resources=resources,

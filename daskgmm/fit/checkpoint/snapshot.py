@@ -7,8 +7,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from daskgmm.chunk import BadChunk
-from daskgmm.data.pass_log import Pass
-from daskgmm.data.survey import BadCell, Sample, Survey
+from daskgmm.data.pass_log import Pass, PassPurpose
+from daskgmm.data.sample import Sample
+from daskgmm.data.survey import BadCell, Survey
 from daskgmm.fit.acceleration.quasi_newton import AcceleratorState, CurvaturePair, Origin
 from daskgmm.fit.criteria import ScoredCandidate, Scores
 from daskgmm.fit.state import (
@@ -40,8 +41,8 @@ class Snapshot:
         None if the survey has to be taken again.
     passes : tuple of Pass
         All passes so far.
-    purpose : str
-        Purpose of the next passes: "start", "comparison", "iteration" or "refinement".
+    purpose : PassPurpose
+        Purpose of the next passes: START, COMPARISON, ITERATION or REFINEMENT.
     states : tuple of FitState
         All candidates; empty before the iterations.
     sample_optima : tuple of FitState or None
@@ -56,7 +57,7 @@ class Snapshot:
     lengths: tuple[int, ...] | None
     survey: Survey | None
     passes: tuple[Pass, ...]
-    purpose: str = "start"
+    purpose: PassPurpose = PassPurpose.START
     states: tuple[FitState, ...] = ()
     sample_optima: tuple[FitState | None, ...] = ()
     scored: tuple[ScoredCandidate, ...] = ()
@@ -108,7 +109,11 @@ def from_bytes(content: bytes) -> Snapshot:
         if header["version"] > FORMAT_VERSION:
             raise NewerFormatError(header["version"])
         snapshot = _codec().decoder(archive).decode({"Snapshot": header["snapshot"]})
-        snapshot = replace(snapshot, fingerprint=dict(header["told"]))
+        snapshot = replace(
+            snapshot,
+            purpose=PassPurpose(snapshot.purpose),
+            fingerprint=dict(header["told"]),
+        )
     states = (*snapshot.states, *snapshot.sample_optima, *(each.state for each in snapshot.scored))
     for state in filter(None, states):
         if fault := state.parameters.fault:

@@ -8,13 +8,13 @@ from dataclasses import replace
 from time import monotonic
 from typing import Any, Protocol
 
-from daskgmm.data.pass_log import LoggedDataset
+from daskgmm.data.pass_log import LoggedDataset, PassPurpose
 from daskgmm.errors import CheckpointError
 from daskgmm.fit.checkpoint.snapshot import NewerFormatError, Snapshot, from_bytes
 from daskgmm.fit.observers import PassObserver
 from daskgmm.fit.ranking import leader
 from daskgmm.fit.state import FitState, Outcome
-from daskgmm.storage.atomic_file import intended_name
+from daskgmm.storage.atomic_file import final_name
 from daskgmm.storage.folder import Folder
 
 N_FILES = 2
@@ -84,7 +84,7 @@ def checkpoints_in(folder: Folder) -> list[str]:
 def remove_checkpoints(folder: Folder) -> None:
     """Remove the checkpoints in a folder, and no other files."""
     for name in folder.names():
-        if CHECKPOINT.fullmatch(intended_name(name)):
+        if CHECKPOINT.fullmatch(final_name(name)):
             folder.remove(name)
 
 
@@ -230,7 +230,7 @@ class FolderCheckpoints:
         states = tuple(_as_start(state) for state in snapshot.states)
         snapshot = replace(snapshot, states=states, lengths=None, survey=None)
         if snapshot.sample_optima:  # scores of other rows are not valid here
-            snapshot = replace(snapshot, purpose="comparison", states=(), scored=())
+            snapshot = replace(snapshot, purpose=PassPurpose.COMPARISON, states=(), scored=())
         return snapshot
 
 
@@ -276,13 +276,13 @@ class Journal:
         self._checkpoints = checkpoints
         self._record(snapshot)
 
-    def start_stage(self, purpose: str, states: Sequence[FitState], **results: Any) -> None:
+    def start_stage(self, purpose: PassPurpose, states: Sequence[FitState], **results: Any) -> None:
         """Record a stage of the fit: its purpose, candidates and other fields of the snapshot."""
         self._record(replace(self.snapshot, purpose=purpose, states=tuple(states), **results))
 
     def on_pass(self, states: Sequence[FitState], seconds: float) -> bool | None:
         """Record the candidates after a pass."""
-        self._rows.note(leader(states).lower_bound)
+        self._rows.record_lower_bound(leader(states).lower_bound)
         self._record(replace(self.snapshot, states=tuple(states)))
         return self._observer.on_pass(states, seconds)
 

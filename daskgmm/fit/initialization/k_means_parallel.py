@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskgmm.chunk import Chunk
-from daskgmm.data.survey import Sample, row_keys
+from daskgmm.data.sample import Sample, row_keys
 from daskgmm.fit.initialization.clustering import (
     Distance,
     SphericalClusters,
@@ -127,7 +127,7 @@ def _map_chunk(tasks: Sequence[Task], distance: Distance, chunk: Chunk) -> _PerR
 def _map_block(tasks: Sequence[Task], distance: Distance, block: Chunk) -> _PerRestart:
     weights = np.ones(len(block.rows)) if block.weights is None else block.weights
     usable = weights > 0.0
-    if block.omit:
+    if block.omit_missing:
         usable &= ~np.isnan(block.rows).any(axis=1)
     points, numbers = distance.coordinates(block.rows[usable]), block.start + np.flatnonzero(usable)
     return _PerRestart(task(points, weights[usable], numbers) for task in tasks)
@@ -153,7 +153,7 @@ class _Race:
         is_away = squares > ROUNDING * lengths
         keys = row_keys(self.random_seed, numbers, stream=self.number)[is_away]
         times = -np.log((keys + 0.5) * 2.0**-64) / (weights[is_away] * squares[is_away])
-        return Sample(self.n_winners, times, numbers[is_away], points[is_away], None).kept()
+        return Sample(self.n_winners, times, numbers[is_away], points[is_away], None).truncate()
 
 
 def _sum_points(seeds: Array, points: Array, weights: Array, _numbers: NDArray[np.int64]) -> _Sums:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from daskgmm.chunk import Chunk
-from daskgmm.data.dataset import Columns
+from daskgmm.data.dataset import ExtraColumns
 from daskgmm.errors import DataError, ParameterError
 from daskgmm.fit.initialization.context import BLOCK_ROWS, InitContext, statistics_of_rows
 from daskgmm.fit.state import FitState
@@ -56,13 +56,13 @@ class FromFunction:
 class FromArray:
     """Starts from labels or responsibilities of all rows, in one pass."""
 
-    array: Columns
+    array: ExtraColumns
 
     def __call__(
         self, context: InitContext, n_init: int, random: np.random.RandomState
     ) -> list[FitState]:
         _check_shape(self.array.shape, context.rows.n_rows, context.n_components)
-        rows = context.rows.beside(self.array)
+        rows = context.rows.with_extra(self.array)
         sums = rows.reduce(partial(_sum_chunk, context.objective, context.n_components))
         return context.candidates_from([_check_not_empty(sums.statistics)])
 
@@ -91,10 +91,10 @@ def _sum_chunk(objective: Objective, n_components: int, chunk: Chunk) -> _Sums:
 
 def _block_sums(objective: Objective, n_components: int, chunk: Chunk) -> Iterator[_Sums]:
     for block in chunk.cut(BLOCK_ROWS):
-        assert block.beside is not None
-        responsibilities = _responsibilities(block.beside, block.start, n_components)
+        assert block.extra is not None
+        responsibilities = _responsibilities(block.extra, block.start, n_components)
         usable = np.ones(len(block.rows), np.bool_) if block.weights is None else block.weights > 0
-        if block.omit:
+        if block.omit_missing:
             usable &= ~np.isnan(block.rows).any(axis=1)
         if usable.any():
             weights = None if block.weights is None else block.weights[usable]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from daskgmm.data.dataset import Columns, columns_of
+from daskgmm.data.dataset import ExtraColumns, as_extra_columns
 from daskgmm.data.survey import Survey
 from daskgmm.fit.initialization.clustering import (
     Distance,
@@ -116,7 +116,7 @@ SCIKIT_LEARN: dict[str, Initializer] = {
 }
 SCIKIT_LEARN_DISTANCE = "euclidean"
 
-InitParams = str | LabelFunction | ArrayLike | Columns
+InitParams = str | LabelFunction | ArrayLike | ExtraColumns
 """Values of `init_params`: a name, a function, or labels or responsibilities of all rows."""
 
 
@@ -127,7 +127,7 @@ def initializer_of(init_params: InitParams, distance: str) -> Initializer:
         return (INITIALIZERS | SCIKIT_LEARN if is_scikit_learn else INITIALIZERS)[init_params]
     if callable(init_params):
         return Initializer(FromFunction(init_params), places_components=True)
-    return Initializer(FromArray(columns_of(init_params)), n_passes=1, places_components=True)
+    return Initializer(FromArray(as_extra_columns(init_params)), n_passes=1, places_components=True)
 
 
 def initial_candidates(

@@ -144,7 +144,7 @@ def test_invalid_labels_raise(rows, init_params, sentence):
 
 def test_labels_of_unknown_length_raise():
     labels = da.from_array(LABELS, chunks=100)
-    with pytest.raises(ValueError, match="does not know its length"):
+    with pytest.raises(ValueError, match="has an unknown length"):
         started(ROWS["dask"](), labels[labels >= 0])
 
 
