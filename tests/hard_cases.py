@@ -181,8 +181,8 @@ class Case:
 
     def error_of_density(self, kernel: str) -> "DensityError":
         """Return the error of a kernel's log-densities."""
-        sent = densities.Densities(self.mixture.family, self.kernels[kernel])
-        norm = e_step.log_prob_norm(self.rows, sent)
+        model_densities = densities.Densities(self.mixture.family, self.kernels[kernel])
+        norm = e_step.log_prob_norm(self.rows, model_densities)
         size = np.maximum(1.0, np.abs(self.exact.log_prob_norm))
         nats = np.abs(norm - self.exact.log_prob_norm)
         limit = self.n_features * self.exact.sensitivity_of_norm / size
@@ -190,11 +190,11 @@ class Case:
 
     def error(self, kernel: str) -> "Error":
         """Return the error of one E-step and M-step by a kernel."""
-        sent = densities.Densities(self.mixture.family, self.kernels[kernel])
+        model_densities = densities.Densities(self.mixture.family, self.kernels[kernel])
         model = MaximumLikelihood(self.mixture.family, 0.0, self.pivot)
         chunk = Chunk(self.rows, self.sample_weight, 0, 0)
         with np.errstate(all="ignore"):  # a component may be empty, or collapse
-            estimates = model.estimates(e_step.e_step(chunk, sent))
+            estimates = model.estimates(e_step.e_step(chunk, model_densities))
             return Error(self.error_of_density(kernel), *self._parameter_errors(*estimates))
 
     def _parameter_errors(

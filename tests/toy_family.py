@@ -19,7 +19,7 @@ class StudentT(Diag):
 
     def moments_about(self, sums, shift):
         (counts,), first = sums.further_sums, sums.first_moment
-        second = self.shifted(sums.second_moment, first, counts, shift)
+        second = self.shift_moment(sums.second_moment, first, counts, shift)
         return first - counts[:, None] * shift, second, (counts,)
 
     def maximize(self, sums, ridge):

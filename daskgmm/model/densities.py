@@ -13,7 +13,7 @@ from daskgmm.model.sufficient_statistics import SufficientStatistics
 
 @dataclass(frozen=True)
 class Densities:
-    """What workers receive of a model: how to compute its log-densities.
+    """The log-densities of a mixture, in the form that a pass sends to the workers.
 
     Attributes
     ----------

@@ -213,7 +213,7 @@ def _sums(
             second_moment=family.select(moments.second, part),
             log_likelihood=log_likelihood + correction,
             total_weight=total_weight,
-            further_sums=tuple(each[part] for each in moments.further),
+            further_sums=tuple(sums[part] for sums in moments.further),
         )
         for family, part, log_likelihood, correction in zip(
             families, run.parts, log_likelihoods, run.corrections(), strict=True

@@ -73,8 +73,8 @@ class LocalCoordinates:
         Raises DegenerateCovarianceError if floating point cannot hold them.
         """
         mixture, family = self.mixture, self.mixture.family
-        weights, others = (np.maximum(each.weights, MIN_WEIGHT) for each in (mixture, other))
-        log_ratios = np.log(others / weights)
+        weights = np.maximum(mixture.weights, MIN_WEIGHT)
+        log_ratios = np.log(np.maximum(other.weights, MIN_WEIGHT) / weights)
         log_ratios -= mixture.weights @ log_ratios  # a common factor changes no weights
         shift = family.whiten(mixture.precision_cholesky, other.means - mixture.means)
         with np.errstate(all="ignore"):
@@ -96,8 +96,13 @@ class LocalCoordinates:
         covariance_sizes = np.abs(coordinates).max(axis=1)
         if not self.mixture.family.shared:
             sizes = covariance_sizes = np.maximum(sizes, covariance_sizes)
-        own, shared = (limit / np.maximum(each, limit) for each in (sizes, covariance_sizes))
-        return scales * _pack(own * log_ratios, own[:, None] * shift, shared[:, None] * coordinates)
+        factors = limit / np.maximum(sizes, limit)
+        covariance_factors = limit / np.maximum(covariance_sizes, limit)
+        return scales * _pack(
+            factors * log_ratios,
+            factors[:, None] * shift,
+            covariance_factors[:, None] * coordinates,
+        )
 
     @property
     def _scales(self) -> Array:

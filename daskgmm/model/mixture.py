@@ -33,6 +33,18 @@ class Mixture:
         Symmetric positive-definite matrices, or variances, in squared units of the data.
     precision_cholesky : float64 array in the family's shape
         Upper U with precision = U Uᵀ.
+
+    Examples
+    --------
+    >>> from daskgmm import GaussianMixture
+    >>> model = GaussianMixture.from_parameters(
+    ...     [0.25, 0.75], [[0.0], [8.0]], [[[1.0]], [[4.0]]]
+    ... )
+    >>> model.mixture_
+    Mixture(2 components, 1 features, full covariances)
+    >>> rows, labels = model.mixture_.sample(1000, random=0)
+    >>> rows.shape, labels.shape
+    ((1000, 1), (1000,))
     """
 
     family: Family

@@ -1,4 +1,4 @@
-"""What an iteration maximizes, and what it estimates: the seam for models.
+"""Protocols of objectives, their parameters and their coordinates: the seam for new models.
 
 An objective turns parameters into densities (for the workers) and the sums of a pass into the
 next parameters and the lower bound (on the driver). The fit, checkpoints and model files know
@@ -20,7 +20,7 @@ Factorize = Callable[[Estimates], Mixture]
 
 
 class Parameters(Protocol):
-    """What a fit estimates: a mixture, or something that has one as its point estimate.
+    """Parameters that a fit estimates: a mixture, or a value with a mixture as point estimate.
 
     A class of parameters is a frozen dataclass. `PARAMETERS` gives it a tag, by which checkpoints
     and model files know it.
@@ -41,7 +41,7 @@ PARAMETERS: dict[str, Record] = {
 """The classes of parameters by their tags in checkpoints and model files. A tag never changes."""
 
 FAMILY = Plain(Family, tag_of_family, family_from_tag)
-"""How files hold a family."""
+"""The encoding of a family in files."""
 
 
 class Coordinates(Protocol):
@@ -61,7 +61,7 @@ class Coordinates(Protocol):
 
 
 class Objective(Protocol):
-    """What a fit maximizes.
+    """The function of the parameters that a fit maximizes.
 
     Attributes
     ----------
@@ -88,7 +88,7 @@ class Objective(Protocol):
         """Return the same objective whose step adds nothing to the covariances."""
 
     def densities(self, parameters: Any) -> Densities:
-        """Return what a pass sends to the workers."""
+        """Return the densities that a pass sends to the workers."""
 
     def estimates(self, statistics: SufficientStatistics, previous: Any | None = None) -> Estimates:
         """Return the point estimates of the step. Empty components keep their previous ones."""
@@ -101,7 +101,7 @@ class Objective(Protocol):
     ) -> Any:
         """Return the parameters that maximize the objective, given the responsibilities.
 
-        `factorize` makes the point estimate and may mend it. By default, a covariance that is
+        `factorize` makes the point estimate and may repair it. By default, a covariance that is
         not positive definite raises DegenerateCovarianceError.
         """
 

@@ -170,7 +170,7 @@ class SufficientStatistics:
             second_moment=self.second_moment * factor,
             log_likelihood=self.log_likelihood * factor,
             total_weight=self.total_weight * factor,
-            further_sums=tuple(each * factor for each in self.further_sums),
+            further_sums=tuple(sums * factor for sums in self.further_sums),
         )
 
     def about(self, pivot: Array) -> "SufficientStatistics":

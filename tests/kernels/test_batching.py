@@ -28,7 +28,7 @@ def triangular(name, n_components):
     return model.family.triangular(np.zeros(n_components), model.means, model.precision_cholesky)
 
 
-def visited(run, rows):
+def run_block(run, rows):
     """Log-densities and moments of rows."""
     table = run.log_prob(rows)
     levels = np.concatenate(
@@ -37,20 +37,20 @@ def visited(run, rows):
             for part, of in zip(run.parts, run.levels, strict=True)
         ]
     )
-    found = table + levels[:, None]
+    actual = table + levels[:, None]
     for part in run.parts:
         softmax(table[part])
     run.add(table, None)
-    return found, run.moments()
+    return actual, run.moments()
 
 
 @pytest.mark.parametrize("name", FAMILY_NAMES)
 def test_a_group_has_the_results_of_its_kernels(name):
     kernels, rows = [quadratic(name, k, seed=k) for k in (1, 4, 2)], clusters(200)
-    table, moments = visited(start_run(kernels, 200, np.float64), rows)
+    table, moments = run_block(start_run(kernels, 200, np.float64), rows)
     start = 0
     for kernel in kernels:
-        alone, expected = visited(kernel.run(200, np.float64), rows)
+        alone, expected = run_block(kernel.run(200, np.float64), rows)
         part = slice(start, start := start + kernel.n_components)
         np.testing.assert_allclose(table[part], alone, rtol=1e-12, atol=1e-12)
         np.testing.assert_allclose(moments.pivot[part], expected.pivot)
@@ -73,8 +73,8 @@ def test_similar_kernels_share_a_group():
     single = replace(full, single=True)
     safe = triangular("full", 2)
     kernels = [full, diag, full, safe, away, full, diag, single, safe, away, single]
-    found = group_kernels(kernels, [np.float32] * len(kernels))
-    assert found == [[0, 2, 5], [1, 6], [3], [4, 9], [7, 10], [8]]
+    actual = group_kernels(kernels, [np.float32] * len(kernels))
+    assert actual == [[0, 2, 5], [1, 6], [3], [4, 9], [7, 10], [8]]
     # Whether a kernel allows float32 makes no difference for sums in float64.
     assert group_kernels([full, single, full], [np.float64] * 3) == [[0, 1, 2]]
     assert group_kernels([single, single, single], [np.float32, np.float64, np.float32]) == [

@@ -21,19 +21,19 @@ def dtype(request):
     return request.param
 
 
-def drawn(dtype, *shape):
+def random_array(dtype, *shape):
     return random.normal(size=shape).astype(dtype)
 
 
-def close(found, expected, dtype):
+def close(actual, expected, dtype):
     exact = 100 * np.finfo(dtype).eps
-    np.testing.assert_allclose(found, expected, rtol=exact, atol=exact * 20)
+    np.testing.assert_allclose(actual, expected, rtol=exact, atol=exact * 20)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_products(shape, dtype):
     m, k, n = shape
-    a, b, out = drawn(dtype, m, k), drawn(dtype, k, n), drawn(dtype, m, n)
+    a, b, out = random_array(dtype, m, k), random_array(dtype, k, n), random_array(dtype, m, n)
     multiply(a, b, out)
     close(out, a @ b, dtype)
 
@@ -41,7 +41,7 @@ def test_products(shape, dtype):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_inner_products_are_added_in_float64(shape, dtype):
     m, k, n = shape
-    a, b, out = drawn(dtype, m, n), drawn(dtype, k, n), random.normal(size=(m, k))
+    a, b, out = random_array(dtype, m, n), random_array(dtype, k, n), random.normal(size=(m, k))
     expected = out + a.astype(float) @ b.T.astype(float)
     add_inner(a, b, out)
     np.testing.assert_allclose(out, expected, atol=np.finfo(dtype).eps * 30 * np.sqrt(n + 1))
@@ -49,7 +49,7 @@ def test_inner_products_are_added_in_float64(shape, dtype):
 
 @pytest.mark.parametrize("shape", [(1, 1), (40, 3), (2, 9), (0, 3), (3, 0)])
 def test_grams_are_added_to_the_lower_triangle(shape, dtype):
-    rows = drawn(dtype, *shape)
+    rows = random_array(dtype, *shape)
     for of_columns, expected in ((True, rows.T @ rows), (False, rows @ rows.T)):
         out = np.full(expected.shape, 2.0, dtype=dtype)
         add_gram(rows, out, of_columns=of_columns)
@@ -59,8 +59,8 @@ def test_grams_are_added_to_the_lower_triangle(shape, dtype):
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 40), (9, 2), (3, 0)])
 def test_triangular_products_in_place(shape, dtype):
-    columns = drawn(dtype, *shape)
-    square = drawn(dtype, shape[0], shape[0])  # the part below the diagonal is not read
+    columns = random_array(dtype, *shape)
+    square = random_array(dtype, shape[0], shape[0])  # the part below the diagonal is not read
     expected = np.triu(square).T @ columns
     multiply_transposed(square, columns)
     close(columns, expected, dtype)

@@ -51,9 +51,9 @@ def test_a_forked_child_can_set_the_limit():
         pass
     context = multiprocessing.get_context("fork")
     with context.Pool(1) as pool:
-        assert pool.apply_async(_limited).get(timeout=30) == {1}
+        assert pool.apply_async(_threads_inside).get(timeout=30) == {1}
 
 
-def _limited():
+def _threads_inside():
     with one_blas_thread():
         return blas_threads()

@@ -15,7 +15,7 @@ from daskgmm.model.densities import Densities
 from daskgmm.model.e_step import e_step
 
 
-def built(kind, model, pivot):
+def make_kernel(kind, model, pivot):
     constants = np.log(model.weights) + model.family.log_det(
         model.precision_cholesky, model.n_components, model.n_features
     )
@@ -26,7 +26,7 @@ def built(kind, model, pivot):
     return model.family.triangular(constants, model.means, factors)
 
 
-def visited(kernel, rows, weights=None):
+def run_blocks(kernel, rows, weights=None):
     run, norms, tables = kernel.run(), [], []
     for start in range(0, len(rows), run.block_rows):
         some = slice(start, start + run.block_rows)
@@ -50,7 +50,7 @@ def kind(request):
 def test_log_prob_equals_scipy(kind, family_name, n_features, n_components):
     rows = clusters(400, n_features)
     model = mixture(family_name, n_components, n_features)
-    table, norm, _ = visited(built(kind, model, rows.mean(axis=0)), rows)
+    table, norm, _ = run_blocks(make_kernel(kind, model, rows.mean(axis=0)), rows)
     expected = oracles.log_prob(rows, model.weights, model.means, model.dense_covariances)
     np.testing.assert_allclose(table, expected, rtol=1e-11, atol=1e-11)
     np.testing.assert_allclose(norm, np.logaddexp.reduce(expected, axis=1), rtol=1e-11, atol=1e-11)
@@ -63,12 +63,12 @@ def test_moments_follow_the_definition(kind, family_name, weighted, n_rows):
     rows = clusters(n_rows)
     model = mixture(family_name)
     weights = np.random.default_rng(0).gamma(1.0, size=n_rows) if weighted else None
-    _, _, found = visited(built(kind, model, rows.mean(axis=0)), rows, weights)
+    _, _, actual = run_blocks(make_kernel(kind, model, rows.mean(axis=0)), rows, weights)
     r, _ = oracles.e_step(rows, model.weights, model.means, model.dense_covariances)
     r = r.T if weights is None else r.T * weights
-    np.testing.assert_allclose(found.counts, r.sum(axis=1), rtol=1e-11)
-    x = rows[None] - found.pivot[:, None]
-    np.testing.assert_allclose(found.first, np.einsum("kn,kni->ki", r, x), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(actual.counts, r.sum(axis=1), rtol=1e-11)
+    x = rows[None] - actual.pivot[:, None]
+    np.testing.assert_allclose(actual.first, np.einsum("kn,kni->ki", r, x), rtol=1e-9, atol=1e-9)
     dense = np.einsum("kn,kni,knj->kij", r, x, x)
     expected = {
         "full": dense,
@@ -76,12 +76,12 @@ def test_moments_follow_the_definition(kind, family_name, weighted, n_rows):
         "diag": np.diagonal(dense, axis1=1, axis2=2),
         "spherical": np.trace(dense, axis1=1, axis2=2),
     }[family_name]
-    np.testing.assert_allclose(found.second, expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(actual.second, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_no_rows_give_zero_moments(kind, family_name):
     model = mixture(family_name)
-    moments = built(kind, model, np.zeros(3)).run().moments()
+    moments = make_kernel(kind, model, np.zeros(3)).run().moments()
     assert not moments.counts.any()
     assert not moments.first.any()
     assert moments.second.shape == model.covariances.shape
@@ -92,10 +92,10 @@ def test_no_rows_give_zero_moments(kind, family_name):
 def test_rows_of_any_dtype_and_order_are_computed_in_float64(kind, family_name, dtype):
     rows = np.round(clusters(100) * 4).astype(dtype)
     model = mixture(family_name)
-    kernel = built(kind, model, rows.mean(axis=0, dtype=float))
-    plain, _, _ = visited(kernel, rows.astype(np.float64))
+    kernel = make_kernel(kind, model, rows.mean(axis=0, dtype=float))
+    plain, _, _ = run_blocks(kernel, rows.astype(np.float64))
     for same in (rows, np.asfortranarray(rows), np.repeat(rows, 2, axis=0)[::2]):
-        table, _, _ = visited(kernel, same)
+        table, _, _ = run_blocks(kernel, same)
         np.testing.assert_array_equal(table, plain)
 
 
@@ -106,13 +106,13 @@ def test_the_chosen_kernel_is_accurate_for_tight_components(family_name, tightne
     rows = model.sample(500, np.random.RandomState(0))[0]
     family = FAMILIES[family_name]
     kernel = kernels.choose(
-        lambda: built("quadratic", model, np.zeros(3)),
-        lambda: built("triangular", model, np.zeros(3)),
+        lambda: make_kernel("quadratic", model, np.zeros(3)),
+        lambda: make_kernel("triangular", model, np.zeros(3)),
         offset=np.abs(model.means),
         deviations=model.standard_deviations,
         crossover=family.crossover,
     )
-    table, _, _ = visited(kernel, rows)
+    table, _, _ = run_blocks(kernel, rows)
     means, dense = model.means / tightness, model.dense_covariances / tightness**2
     expected = oracles.log_prob(rows / tightness, model.weights, means, dense)
     expected -= 3 * np.log(tightness)
@@ -125,8 +125,8 @@ def test_the_chosen_kernel_is_accurate_for_tight_components(family_name, tightne
 def test_the_fast_kernel_is_chosen_for_ordinary_data(family_name):
     model = mixture(family_name)
     kernel = kernels.choose(
-        lambda: built("quadratic", model, np.zeros(3)),
-        lambda: built("triangular", model, np.zeros(3)),
+        lambda: make_kernel("quadratic", model, np.zeros(3)),
+        lambda: make_kernel("triangular", model, np.zeros(3)),
         offset=np.abs(model.means),
         deviations=model.standard_deviations,
         crossover=None,
@@ -137,8 +137,8 @@ def test_the_fast_kernel_is_chosen_for_ordinary_data(family_name):
 def test_many_features_take_the_triangular_kernel():
     model = mixture("full", 2, 3)
     kernel = kernels.choose(
-        lambda: built("quadratic", model, np.zeros(3)),
-        lambda: built("triangular", model, np.zeros(3)),
+        lambda: make_kernel("quadratic", model, np.zeros(3)),
+        lambda: make_kernel("triangular", model, np.zeros(3)),
         offset=np.ones((2, 3)),
         deviations=np.ones((2, 3)),
         crossover=3,
@@ -151,16 +151,16 @@ def extra_memory(name, kind, n_components, n_features, dtype):
     model = mixture(name, n_components, n_features)
     rows = np.random.default_rng(0).normal(size=(200_000 // n_features, n_features)).astype(dtype)
     rows[7] = 1e6  # its products overflow float32
-    kernel = built(kind, model, np.zeros(n_features))
+    kernel = make_kernel(kind, model, np.zeros(n_features))
     if kind == "quadratic":
         kernel = replace(kernel, single=kernel.theta.size <= kernels.MAX_SINGLE_COEFFICIENTS)
-    sent = Densities(model.family, kernel)
+    model_densities = Densities(model.family, kernel)
     free_buffers()
     tracemalloc.start()
-    found = e_step(Chunk(rows, None, 0, 0), sent)
+    actual = e_step(Chunk(rows, None, 0, 0), model_densities)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    return peak - found.second_moment.nbytes
+    return peak - actual.second_moment.nbytes
 
 
 LONG = [(128, 16), (64, 64), (128, 95), (32, 128), (128, 128)]

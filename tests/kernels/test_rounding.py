@@ -42,9 +42,9 @@ def test_the_choice_keeps_the_bound_where_the_fast_kernel_fails(family_name):
 def test_the_estimate_is_close_to_the_largest_error(family_name):
     for tightness in (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6):
         some = [Case(family_name, 0.0, tightness, 5, seed=seed) for seed in range(3)]
-        found = max(case.error_of_density("quadratic").nats for case in some)
+        result = max(case.error_of_density("quadratic").nats for case in some)
         predicted = max(case.predicted for case in some)
-        assert 1e-2 * predicted < found < 2.0 * predicted
+        assert 1e-2 * predicted < result < 2.0 * predicted
 
 
 @pytest.mark.parametrize("n_features", [2, 8, 40])

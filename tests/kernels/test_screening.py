@@ -11,7 +11,7 @@ from daskgmm.model.e_step import e_step
 from daskgmm.model.mixture import Mixture
 
 
-def drawn(separation, *, n_features=40, n_components=5, condition=1.0, unit=1.0, seed=0):
+def random_mixture(separation, *, n_features=40, n_components=5, condition=1.0, unit=1.0, seed=0):
     """A mixture of full covariances, and rows of it with outliers."""
     random = np.random.default_rng(seed)
     means = random.normal(size=(n_components, n_features))
@@ -26,7 +26,7 @@ def drawn(separation, *, n_features=40, n_components=5, condition=1.0, unit=1.0,
     return model, rows
 
 
-def kept(model, rows):
+def screen(model, rows):
     constants = densities(model).kernel.constants
     screen = Screen(constants, model.means, model.precision_cholesky, len(rows))
     return screen.matters(np.ascontiguousarray(rows.T))
@@ -47,39 +47,41 @@ def always_triangular(monkeypatch):
 @pytest.mark.parametrize("condition", [1.0, 1e-6, 1e-12])
 @pytest.mark.parametrize("unit", [1.0, 1e-9, 1e9])
 def test_no_component_that_matters_is_left_out(separation, condition, unit):
-    model, rows = drawn(separation, condition=condition, unit=unit)
+    model, rows = random_mixture(separation, condition=condition, unit=unit)
     table = exact(model, rows)
-    matters = kept(model, rows)
+    matters = screen(model, rows)
     assert matters is not None
     assert matters[table > table.max(axis=0) - MAX_LOG_RATIO].all()
 
 
 def test_far_components_are_left_out():
-    model, rows = drawn(30.0)
-    matters = kept(model, rows)
+    model, rows = random_mixture(30.0)
+    matters = screen(model, rows)
     assert matters[:, 1::50].sum() == matters[:, 1::50].shape[1]
 
 
 @pytest.mark.parametrize("unit", [1e-30, 1e30])
 def test_screening_gives_up_outside_the_range_of_float32(unit):
-    assert kept(*drawn(30.0, unit=unit)) is None
+    assert screen(*random_mixture(30.0, unit=unit)) is None
 
 
 def test_screening_gives_up_for_rows_beyond_float32():
-    model, rows = drawn(30.0)
+    model, rows = random_mixture(30.0)
     rows[7] = 1e60
-    assert kept(model, rows) is None
+    assert screen(model, rows) is None
 
 
 @pytest.mark.parametrize("separation", [2.0, 10.0, 30.0])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_screening_does_not_change_the_sums(separation, weighted):
-    model, rows = drawn(separation)
+    model, rows = random_mixture(separation)
     weights = np.random.default_rng(1).gamma(1.0, size=len(rows)) if weighted else None
-    sent = densities(model)
-    assert sent.kernel.screened
-    plain = replace(sent, kernel=replace(sent.kernel, screened=False))
-    found, expected = (e_step(Chunk(rows, weights, 0, 0), each) for each in (sent, plain))
+    model_densities = densities(model)
+    assert model_densities.kernel.screened
+    plain = replace(model_densities, kernel=replace(model_densities.kernel, screened=False))
+    result, expected = (
+        e_step(Chunk(rows, weights, 0, 0), each) for each in (model_densities, plain)
+    )
     for name in ("effective_counts", "first_moment", "second_moment", "log_likelihood"):
-        mine, theirs = getattr(found, name), getattr(expected, name)
+        mine, theirs = getattr(result, name), getattr(expected, name)
         np.testing.assert_allclose(mine, theirs, rtol=1e-13, atol=1e-13 * np.abs(theirs).max())

@@ -22,7 +22,7 @@ def dense(shares):
     )
 
 
-def summed(shares, second_order):
+def sparse_moments(shares, second_order):
     sums = SparseMoments(centres, second_order)
     for some in (slice(0, 300), slice(300, 500)):
         sums.add(columns[:, some], shares[:, some], np.empty(4 * 500))
@@ -35,23 +35,23 @@ def test_sums_follow_the_definition(sparse):
     if sparse:  # most rows belong to one component
         shares = np.where(shares > 0.6, shares, shares * 1e-60)
     counts, first, second = dense(shares)
-    found = summed(shares, Scatter())
-    np.testing.assert_allclose(found.counts, counts, rtol=1e-13)
-    np.testing.assert_allclose(found.first, first, rtol=1e-12)
-    np.testing.assert_allclose(found.second, second, rtol=1e-12, atol=1e-12)
-    np.testing.assert_array_equal(found.second, np.swapaxes(found.second, 1, 2))
+    result = sparse_moments(shares, Scatter())
+    np.testing.assert_allclose(result.counts, counts, rtol=1e-13)
+    np.testing.assert_allclose(result.first, first, rtol=1e-12)
+    np.testing.assert_allclose(result.second, second, rtol=1e-12, atol=1e-12)
+    np.testing.assert_array_equal(result.second, np.swapaxes(result.second, 1, 2))
     np.testing.assert_allclose(
-        summed(shares, Squares()).second, np.diagonal(second, axis1=1, axis2=2), rtol=1e-12
+        sparse_moments(shares, Squares()).second, np.diagonal(second, axis1=1, axis2=2), rtol=1e-12
     )
     np.testing.assert_allclose(
-        summed(shares, SquaredNorm()).second, np.trace(second, axis1=1, axis2=2), rtol=1e-12
+        sparse_moments(shares, SquaredNorm()).second, np.trace(second, axis1=1, axis2=2), rtol=1e-12
     )
-    pooled = summed(shares, Scatter(pooled=True)).second
+    pooled = sparse_moments(shares, Scatter(pooled=True)).second
     np.testing.assert_allclose(pooled, second.sum(axis=0), rtol=1e-12, atol=1e-12)
 
 
 def test_components_without_rows_have_zero_sums():
     shares = np.vstack([np.ones(500), np.zeros((2, 500))])
-    found = summed(shares, Scatter())
-    assert not found.counts[1:].any()
-    assert not found.second[1:].any()
+    result = sparse_moments(shares, Scatter())
+    assert not result.counts[1:].any()
+    assert not result.second[1:].any()

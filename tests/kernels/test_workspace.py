@@ -22,17 +22,17 @@ class Owner:
 
 def test_arrays_have_their_sizes_and_do_not_overlap():
     owner = Owner()
-    found = buffers(owner, (3, np.float64), (5, np.float32), (0, np.float64), (1000, np.float64))
-    assert [(each.size, each.dtype) for each in found] == [
+    result = buffers(owner, (3, np.float64), (5, np.float32), (0, np.float64), (1000, np.float64))
+    assert [(each.size, each.dtype) for each in result] == [
         (3, np.float64),
         (5, np.float32),
         (0, np.float64),
         (1000, np.float64),
     ]
-    assert all(each.ctypes.data % LINE_BYTES == 0 for each in found if each.size)
-    for number, each in enumerate(found):
+    assert all(each.ctypes.data % LINE_BYTES == 0 for each in result if each.size)
+    for number, each in enumerate(result):
         each.fill(number)
-    assert [set(each.tolist()) for each in found] == [{0.0}, {1.0}, set(), {3.0}]
+    assert [set(each.tolist()) for each in result] == [{0.0}, {1.0}, set(), {3.0}]
 
 
 def test_memory_is_reused_after_its_owner():

@@ -63,12 +63,12 @@ def test_the_conditional_density_is_joint_over_marginal(
     random = np.random.default_rng(0)
     rows = random.normal(scale=2.0, size=(20, n_features))
     rows[:, given] = rows[0, given]
-    found = conditional(model, given, rows[0, given])
-    assert found.family is model.family
-    assert found.covariances.shape == model.family.shape(n_components, len(rest))
-    assert found.weights.sum() == pytest.approx(1.0)
+    actual = conditional(model, given, rows[0, given])
+    assert actual.family is model.family
+    assert actual.covariances.shape == model.family.shape(n_components, len(rest))
+    assert actual.weights.sum() == pytest.approx(1.0)
     ratio = log_density(model, rows) - log_density(marginal(model, given), rows[:, given])
-    np.testing.assert_allclose(log_density(found, rows[:, rest]), ratio, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(log_density(actual, rows[:, rest]), ratio, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize(("n_features", "given"), SPLITS)
@@ -111,13 +111,13 @@ OF_GMR = Mixture.from_covariances(FAMILIES["full"], WEIGHTS, MEANS, COVARIANCES)
 
 
 def test_the_conditional_equals_gmr():
-    found = conditional(OF_GMR, [2, 0], [1.0, 0.5])
+    actual = conditional(OF_GMR, [2, 0], [1.0, 0.5])
     weights = [0.9002654109622455, 0.09870898492925385, 0.00102560410850059]
     means = [0.00342465753424659, -1.0452261306532664, 2.5]
     variances = [1.6404109589041096, 0.5336683417085428, 0.7666666666666667]
-    np.testing.assert_allclose(found.weights, weights, rtol=1e-12)
-    np.testing.assert_allclose(found.means[:, 0], means, rtol=1e-12, atol=1e-15)
-    np.testing.assert_allclose(found.covariances[:, 0, 0], variances, rtol=1e-12)
+    np.testing.assert_allclose(actual.weights, weights, rtol=1e-12)
+    np.testing.assert_allclose(actual.means[:, 0], means, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(actual.covariances[:, 0, 0], variances, rtol=1e-12)
 
 
 def test_regression_equals_gmr():
@@ -147,11 +147,11 @@ def test_rows_far_from_all_components_have_predictions(family_name, far):
     rows = far * np.array([[1.0, 1.0], [-1.0, 1.0]])
     with np.errstate(over="raise", invalid="raise", divide="raise"):
         means, covariances = regression(model, [0, 2], rows)
-        found = conditional(model, [0, 2], rows[0])
+        actual = conditional(model, [0, 2], rows[0])
     assert np.isfinite(means).all()
     assert np.isfinite(covariances).all()
     assert (covariances > 0.0).all()
-    assert found.weights.sum() == pytest.approx(1.0)
+    assert actual.weights.sum() == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("offset", [1e6, 1e9])
@@ -176,9 +176,9 @@ def test_nearly_equal_features_have_a_positive_conditional_variance(name):
     family = FAMILIES[name]
     covariance = np.array([[1.0, 1.0], [1.0, 1.0 + 1e-14]]).reshape(family.shape(1, 2))
     model = Mixture.from_covariances(family, np.ones(1), np.zeros((1, 2)), covariance)
-    found = conditional(model, [0], [3.0])
-    assert found.means.item() == pytest.approx(3.0)
-    assert found.covariances.item() == pytest.approx(1e-14, rel=0.05)
+    actual = conditional(model, [0], [3.0])
+    assert actual.means.item() == pytest.approx(3.0)
+    assert actual.covariances.item() == pytest.approx(1e-14, rel=0.05)
 
 
 def test_components_of_weight_zero_have_no_effect(family_name):

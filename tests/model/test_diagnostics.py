@@ -24,41 +24,41 @@ def spherical(means, variance=1.0):
 
 @pytest.mark.parametrize("n_components", [1, 3, 40])
 def test_overlap_rows_are_mean_responsibilities(n_components):
-    rows, sent = clusters(3_000, 3), densities(mixture("full", n_components))
-    p = responsibilities(rows, sent)
-    found = Separation.of(rows, sent)
-    np.testing.assert_allclose(found.overlap, p.T @ p / p.sum(axis=0)[:, None], atol=1e-12)
-    np.testing.assert_allclose(found.max_responsibilities, p.max(axis=1))
-    assert found.entropies.min() >= 0.0
-    assert found.entropies.max() <= np.log(n_components) + 1e-12
+    rows, model_densities = clusters(3_000, 3), densities(mixture("full", n_components))
+    p = responsibilities(rows, model_densities)
+    result = Separation.of(rows, model_densities)
+    np.testing.assert_allclose(result.overlap, p.T @ p / p.sum(axis=0)[:, None], atol=1e-12)
+    np.testing.assert_allclose(result.max_responsibilities, p.max(axis=1))
+    assert result.entropies.min() >= 0.0
+    assert result.entropies.max() <= np.log(n_components) + 1e-12
 
 
 def test_separated_components_do_not_overlap():
     model = spherical([[0.0], [1e3]])
-    found = Separation.of(model.sample(100, 0)[0], densities(model))
-    np.testing.assert_array_equal(found.overlap, np.eye(2))
-    assert not found.entropies.any()
+    result = Separation.of(model.sample(100, 0)[0], densities(model))
+    np.testing.assert_array_equal(result.overlap, np.eye(2))
+    assert not result.entropies.any()
 
 
 def test_equal_components_overlap_completely():
     model = spherical([[0.0], [0.0]])
-    found = Separation.of(model.sample(100, 0)[0], densities(model))
-    np.testing.assert_allclose(found.overlap, 0.5)
-    np.testing.assert_allclose(found.entropies, np.log(2.0))
+    result = Separation.of(model.sample(100, 0)[0], densities(model))
+    np.testing.assert_allclose(result.overlap, 0.5)
+    np.testing.assert_allclose(result.entropies, np.log(2.0))
 
 
 def test_a_component_without_rows_has_no_overlap():
     model = spherical([[0.0], [1e3]])
-    found = Separation.of(np.zeros((5, 1)), densities(model))
-    assert found.overlap[0].tolist() == [1.0, 0.0]
-    assert np.isnan(found.overlap[1]).all()
+    result = Separation.of(np.zeros((5, 1)), densities(model))
+    assert result.overlap[0].tolist() == [1.0, 0.0]
+    assert np.isnan(result.overlap[1]).all()
 
 
 def test_a_row_of_weight_two_counts_twice():
-    rows, sent = clusters(), densities(mixture("full"))
+    rows, model_densities = clusters(), densities(mixture("full"))
     weights = np.where(np.arange(len(rows)) < 50, 2.0, 1.0)
-    twice = Separation.of(np.vstack([rows, rows[:50]]), sent)
-    np.testing.assert_allclose(Separation.of(rows, sent, weights).overlap, twice.overlap)
+    twice = Separation.of(np.vstack([rows, rows[:50]]), model_densities)
+    np.testing.assert_allclose(Separation.of(rows, model_densities, weights).overlap, twice.overlap)
 
 
 def test_feature_shares_are_those_of_a_sample(family_name):

@@ -16,7 +16,7 @@ KERNELS = ["quadratic", "triangular"]
 DIRECTIONS = [[1, 0, 0], [1, -1, 1], [-1, 1, 0.5]]
 
 
-def sent(name, kernel, model=None):
+def model_densities(name, kernel, model=None):
     model = model or mixture(name)
     case = Case(name, n_components=model.n_components)
     case.__dict__.update(mixture=model, pivot=np.zeros(3))
@@ -33,7 +33,7 @@ def sums(statistics):
 )
 def test_far_rows_have_responsibilities(name, kernel, direction, far):
     rows = np.vstack([far * np.array(direction), clusters(20)])
-    each = sent(name, kernel)
+    each = model_densities(name, kernel)
     with np.errstate(all="raise", under="ignore"):
         norm = e_step.log_prob_norm(rows, each)
         shares = e_step.responsibilities(rows, each)
@@ -53,7 +53,7 @@ def test_rows_whose_squares_overflow_have_responsibilities(name, kernel, directi
     # Its log-density is below -1e308: the lowest float or -inf (scikit-learn: -inf, and NaN
     # for its probabilities).
     rows = np.vstack([far * np.array(direction), clusters(20)])
-    each = sent(name, kernel)
+    each = model_densities(name, kernel)
     with np.errstate(all="ignore"):
         norm = e_step.log_prob_norm(rows, each)
         shares = e_step.responsibilities(rows, each)
@@ -72,7 +72,7 @@ def test_rows_of_the_largest_float32_have_finite_densities(family_name):
     rows = np.vstack([np.full((1, 3), np.finfo(np.float32).max), clusters(20)]).astype(np.float32)
     exact = exact_e_step(rows, model.weights, model.means, model.dense_covariances)
     for kernel in (*KERNELS, "automatic"):
-        norm = e_step.log_prob_norm(rows, sent(family_name, kernel))
+        norm = e_step.log_prob_norm(rows, model_densities(family_name, kernel))
         np.testing.assert_allclose(norm, exact.log_prob_norm.astype(float), rtol=1e-4)
 
 
@@ -80,7 +80,7 @@ def test_rows_of_the_largest_float32_have_finite_densities(family_name):
 @pytest.mark.parametrize("name", ["full", "diag", "spherical"])
 def test_an_outlier_moves_only_the_component_it_belongs_to(name, kernel):
     # A responsibility of 1e-282 times a square of 1e280 would not be negligible.
-    model, rows, each = mixture(name), clusters(50), sent(name, kernel)
+    model, rows, each = mixture(name), clusters(50), model_densities(name, kernel)
     outlier = np.array([[1e140, 0.0, 0.0]])
     alone = e_step.e_step(Chunk(rows, None, 0, 0), each)
     both = e_step.e_step(Chunk(np.vstack([rows, outlier]), None, 0, 0), each)
@@ -92,13 +92,13 @@ def test_an_outlier_moves_only_the_component_it_belongs_to(name, kernel):
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_denormal_rows_are_rows_at_zero(family_name, kernel):
     rows = clusters(60) * 1e-310
-    each = sent(family_name, kernel)
+    each = model_densities(family_name, kernel)
     with np.errstate(all="raise", under="ignore"):
-        found, zero = (
+        result, zero = (
             e_step.e_step(Chunk(x, None, 0, 0), each) for x in (rows, np.zeros_like(rows))
         )
-    assert found.log_likelihood == zero.log_likelihood
-    for mine, theirs in zip(sums(found), sums(zero), strict=True):
+    assert result.log_likelihood == zero.log_likelihood
+    for mine, theirs in zip(sums(result), sums(zero), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-12, atol=1e-300)
 
 
@@ -109,15 +109,15 @@ def test_units_near_the_ends_of_the_range_scale_the_answer(family_name, scale):
     small = Mixture.from_covariances(
         start.family, start.weights, start.means * scale, start.covariances * scale**2
     )
-    found, expected = (
+    result, expected = (
         model.m_step(e_step.e_step(Chunk(x, None, 0, 0), model.densities(m)))
         for x, m, model in (
             (rows * scale, small, MaximumLikelihood(start.family, 0.0, np.zeros(3))),
             (rows, start, MaximumLikelihood(start.family, 0.0, np.zeros(3))),
         )
     )
-    np.testing.assert_allclose(found.means, expected.means * scale, rtol=1e-10)
-    np.testing.assert_allclose(found.covariances, expected.covariances * scale**2, rtol=1e-10)
+    np.testing.assert_allclose(result.means, expected.means * scale, rtol=1e-10)
+    np.testing.assert_allclose(result.covariances, expected.covariances * scale**2, rtol=1e-10)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -126,12 +126,16 @@ def test_rows_of_weight_zero_may_have_any_value(family_name, kernel, anything):
     rows = np.vstack([clusters(50), np.full((3, 3), anything)])
     weights = np.r_[np.ones(50), np.zeros(3)]
     order = np.random.default_rng(0).permutation(53)
-    found = e_step.e_step(Chunk(rows[order], weights[order], 0, 0), sent(family_name, kernel))
+    result = e_step.e_step(
+        Chunk(rows[order], weights[order], 0, 0), model_densities(family_name, kernel)
+    )
     kept = order[order < 50]
-    expected = e_step.e_step(Chunk(rows[kept], weights[kept], 0, 0), sent(family_name, kernel))
-    for mine, theirs in zip(sums(found), sums(expected), strict=True):
+    expected = e_step.e_step(
+        Chunk(rows[kept], weights[kept], 0, 0), model_densities(family_name, kernel)
+    )
+    for mine, theirs in zip(sums(result), sums(expected), strict=True):
         np.testing.assert_array_equal(mine, theirs)
-    assert found.total_weight == 50.0
+    assert result.total_weight == 50.0
 
 
 def test_a_chunk_of_weight_zero_counts_as_empty(family_name):
@@ -145,7 +149,7 @@ def test_a_chunk_of_weight_zero_counts_as_empty(family_name):
 @pytest.mark.parametrize("n_components", [1, 3])
 def test_chunks_of_one_row_and_of_none_add_up(family_name, kernel, n_components):
     rows = clusters(40)
-    each = sent(family_name, kernel, mixture(family_name, n_components))
+    each = model_densities(family_name, kernel, mixture(family_name, n_components))
     whole = e_step.e_step(Chunk(rows, None, 0, 0), each)
     total = e_step.e_step(Chunk(rows[:0], None, 0, 0), each)
     for i in range(40):
@@ -158,7 +162,7 @@ def test_chunks_of_one_row_and_of_none_add_up(family_name, kernel, n_components)
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_a_single_row_has_the_density_that_it_has_in_a_block(family_name, kernel):
-    rows, each = clusters(30), sent(family_name, kernel)
+    rows, each = clusters(30), model_densities(family_name, kernel)
     together = e_step.log_prob_norm(rows, each)
     alone = [e_step.log_prob_norm(rows[i : i + 1], each)[0] for i in range(30)]
     np.testing.assert_allclose(alone, together, rtol=1e-12)

@@ -37,8 +37,8 @@ def kernel_of(model, kernel, pivot):
     return e_step.Densities(model.family, case.kernels[kernel])
 
 
-def visited(rows, weights, sent):
-    return e_step.e_step(Chunk(rows, weights, 0, 0), sent)
+def visited(rows, weights, model_densities):
+    return e_step.e_step(Chunk(rows, weights, 0, 0), model_densities)
 
 
 def em(rows, weights, model, start, kernel="automatic"):
@@ -59,12 +59,14 @@ def assert_same(a, b, *, rtol=1e-10, atol=1e-10):
 @drawn
 def test_any_chunking_gives_the_same_statistics(name, kernel, weighing, lengths, seed):
     rows, weights = clusters(N_ROWS, seed=seed), weights_of(weighing, seed)
-    sent = kernel_of(mixture(name, seed=seed), kernel, rows.mean(axis=0))
-    whole = visited(rows, weights, sent)
+    model_densities = kernel_of(mixture(name, seed=seed), kernel, rows.mean(axis=0))
+    whole = visited(rows, weights, model_densities)
     total = SufficientStatistics.zero(whole.family, whole.pivot)
     for start, n in zip(np.cumsum((0, *lengths)), lengths, strict=False):
         some = slice(start, start + n)
-        total = total + visited(rows[some], None if weights is None else weights[some], sent)
+        total = total + visited(
+            rows[some], None if weights is None else weights[some], model_densities
+        )
     assert_same(total, whole)
 
 
@@ -84,18 +86,18 @@ def test_kernels_agree_about_any_pivot(name, weighing, seed):
 @drawn
 def test_integer_weights_equal_repeated_rows(name, kernel, seed):
     rows, weights = clusters(N_ROWS, seed=seed), weights_of("whole", seed)
-    sent = kernel_of(mixture(name, seed=seed), kernel, rows.mean(axis=0))
+    model_densities = kernel_of(mixture(name, seed=seed), kernel, rows.mean(axis=0))
     repeated = np.repeat(rows, weights.astype(int), axis=0)
-    assert_same(visited(rows, weights, sent), visited(repeated, None, sent))
+    assert_same(visited(rows, weights, model_densities), visited(repeated, None, model_densities))
 
 
 @given(names, kernels, weighings, st.permutations(range(N_ROWS)), seeds)
 @drawn
 def test_the_order_of_rows_does_not_matter(name, kernel, weighing, order, seed):
     rows, weights = clusters(N_ROWS, seed=seed), weights_of(weighing, seed)
-    sent = kernel_of(mixture(name, seed=seed), kernel, rows.mean(axis=0))
-    moved = visited(rows[order], None if weights is None else weights[order], sent)
-    assert_same(moved, visited(rows, weights, sent))
+    model_densities = kernel_of(mixture(name, seed=seed), kernel, rows.mean(axis=0))
+    moved = visited(rows[order], None if weights is None else weights[order], model_densities)
+    assert_same(moved, visited(rows, weights, model_densities))
 
 
 @given(names, kernels, weighings, st.permutations(range(4)), seeds)
@@ -129,14 +131,14 @@ def test_shifting_and_scaling_the_rows_shifts_and_scales_the_answer(name, power,
     moved = Mixture.from_covariances(
         start.family, start.weights, (means + shift) * scale, start.covariances * scale**2
     )
-    (bound, found), (other_bound, other) = (
+    (bound, result), (other_bound, other) = (
         em(x, None, MaximumLikelihood(start.family, 0.0, x.mean(axis=0)), m)
         for x, m in ((rows, start), ((rows + shift) * scale, moved))
     )
-    deviations = found.standard_deviations
-    assert np.abs((other.means / scale - shift - found.means) / deviations).max() < 1e-8
+    deviations = result.standard_deviations
+    assert np.abs((other.means / scale - shift - result.means) / deviations).max() < 1e-8
     np.testing.assert_allclose(
-        other.covariances / scale**2, found.covariances, rtol=1e-7, atol=1e-9 * deviations.max()
+        other.covariances / scale**2, result.covariances, rtol=1e-7, atol=1e-9 * deviations.max()
     )
     np.testing.assert_allclose(other_bound, bound - 3 * np.log(abs(scale)), rtol=1e-10, atol=1e-9)
 
@@ -174,19 +176,19 @@ def test_the_families_nest(weighing, seed):
         for name, covariances in shapes.items()
     }
     models = {name: MaximumLikelihood(FAMILIES[name], 1e-9, rows.mean(axis=0)) for name in starts}
-    found = {name: em(rows, weights, models[name], start) for name, start in starts.items()}
+    result = {name: em(rows, weights, models[name], start) for name, start in starts.items()}
     # Expected complete log-likelihood, which the covariances of the M-step maximize.
     shares = e_step.responsibilities(rows, models["full"].densities(starts["full"]))
     w = np.ones(N_ROWS) if weights is None else weights
 
     def complete(name):
-        run = kernel_of(found[name][1], "triangular", rows.mean(axis=0)).kernel.run()
+        run = kernel_of(result[name][1], "triangular", rows.mean(axis=0)).kernel.run()
         return np.sum(w * shares.T * (run.log_prob(rows) + run.levels[0])) / w.sum()
 
-    bounds = [bound for bound, _ in found.values()]
+    bounds = [bound for bound, _ in result.values()]
     np.testing.assert_allclose(bounds, bounds[0], rtol=1e-11)
     for name in ("diag", "tied", "spherical"):
-        np.testing.assert_allclose(found[name][1].means, found["full"][1].means, rtol=1e-7)
+        np.testing.assert_allclose(result[name][1].means, result["full"][1].means, rtol=1e-7)
     for wider, narrower in [("full", "diag"), ("full", "tied"), ("diag", "spherical")]:
         assert complete(wider) >= complete(narrower) - 1e-7
 
@@ -198,6 +200,6 @@ def test_in_one_dimension_full_diag_and_spherical_are_one():
             FAMILIES[name], start.weights, start.means, start.covariances.reshape(shape)
         )
         model = MaximumLikelihood(FAMILIES[name], 0.0, rows.mean(axis=0))
-        _, found = em(rows, None, model, same)
-        answers.append([found.means.ravel(), found.covariances.ravel()])
+        _, result = em(rows, None, model, same)
+        answers.append([result.means.ravel(), result.covariances.ravel()])
     np.testing.assert_allclose(answers, [answers[0]] * 3, rtol=1e-9)

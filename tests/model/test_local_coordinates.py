@@ -33,13 +33,13 @@ def step_of(start, seed=0, size=0.1):
 def test_the_gradient_is_that_of_the_bound(family_name):
     start = mixture(family_name)
     model = likelihood_of(start)
-    found = LocalCoordinates(start).gradient(model.m_step(statistics_at(model, start)))
+    result = LocalCoordinates(start).gradient(model.m_step(statistics_at(model, start)))
     for seed in range(5):
         step = step_of(start, seed, 1e-5)
         rise = bound_at(model, LocalCoordinates(start).move_by(step)) - bound_at(
             model, LocalCoordinates(start).move_by(-step)
         )
-        np.testing.assert_allclose(found @ step, rise / 2, rtol=1e-5)
+        np.testing.assert_allclose(result @ step, rise / 2, rtol=1e-5)
 
 
 def test_an_em_step_is_the_gradient_to_first_order(family_name):

@@ -20,24 +20,24 @@ def test_m_step_follows_the_definition(family_name):
     rows, start = clusters(400), mixture(family_name)
     weights = np.random.default_rng(0).gamma(1.0, size=400)
     model = model_of(start, rows, reg_covar=1e-3)
-    found = model.m_step(e_step(Chunk(rows, weights, 0, 0), model.densities(start)))
+    result = model.m_step(e_step(Chunk(rows, weights, 0, 0), model.densities(start)))
     r, _ = oracles.e_step(rows, start.weights, start.means, start.dense_covariances)
     counts, means, scatter = oracles.moments(rows, r, weights)
-    np.testing.assert_allclose(found.weights, counts / counts.sum())
-    np.testing.assert_allclose(found.means, means, rtol=1e-10)
+    np.testing.assert_allclose(result.weights, counts / counts.sum())
+    np.testing.assert_allclose(result.means, means, rtol=1e-10)
     expected = oracles.covariances(family_name, counts, scatter, 1e-3)
-    np.testing.assert_allclose(found.covariances, expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(result.covariances, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_one_component_is_closed_form(family_name):
     rows = clusters(100)
     start = mixture(family_name, n_components=1)
     model = model_of(start, rows, reg_covar=0.0)
-    found = model.m_step(e_step(Chunk(rows, None, 0, 0), model.densities(start)))
-    np.testing.assert_allclose(found.means[0], rows.mean(axis=0), rtol=1e-10)
+    result = model.m_step(e_step(Chunk(rows, None, 0, 0), model.densities(start)))
+    np.testing.assert_allclose(result.means[0], rows.mean(axis=0), rtol=1e-10)
     scatter = (np.cov(rows.T) * 99)[None]
     expected = oracles.covariances(family_name, np.array([100.0]), scatter, 0.0)
-    np.testing.assert_allclose(found.covariances, expected, rtol=1e-10)
+    np.testing.assert_allclose(result.covariances, expected, rtol=1e-10)
 
 
 def test_an_iteration_never_lowers_the_bound(family_name):
@@ -57,16 +57,16 @@ def test_shifting_and_scaling_the_rows_shifts_and_scales_the_answer(family_name)
     moved = type(start).from_covariances(
         start.family, start.weights, start.means * scale + offset, start.covariances * scale**2
     )
-    found, other = (
+    result, other = (
         model.m_step(e_step(Chunk(x, None, 0, 0), model.densities(m)))
         for x, m, model in (
             (rows, start, model_of(start, rows, 0.0)),
             (rows * scale + offset, moved, model_of(start, rows * scale + offset, 0.0)),
         )
     )
-    np.testing.assert_allclose(other.means, found.means * scale + offset, rtol=1e-9)
+    np.testing.assert_allclose(other.means, result.means * scale + offset, rtol=1e-9)
     np.testing.assert_allclose(
-        other.covariances, found.covariances * scale**2, rtol=1e-8, atol=1e-9
+        other.covariances, result.covariances * scale**2, rtol=1e-8, atol=1e-9
     )
 
 

@@ -69,29 +69,29 @@ def test_statistics_are_the_definition(family_name, n_features, weighted):
     model = mixture(family_name, n_features=n_features)
     rows = remove_values(clusters(60, n_features=n_features))
     weights = np.random.default_rng(0).gamma(1.0, size=60) if weighted else None
-    found = e_step.e_step(Chunk(rows, weights, 0, 0), densities(model, marginal=True))
+    result = e_step.e_step(Chunk(rows, weights, 0, 0), densities(model, marginal=True))
     w = np.ones(60) if weights is None else weights
     counts, first, second, total = sums(rows, w, model)
-    found = found.about(np.zeros_like(model.means))
-    np.testing.assert_allclose(found.effective_counts, counts)
-    np.testing.assert_allclose(found.first_moment, first, atol=1e-9)
-    np.testing.assert_allclose(found.second_moment, of_family(model.family, second), atol=1e-9)
-    np.testing.assert_allclose(found.log_likelihood, total)
-    np.testing.assert_allclose(found.total_weight, w.sum())
+    result = result.about(np.zeros_like(model.means))
+    np.testing.assert_allclose(result.effective_counts, counts)
+    np.testing.assert_allclose(result.first_moment, first, atol=1e-9)
+    np.testing.assert_allclose(result.second_moment, of_family(model.family, second), atol=1e-9)
+    np.testing.assert_allclose(result.log_likelihood, total)
+    np.testing.assert_allclose(result.total_weight, w.sum())
 
 
 def test_posteriors_are_the_definition(family_name):
     model, rows = mixture(family_name, n_features=4), remove_values(clusters(80, n_features=4))
-    sent = densities(model, marginal=True)
+    model_densities = densities(model, marginal=True)
     defined = [by_definition(row, model) for row in rows]
     table = np.array([log for log, *_ in defined])
     norm = logsumexp(table, axis=1)
     r = np.exp(table - norm[:, None])
-    np.testing.assert_allclose(e_step.log_prob_norm(rows, sent), norm, atol=1e-12)
-    np.testing.assert_allclose(e_step.responsibilities(rows, sent), r, atol=1e-12)
-    np.testing.assert_array_equal(e_step.labels(rows, sent), r.argmax(axis=1))
+    np.testing.assert_allclose(e_step.log_prob_norm(rows, model_densities), norm, atol=1e-12)
+    np.testing.assert_allclose(e_step.responsibilities(rows, model_densities), r, atol=1e-12)
+    np.testing.assert_array_equal(e_step.labels(rows, model_densities), r.argmax(axis=1))
     expected = np.einsum("nk,nkd->nd", r, [means for _, means, _ in defined])
-    np.testing.assert_allclose(e_step.impute(rows, sent), expected)
+    np.testing.assert_allclose(e_step.impute(rows, model_densities), expected)
 
 
 def test_imputation_keeps_the_bits_of_observed_values(family_name):
@@ -117,10 +117,10 @@ def test_marginals_leave_complete_rows_unchanged(family_name):
 
 def test_rows_without_observed_features_change_no_parameter(family_name):
     model = mixture(family_name)
-    found = missing_values.statistics(np.full((7, 3), np.nan), None, model)
-    assert abs(found.log_likelihood) < 1e-14
-    np.testing.assert_allclose(found.effective_counts, 7 * model.weights)
-    weights, means, covariances = MaximumLikelihood(model.family, 0.0, model.mean).estimates(found)
+    result = missing_values.statistics(np.full((7, 3), np.nan), None, model)
+    assert abs(result.log_likelihood) < 1e-14
+    np.testing.assert_allclose(result.effective_counts, 7 * model.weights)
+    weights, means, covariances = MaximumLikelihood(model.family, 0.0, model.mean).estimates(result)
     np.testing.assert_allclose(weights, model.weights)
     np.testing.assert_allclose(means, model.means)
     np.testing.assert_allclose(covariances, model.covariances)
@@ -128,10 +128,10 @@ def test_rows_without_observed_features_change_no_parameter(family_name):
 
 def test_chunks_and_row_order_do_not_change_the_statistics(family_name):
     rows, model = remove_values(clusters(900, n_features=5)), mixture(family_name, n_features=5)
-    sent = densities(model, marginal=True)
-    whole = e_step.e_step(Chunk(rows, None, 0, 0), sent)
+    model_densities = densities(model, marginal=True)
+    whole = e_step.e_step(Chunk(rows, None, 0, 0), model_densities)
     summed = InMemoryDataset(rows[::-1], chunk_rows=70).reduce(
-        lambda chunk: e_step.e_step(chunk, sent)
+        lambda chunk: e_step.e_step(chunk, model_densities)
     )
     np.testing.assert_allclose(summed.second_moment, whole.second_moment, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(summed.log_likelihood, whole.log_likelihood, rtol=1e-12)
@@ -173,14 +173,14 @@ def test_a_large_offset_and_a_small_scale_keep_the_accuracy(family_name):
     model = mixture(family_name, offset=1e8, scale=1e-2)
     rows = remove_values(clusters(60) * 1e-2 + 1e8)
     norm = [logsumexp(by_definition(row, model)[0]) for row in rows]
-    found = e_step.log_prob_norm(rows, densities(model, marginal=True))
-    np.testing.assert_allclose(found, norm, rtol=1e-8, atol=1e-8)
+    result = e_step.log_prob_norm(rows, densities(model, marginal=True))
+    np.testing.assert_allclose(result, norm, rtol=1e-8, atol=1e-8)
 
 
 def test_densities_with_marginals_can_be_pickled(family_name):
-    sent = densities(mixture(family_name), marginal=True)
+    model_densities = densities(mixture(family_name), marginal=True)
     rows = remove_values(clusters(30))
-    again = pickle.loads(pickle.dumps(sent))
+    again = pickle.loads(pickle.dumps(model_densities))
     np.testing.assert_array_equal(
-        e_step.log_prob_norm(rows, again), e_step.log_prob_norm(rows, sent)
+        e_step.log_prob_norm(rows, again), e_step.log_prob_norm(rows, model_densities)
     )

@@ -23,14 +23,14 @@ def test_a_fingerprint_is_that_of_the_parameters_alone(family_name):
     again = Mixture.from_covariances(
         model.family, model.weights.copy(), np.asfortranarray(model.means), model.covariances
     )
-    found = {model.fingerprint, again.fingerprint}
-    assert len(found) == 1
+    result = {model.fingerprint, again.fingerprint}
+    assert len(result) == 1
     for name in ("weights", "means", "covariances"):
         changed = getattr(model, name).copy()
         changed.flat[0] = np.nextafter(changed.flat[0], 9.0)
-        found.add(replace(model, **{name: changed}).fingerprint)
-    found |= {mixture(other).fingerprint for other in FAMILY_NAMES}
-    assert len(found) == 4 + len(FAMILY_NAMES) - 1
+        result.add(replace(model, **{name: changed}).fingerprint)
+    result |= {mixture(other).fingerprint for other in FAMILY_NAMES}
+    assert len(result) == 4 + len(FAMILY_NAMES) - 1
 
 
 def test_mixtures_with_the_same_parameters_are_equal(family_name):
@@ -58,8 +58,8 @@ def test_samples_have_the_moments_of_the_mixture(family_name):
     shares = np.bincount(labels, minlength=3) / len(labels)
     np.testing.assert_allclose(shares, model.weights, atol=0.01)
     for k in range(3):
-        found = np.cov(rows[labels == k].T)
-        np.testing.assert_allclose(found, model.dense_covariances[k], atol=0.1)
+        result = np.cov(rows[labels == k].T)
+        np.testing.assert_allclose(result, model.dense_covariances[k], atol=0.1)
 
 
 @pytest.mark.parametrize("forget", [0.3, 1.0])
@@ -73,9 +73,9 @@ def test_an_update_keeps_empty_components(family_name, forget):
         model.precision_cholesky,
     )
     rows = np.random.default_rng(0).normal(size=(50, 3))
-    found = e_step(Chunk(rows, None, 0, 0), densities(far))
-    assert found.empty.tolist() == [False, True]
-    after = far.updated(found, forget=forget)
+    result = e_step(Chunk(rows, None, 0, 0), densities(far))
+    assert result.empty.tolist() == [False, True]
+    after = far.updated(result, forget=forget)
     np.testing.assert_allclose(after.means[1], far.means[1], rtol=1e-12)
     if not model.family.shared and forget == 1.0:
         np.testing.assert_array_equal(after.covariances[1], far.covariances[1])

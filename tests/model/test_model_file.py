@@ -37,16 +37,16 @@ def rewrite(path, **changes):
 
 def header(path, **changes):
     with np.load(path) as file:
-        found = json.loads(str(file["header"]))
-    return np.array(json.dumps({**found, **changes}))
+        result = json.loads(str(file["header"]))
+    return np.array(json.dumps({**result, **changes}))
 
 
 def test_saving_and_reading_keep_all_bits(family_name, path):
     model = mixture(family_name)
     model_file.save(model, path, columns=("a", "b", "c"), about={"n": np.int64(3), "x": [0.1]})
-    found, columns, about, _ = model_file.read(path)
-    assert found.family is FAMILIES[family_name]
-    assert bits(found) == bits(model_file.load(path)) == bits(model)
+    result, columns, about, _ = model_file.read(path)
+    assert result.family is FAMILIES[family_name]
+    assert bits(result) == bits(model_file.load(path)) == bits(model)
     assert (columns, about) == (("a", "b", "c"), {"n": 3, "x": [0.1]})
     with np.load(path, allow_pickle=False) as file:  # readable without daskgmm
         assert '"columns": ["a", "b", "c"]' in str(file["header"])
@@ -132,11 +132,11 @@ def test_damage_is_detected_or_harmless(name, n_files, path):
         (flipped, cut, zeroed, grown)[trial % 4](data)
         path.write_bytes(data)
         try:
-            found = model_file.load(path)
+            result = model_file.load(path)
         except ModelFileError:
             refused += 1
         else:  # unused bytes: dates, repeated sizes, bytes around the archive
-            assert bits(found) == bits(model)
+            assert bits(result) == bits(model)
     assert refused > 0.5 * n_files
 
 
@@ -288,9 +288,9 @@ def model():
 def test_a_saved_model_can_be_loaded(location, model):
     url, options = location
     model.save(url, storage_options=options)
-    found = GaussianMixture.load(url, storage_options=options)
-    assert found.mixture_.fingerprint == model.mixture_.fingerprint
-    assert found.get_params() == model.get_params()
+    result = GaussianMixture.load(url, storage_options=options)
+    assert result.mixture_.fingerprint == model.mixture_.fingerprint
+    assert result.get_params() == model.get_params()
 
 
 def test_other_content_is_refused(location):

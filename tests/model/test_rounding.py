@@ -96,10 +96,10 @@ def test_tiny_responsibilities_of_far_rows_count(name):
     mixture = Mixture.from_covariances(family, weights, np.zeros((2, 2)), covariances)
     model = MaximumLikelihood(family, 0.0, rows.mean(axis=0))
     statistics = e_step.e_step(Chunk(rows, None, 0, 0), model.densities(mixture))
-    found = family.dense(model.estimates(statistics)[2], 2, 2)
+    result = family.dense(model.estimates(statistics)[2], 2, 2)
     exact = exact_e_step(rows, weights, mixture.means, mixture.dense_covariances)
     best = m_step(name, rows, exact.responsibilities, None).covariances.astype(float)
-    assert found[0, 0, 0] == pytest.approx(best[0, 0, 0], rel=1e-8)
+    assert result[0, 0, 0] == pytest.approx(best[0, 0, 0], rel=1e-8)
 
 
 def test_one_component_is_closed_form_at_any_offset(family_name):
@@ -110,9 +110,9 @@ def test_one_component_is_closed_form_at_any_offset(family_name):
             case.mixture.family, np.ones(1), rows[:1], case.mixture.covariances
         )
         model = MaximumLikelihood(start.family, 0.0, rows.mean(axis=0))
-        found = model.m_step(e_step.e_step(Chunk(rows, None, 0, 0), model.densities(start)))
+        result = model.m_step(e_step.e_step(Chunk(rows, None, 0, 0), model.densities(start)))
         one = exact_e_step(rows, np.ones(1), start.means, start.dense_covariances)
         best = m_step(family_name, rows, one.responsibilities, None)
-        np.testing.assert_allclose(found.means[0], best.means[0].astype(float), rtol=1e-15)
+        np.testing.assert_allclose(result.means[0], best.means[0].astype(float), rtol=1e-15)
         exact = best.covariances.astype(float)
-        np.testing.assert_allclose(found.dense_covariances, exact, rtol=1e-8, atol=1e-9)
+        np.testing.assert_allclose(result.dense_covariances, exact, rtol=1e-8, atol=1e-9)

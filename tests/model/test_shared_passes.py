@@ -17,22 +17,24 @@ from daskgmm.model.e_step import e_step, e_steps
 drawn = settings(max_examples=40, deadline=None, derandomize=True)
 
 
-def assert_as_alone(chunk, sent, *, rtol=1e-12):
-    for each, found in zip(sent, e_steps(chunk, sent), strict=True):
+def assert_as_alone(chunk, model_densities, *, rtol=1e-12):
+    for each, result in zip(model_densities, e_steps(chunk, model_densities), strict=True):
         alone = e_step(chunk, each)
-        assert found.family is each.family
-        assert found.second_moment.shape == alone.second_moment.shape
-        np.testing.assert_array_equal(found.pivot, alone.pivot)
+        assert result.family is each.family
+        assert result.second_moment.shape == alone.second_moment.shape
+        np.testing.assert_array_equal(result.pivot, alone.pivot)
         for name in ("effective_counts", "first_moment", "second_moment"):
-            mine, expected = getattr(found, name), getattr(alone, name)
+            mine, expected = getattr(result, name), getattr(alone, name)
             scale = np.abs(expected).max(initial=0.0)
             np.testing.assert_allclose(mine, expected, rtol=rtol, atol=rtol * scale, err_msg=name)
-        np.testing.assert_allclose(found.log_likelihood, alone.log_likelihood, rtol=rtol)
-        assert found.total_weight == alone.total_weight
+        np.testing.assert_allclose(result.log_likelihood, alone.log_likelihood, rtol=rtol)
+        assert result.total_weight == alone.total_weight
 
 
-def n_stacks(sent, sums_of=None):
-    return len(group_kernels([each.kernel for each in sent], [sums_of] * len(sent)))
+def n_stacks(model_densities, sums_of=None):
+    return len(
+        group_kernels([each.kernel for each in model_densities], [sums_of] * len(model_densities))
+    )
 
 
 @given(
@@ -54,14 +56,14 @@ def test_different_candidates_share_a_pass(candidates, weighing, omit, safe, see
     if omit:
         rows[random.uniform(size=rows.shape) < 0.1] = np.nan
     models = [mixture(name, k, seed=seed + i) for i, (name, k) in enumerate(candidates)]
-    sent = [densities(model, np.full(3, 0.5)) for model in models]
+    model_densities = [densities(model, np.full(3, 0.5)) for model in models]
     if safe:
         first = models[0]
         kernel = first.family.triangular(
             np.log(first.weights), first.means, first.precision_cholesky
         )
-        sent.append(Densities(first.family, kernel))
-    assert_as_alone(Chunk(rows, weights, 0, 0, omit), sent, rtol=1e-11)
+        model_densities.append(Densities(first.family, kernel))
+    assert_as_alone(Chunk(rows, weights, 0, 0, omit), model_densities, rtol=1e-11)
 
 
 @pytest.mark.parametrize("name", FAMILY_NAMES)
@@ -69,9 +71,9 @@ def test_different_candidates_share_a_pass(candidates, weighing, omit, safe, see
 def test_many_blocks_of_candidates_of_any_size(name, n_features):
     models = [mixture(name, k, n_features, seed=k) for k in range(2, 12)]
     rows = clusters(9000, n_features, spread=1.0)
-    sent = [densities(model, rows.mean(axis=0)) for model in models]
-    assert n_stacks(sent) == 1
-    assert_as_alone(Chunk(rows, None, 0, 0), sent)
+    model_densities = [densities(model, rows.mean(axis=0)) for model in models]
+    assert n_stacks(model_densities) == 1
+    assert_as_alone(Chunk(rows, None, 0, 0), model_densities)
 
 
 @pytest.mark.parametrize("name", FAMILY_NAMES)
@@ -79,12 +81,12 @@ def test_rows_far_from_one_candidate_or_all(name):
     rows = clusters(3000)
     near = mixture(name, 3)
     narrow = near.from_covariances(near.family, near.weights, near.means, near.covariances * 1e-3)
-    sent = [densities(each, np.zeros(3)) for each in (near, narrow, near)]
-    assert n_stacks(sent) == 1
-    assert_as_alone(Chunk(rows, None, 0, 0), sent, rtol=1e-11)
+    model_densities = [densities(each, np.zeros(3)) for each in (near, narrow, near)]
+    assert n_stacks(model_densities) == 1
+    assert_as_alone(Chunk(rows, None, 0, 0), model_densities, rtol=1e-11)
     rows[1500] = 1e7
     rows[2500] = -1e70
-    assert_as_alone(Chunk(rows, None, 0, 0), sent, rtol=1e-11)
+    assert_as_alone(Chunk(rows, None, 0, 0), model_densities, rtol=1e-11)
 
 
 @pytest.mark.parametrize("name", FAMILY_NAMES)
@@ -93,8 +95,8 @@ def test_sparse_responsibilities_give_the_same_statistics(name):
     models = [mixture(name, 30, 16, seed=i, scale=1.0) for i in range(2)]
     models = [replace(model, means=model.means * 30.0) for model in models]
     rows = models[0].sample(9000, np.random.RandomState(0))[0]
-    sent = [densities(model, rows.mean(axis=0)) for model in models]
-    assert_as_alone(Chunk(rows, None, 0, 0), sent, rtol=1e-9)
+    model_densities = [densities(model, rows.mean(axis=0)) for model in models]
+    assert_as_alone(Chunk(rows, None, 0, 0), model_densities, rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", FAMILY_NAMES)
@@ -106,11 +108,11 @@ def test_float32_rows_keep_the_bound_within_1e_6_nats(name, far):
     pivot = rows.mean(axis=0, dtype=float).astype(np.float32).astype(float)
     if far:
         rows[15_000] = 1e15  # not in the trial sample
-    sent = [densities(model, pivot) for model in models]
-    assert n_stacks(sent, np.float32) == 1
-    found = e_steps(Chunk(rows, None, 0, 0), sent)
-    wide = e_steps(Chunk(rows.astype(float), None, 0, 0), sent)
-    for narrow, exact in zip(found, wide, strict=True):
+    model_densities = [densities(model, pivot) for model in models]
+    assert n_stacks(model_densities, np.float32) == 1
+    result = e_steps(Chunk(rows, None, 0, 0), model_densities)
+    wide = e_steps(Chunk(rows.astype(float), None, 0, 0), model_densities)
+    for narrow, exact in zip(result, wide, strict=True):
         assert not np.array_equal(narrow.first_moment, exact.first_moment)  # the sums were float32
         gap = abs(narrow.log_likelihood - exact.log_likelihood)
         assert gap < 1e-6 * (abs(exact.log_likelihood) if far else exact.total_weight)
@@ -120,13 +122,17 @@ def test_float32_rows_keep_the_bound_within_1e_6_nats(name, far):
 def test_one_candidate_has_the_bits_of_its_own_pass(family_name):
     # Other candidates do not matter if they share no features.
     rows, others = clusters(3000), {"full": "diag", "diag": "full"}.get(family_name, "full")
-    sent = [densities(mixture(each, 3), rows.mean(axis=0)) for each in (family_name, others)]
-    together = e_steps(Chunk(rows, None, 0, 0), sent)
-    assert oracles.bits(together[0]) == oracles.bits(e_step(Chunk(rows, None, 0, 0), sent[0]))
+    model_densities = [
+        densities(mixture(each, 3), rows.mean(axis=0)) for each in (family_name, others)
+    ]
+    together = e_steps(Chunk(rows, None, 0, 0), model_densities)
+    assert oracles.bits(together[0]) == oracles.bits(
+        e_step(Chunk(rows, None, 0, 0), model_densities[0])
+    )
 
 
 def test_an_empty_chunk_and_no_candidate():
-    sent = [densities(mixture("full", k)) for k in (2, 3)]
+    model_densities = [densities(mixture("full", k)) for k in (2, 3)]
     empty = Chunk(np.empty((0, 3)), None, 0, 0)
-    assert [each.total_weight for each in e_steps(empty, sent)] == [0.0, 0.0]
+    assert [each.total_weight for each in e_steps(empty, model_densities)] == [0.0, 0.0]
     assert e_steps(empty, []) == ()

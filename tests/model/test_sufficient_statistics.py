@@ -112,8 +112,8 @@ def test_joint_statistics_add_one_by_one():
     pair = JointStatistics([statistics("full", 0), statistics("diag", 1)])
     total = pair + pair
     assert isinstance(total, JointStatistics)
-    for found, once in zip(total, pair, strict=True):
-        assert_close(found, once.scaled(2.0))
+    for result, once in zip(total, pair, strict=True):
+        assert_close(result, once.scaled(2.0))
     with pytest.raises(TypeError):
         pair + JointStatistics([statistics("full", 0)])
 
@@ -144,9 +144,9 @@ def test_components_with_negligible_counts_are_empty():
     pivot = np.zeros((4, 3))
     counts = np.array([1.0, 1e-24, 1e-32, np.nan])  # weights may span 1e24
     zero = SufficientStatistics.zero(FAMILIES["diag"], pivot)
-    found = replace(zero, effective_counts=counts, total_weight=1.0)
-    assert found.empty.tolist() == [False, False, True, True]
-    assert found.scaled(1e12).empty.tolist() == found.scaled(1e-12).empty.tolist()
+    result = replace(zero, effective_counts=counts, total_weight=1.0)
+    assert result.empty.tolist() == [False, False, True, True]
+    assert result.scaled(1e12).empty.tolist() == result.scaled(1e-12).empty.tolist()
     assert zero.empty.all()
 
 

@@ -27,13 +27,13 @@ def worst_rows(log_density, size, *, start=0, weighted=False):
     return WorstRows(size, log_density, numbers, rows, weights).ordered()
 
 
-def assert_same(found, expected):
-    np.testing.assert_array_equal(found.numbers, expected.numbers)
-    np.testing.assert_array_equal(found.log_density, expected.log_density)
-    np.testing.assert_array_equal(found.rows, expected.rows)
-    assert (found.weights is None) == (expected.weights is None)
-    if found.weights is not None:
-        np.testing.assert_array_equal(found.weights, expected.weights)
+def assert_same(result, expected):
+    np.testing.assert_array_equal(result.numbers, expected.numbers)
+    np.testing.assert_array_equal(result.log_density, expected.log_density)
+    np.testing.assert_array_equal(result.rows, expected.rows)
+    assert (result.weights is None) == (expected.weights is None)
+    if result.weights is not None:
+        np.testing.assert_array_equal(result.weights, expected.weights)
 
 
 def defined(log_density, size):
@@ -44,11 +44,11 @@ def defined(log_density, size):
 @given(values, st.integers(1, 90))
 @drawn
 def test_worst_rows_are_the_first_of_all_sorted_rows(log_density, size):
-    found = worst_rows(log_density, size, weighted=True)
+    result = worst_rows(log_density, size, weighted=True)
     expected = defined(log_density, size)
-    assert found.numbers.tolist() == expected
-    assert found.rows[:, 0].tolist() == expected
-    assert (found.weights - 1.0).tolist() == expected
+    assert result.numbers.tolist() == expected
+    assert result.rows[:, 0].tolist() == expected
+    assert (result.weights - 1.0).tolist() == expected
 
 
 @given(values, values, values, st.integers(1, 9), st.booleans())
@@ -82,8 +82,8 @@ def test_incompatible_worst_rows_do_not_add_up():
 @given(values, st.integers(1, 90))
 @drawn
 def test_smallest_indices_are_those_of_a_sort(log_density, size):
-    found = smallest_indices(np.array(log_density), size).tolist()
-    assert found == sorted(defined(log_density, size))
+    result = smallest_indices(np.array(log_density), size).tolist()
+    assert result == sorted(defined(log_density, size))
 
 
 @given(st.lists(values, max_size=6), st.integers(1, 90))
@@ -99,15 +99,15 @@ def test_a_reservoir_collects_the_worst_rows_of_its_blocks(blocks, size):
     assert_same(reservoir.worst_rows(), whole)
 
 
-def in_pieces(rows, sent, size, lengths, *, weights=None, omit=False):
+def in_pieces(rows, model_densities, size, lengths, *, weights=None, omit=False):
     """Statistics and worst rows of each candidate, over chunks of these lengths."""
-    found, start = [], 0
+    result, start = [], 0
     for number, n in enumerate(lengths):
         some = slice(start, start + n)
         piece = Chunk(rows[some], None if weights is None else weights[some], number, start, omit)
-        found.append(e_step.e_steps_and_worst_rows(piece, sent, size))
+        result.append(e_step.e_steps_and_worst_rows(piece, model_densities, size))
         start += n
-    return reduce(add, found)
+    return reduce(add, result)
 
 
 @given(
@@ -131,9 +131,9 @@ def test_any_chunking_gives_the_worst_rows_of_brute_force(name, kind, size, leng
         rows[gaps, 1] = np.nan
         counted &= ~gaps
     models = [mixture(name, 3, seed=seed), mixture(name, 2, seed=seed + 1)]
-    sent = [densities(model) for model in models]
-    found = in_pieces(rows, sent, size, lengths, weights=weights, omit=omit)
-    for model, worst in zip(models, found.worst_rows, strict=True):
+    model_densities = [densities(model) for model in models]
+    result = in_pieces(rows, model_densities, size, lengths, weights=weights, omit=omit)
+    for model, worst in zip(models, result.worst_rows, strict=True):
         dense = model.dense_covariances
         norm = oracles.e_step(complete.astype(float), model.weights, model.means, dense)[1]
         norm[~counted] = np.inf
@@ -156,13 +156,13 @@ def test_collecting_worst_rows_changes_no_bit_of_the_statistics(name, dtype, wei
     rows = np.random.default_rng(0).permutation(rows)
     weights = np.random.default_rng(0).gamma(1.0, size=len(rows)) if weighted else None
     pivot = rows.mean(axis=0, dtype=float).astype(np.float32).astype(float)
-    sent = [densities(model, pivot), densities(mixture(name, 2, seed=3), pivot)]
+    model_densities = [densities(model, pivot), densities(mixture(name, 2, seed=3), pivot)]
     chunk = Chunk(rows, weights, 0, 0)
-    found = e_step.e_steps_and_worst_rows(chunk, sent, 50)
-    for mine, plain in zip(found.statistics, e_step.e_steps(chunk, sent), strict=True):
+    result = e_step.e_steps_and_worst_rows(chunk, model_densities, 50)
+    for mine, plain in zip(result.statistics, e_step.e_steps(chunk, model_densities), strict=True):
         assert oracles.bits(mine) == oracles.bits(plain)
     norm = oracles.e_step(rows, model.weights, model.means, model.dense_covariances)[1]
-    np.testing.assert_allclose(found.worst_rows[0].log_density, np.sort(norm)[:50], rtol=1e-5)
+    np.testing.assert_allclose(result.worst_rows[0].log_density, np.sort(norm)[:50], rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", FAMILY_NAMES)
@@ -173,15 +173,15 @@ def test_both_kernels_find_rows_without_density(name):
     factors = model.precision_cholesky
     safe = model.family.triangular(np.zeros(3), model.means, factors)
     fast = model.family.quadratic(np.zeros(3), model.means, factors, np.zeros(3))
-    sent = [Densities(model.family, kernel) for kernel in (safe, fast)]
-    for worst in in_pieces(rows, sent, 3, (200, 0, 300)).worst_rows:
+    model_densities = [Densities(model.family, kernel) for kernel in (safe, fast)]
+    for worst in in_pieces(rows, model_densities, 3, (200, 0, 300)).worst_rows:
         assert worst.numbers.tolist() == [17, 400, 250]
         assert worst.log_density[:2].tolist() == [-np.inf, -np.inf]
         assert np.isfinite(worst.log_density[2])
 
 
 def test_empty_chunks_add_no_rows():
-    sent = [densities(mixture("full"))]
-    found = in_pieces(clusters(10), sent, 4, (0, 10, 0))
-    assert len(found.worst_rows[0]) == 4
-    assert len(in_pieces(clusters(0), sent, 4, (0,)).worst_rows[0]) == 0
+    model_densities = [densities(mixture("full"))]
+    result = in_pieces(clusters(10), model_densities, 4, (0, 10, 0))
+    assert len(result.worst_rows[0]) == 4
+    assert len(in_pieces(clusters(0), model_densities, 4, (0,)).worst_rows[0]) == 0

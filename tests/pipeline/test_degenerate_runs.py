@@ -40,7 +40,7 @@ def collapsed(tmp_path, monkeypatch):
 
 
 def test_an_error_names_the_file_of_the_last_sound_model(collapsed):
-    (path,) = re.findall(r"The model from before is (\S+)\.npz\.", collapsed)
+    (path,) = re.findall(r"The last valid model is (\S+)\.npz\.", collapsed)
     assert GaussianMixture.load(f"{path}.npz").n_components == 5
 
 

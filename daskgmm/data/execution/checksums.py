@@ -69,6 +69,6 @@ def compare(before: Checksums, now: Checksums) -> None:
     raise DataError(
         f"chunk{'s' * several} {list_numbers(changed)} {'are' if several else 'is'} no longer what "
         f"the survey saw ({f'in chunk {first} ' * several}{what}): each pass of a fit must find "
-        "the same rows. Let nobody write to them meanwhile; where they are computed anew in each pass, "
-        "and not always the same, persist them or write them down first"
+        "the same rows. Let nobody write to them meanwhile; where they are computed anew in each "
+        "pass, and not always the same, persist them or write them down first"
     )

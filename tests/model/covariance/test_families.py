@@ -41,8 +41,8 @@ def test_covariances_follow_the_definition(family_name):
     x = rows - rows.mean(axis=0)
     second = family.second_moment(x, r.T)
     about_means = family.shift_moment(second, r.T @ x, counts, means - rows.mean(axis=0))
-    found = family.covariances(about_means, counts, 3, 1e-3)
-    np.testing.assert_allclose(found, oracles.covariances(family_name, counts, scatter, 1e-3))
+    result = family.covariances(about_means, counts, 3, 1e-3)
+    np.testing.assert_allclose(result, oracles.covariances(family_name, counts, scatter, 1e-3))
 
 
 def test_factors_invert_covariances(family_name):
@@ -89,9 +89,9 @@ def test_the_error_names_the_collapsed_components():
 def test_a_regularization_may_be_one_number_per_feature(family_name):
     family, reg_covar = FAMILIES[family_name], np.array([1.0, 4.0])
     zero = np.zeros(family.shape(3, 2))
-    found = family.dense(family.covariances(zero, np.ones(3), 2, reg_covar), 3, 2)
+    result = family.dense(family.covariances(zero, np.ones(3), 2, reg_covar), 3, 2)
     expected = np.diag(reg_covar if family_name != "spherical" else [2.5, 2.5])
-    np.testing.assert_array_equal(found, np.stack([expected] * 3))
+    np.testing.assert_array_equal(result, np.stack([expected] * 3))
 
 
 def test_projection_gives_the_covariance_of_a_single_component(family_name):
@@ -103,8 +103,8 @@ def test_projection_gives_the_covariance_of_a_single_component(family_name):
 
 def test_selection_of_components(family_name):
     model = mixture(family_name)
-    found = model.family.select(model.covariances, np.array([2, 0]))
-    dense = model.family.dense(found, 2, 3)
+    result = model.family.select(model.covariances, np.array([2, 0]))
+    dense = model.family.dense(result, 2, 3)
     np.testing.assert_array_equal(dense, model.dense_covariances[[2, 0]])
 
 
@@ -120,5 +120,5 @@ def test_colored_noise_has_the_covariance(family_name):
     model = mixture(family_name)
     noise = np.random.default_rng(0).normal(size=(200_000, 3))
     for k in range(3):
-        found = np.cov(model.family.color(model.covariances, k, noise).T)
-        np.testing.assert_allclose(found, model.dense_covariances[k], atol=0.06)
+        result = np.cov(model.family.color(model.covariances, k, noise).T)
+        np.testing.assert_allclose(result, model.dense_covariances[k], atol=0.06)

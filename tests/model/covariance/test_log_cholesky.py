@@ -33,12 +33,12 @@ def test_slope_and_information_are_those_of_the_normal_density():
         step[i] = size
         return density(step, moment), density(-step, moment), density(0 * step, moment)
 
-    found = log_cholesky.slope(second), log_cholesky.information(4)
+    result = log_cholesky.slope(second), log_cholesky.information(4)
     for i in range(10):
         ahead, behind, _ = difference(i, second, 1e-6)
-        assert found[0][i] == pytest.approx((ahead - behind) / 2e-6, rel=1e-6, abs=1e-8)
+        assert result[0][i] == pytest.approx((ahead - behind) / 2e-6, rel=1e-6, abs=1e-8)
         ahead, behind, here = difference(i, np.eye(4), 1e-4)
-        assert found[1][i] == pytest.approx(-(ahead - 2 * here + behind) / 1e-8, rel=1e-5)
+        assert result[1][i] == pytest.approx(-(ahead - 2 * here + behind) / 1e-8, rel=1e-5)
 
 
 def test_invalid_covariances_raise():

@@ -92,7 +92,10 @@ def test_a_saved_configuration_loads_again(read):
         ("model.covariance_type=full", "covariance_type cannot be set here: use select.covariance"),
         ("model.n_init=2", "n_init cannot be set here: use select.n_init"),
         ("model.warm_start=true", "warm_start cannot be set here: a run always fits a new model"),
-        ("model.acceleration=null", "model: models that are compared .* acceleration as by def"),
+        (
+            "model.acceleration=null",
+            "model: a selection initializes .* leave the estimator.s acceleration",
+        ),
         ("model.tol=-1", "model: the 'tol' parameter"),
     ],
 )
