@@ -1,4 +1,4 @@
-"""What one read gives."""
+"""Chunks of rows, as a pass over the data sees them."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -8,40 +8,40 @@ from numpy.typing import NDArray
 
 
 class Block(NamedTuple):
-    """Those of some consecutive rows that count.
+    """The rows of a slice of a chunk that enter the sums.
 
     Attributes
     ----------
     rows : (n_rows, n_features) array of float32 or float64
     weights : (n_rows,) float64 array, or None for ones
     start : int
-        Number, in the whole data, of the first of the consecutive rows.
-    counted : bool array, or None for all
-        Which of them count.
+        Row number, in the whole data, of the first row of the slice.
+    mask : bool array over the slice, or None if it has only such rows
+        Which rows of the slice these are.
     """
 
     rows: NDArray[Any]
     weights: NDArray[np.float64] | None
     start: int
-    counted: NDArray[np.bool_] | None = None
+    mask: NDArray[np.bool_] | None = None
 
-    def numbers(self, places: NDArray[np.intp]) -> NDArray[np.int64]:
-        """Numbers, in the whole data, of the rows at some places in the block."""
-        if self.counted is not None:
-            places = np.flatnonzero(self.counted)[places]
-        return self.start + places.astype(np.int64)
+    def row_numbers(self, indices: NDArray[np.intp]) -> NDArray[np.int64]:
+        """Row numbers, in the whole data, of rows given by their index in the block."""
+        if self.mask is not None:
+            indices = np.flatnonzero(self.mask)[indices]
+        return self.start + indices.astype(np.int64)
 
 
 class BadChunk(NamedTuple):
-    """A chunk that is left out as a whole.
+    """A chunk that a fit skips.
 
     Attributes
     ----------
     number : int
     n_rows : int or None
-        That it has, or would have; None where nobody knows.
+        Number of its rows; None if it is not known.
     reason : str
-        A sentence, which names the chunk.
+        A sentence that names the chunk and the problem.
     """
 
     number: int
@@ -57,74 +57,74 @@ class Chunk(NamedTuple):
     rows : (n_rows, n_features) array of float32 or float64
     weights : (n_rows,) float64 array, or None for ones
     number : int
-        Which chunk of the data this is.
+        Index of the chunk.
     start : int
-        Number, in the whole data, of the first row.
-    omit : bool
-        Whether rows with a missing value (NaN) are to be left out.
-    beside : array of n_rows rows, or None
-        What else is known of the rows, in a pass that asks for it.
+        Row number, in the whole data, of the first row.
+    omit_missing : bool
+        Whether to leave out rows with a missing value (NaN).
+    extra : array of n_rows rows, or None
+        Extra per-row columns, in a pass that asks for them.
     bad : BadChunk or None
-        Why there are no rows, in a chunk that is left out.
+        Why a skipped chunk has no rows.
     """
 
     rows: NDArray[Any]
     weights: NDArray[np.float64] | None
     number: int
     start: int
-    omit: bool = False
-    beside: NDArray[Any] | None = None
+    omit_missing: bool = False
+    extra: NDArray[Any] | None = None
     bad: BadChunk | None = None
 
-    def left_out(self, reason: str) -> "Chunk":
-        """The chunk without its rows."""
-        return self._part(0, 0)._replace(bad=BadChunk(self.number, len(self.rows), reason))
+    def without_rows(self, reason: str) -> "Chunk":
+        """Return the chunk as a skipped one, without its rows."""
+        return self._slice(0, 0)._replace(bad=BadChunk(self.number, len(self.rows), reason))
 
     def cut(self, n_rows: int) -> Iterator["Chunk"]:
-        """The chunk in pieces of at most `n_rows` rows, without a copy; one at least."""
-        for at in range(0, max(len(self.rows), 1), n_rows):
-            yield self._part(at, at + n_rows)
+        """Yield views of at most `n_rows` rows; an empty chunk yields one empty view."""
+        for start in range(0, max(len(self.rows), 1), n_rows):
+            yield self._slice(start, start + n_rows)
 
-    def _part(self, start: int, stop: int) -> "Chunk":
-        some = slice(start, stop)
+    def _slice(self, start: int, stop: int) -> "Chunk":
+        rows = slice(start, stop)
         return self._replace(
-            rows=self.rows[some],
-            weights=None if self.weights is None else self.weights[some],
+            rows=self.rows[rows],
+            weights=None if self.weights is None else self.weights[rows],
             start=self.start + start,
-            beside=None if self.beside is None else self.beside[some],
+            extra=None if self.extra is None else self.extra[rows],
         )
 
     def blocks(self, n_rows: int) -> Iterator[tuple[NDArray[Any], NDArray[np.float64] | None]]:
-        """Rows that count, with their weights, in blocks of at most `n_rows` and not empty.
+        """Yield the rows that enter the sums, with their weights, at most `n_rows` at a time.
 
-        No row of weight zero, which may be anywhere, even where densities underflow; none
-        with a missing value, where they are to be left out.
+        Rows of weight zero do not enter: they may be so far off that densities underflow. With
+        `omit_missing`, rows with a missing value do not enter either. No block is empty.
         """
-        for block in self.numbered(n_rows):
+        for block in self.numbered_blocks(n_rows):
             yield block.rows, block.weights
 
-    def numbered(self, n_rows: int) -> Iterator[Block]:
-        """The same blocks, which know the numbers of their rows."""
+    def numbered_blocks(self, n_rows: int) -> Iterator[Block]:
+        """Yield the same rows as `blocks`, with their row numbers."""
         for rows, weights, _, start, *_ in self.cut(n_rows):
-            if weights is None and not self.omit:
+            if weights is None and not self.omit_missing:
                 if len(rows):
                     yield Block(rows, None, start)
                 continue
-            counted = np.ones(len(rows), dtype=np.bool_) if weights is None else weights > 0.0
-            if self.omit:
-                counted &= ~np.isnan(rows).any(axis=1)
-            if counted.all() and len(rows):
+            mask = np.ones(len(rows), dtype=np.bool_) if weights is None else weights > 0.0
+            if self.omit_missing:
+                mask &= ~np.isnan(rows).any(axis=1)
+            if mask.all() and len(rows):
                 yield Block(rows, weights, start)
-            elif counted.any():
-                some = None if weights is None else weights[counted]
-                yield Block(rows[counted], some, start, counted)
+            elif mask.any():
+                selection = None if weights is None else weights[mask]
+                yield Block(rows[mask], selection, start, mask)
 
 
-def why_left_out(chunks: Sequence[BadChunk], most: int = 3) -> str:
-    """A sentence about chunks that are left out: how many, and of the first ones why."""
+def describe_skipped(chunks: Sequence[BadChunk], n_shown: int = 3) -> str:
+    """A sentence that counts skipped chunks and gives the reasons for the first ones."""
     lengths = [chunk.n_rows for chunk in chunks if chunk.n_rows is not None]
     rows = f" ({sum(lengths):,} rows)" if len(lengths) == len(chunks) else ""
-    reasons = [chunk.reason for chunk in chunks[:most]]
-    if len(chunks) > most:
-        reasons.append(f"and {len(chunks) - most:,} more")
+    reasons = [chunk.reason for chunk in chunks[:n_shown]]
+    if len(chunks) > n_shown:
+        reasons.append(f"and {len(chunks) - n_shown:,} more")
     return f"{len(chunks):,} chunk{'s' * (len(chunks) > 1)} left out{rows}: {'; '.join(reasons)}"

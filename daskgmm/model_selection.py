@@ -16,7 +16,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from daskgmm.data.execution.passes import available_resources, in_one_place
+from daskgmm.data.execution.passes import available_resources, fixed_scheduler
 from daskgmm.data.pass_log import Pass
 from daskgmm.errors import ParameterError, warn_caller
 from daskgmm.estimators.checkpoint import Checkpoint, open_checkpoints
@@ -286,7 +286,7 @@ def select_components(
     if n_finalists < 1:
         raise ParameterError(f"n_finalists must be at least 1, not {n_finalists}")
     observer = observer or observer_of(prototype.verbose, prototype.verbose_interval)
-    with in_one_place(client):
+    with fixed_scheduler(client):
         dataset = prototype._as_dataset(X, reset=True, sample_weight=sample_weight)
         models = _estimators(prototype, n_components, covariance_types)
         settings = [fit_settings(model, dataset, None) for model in models]

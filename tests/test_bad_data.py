@@ -1,4 +1,4 @@
-"""What becomes of data that is damaged, or that changes, from one end to the other."""
+"""Damaged data and data that changes, from files to fitted models."""
 
 import dask
 import dask.array as da
@@ -57,7 +57,7 @@ def written(tmp_path, monkeypatch):
 
 
 def flip(path, at=0.5):
-    """Turn one bit round: of a value of chunk 3, at half of the file."""
+    """Flip one bit of a value of chunk 3, in the middle of the file."""
     content = bytearray(path.read_bytes())
     content[int(at * len(content))] ^= 4
     path.write_bytes(content)
@@ -67,7 +67,7 @@ def cut_short(path, at=0.5):
     path.write_bytes(path.read_bytes()[: int(at * path.stat().st_size)])
 
 
-OTHER = r"chunks? [2-5].* no longer what the survey saw \(.*100 rows, other values\)"
+OTHER = r"chunks? [2-5].* no longer what the survey saw \(.*100 rows with other values\)"
 UNREADABLE = r"chunk [2-5] could not be loaded.*: .*rows"
 SPOILT = {
     "npy, a bit flipped": (".npy", flip, OTHER),
@@ -82,13 +82,13 @@ SPOILT = {
     ),
     "zarr, a bit flipped": (".zarr", lambda path: flip(path / "c" / "3" / "0"), OTHER),
     "zarr, cut short": (".zarr", lambda path: cut_short(path / "c" / "3" / "0"), UNREADABLE),
-    # Zarr takes a chunk that is not there for one of zeros.
+    # Zarr reads a missing chunk as zeros.
     "zarr, a chunk gone": (".zarr", lambda path: (path / "c" / "3" / "0").unlink(), OTHER),
 }
 
 
 class Spoiler(NullObserver):
-    """Does something to the data when the fit has its starts."""
+    """Changes the data when the fit has its starts."""
 
     def __init__(self, spoil, path):
         self.spoil, self.path = spoil, path
@@ -98,7 +98,7 @@ class Spoiler(NullObserver):
 
 
 @pytest.mark.parametrize("what", SPOILT)
-def test_what_changes_on_disk_while_a_fit_runs_ends_it_with_one_sentence(what, written):
+def test_data_that_changes_on_disk_during_a_fit_is_an_error(what, written):
     ending, spoil, sentence = SPOILT[what]
     path = written(ending)
     dataset = open_dataset(path, retries=0)
@@ -109,7 +109,7 @@ def test_what_changes_on_disk_while_a_fit_runs_ends_it_with_one_sentence(what, w
 
 
 def spoil(number, kind, rows):
-    """A chunk of a kind that no fit can use."""
+    """A bad chunk of some kind."""
     if kind == "unreadable":
         raise OSError("unplugged")
     if kind == "wide":
@@ -127,7 +127,7 @@ def read(number, kind, n_rows):
 
 
 def chunks(bad, n_chunks=6, n_rows=100, **options):
-    """Rows by calls, of which some give chunks that no fit can use."""
+    """Rows from calls, some of which give bad chunks."""
     calls = [(number, bad.get(number), n_rows) for number in range(n_chunks)]
     lengths = [n_rows] * n_chunks
     array = array_of_reads(read, calls, lengths=lengths, width=2, dtype=float)
@@ -146,16 +146,16 @@ LAST = 9_999
         ),
         ("infinity", r"contains infinity.*row 19,999 of the data \(chunk 9999\), column 1"),
         ("text", "chunk 9999 does not hold numbers in row 19,999 of the data, column 1: .*n/a"),
-        ("wide", r"chunk 9999 has shape \(2, 4\) where \(rows, 2\)"),
+        ("wide", r"chunk 9999 has shape \(2, 4\), but \(rows, 2\)"),
     ],
 )
-def test_one_bad_chunk_of_ten_thousand_is_found_by_the_first_pass(kind, sentence):
+def test_the_first_pass_finds_one_bad_chunk_of_ten_thousand(kind, sentence):
     with pytest.raises(DataError, match=f"(?s){sentence}"):
         GaussianMixture(1).fit(chunks({LAST: kind}, 10_000, 2), observer=NoPass())
 
 
 class NoPass(NullObserver):
-    """Of the first pass nothing comes out."""
+    """Fails if the first pass ends."""
 
     def on_survey(self, survey, seconds):
         pytest.fail("the survey should have found the chunk")
@@ -165,7 +165,7 @@ BAD = {0: "NaN", 2: "unreadable", 3: "text", 5: "infinity"}
 
 
 def without(bad):
-    """The rows of the other chunks, in as many chunks."""
+    """The rows of the good chunks, in as many chunks."""
     lengths = tuple(0 if number in bad else 100 for number in range(6))
     rows = np.vstack([X[100 * number :][:n] for number, n in enumerate(lengths)])
     return da.from_array(rows, chunks=(lengths, 2))
@@ -178,7 +178,7 @@ def assert_same(found, expected):
 
 @pytest.mark.parametrize("where", ["threads", "synchronous", "cluster"])
 @pytest.mark.parametrize("options", [{}, {"init_params": "random", "acceleration": None}])
-def test_a_fit_without_bad_chunks_is_that_of_the_others_to_the_last_bit(where, options, request):
+def test_a_fit_that_skips_bad_chunks_has_the_bits_of_a_fit_to_the_others(where, options, request):
     place = {"scheduler": request.getfixturevalue("client") if where == "cluster" else where}
     model = GaussianMixture(3, random_state=0, tol=0.01, **options)
     with dask.config.set(place), pytest.warns(DataWarning) as caught:
@@ -211,7 +211,7 @@ def labels():
     ],
     ids=["k-means||", "labels", "responsibilities", "marginal", "omit"],
 )
-def test_each_way_to_fit_goes_without_bad_chunks(options):
+def test_every_kind_of_fit_skips_bad_chunks(options):
     bad = {1: "infinity", 4: "wide"}
     weights = da.from_array(np.r_[np.ones(300), np.full(300, 2.0)], chunks=100)
     model = GaussianMixture(3, random_state=0, tol=1e-6, **options)
@@ -224,7 +224,7 @@ def test_each_way_to_fit_goes_without_bad_chunks(options):
 
 
 @pytest.mark.filterwarnings("ignore::daskgmm.errors.DataWarning")
-def test_one_fit_goes_without_the_bad_chunks_of_ten_thousand():
+def test_a_fit_skips_the_bad_chunks_of_ten_thousand():
     kinds = {17: "NaN", 4_242: "text", 5_000: "unreadable", 7_777: "short", LAST: "wide"}
     model = GaussianMixture(1, random_state=0, init_params="random", max_iter=0)
     model.fit(chunks(kinds, 10_000, 2, on_bad_chunk="skip"))
@@ -232,14 +232,14 @@ def test_one_fit_goes_without_the_bad_chunks_of_ten_thousand():
     assert model.total_weight_ == 2 * (10_000 - 5)
 
 
-def test_models_are_compared_without_bad_chunks():
+def test_a_comparison_skips_bad_chunks():
     with pytest.warns(DataWarning, match="1 chunk left out") as caught:
         found = select_components(chunks({1: "NaN"}, on_bad_chunk="skip"), [1, 2])
     assert found.best.total_weight_ == 500
     assert caught[0].filename == __file__
 
 
-def test_where_no_chunk_can_be_used_there_is_no_fit():
+def test_a_fit_without_a_usable_chunk_is_an_error():
     dataset = chunks(dict.fromkeys(range(6), "text"), on_bad_chunk="skip")
     with pytest.warns(DataWarning), pytest.raises(DataError, match="6 chunks left out") as caught:
         GaussianMixture(1).fit(dataset)
@@ -248,7 +248,7 @@ def test_where_no_chunk_can_be_used_there_is_no_fit():
 
 @pytest.mark.filterwarnings("ignore::daskgmm.errors.DataWarning")
 @pytest.mark.parametrize("what", SPOILT)
-def test_a_chunk_that_was_sound_in_the_survey_is_never_left_out_later(what, written):
+def test_a_chunk_is_never_skipped_after_the_survey(what, written):
     ending, spoil, sentence = SPOILT[what]
     path = written(ending)
     dataset = open_dataset(path, retries=0, on_bad_chunk="skip")
@@ -266,13 +266,11 @@ def test_a_chunk_that_was_sound_in_the_survey_is_never_left_out_later(what, writ
         (".zarr", lambda path: cut_short(path / "c" / "3" / "0"), [3]),
     ],
 )
-def test_files_that_are_damaged_before_the_fit_are_read_as_far_as_they_can_be(
-    ending, damage, numbers, written
-):
+def test_damaged_files_are_read_without_their_bad_chunks(ending, damage, numbers, written):
     path = written(ending)
     dataset = open_dataset(path, retries=0, on_bad_chunk="skip")
     damage(path)
-    if numbers is None:  # all that stood behind the cut
+    if numbers is None:  # all chunks after the end of the file
         numbers = [2, 3, 4, 5]
     model = GaussianMixture(2, random_state=0)
     with pytest.warns(DataWarning, match=f"{len(numbers)} chunk.* left out"):
@@ -281,7 +279,7 @@ def test_files_that_are_damaged_before_the_fit_are_read_as_far_as_they_can_be(
 
 
 def holed(path):
-    """The bytes of a Parquet file, whose third row group has lost the header of a page."""
+    """Bytes of a Parquet file without a page header in its third row group."""
     content, column = bytearray(path.read_bytes()), pq.read_metadata(path).row_group(2).column(0)
     start = column.data_page_offset
     content[start : start + 16] = b"\xff" * 16
@@ -289,7 +287,7 @@ def holed(path):
 
 
 @pytest.mark.filterwarnings("ignore::daskgmm.errors.DataWarning")
-def test_a_dataset_keeps_its_wishes_when_weights_join_it():
+def test_weights_do_not_change_the_policies_of_a_dataset():
     dataset = chunks({1: "wide"}, on_bad_chunk="skip")
     weights = np.r_[np.ones(200), np.full(400, 2.0)]
     model = GaussianMixture(1, random_state=0).fit(dataset, sample_weight=weights)
@@ -297,7 +295,7 @@ def test_a_dataset_keeps_its_wishes_when_weights_join_it():
 
 
 @pytest.mark.filterwarnings("ignore::daskgmm.errors.DataWarning")
-def test_a_bad_chunk_that_is_persisted_is_left_out(client):
+def test_a_persisted_bad_chunk_is_skipped(client):
     rows = X.copy()
     rows[250] = np.nan
     persisted = client.persist(da.from_array(rows, chunks=(100, 2)))

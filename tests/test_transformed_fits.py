@@ -106,7 +106,7 @@ def test_a_column_may_weigh_the_rows_that_count(path, frame, made):
     other = opened(
         path, columns=["delay", "share", "speed"], transforms=[{"standardise": ["share"]}]
     )
-    with pytest.raises(DataError, match="'share' is no feature here"):
+    with pytest.raises(DataError, match="'share' is not a feature here"):
         mixture().fit(other, sample_weight="share")
     given = mixture().fit(opened(path), sample_weight=frame["share"].to_numpy())
     np.testing.assert_allclose(given.means_, expected.means_, rtol=1e-9)
@@ -275,7 +275,7 @@ def test_missing_values_are_dealt_with_among_the_rows_that_count(path, frame):
 
 @pytest.mark.parametrize("condition", ["day > 99", "day == 3 and delay > 0"])
 def test_a_filter_that_no_row_meets_is_one_sentence(path, condition):
-    with pytest.raises(DataError, match=r"900 of 900 rows weigh nothing, or don't meet the filter"):
+    with pytest.raises(DataError, match="900 of 900 rows have weight zero, or do not meet"):
         mixture().fit(opened(path, filter=condition))
 
 

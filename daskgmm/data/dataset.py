@@ -1,4 +1,4 @@
-"""The shape of a dataset."""
+"""Datasets: chunks of rows, in memory or in a Dask collection, and passes over them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -16,41 +16,48 @@ from daskgmm.chunk import BadChunk, Chunk
 from daskgmm.data.execution.graph_source import (
     Collection,
     GraphSource,
-    source_of,
+    plan_source,
     whole_rows,
 )
-from daskgmm.data.execution.passes import ready, run_pass
+from daskgmm.data.execution.passes import run_pass, with_common_values
 from daskgmm.data.execution.shards import (
     Addable,
     OnChunks,
     Partial,
     TreeSum,
+    chunk_costs,
     cut_into_shards,
     ignore_chunks,
-    weights_of,
 )
+from daskgmm.data.policies import BadChunkPolicy, MissingPolicy
 from daskgmm.data.preprocessing.preprocessing import Preprocessing, RowFunction
 from daskgmm.errors import DataError
 from daskgmm.kernels.blas import one_blas_thread
 
+Value = TypeVar("Value", bound=Addable)
+Result = TypeVar("Result")
+
+ExtraColumns = NDArray[Any] | da.Array
+"""One row per row of a dataset, in memory or as a Dask array of known length."""
+
 
 @dataclass(frozen=True)
 class Layout:
-    """The shape of a dataset, as far as it is known without reading it.
+    """The shape of a dataset, as far as it is known without a pass.
 
     Attributes
     ----------
     n_chunks, n_features : int
-    dtype : of the rows where they are
+    dtype : dtype of the stored rows
     lengths : rows per chunk, or None
     is_resident : bool
-        Whether visiting a chunk takes no memory of its own: it lies in memory already.
-    shares : bool
-        Whether chunks are made of values that several need, of sizes that nobody knows.
-    n_read : int or None
-        Columns that are read; None for the features alone.
-    is_made : bool
-        Whether features are made of the columns: a copy.
+        Whether the chunks are in memory already, so that a pass loads nothing.
+    shares_values : bool
+        Whether several chunks are computed from the same values, whose sizes are not known.
+    n_stored : int or None
+        Number of columns that a pass reads; None for `n_features`.
+    has_transforms : bool
+        Whether a pass computes the features from the stored columns, which takes a copy.
     """
 
     n_chunks: int
@@ -58,91 +65,81 @@ class Layout:
     dtype: np.dtype[Any]
     lengths: tuple[int, ...] | None
     is_resident: bool
-    shares: bool = False
-    n_read: int | None = None
-    is_made: bool = False
+    shares_values: bool = False
+    n_stored: int | None = None
+    has_transforms: bool = False
 
     @property
     def n_rows(self) -> int | None:
-        """Rows in all chunks."""
+        """Number of rows in all chunks."""
         return None if self.lengths is None else sum(self.lengths)
 
     @property
     def longest(self) -> int | None:
-        """Rows in the longest chunk."""
+        """Number of rows in the longest chunk."""
         return None if self.lengths is None else max(self.lengths)
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a row where it is."""
-        return (self.n_read or self.n_features) * self.dtype.itemsize
+        """Bytes of a stored row."""
+        return (self.n_stored or self.n_features) * self.dtype.itemsize
 
     @property
     def copy_bytes(self) -> int:
-        """Bytes of a row's copies: as floats, unless it is of some, and where features are made."""
-        is_kept = self.dtype in (np.dtype(np.float32), np.dtype(np.float64))
-        as_floats = 0 if is_kept else 8 * (self.n_read or self.n_features)
-        return as_floats + 8 * self.n_features * self.is_made
+        """Bytes of the copies of a row: one as floats, and one of transformed features."""
+        is_float = self.dtype in (np.dtype(np.float32), np.dtype(np.float64))
+        as_floats = 0 if is_float else 8 * (self.n_stored or self.n_features)
+        return as_floats + 8 * self.n_features * self.has_transforms
 
 
-Columns = NDArray[Any] | da.Array
-
-
-def columns_of(array: ArrayLike | da.Array) -> Columns:
-    """What may stand beside rows as a Dask array of known length, or an array in memory."""
+def as_extra_columns(array: ArrayLike | da.Array) -> ExtraColumns:
+    """Return extra per-row columns as an array in memory or a Dask array of known length."""
     if not isinstance(array, da.Array):
         return np.asarray(array)
     if np.isnan(array.shape).any():
         raise DataError(
-            "a Dask array that stands beside the rows does not know its length: call "
+            "the Dask array with one value per row has an unknown length: call "
             ".compute_chunk_sizes() on it first"
         )
     return array
 
 
-Value = TypeVar("Value", bound=Addable)
-Result = TypeVar("Result")
-
-MISSING = ("raise", "omit", "marginal")
-ON_BAD_CHUNK = ("raise", "skip")
-
-
 class Dataset(ABC):
-    """Chunks of rows.
+    """Chunks of rows, and passes over them.
 
     Attributes
     ----------
     n_features : int
     columns : names of the features, or None
-    missing : a name in `MISSING`
-        Whether a fit refuses rows with a gap (NaN), leaves them out, or takes what is there.
+    weights : sample weights, or None
     """
 
     n_features: int
     columns: tuple[str, ...] | None
-    missing: str = "raise"
-    on_bad_chunk: str = "raise"
-    """Whether a fit ends at a chunk that can't be used, or goes on without it."""
+    missing: MissingPolicy = MissingPolicy.RAISE
+    """What a fit does with rows that have a missing value."""
+    on_bad_chunk: BadChunkPolicy = BadChunkPolicy.RAISE
+    """What a fit does with a chunk that cannot be used."""
     may_change: bool = False
-    """Whether each pass reads the rows anew, and could find others."""
-    n_preparing: int = 0
-    """Passes that `prepared` takes."""
-    recipe: Preprocessing | None = None
-    """What its rows are made by, of those that are stored."""
+    """Whether each pass reads the rows again, so that they may differ between passes."""
+    n_preparation_passes: int = 0
+    """Number of passes that `prepare` takes."""
+    preprocessing: Preprocessing | None = None
+    """How the features are computed from the stored columns; None if they are these columns."""
     weights: Any = None
 
     @property
     @abstractmethod
     def layout(self) -> Layout:
-        """Its shape, as far as it is known."""
+        """The shape, as far as it is known."""
 
     def n_shards(self, n_threads: int) -> int:
-        """Tasks that a pass on so many threads takes."""
+        """Number of tasks of a pass on `n_threads` threads."""
         return 1
 
     @property
     def header(self) -> Any:
-        """Something without rows that has the names and the width of the data."""
+        """An empty frame or array with the names and the width of the data."""
         if self.columns is not None:
             return pd.DataFrame(columns=list(self.columns))
         return np.empty((0, self.n_features))
@@ -150,51 +147,51 @@ class Dataset(ABC):
     @property
     @abstractmethod
     def n_rows(self) -> int:
-        """Rows of a counted dataset, those with a missing value included."""
+        """Number of rows, with those that have a missing value; known after `prepare`."""
 
     @abstractmethod
     def reduce(self, fn: Callable[[Chunk], Value], on_chunks: OnChunks = ignore_chunks) -> Value:
-        """One pass: the sum of ``fn(chunk)`` over all chunks, by one fixed tree.
+        """Run one pass: the sum of ``fn(chunk)`` over all chunks, in the order of one fixed tree.
 
         `on_chunks` is called in this process with the numbers of the chunks that are done.
         """
 
     def map(self, fn: Callable[[Chunk], Result]) -> list[Result]:
-        """One pass: ``fn(chunk)`` of each chunk, in order."""
-        return self.reduce(partial(_listed, fn))
+        """Run one pass: ``fn(chunk)`` for every chunk, in order."""
+        return self.reduce(partial(_as_list, fn))
 
-    def prepared(self, on_chunks: OnChunks = ignore_chunks) -> "Dataset":
-        """The same rows, counted and ready for passes; `on_chunks` as for `reduce`."""
+    def prepare(self, on_chunks: OnChunks = ignore_chunks) -> "Dataset":
+        """Count the rows, and compute what all chunks need; `on_chunks` as for `reduce`."""
         return self
 
-    def counted(self, lengths: tuple[int, ...]) -> "Dataset":
-        """The same rows, which an earlier process has counted: so many in each chunk."""
+    def with_lengths(self, lengths: tuple[int, ...]) -> "Dataset":
+        """Return the dataset with the rows per chunk that an earlier process has counted."""
         return self
 
     def lenient(self) -> "Dataset":
-        """The same rows; a chunk that can't be used comes empty, if it may be left out."""
+        """Return the dataset with bad chunks as empty ones, if its policy is to skip them."""
         return self
 
-    def skipping(self, chunks: Sequence[BadChunk]) -> "Dataset":
-        """The same rows but those of some chunks, in whose places come empty ones, unread."""
+    def without_chunks(self, chunks: Sequence[BadChunk]) -> "Dataset":
+        """Return the dataset with some chunks as empty ones, which no pass reads."""
         assert not chunks
         return self
 
     def complete_rows(self) -> "Dataset":
-        """The rows without a missing value: chunks that say which to leave out."""
+        """Return the dataset with chunks that leave out rows with a missing value."""
         return CompleteRows(self)
 
     @abstractmethod
-    def beside(self, array: Columns) -> "Dataset":
-        """The rows of a counted dataset with those of an array, as many, beside them."""
+    def with_extra(self, array: ExtraColumns) -> "Dataset":
+        """Return the dataset with extra per-row columns; call `prepare` before."""
 
 
-def _listed(fn: Callable[[Chunk], Result], chunk: Chunk) -> list[Result]:
+def _as_list(fn: Callable[[Chunk], Result], chunk: Chunk) -> list[Result]:
     return [fn(chunk)]
 
 
 class CompleteRows(Dataset):
-    """Another dataset, seen without its rows that have a missing value."""
+    """A view of another dataset that leaves out rows with a missing value."""
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
@@ -210,27 +207,27 @@ class CompleteRows(Dataset):
         return self._dataset.layout
 
     def reduce(self, fn: Callable[[Chunk], Value], on_chunks: OnChunks = ignore_chunks) -> Value:
-        return self._dataset.reduce(partial(_of_complete, fn), on_chunks)
+        return self._dataset.reduce(partial(_on_complete_rows, fn), on_chunks)
 
-    def beside(self, array: Columns) -> Dataset:
-        return CompleteRows(self._dataset.beside(array))
+    def with_extra(self, array: ExtraColumns) -> Dataset:
+        return CompleteRows(self._dataset.with_extra(array))
 
 
-def _of_complete(fn: Callable[[Chunk], Value], chunk: Chunk) -> Value:
-    return fn(chunk._replace(omit=True))
+def _on_complete_rows(fn: Callable[[Chunk], Value], chunk: Chunk) -> Value:
+    return fn(chunk._replace(omit_missing=True))
 
 
 @dataclass(frozen=True)
 class InMemoryDataset(Dataset):
-    """An array in memory: the plain loop that specifies what every executor does."""
+    """An array in memory. Its plain loop specifies what the schedulers compute."""
 
     rows: NDArray[Any]
     weights: NDArray[np.float64] | None = None
     chunk_rows: int = 1 << 16
     columns: tuple[str, ...] | None = None
-    others: NDArray[Any] | None = None
-    """What stands beside the rows."""
-    missing: str = "raise"
+    extra: NDArray[Any] | None = None
+    """Extra per-row columns."""
+    missing: MissingPolicy = MissingPolicy.RAISE
 
     @property
     def n_features(self) -> int:  # type: ignore[override]
@@ -250,39 +247,55 @@ class InMemoryDataset(Dataset):
         tree: TreeSum[Value] = TreeSum()
         with one_blas_thread():
             for number, start in enumerate(range(0, max(len(self.rows), 1), self.chunk_rows)):
-                some = slice(start, start + self.chunk_rows)
-                weights = None if self.weights is None else self.weights[some]
-                others = None if self.others is None else self.others[some]
-                chunk = Chunk(self.rows[some], weights, number, start, beside=others)
+                span = slice(start, start + self.chunk_rows)
+                weights = None if self.weights is None else self.weights[span]
+                extra = None if self.extra is None else self.extra[span]
+                chunk = Chunk(self.rows[span], weights, number, start, extra=extra)
                 tree.add(Partial(number, 1, fn(chunk)))
                 on_chunks([number])
         return tree.total()
 
-    def beside(self, array: Columns) -> "InMemoryDataset":
-        return replace(self, others=np.asarray(array))
+    def with_extra(self, array: ExtraColumns) -> "InMemoryDataset":
+        return replace(self, extra=np.asarray(array))
 
 
 @dataclass(frozen=True)
 class DaskDataset(Dataset):
-    """A Dask collection, visited shard by shard where Dask would compute it.
+    """A Dask collection with the settings of the passes over it.
+
+    `GaussianMixture` takes it instead of the collection. Create it with `of`, or open files with
+    `daskgmm.open_dataset`.
 
     Attributes
     ----------
-    collection : dask.array.Array or dask.dataframe.DataFrame
-        The rows themselves, for lazy results.
+    collection : (n_rows, n_columns) dask.array.Array, or dask.dataframe.DataFrame
+        The stored rows.
     source : GraphSource
-        The tasks that read the chunks, and what is known of these.
-    weights : dask.array.Array or None
-        One per row.
-    on_bad_chunk : one of {'raise', 'skip'}
-        What a fit does about a chunk that can't be used.
+        The tasks that read the chunks. Internal.
+    missing : MissingPolicy
+        What a fit does with rows that have a missing value.
+    weights : (n_rows,) dask.array.Array or None
+        Sample weights.
+    on_bad_chunk : BadChunkPolicy
+        What a fit does with a chunk that cannot be used.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from daskgmm import DaskDataset, GaussianMixture
+    >>> rows = da.random.default_rng(0).normal(size=(4_000, 2), chunks=(1_000, 2))
+    >>> dataset = DaskDataset.of(rows, columns=["length", "width"], on_bad_chunk="skip")
+    >>> dataset.n_rows
+    4000
+    >>> GaussianMixture(2, random_state=0).fit(dataset).feature_names_in_
+    array(['length', 'width'], dtype=object)
     """
 
     collection: Collection
     source: GraphSource
-    missing: str = "raise"
+    missing: MissingPolicy = MissingPolicy.RAISE
     weights: da.Array | None = None
-    on_bad_chunk: str = "raise"
+    on_bad_chunk: BadChunkPolicy = BadChunkPolicy.RAISE
     may_change = True
 
     @classmethod
@@ -295,37 +308,41 @@ class DaskDataset(Dataset):
         missing: str = "raise",
         retries: int | None = None,
         on_bad_chunk: str = "raise",
-        recipe: Preprocessing | None = None,
+        preprocessing: Preprocessing | None = None,
     ) -> "DaskDataset":
-        """Plan the passes over a collection, given what `daskgmm.open_dataset` is given.
+        """Create a dataset from a Dask collection, without computing it.
 
         Parameters
         ----------
-        collection : dask.array.Array or dask.dataframe.DataFrame
-            The rows.
-        weights : dask.array.Array, optional
-            One per row, in the rows' chunks.
+        collection : (n_rows, n_columns) dask.array.Array, or dask.dataframe.DataFrame
+            The rows. All columns must be numeric. An array that is chunked along its columns is
+            rechunked into whole rows.
+        weights : (n_rows,) dask.array.Array, optional
+            Sample weights, in the chunks of the rows.
         columns : sequence of str, optional
             Names of the features.
-        missing : as for daskgmm.open_dataset, default='raise'
-            What a fit does about rows with a missing value.
-        retries : as for daskgmm.open_dataset, optional
-            How often a read that failed is tried anew.
-        on_bad_chunk : as for daskgmm.open_dataset, default='raise'
-            What a fit does about a chunk that can't be used.
-        recipe : Recipe, optional
-            What the features are made by, of the collection's columns.
+        missing : {'raise', 'omit', 'marginal'}, default='raise'
+            What a fit does with rows that have a missing value, as in `daskgmm.open_dataset`.
+        retries : int, optional
+            How often a failed read is retried, as in `daskgmm.open_dataset`.
+        on_bad_chunk : {'raise', 'skip'}, default='raise'
+            What a fit does with a chunk that cannot be used, as in `daskgmm.open_dataset`.
+        preprocessing : Preprocessing, optional
+            How the features are computed from the columns of the collection.
+
+        Returns
+        -------
+        DaskDataset
 
         Raises
         ------
         DataError
-            Where it is not rows of numbers.
+            If the collection does not hold rows of numbers, or an option has an unknown value.
         """
-        if on_bad_chunk not in ON_BAD_CHUNK:
-            raise DataError(f"on_bad_chunk must be 'raise' or 'skip', not {on_bad_chunk!r}")
+        missing, on_bad_chunk = MissingPolicy(missing), BadChunkPolicy(on_bad_chunk)
         if isinstance(collection, da.Array):
             collection = whole_rows(collection)
-        source = source_of(collection, weights, retries=retries, recipe=recipe)
+        source = plan_source(collection, weights, retries=retries, preprocessing=preprocessing)
         if columns is not None:
             source = replace(source, names=tuple(columns))
         return cls(collection, source, missing, weights, on_bad_chunk)
@@ -339,63 +356,67 @@ class DaskDataset(Dataset):
         return self.source.columns
 
     @property
-    def recipe(self) -> Preprocessing | None:  # type: ignore[override]
-        return self.source.recipe
+    def preprocessing(self) -> Preprocessing | None:  # type: ignore[override]
+        return self.source.preprocessing
 
     @property
     def n_rows(self) -> int:
         if self.source.lengths is None:
-            raise ValueError("the rows are not counted yet: ask for .prepared()")
+            raise ValueError("the number of rows is not known yet: call .prepare() first")
         return sum(self.source.lengths)
 
     def reduce(self, fn: Callable[[Chunk], Value], on_chunks: OnChunks = ignore_chunks) -> Value:
         return run_pass(fn, self.source, on_chunks)
 
-    def of_stored(self, fn: RowFunction) -> RowFunction:
-        """A row-wise function of the features, as one of the collection's own rows."""
-        return fn if self.recipe is None else partial(self.recipe.mapped, fn)
+    def on_stored_rows(self, fn: RowFunction) -> RowFunction:
+        """Turn a row-wise function of the features into one of the stored rows."""
+        return fn if self.preprocessing is None else partial(self.preprocessing.map_rows, fn)
 
     @property
     def header(self) -> Any:
-        frame = isinstance(self.collection, dd.DataFrame) and self.recipe is None
-        return self.collection._meta if frame else super().header
+        is_frame = isinstance(self.collection, dd.DataFrame) and self.preprocessing is None
+        return self.collection._meta if is_frame else super().header
 
     @property
-    def n_preparing(self) -> int:  # type: ignore[override]
+    def n_preparation_passes(self) -> int:  # type: ignore[override]
         return (not self.source.is_ready) + (self.source.lengths is None)
 
-    def prepared(self, on_chunks: OnChunks = ignore_chunks) -> "DaskDataset":
-        source = ready(self.source)
+    def prepare(self, on_chunks: OnChunks = ignore_chunks) -> "DaskDataset":
+        source = with_common_values(self.source)
         if source.lengths is None:
-            lenient = replace(source, is_lenient=self.on_bad_chunk == "skip")
-            counts = run_pass(partial(_listed, _counted), lenient, on_chunks)
+            lenient = replace(source, is_lenient=self.on_bad_chunk == BadChunkPolicy.SKIP)
+            counts = run_pass(partial(_as_list, _count_rows), lenient, on_chunks)
             lengths = tuple(n_rows for n_rows, _ in counts)
-            skipped = {bad.number: bad for _, bad in counts if bad}
-            source = replace(source, lengths=lengths, skipped=skipped)
+            bad_chunks = {bad.number: bad for _, bad in counts if bad}
+            source = replace(source, lengths=lengths, bad_chunks=bad_chunks)
         return replace(self, source=source)
 
-    def counted(self, lengths: tuple[int, ...]) -> "DaskDataset":
+    def with_lengths(self, lengths: tuple[int, ...]) -> "DaskDataset":
         return replace(self, source=replace(self.source, lengths=lengths))
 
     def lenient(self) -> "DaskDataset":
-        is_lenient = self.on_bad_chunk == "skip"
+        is_lenient = self.on_bad_chunk == BadChunkPolicy.SKIP
         return replace(self, source=replace(self.source, is_lenient=is_lenient))
 
-    def skipping(self, chunks: Sequence[BadChunk]) -> "DaskDataset":
-        skipped = {chunk.number: chunk for chunk in chunks}
-        return replace(self, source=replace(self.source, skipped=skipped))
+    def without_chunks(self, chunks: Sequence[BadChunk]) -> "DaskDataset":
+        bad_chunks = {chunk.number: chunk for chunk in chunks}
+        return replace(self, source=replace(self.source, bad_chunks=bad_chunks))
 
-    def beside(self, array: Columns) -> "DaskDataset":
-        known = self.source
-        chunks = (known.lengths or (self.n_rows,), *((n,) for n in array.shape[1:]))
-        # A shuffle between workers has no chunk that could be made alone.
-        lazy = da.asarray(array).rechunk(chunks, method="tasks")
-        source = source_of(
-            self.collection, self.weights, lazy, retries=known.retries, recipe=known.recipe
+    def with_extra(self, array: ExtraColumns) -> "DaskDataset":
+        before = self.source
+        chunks = (before.lengths or (self.n_rows,), *((n,) for n in array.shape[1:]))
+        # A p2p shuffle has no task that makes one chunk alone.
+        extra = da.asarray(array).rechunk(chunks, method="tasks")
+        source = plan_source(
+            self.collection,
+            self.weights,
+            extra,
+            retries=before.retries,
+            preprocessing=before.preprocessing,
         )
-        if set(source.cut.common.keys) == set(known.common):  # they need no other pass
-            source = replace(source, common=known.common)
-        source = replace(source, lengths=known.lengths, skipped=known.skipped)
+        if set(source.graph.common.keys) == set(before.common):  # so no pass computes them again
+            source = replace(source, common=before.common)
+        source = replace(source, lengths=before.lengths, bad_chunks=before.bad_chunks)
         return replace(self, source=source)
 
     @property
@@ -404,17 +425,18 @@ class DaskDataset(Dataset):
         return Layout(
             n_chunks=len(source),
             n_features=source.n_features,
-            n_read=source.width,
-            is_made=source.recipe is not None and source.recipe.makes,
+            n_stored=source.width,
+            has_transforms=source.preprocessing is not None
+            and not source.preprocessing.is_identity,
             dtype=source.dtype,
             lengths=source.lengths,
-            is_resident=not any(part.tasks for part in source.cut.parts),
-            shares=bool(source.cut.shared),
+            is_resident=not any(part.tasks for part in source.graph.parts),
+            shares_values=bool(source.graph.shared),
         )
 
     def n_shards(self, n_threads: int) -> int:
-        return len(cut_into_shards(weights_of(self.source), n_threads))
+        return len(cut_into_shards(chunk_costs(self.source), n_threads))
 
 
-def _counted(chunk: Chunk) -> tuple[int, BadChunk | None]:
+def _count_rows(chunk: Chunk) -> tuple[int, BadChunk | None]:
     return len(chunk.rows), chunk.bad

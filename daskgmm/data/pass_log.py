@@ -1,32 +1,78 @@
-"""What each reading of the data was for, and what it cost."""
+"""A log of the passes over the data: their purposes, durations and sizes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from functools import partial
 from time import perf_counter
 from typing import NamedTuple, Protocol, TypeVar
 
 from daskgmm.chunk import BadChunk, Chunk
-from daskgmm.data.dataset import Columns, Dataset, Layout
-from daskgmm.data.execution.checksums import Checksums, checked, compare
+from daskgmm.data.dataset import Dataset, ExtraColumns, Layout
+from daskgmm.data.execution.checksums import Checksums, compare_checksums, with_checksum
 from daskgmm.data.execution.shards import Addable, OnChunks, ignore_chunks
+from daskgmm.data.policies import BadChunkPolicy, MissingPolicy
 from daskgmm.data.preprocessing.preprocessing import Preprocessing
 
 Value = TypeVar("Value", bound=Addable)
 
 
+class PassPurpose(StrEnum):
+    """Why a pass over the data runs.
+
+    A member equals its string. Logs, checkpoints, events and `passes_` hold plain strings, because
+    other processes may not know this class.
+    """
+
+    UNSPECIFIED = ""
+    PREPARE = "prepare"
+    """Count the rows, or compute what all chunks need."""
+    SURVEY = "survey"
+    """Check the rows, compute their moments and draw the sample."""
+    START = "start"
+    """Initialize the candidates."""
+    COMPARISON = "comparison"
+    """Compare the candidates of a model selection on all rows."""
+    ITERATION = "iteration"
+    """Advance the candidates by one EM step."""
+    REFINEMENT = "refinement"
+    """Advance a split or a merge of components by one EM step."""
+    BOUND = "bound"
+    """Compute the lower bound of the final model."""
+    BATCH = "batch"
+    """Compute the statistics of new rows in incremental learning."""
+    LABELS = "labels"
+    """Write the labels of the final model."""
+    SCORES = "scores"
+    """Write the scores of new rows."""
+
+    __repr__ = str.__repr__
+
+
 class Pass(NamedTuple):
-    """One reading of all chunks.
+    """One pass over the data, after it has ended.
 
     Attributes
     ----------
     purpose : str
+        A value of `PassPurpose`: 'prepare', 'survey', 'start', 'comparison', 'iteration',
+        'refinement', 'bound', 'batch', 'labels' or 'scores'.
     seconds : float
-        Until the sum was there.
+        Duration.
     n_bytes : int or None
-        Of the rows where they are; None before they are counted.
+        Size of the stored rows in bytes; None if the rows were not counted yet.
     lower_bound : float or None
-        Of an iteration: the best candidate's, in nats per unit of weight.
+        After an iteration, the lower bound of the best candidate, in nats per unit of weight.
+
+    Examples
+    --------
+    >>> from daskgmm import GaussianMixture
+    >>> from sklearn.datasets import load_iris
+    >>> model = GaussianMixture(3, random_state=0).fit(load_iris().data)
+    >>> model.passes_[0].purpose
+    'survey'
+    >>> model.passes_[0].n_bytes
+    4800
     """
 
     purpose: str
@@ -36,16 +82,17 @@ class Pass(NamedTuple):
 
 
 class OngoingPass(NamedTuple):
-    """A pass that is under way.
+    """A pass over the data that is still running.
 
     Attributes
     ----------
     purpose : str
+        A value of `PassPurpose`.
     n_chunks : int
     n_rows, n_bytes : int or None
-        In all; None before they are counted.
+        Totals; None if the rows are not counted yet.
     chunks_done, rows_done : int
-        Those that have been visited; no rows where they are not counted.
+        Progress; `rows_done` stays 0 if the rows are not counted yet.
     """
 
     purpose: str
@@ -56,49 +103,49 @@ class OngoingPass(NamedTuple):
     rows_done: int = 0
 
 
-class PassWatcher(Protocol):
-    """Who watches passes, in the driver."""
+class ProgressObserver(Protocol):
+    """Receives the progress of passes, in the driver."""
 
     def on_reading(self, reading: OngoingPass) -> None:
-        """A pass has begun, or some more of its chunks have been visited."""
+        """Receive a pass that starts, or that has finished more of its chunks."""
 
     def on_read(self, ended: Pass) -> None:
-        """A pass has ended."""
+        """Receive a pass that has ended."""
 
 
-class NullWatcher:
-    """Sees nothing."""
+class NullProgressObserver:
+    """Ignores the progress of passes."""
 
     def on_reading(self, reading: OngoingPass) -> None: ...
 
     def on_read(self, ended: Pass) -> None: ...
 
 
-UNWATCHED = NullWatcher()
+IGNORE_PROGRESS = NullProgressObserver()
 
 
 @dataclass(frozen=True)
 class LoggedDataset(Dataset):
-    """Another dataset, whose passes are written down, and watched while they run.
+    """A view of another dataset that logs its passes and reports their progress.
 
     Attributes
     ----------
     dataset : Dataset
-    purpose : str
-        Of the passes to come.
+    purpose : PassPurpose
+        Purpose of the next passes.
     passes : list of Pass
-        Those so far, shared with the views for other purposes.
+        The log, which the views for other purposes share.
     checksums : (n_chunks, 3) uint64 array, or None
-        Of the rows as the survey saw them: passes that find others raise DataError. None where
-        nothing is known, or nothing can change.
-    watch : PassWatcher
+        Checksums of the chunks in the survey. A pass that reads other rows raises DataError. None
+        if they are not known, or if the rows cannot change.
+    observer : ProgressObserver
     """
 
     dataset: Dataset
-    purpose: str = ""
+    purpose: PassPurpose = PassPurpose.UNSPECIFIED
     passes: list[Pass] = field(default_factory=list)
     checksums: Checksums | None = None
-    watch: PassWatcher = UNWATCHED
+    observer: ProgressObserver = IGNORE_PROGRESS
 
     @property
     def n_features(self) -> int:  # type: ignore[override]
@@ -109,11 +156,11 @@ class LoggedDataset(Dataset):
         return self.dataset.columns
 
     @property
-    def missing(self) -> str:  # type: ignore[override]
+    def missing(self) -> MissingPolicy:  # type: ignore[override]
         return self.dataset.missing
 
     @property
-    def on_bad_chunk(self) -> str:  # type: ignore[override]
+    def on_bad_chunk(self) -> BadChunkPolicy:  # type: ignore[override]
         return self.dataset.on_bad_chunk
 
     @property
@@ -121,8 +168,8 @@ class LoggedDataset(Dataset):
         return self.dataset.may_change
 
     @property
-    def recipe(self) -> Preprocessing | None:  # type: ignore[override]
-        return self.dataset.recipe
+    def preprocessing(self) -> Preprocessing | None:  # type: ignore[override]
+        return self.dataset.preprocessing
 
     @property
     def n_rows(self) -> int:
@@ -133,85 +180,86 @@ class LoggedDataset(Dataset):
         return self.dataset.layout
 
     def reduce(self, fn: Callable[[Chunk], Value], on_chunks: OnChunks = ignore_chunks) -> Value:
-        began = perf_counter()
-        counting = self._counting(self.purpose, on_chunks)
+        start, progress = perf_counter(), self._start_pass(self.purpose, on_chunks)
         if self.checksums is None:
-            total = self.dataset.reduce(fn, counting)
+            total = self.dataset.reduce(fn, progress)
         else:
-            found = self.dataset.reduce(partial(checked, fn), counting)
-            compare(self.checksums, found.checksums)
-            total = found.value
-        self._has_read(Pass(self.purpose, perf_counter() - began, _bytes_of(self.dataset)))
+            result = self.dataset.reduce(partial(with_checksum, fn), progress)
+            compare_checksums(self.checksums, result.checksums)
+            total = result.value
+        self._log(Pass(self.purpose.value, perf_counter() - start, _stored_bytes(self.dataset)))
         return total
 
-    def _counting(self, purpose: str, on_chunks: OnChunks) -> "_Counting":
-        """Tell the watch that a pass begins; return what counts the chunks of the pass."""
+    def _start_pass(self, purpose: PassPurpose, on_chunks: OnChunks) -> "_Progress":
+        """Report the start of a pass; return the callback that counts its chunks."""
         layout = self.dataset.layout
-        reading = OngoingPass(purpose, layout.n_chunks, layout.n_rows, _bytes_of(self.dataset))
-        self.watch.on_reading(reading)
-        return _Counting(self.watch, reading, layout.lengths, on_chunks)
+        ongoing = OngoingPass(
+            purpose.value, layout.n_chunks, layout.n_rows, _stored_bytes(self.dataset)
+        )
+        self.observer.on_reading(ongoing)
+        return _Progress(self.observer, ongoing, layout.lengths, on_chunks)
 
-    def _has_read(self, ended: Pass) -> None:
-        self.passes.append(ended)
-        self.watch.on_read(ended)
+    def _log(self, entry: Pass) -> None:
+        self.passes.append(entry)
+        self.observer.on_read(entry)
 
-    def prepared(self, on_chunks: OnChunks = ignore_chunks) -> "LoggedDataset":
-        """The dataset counted and ready; what that takes is shared out over its passes."""
-        began, n_passes = perf_counter(), self.dataset.n_preparing
+    def prepare(self, on_chunks: OnChunks = ignore_chunks) -> "LoggedDataset":
+        """Prepare the dataset, and log its passes with an equal share of the time each."""
+        start, n_passes = perf_counter(), self.dataset.n_preparation_passes
         if not n_passes:
-            return replace(self, dataset=self.dataset.prepared())
-        ready = self.dataset.prepared(self._counting("prepare", on_chunks))
-        each = Pass("prepare", (perf_counter() - began) / n_passes, _bytes_of(ready))
+            return replace(self, dataset=self.dataset.prepare())
+        dataset = self.dataset.prepare(self._start_pass(PassPurpose.PREPARE, on_chunks))
+        seconds = (perf_counter() - start) / n_passes
         for _ in range(n_passes):
-            self._has_read(each)
-        return replace(self, dataset=ready)
+            self._log(Pass(PassPurpose.PREPARE.value, seconds, _stored_bytes(dataset)))
+        return replace(self, dataset=dataset)
 
     def lenient(self) -> "LoggedDataset":
         return replace(self, dataset=self.dataset.lenient())
 
-    def skipping(self, chunks: Sequence[BadChunk]) -> "LoggedDataset":
-        return replace(self, dataset=self.dataset.skipping(chunks))
+    def without_chunks(self, chunks: Sequence[BadChunk]) -> "LoggedDataset":
+        return replace(self, dataset=self.dataset.without_chunks(chunks))
 
     def complete_rows(self) -> "LoggedDataset":
         return replace(self, dataset=self.dataset.complete_rows())
 
-    def beside(self, array: Columns) -> "LoggedDataset":
-        return replace(self, dataset=self.dataset.beside(array))
+    def with_extra(self, array: ExtraColumns) -> "LoggedDataset":
+        return replace(self, dataset=self.dataset.with_extra(array))
 
-    def note(self, lower_bound: float) -> None:
-        """Write beside the last pass what it has shown."""
+    def record_lower_bound(self, lower_bound: float) -> None:
+        """Add the lower bound that the last pass has computed to its entry."""
         self.passes[-1] = self.passes[-1]._replace(lower_bound=lower_bound)
 
-    def serving(self, purpose: str) -> "LoggedDataset":
-        """The same rows, for passes of another purpose."""
-        return replace(self, purpose=purpose)
+    def for_purpose(self, purpose: str) -> "LoggedDataset":
+        """Return a view of the same dataset and log, for passes of another purpose."""
+        return replace(self, purpose=PassPurpose(purpose))
 
 
-class _Counting:
-    """Tells a watch how far a pass is, given the numbers of the chunks that are done."""
+class _Progress:
+    """Reports the progress of a pass, given the numbers of the chunks that are done."""
 
     def __init__(
         self,
-        watch: PassWatcher,
-        reading: OngoingPass,
+        observer: ProgressObserver,
+        ongoing: OngoingPass,
         lengths: Sequence[int] | None,
         on_chunks: OnChunks,
     ) -> None:
-        self._watch = watch
-        self._reading = reading
+        self._observer = observer
+        self._ongoing = ongoing
         self._lengths = lengths
         self._on_chunks = on_chunks
 
     def __call__(self, numbers: Sequence[int]) -> None:
-        before, lengths = self._reading, self._lengths
-        self._reading = before._replace(
+        before, lengths = self._ongoing, self._lengths
+        self._ongoing = before._replace(
             chunks_done=before.chunks_done + len(numbers),
             rows_done=before.rows_done + (sum(lengths[i] for i in numbers) if lengths else 0),
         )
-        self._watch.on_reading(self._reading)
+        self._observer.on_reading(self._ongoing)
         self._on_chunks(numbers)
 
 
-def _bytes_of(dataset: Dataset) -> int | None:
+def _stored_bytes(dataset: Dataset) -> int | None:
     n_rows = dataset.layout.n_rows
     return None if n_rows is None else n_rows * dataset.layout.row_bytes

@@ -1,4 +1,4 @@
-"""Row-wise functions over Dask collections, without computing anything."""
+"""Lazy row-wise functions over Dask collections."""
 
 from functools import partial
 from typing import Any
@@ -11,8 +11,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from daskgmm.data.execution.graph_source import (
     Collection,
+    as_plain_array,
     check_numeric,
-    plain,
     whole_rows,
 )
 from daskgmm.data.preprocessing.preprocessing import RowFunction
@@ -27,27 +27,30 @@ def map_rows(
     name: str,
     columns: list[Any] | None = None,
 ) -> Any:
-    """A lazy array, series or dataframe with one row per row of the collection.
+    """Map a row-wise function lazily over a collection.
 
     Parameters
     ----------
-    fn : from (n, n_features) float rows to (n,) or, where `width` is given, (n, width)
+    fn : callable
+        From (n, n_features) float rows to (n,), or to (n, width) if `width` is given.
+    collection : dask.array.Array or dask.dataframe.DataFrame
+    dtype : dtype of the result
     width : int or None
-        Columns of the result.
+        Number of columns of the result; None for one value per row.
     name : str
-        Of the resulting series.
+        Name of the resulting series.
     columns : list, optional
-        Of the resulting dataframe; numbers by default.
+        Column names of the resulting dataframe. Default: numbers.
 
     Returns
     -------
     dask.array.Array, or for a dataframe dask.dataframe.Series or DataFrame
-        With the chunks, or the index and divisions, of the collection.
+        One row per row of the collection, with its chunks, or its index and divisions.
     """
     if isinstance(collection, dd.DataFrame):
         check_numeric(collection)
         empty = np.empty(0 if width is None else (0, width), dtype)
-        meta = _framed(empty, collection._meta.index[:0], name, columns)
+        meta = _as_frame(empty, collection._meta.index[:0], name, columns)
         return collection.map_partitions(partial(_on_frame, fn, name, columns), meta=meta)
     return map_to_array(fn, collection, dtype=dtype, shape=() if width is None else (width,))
 
@@ -55,11 +58,21 @@ def map_rows(
 def map_to_array(
     fn: RowFunction, collection: Collection, *, dtype: DTypeLike, shape: tuple[int, ...]
 ) -> da.Array:
-    """A lazy array (n, *shape) whatever the collection, with its chunks or partitions.
+    """Map a row-wise function lazily to an array, whatever the collection.
 
     Parameters
     ----------
-    fn : from (n, n_features) float rows to (n, *shape)
+    fn : callable
+        From (n, n_features) float rows to (n, *shape).
+    collection : dask.array.Array or dask.dataframe.DataFrame
+    dtype : dtype of the result
+    shape : tuple of int
+        Shape of the result of one row.
+
+    Returns
+    -------
+    (n_rows, *shape) dask.array.Array
+        With the chunks or partitions of the collection.
     """
     if isinstance(collection, dd.DataFrame):
         check_numeric(collection)
@@ -79,13 +92,13 @@ def map_to_array(
 
 
 def dtype_of(collection: Collection) -> np.dtype[Any]:
-    """What the float rows of a collection's blocks are."""
+    """Return the dtype of a collection's float rows."""
     return float_rows(collection._meta).dtype
 
 
 def float_rows(block: Any) -> NDArray[Any]:
-    """A block as float32 where it is float32, else float64."""
-    array = plain(block)
+    """Return a block as float32 if it is float32, else as float64."""
+    array = as_plain_array(block)
     return array if array.dtype == np.float32 else array.astype(np.float64, copy=False)
 
 
@@ -96,10 +109,10 @@ def _on_block(fn: RowFunction, block: NDArray[Any]) -> NDArray[Any]:
 def _on_frame(
     fn: RowFunction, name: str, columns: list[Any] | None, frame: pd.DataFrame
 ) -> "pd.Series[Any] | pd.DataFrame":
-    return _framed(fn(float_rows(frame)), frame.index, name, columns)
+    return _as_frame(fn(float_rows(frame)), frame.index, name, columns)
 
 
-def _framed(
+def _as_frame(
     result: NDArray[Any], index: "pd.Index[Any]", name: str, columns: list[Any] | None
 ) -> "pd.Series[Any] | pd.DataFrame":
     if result.ndim == 1:

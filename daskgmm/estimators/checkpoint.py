@@ -155,7 +155,7 @@ def fit_identity(
             "n_features": layout.n_features,
             "columns": dataset.columns and list(dataset.columns),
             "missing": dataset.missing,
-            "recipe": dataset.recipe and dataset.recipe.as_written(),
+            "recipe": dataset.preprocessing and dataset.preprocessing.options(),
             "dtype": layout.dtype.str,
             "n_rows": layout.n_rows,
             "n_chunks": layout.n_chunks,

@@ -90,7 +90,7 @@ def conditional_moments(
         rows, n_remaining = dataset.collection, len(columns)
         dtype = dtype_of(rows)
         means_of, covariances_of = (
-            dataset.of_stored(partial(_map_block, fn, check, dtype))
+            dataset.on_stored_rows(partial(_map_block, fn, check, dtype))
             for fn in (regression.means, regression.conditional_covariances)
         )
         return (

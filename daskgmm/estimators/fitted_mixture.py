@@ -14,6 +14,7 @@ from sklearn.utils import Tags, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from daskgmm.data.dataset import DaskDataset, Dataset, InMemoryDataset
+from daskgmm.data.policies import MissingPolicy
 from daskgmm.data.synthetic import synthetic_labels, synthetic_rows
 from daskgmm.errors import ParameterError
 from daskgmm.estimators.conditional import column_features, conditional_moments, feature_numbers
@@ -501,14 +502,14 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         """
         X, weights = split_weights(X, sample_weight)
         X = wrap_dask(X)
-        missing = missing or self.missing
-        if isinstance(X, DaskDataset | InMemoryDataset) and missing != "raise":
-            X = replace(X, missing=missing)
+        policy = MissingPolicy(missing or self.missing)
+        if isinstance(X, DaskDataset | InMemoryDataset) and policy is not MissingPolicy.RAISE:
+            X = replace(X, missing=policy)
         if isinstance(X, Dataset):
             # The header has no rows: names and the number of features are all that is checked.
             validate_data(self, X.header, skip_check_array=True, reset=reset)
             if reset:
-                self.recipe_ = X.recipe.as_written() if X.recipe else {}
+                self.recipe_ = X.preprocessing.options() if X.preprocessing else {}
             return with_weights(X, weights)
         if reset:
             self.recipe_ = {}
@@ -517,11 +518,11 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
                 self,
                 X,
                 dtype=[np.float64, np.float32],
-                ensure_all_finite=missing == "raise" or "allow-nan",
+                ensure_all_finite=policy is MissingPolicy.RAISE or "allow-nan",
                 ensure_min_samples=2 if reset else 1,
                 reset=reset,
             )
-        return with_weights(InMemoryDataset(rows, missing=missing), weights)
+        return with_weights(InMemoryDataset(rows, missing=policy), weights)
 
     def _map_rows(self, X: Rows, fn: RowFunction, width: int | None, name: str) -> Any:
         """A result per row: at once for rows in memory, lazy for Dask collections."""

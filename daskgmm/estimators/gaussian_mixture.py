@@ -15,9 +15,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import UNUSED
 
 from daskgmm.data.dataset import Dataset, InMemoryDataset
-from daskgmm.data.execution.passes import available_resources, in_one_place
+from daskgmm.data.execution.passes import available_resources, fixed_scheduler
 from daskgmm.data.execution.resources import Resources
-from daskgmm.data.pass_log import LoggedDataset, Pass
+from daskgmm.data.pass_log import LoggedDataset, Pass, PassPurpose
 from daskgmm.errors import ParameterError, warn_caller
 from daskgmm.estimators import incremental, serialization
 from daskgmm.estimators.callbacks import CallbackObserver, CallbackSupportMixin, with_callbacks
@@ -337,7 +337,7 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
         self.check_parameters()
         observer = observer or observer_of(self.verbose, self.verbose_interval)
         callbacks = CallbackObserver(self, self.max_iter, X, y, sample_weight)
-        with in_one_place(client):
+        with fixed_scheduler(client):
             dataset = self._as_dataset(X, reset=True, sample_weight=sample_weight)
             settings = self._settings(dataset)
             if not dataset.layout.is_resident:
@@ -403,7 +403,7 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
             return self.fit(X, sample_weight=sample_weight)
         self._check_shape("partial_fit", self.n_features_in_)
         dataset = self._as_dataset(X, reset=False, sample_weight=sample_weight)
-        batch = LoggedDataset(dataset, "batch")
+        batch = LoggedDataset(dataset, PassPurpose.BATCH)
         mixture = self.mixture_
         step = incremental.step(
             mixture,
@@ -412,7 +412,7 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
             forget=forget,
             reg_covar=self.reg_covar_,
         )
-        batch.note(step.lower_bound)
+        batch.record_lower_bound(step.lower_bound)
         self._set_mixture(step.mixture, self.means_.dtype.type)
         self.total_weight_ = step.total_weight
         self.lower_bound_ = step.lower_bound

@@ -10,7 +10,8 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 
-from daskgmm.data.dataset import MISSING, Dataset
+from daskgmm.data.dataset import Dataset
+from daskgmm.data.policies import MissingPolicy
 from daskgmm.errors import ParameterError
 from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain
 from daskgmm.fit.degenerate import DegeneracyPolicy
@@ -47,7 +48,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "verbose": ["verbose"],
     "verbose_interval": [Interval(Integral, 1, None, closed="left")],
     "degenerate": [StrOptions({policy.value for policy in DegeneracyPolicy})],
-    "missing": [StrOptions(set(MISSING))],
+    "missing": [StrOptions({policy.value for policy in MissingPolicy})],
 }
 
 
@@ -74,7 +75,7 @@ def fit_settings(estimator: Any, dataset: Dataset, initial_state: FitState | Non
         has no counterpart in the units of the data.
     """
     family, n_features = FAMILIES[estimator.covariance_type], dataset.n_features
-    standardised = dataset.recipe.standardised if dataset.recipe else ()
+    standardised = dataset.preprocessing.standardise_mask if dataset.preprocessing else ()
     if any(standardised) and not family.is_scale_equivariant:
         raise ParameterError(
             f"a {family.name} covariance of standardised features is not {family.name} in the "

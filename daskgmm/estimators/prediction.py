@@ -12,6 +12,7 @@ from sklearn.utils import assert_all_finite
 
 from daskgmm.chunk import Chunk
 from daskgmm.data.dataset import DaskDataset, Dataset, InMemoryDataset
+from daskgmm.data.policies import MissingPolicy
 from daskgmm.data.rowwise import dtype_of, map_rows
 from daskgmm.errors import DataError
 from daskgmm.model.densities import Densities, densities
@@ -43,7 +44,10 @@ class RowCheck(NamedTuple):
     @classmethod
     def of(cls, dataset: Dataset) -> "RowCheck":
         """The check that the dataset's policy for missing values asks for."""
-        return cls(omit=dataset.missing == "omit", marginal=dataset.missing == "marginal")
+        return cls(
+            omit=dataset.missing == MissingPolicy.OMIT,
+            marginal=dataset.missing == MissingPolicy.MARGINAL,
+        )
 
     def __call__(self, rows: NDArray[Any]) -> None:
         """Raise scikit-learn's ValueError for infinity, and for NaN that is not allowed."""
@@ -90,7 +94,7 @@ def map_dataset(
     check = RowCheck.of(dataset)
     on_block = partial(_map_block, fn, densities(mixture, marginal=check.marginal), check)
     if isinstance(dataset, DaskDataset):
-        rows, on_stored_rows = dataset.collection, dataset.of_stored(on_block)
+        rows, on_stored_rows = dataset.collection, dataset.on_stored_rows(on_block)
         dtype = on_block(np.zeros((1, dataset.n_features), dtype_of(rows))).dtype
         return map_rows(on_stored_rows, rows, dtype=dtype, width=width, name=name, columns=columns)
     if isinstance(dataset, InMemoryDataset):
@@ -157,7 +161,7 @@ def _map_block(
 
 
 def _chunk_statistics(parameters: Densities, check: RowCheck, chunk: Chunk) -> SufficientStatistics:
-    complete = chunk._replace(omit=check.omit)
+    complete = chunk._replace(omit_missing=check.omit)
     for rows, _ in complete.blocks(BLOCK_ROWS):
         with explain_missing_values():
             check(rows)
@@ -166,7 +170,7 @@ def _chunk_statistics(parameters: Densities, check: RowCheck, chunk: Chunk) -> S
 
 def _chunk_log_density(parameters: Densities, check: RowCheck, chunk: Chunk) -> NDArray[np.float64]:
     total, total_weight = 0.0, 0.0
-    for rows, weights in chunk._replace(omit=check.omit).blocks(BLOCK_ROWS):
+    for rows, weights in chunk._replace(omit_missing=check.omit).blocks(BLOCK_ROWS):
         with explain_missing_values():
             check(rows)
         log_density = log_prob_norm(rows, parameters)

@@ -96,9 +96,9 @@ def _without_column(rows: DaskDataset, name: str) -> DaskDataset:
         raise DataError(HAS_WEIGHTS)
     index, array, features = columns.index(name), rows.collection, rows.collection
     options = _options(rows)
-    if rows.recipe is not None:
-        options["recipe"] = rows.recipe.without(index)
-        index = rows.recipe.features[index].place
+    if rows.preprocessing is not None:
+        options["preprocessing"] = rows.preprocessing.without_feature(index)
+        index = rows.preprocessing.features[index].column
     else:
         chunks = (array.chunks[0], (len(columns) - 1,))
         features = da.map_blocks(np.delete, array, index, axis=1, dtype=array.dtype, chunks=chunks)
@@ -119,7 +119,7 @@ def _options(dataset: DaskDataset) -> dict[str, Any]:
         "missing": dataset.missing,
         "retries": dataset.source.retries,
         "on_bad_chunk": dataset.on_bad_chunk,
-        "recipe": dataset.recipe,
+        "preprocessing": dataset.preprocessing,
     }
 
 

@@ -17,7 +17,7 @@ from sklearn.utils._param_validation import (
 from sklearn.utils.validation import check_is_fitted
 
 from daskgmm.data.pass_log import Pass
-from daskgmm.data.preprocessing.preprocessing import as_told
+from daskgmm.data.preprocessing.preprocessing import stored_options
 from daskgmm.errors import DataWarning, ModelFileError, ParameterError
 from daskgmm.fit.initialization.user_parameters import check_user_mixture
 from daskgmm.fit.state import Action, Event, FitState
@@ -43,7 +43,7 @@ HISTORY: dict[str, Callable[[Any], Any]] = {
     "n_passes_": int,
     "passes_": lambda passes: [Pass(*fields) for fields in passes],
     "total_weight_": float,
-    "recipe_": as_told,
+    "recipe_": stored_options,
     "reg_covar_": lambda value: np.array(value) if isinstance(value, list) else float(value),
 }
 # Their values without a fit; `reg_covar_` is then the value of the parameter.

@@ -116,7 +116,7 @@ def compare(
             scored = _score(problem, journal.now.ended)
             scored.sort(key=lambda each: criterion.loss(each.scores))
             states = _first_iteration(problem, scored[:n_finalists], criterion, smallest.rule)
-            problem.rows.note(leader(states).lower_bound)
+            problem.rows.record_lower_bound(leader(states).lower_bound)
             journal.begin("iteration", states, seen=tuple(scored))
             observer.on_pass(states, perf_counter() - began)
         finalists = journal.now.seen[:n_finalists]
@@ -195,7 +195,7 @@ def _score(problem: FitProblem, ended: Sequence[FitState | None]) -> list[Scored
     }
     densities = [problem.objective.densities(state.parameters) for state in sound.values()]
     visit = partial(e_steps, densities=densities)
-    on_all_rows = problem.rows.serving("comparison").reduce(visit)
+    on_all_rows = problem.rows.for_purpose("comparison").reduce(visit)
     on_sample = sample_stage.dataset_of(problem.survey.sample).reduce(visit)
     scored = []
     # Per two parameters, what a fit to the sample lacks of a fit to all rows (Wilks 1938).

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from daskgmm.data.survey import Sample, Survey
+from daskgmm.data.sample import Sample
+from daskgmm.data.survey import Survey
 from daskgmm.errors import DataError, DegenerateCovarianceError, name_components
 from daskgmm.fit.state import Action, Event
 from daskgmm.kernels.blas import one_blas_thread

@@ -86,7 +86,9 @@ def fit_mixture(
                 journal.begin("refinement", [*judged, winner])
         if journal.now.purpose == "refinement":
             states = converge(journal.now.states, "refinement", full_data_rule(rule))
-        state, lower_bound = _with_bound(states, problem.rows.serving("bound"), problem.objective)
+        state, lower_bound = _with_bound(
+            states, problem.rows.for_purpose("bound"), problem.objective
+        )
     observer.on_end(state, lower_bound)
     return Fit(state, lower_bound, problem.survey, tuple(problem.rows.passes))
 
@@ -168,5 +170,5 @@ def _with_bound(
         for sums, each in zip(statistics, sound, strict=True)
     ]
     winner = int(np.argmax(np.nan_to_num(np.round(bounds, DIGITS), nan=-np.inf)))
-    rows.note(bounds[winner])
+    rows.record_lower_bound(bounds[winner])
     return sound[winner], bounds[winner]

@@ -8,10 +8,10 @@ from daskgmm.chunk import BadChunk
 from daskgmm.data.dataset import Dataset, InMemoryDataset
 from daskgmm.data.execution.passes import log_event
 from daskgmm.data.pass_log import (
-    NullWatcher,
+    NullProgressObserver,
     OngoingPass,
     Pass,
-    PassWatcher,
+    ProgressObserver,
 )
 from daskgmm.data.survey import Survey
 from daskgmm.fit.ranking import leader
@@ -59,7 +59,7 @@ class PassObserver(Protocol):
         """One pass has advanced the candidates that were live; True is an end to it."""
 
 
-class Observer(PassObserver, PassWatcher, Protocol):
+class Observer(PassObserver, ProgressObserver, Protocol):
     """Called in the driver: between passes, and as chunks of one come."""
 
     def on_survey(self, survey: Survey, seconds: float) -> None:
@@ -81,7 +81,7 @@ class Observer(PassObserver, PassWatcher, Protocol):
         """The fit has come to this, of that bound."""
 
 
-class NullObserver(NullWatcher):
+class NullObserver(NullProgressObserver):
     """Sees nothing."""
 
     def on_survey(self, survey: Survey, seconds: float) -> None: ...

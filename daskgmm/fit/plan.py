@@ -108,7 +108,7 @@ class Plan:
             "memory": f"{unknown if per_thread is None else mebibytes(per_thread)} per thread; "
             f"{resources.threads_per_process} in a process that takes "
             f"{mebibytes(resources.memory_used)} of its own{killed}"
-            + ("; chunks share values, whose memory is not known" if layout.shares else ""),
+            + ("; chunks share values, whose memory is not known" if layout.shares_values else ""),
             "driver": f"{mebibytes(self.driver_bytes)}, most of it the sample",
         }
 
@@ -132,10 +132,10 @@ def plan_fit(dataset: Dataset, settings: Settings, resources: Resources) -> Plan
     levels = max(layout.n_chunks, 1).bit_length()
     sample = min(settings.sample_size(layout.n_features), layout.n_rows or 2**63)
     sample_bytes = sample * (layout.row_bytes + 24)
-    keeps = resources.keeps_freed and not layout.is_resident
+    keeps = resources.keeps_freed_memory and not layout.is_resident
     in_shard = math.ceil(levels - math.log2(n_shards)) + 3
     survey = 8 * layout.n_features**2
-    n_before = dataset.n_preparing + 1 + settings.n_initial_passes
+    n_before = dataset.n_preparation_passes + 1 + settings.n_initial_passes
     return Plan(
         layout=layout,
         resources=resources,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from daskgmm.chunk import why_left_out
+from daskgmm.chunk import describe_skipped
 from daskgmm.data.dataset import Dataset
 from daskgmm.data.pass_log import LoggedDataset
 from daskgmm.data.survey import Survey, take_survey
@@ -79,7 +79,7 @@ class FitProblem(NamedTuple):
         """
         context = InitContext(
             self.survey,
-            self.rows.serving("start"),
+            self.rows.for_purpose("start"),
             settings.n_components,
             self.objective.with_family(settings.family),
             settings.user_parameters,
@@ -124,7 +124,7 @@ class FitProblem(NamedTuple):
         """Advance the candidates by passes over all rows until each has an outcome."""
         return em.run(
             states,
-            self.rows.serving(purpose),
+            self.rows.for_purpose(purpose),
             self.objective,
             rule,
             journal,
@@ -156,16 +156,16 @@ def open_problem(
     random_state: tuple[Any, ...] = tuple(random.get_state())
     seed = _sample_seed(random)
     if checkpoint and checkpoint.lengths:
-        dataset = dataset.counted(checkpoint.lengths)
+        dataset = dataset.with_lengths(checkpoint.lengths)
     passes = list(checkpoint.passes) if checkpoint else []
-    rows = LoggedDataset(dataset, passes=passes, watch=observer).prepared()
+    rows = LoggedDataset(dataset, passes=passes, observer=observer).prepare()
     began = perf_counter()
     if checkpoint and checkpoint.survey:
         survey = checkpoint.survey
     else:
-        survey = _survey(rows.serving("survey"), settings, sample_size, seed, max_sample_share)
+        survey = _survey(rows.for_purpose("survey"), settings, sample_size, seed, max_sample_share)
         observer.on_survey(survey, perf_counter() - began)
-    rows = replace(rows.skipping(survey.skipped), checksums=survey.checksums)
+    rows = replace(rows.without_chunks(survey.skipped), checksums=survey.checksums)
     marginal = survey.marginal and survey.n_incomplete > 0
     if survey.n_incomplete and not marginal:
         rows = rows.complete_rows()
@@ -190,12 +190,16 @@ def _survey(
 ) -> Survey:
     survey = take_survey(rows, seed=seed, sample_size=sample_size)
     if survey.skipped:  # warn now, not when the fit has ended
-        warn_caller(why_left_out(survey.skipped), DataWarning)
+        warn_caller(describe_skipped(survey.skipped), DataWarning)
     survey.raise_for_bad_cells(missing=rows.missing, columns=rows.columns)
     survey.raise_for_too_few(settings.n_components)
     size = min(sample_size, int(max_sample_share * survey.n_usable))
-    survey = replace(survey, sample=replace(survey.sample, size=size).kept())
-    return survey.of_cells(rows.columns) if survey.marginal and survey.n_incomplete else survey
+    survey = replace(survey, sample=replace(survey.sample, size=size).truncate())
+    return (
+        survey.with_cell_moments(rows.columns)
+        if survey.marginal and survey.n_incomplete
+        else survey
+    )
 
 
 def _sample_seed(random: np.random.RandomState) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from daskgmm.data.dataset import InMemoryDataset
-from daskgmm.data.survey import Sample
+from daskgmm.data.sample import Sample
 from daskgmm.fit import em
 from daskgmm.fit.acceleration.quasi_newton import Acceleration
 from daskgmm.fit.convergence import AbsoluteChange, ExpectedGain, Rule
@@ -38,7 +38,7 @@ def dataset_of(sample: Sample) -> InMemoryDataset:
 def part_of(sample: Sample, n_components: int) -> Sample:
     """Rows of the sample for a first look: a bounded number, uniform as it is."""
     size = max(MIN_ROWS, ROWS_PER_MEAN * n_components * sample.rows.shape[1])
-    return replace(sample, size=size).kept()
+    return replace(sample, size=size).truncate()
 
 
 def converge_on_sample(

@@ -145,7 +145,7 @@ def _e_steps(
     """Return the statistics of all candidates; reservoirs collect complete rows."""
     if all(candidate.marginal is None for candidate in densities) or not _has_missing(chunk):
         return _complete_statistics(chunk, densities, reservoirs)
-    complete = _complete_statistics(chunk._replace(omit=True), densities, reservoirs)
+    complete = _complete_statistics(chunk._replace(omit_missing=True), densities, reservoirs)
     incomplete = [list[SufficientStatistics]() for _ in densities]
     for rows, weights in _incomplete_rows(chunk):
         for parts, candidate in zip(incomplete, densities, strict=True):
@@ -158,7 +158,7 @@ def _e_steps(
 
 
 def _has_missing(chunk: Chunk) -> bool:
-    return not chunk.omit and bool(np.isnan(chunk.rows).any())
+    return not chunk.omit_missing and bool(np.isnan(chunk.rows).any())
 
 
 def _incomplete_rows(chunk: Chunk) -> Iterator[tuple[NDArray[Any], Array | None]]:
@@ -191,7 +191,7 @@ def _sums(
 ) -> list[SufficientStatistics]:
     """Return the statistics of a group, computed in blocks that stay in cache."""
     current, total_weight, log_likelihoods = run, 0.0, [0.0] * len(families)
-    for block in chunk.numbered(run.block_rows):
+    for block in chunk.numbered_blocks(run.block_rows):
         rows, weights, *_ = block
         current, responsibilities, norms = _posterior(current, rows)
         total_weight += len(rows) if weights is None else float(weights.sum())

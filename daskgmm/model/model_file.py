@@ -22,8 +22,8 @@ from daskgmm.storage.folder import Folder
 from daskgmm.storage.location import (
     READ_AHEAD,
     Location,
+    explain_errors,
     local_path,
-    refusals,
 )
 from daskgmm.storage.npz import open_archive, pack_archive
 from daskgmm.storage.records import Codec
@@ -105,7 +105,7 @@ def write(url: str | Path, content: bytes, /, **storage_options: Any) -> None:
         return
     scheme, _, rest = str(url).partition("://")
     parent, _, name = rest.rpartition("/")
-    with refusals(str(url)):
+    with explain_errors(str(url)):
         Folder(f"{scheme}://{parent}", **storage_options).write(name, content)
 
 
@@ -208,9 +208,9 @@ def _open(url: str | Path, storage_options: dict[str, Any]) -> Iterator[BinaryIO
             file: BinaryIO = path.open("rb")
     else:
         location = Location.of(url, storage_options)
-        if location.found() is None:
+        if location.info() is None:
             raise ModelFileError(f"there is no model file at {url}")
-        with refusals(str(url)):
+        with explain_errors(str(url)):
             file = location.open(READ_AHEAD)
     with file:
         yield file

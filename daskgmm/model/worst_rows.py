@@ -109,7 +109,7 @@ class Reservoir:
             target = slice(self._n_rows, self._n_rows + len(new))
             self._n_rows = target.stop
             self._log_density[target] = log_density[new]
-            self._numbers[target] = block.numbers(new)
+            self._numbers[target] = block.row_numbers(new)
             self._rows[target] = block.rows[new]
             if self._weights is not None and block.weights is not None:
                 self._weights[target] = block.weights[new]

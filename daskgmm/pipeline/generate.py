@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from daskgmm.data.synthetic import random_mixture, synthetic_rows
-from daskgmm.data.writers.rows import check_ending, draft_of, write_rows
+from daskgmm.data.writers.rows import atomic_output, check_ending, write_rows
 from daskgmm.errors import ConfigError
 from daskgmm.model import model_file
 from daskgmm.pipeline.clusters import Cluster
@@ -49,7 +49,7 @@ def generate(config: GenerateConfig, cluster: Cluster, console: Console) -> None
         seed=config.random_state,
         dtype=config.dtype,
     )
-    with draft_of(path) as draft, connect(cluster, console):
+    with atomic_output(path) as draft, connect(cluster, console):
         n_chunks = rows.numblocks[0]
         print_line(
             console,

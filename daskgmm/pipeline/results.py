@@ -7,7 +7,7 @@ import numpy as np
 
 from daskgmm.data.pass_log import Pass
 from daskgmm.data.survey import Survey
-from daskgmm.data.writers.scores import Written
+from daskgmm.data.writers.scores import ScoreSummary
 from daskgmm.fit.state import Event
 from daskgmm.model.mixture import Mixture
 from daskgmm.model_selection import ComponentSelection
@@ -53,7 +53,7 @@ class FitResult:
     columns: tuple[str, ...]
     mixture: Mixture
     survey: Survey
-    written: Written
+    written: ScoreSummary
     lower_bounds: list[float]
     events: list[Event]
     converged: bool

@@ -16,7 +16,7 @@ from daskgmm.pipeline.clusters import Cluster, ClusterConfig
 from daskgmm.pipeline.config.fit import FitConfig, RunConfig
 from daskgmm.pipeline.config.loader import StrictModel, read
 from daskgmm.pipeline.config.select import SelectConfig
-from daskgmm.storage.atomic_file import intended_name
+from daskgmm.storage.atomic_file import final_name
 from daskgmm.storage.folder import Folder
 
 # File in the folder of the checkpoints: the configuration of the run, with its seed and cluster.
@@ -114,9 +114,9 @@ def delete_checkpoints(config: RunConfig) -> None:
         files = Folder(config.checkpoint_dir)
         remove_checkpoints(files)
         for name in files.names():
-            if intended_name(name) == RUN_FILE:
+            if final_name(name) == RUN_FILE:
                 files.remove(name)
-        files.leave()
+        files.remove_if_empty()
 
 
 def resume_command(config: RunConfig, *options: str) -> str:

@@ -14,9 +14,9 @@ from rich.console import Console
 from sklearn.exceptions import ConvergenceWarning
 
 from daskgmm.data.dataset import DaskDataset
-from daskgmm.data.pass_log import LoggedDataset
+from daskgmm.data.pass_log import LoggedDataset, PassPurpose
 from daskgmm.data.sources.registry import open_dataset
-from daskgmm.data.writers.scores import Parts, write_scores
+from daskgmm.data.writers.scores import ScoreParts, write_scores
 from daskgmm.errors import ConfigError, DataWarning, DegenerateCovarianceError
 from daskgmm.estimators.checkpoint import Checkpoint
 from daskgmm.estimators.gaussian_mixture import GaussianMixture
@@ -40,7 +40,7 @@ from daskgmm.pipeline.report import report
 from daskgmm.pipeline.results import FitResult, selection_csv
 from daskgmm.pipeline.scoring_model import ScoringModel
 from daskgmm.storage.folder import Folder
-from daskgmm.storage.location import EXTRAS, needs, reason
+from daskgmm.storage.location import EXTRAS, install_hint, reason
 
 # Packages whose versions are recorded with the results.
 VERSIONED = ("daskgmm", "dask", "distributed", "numpy", "scipy", "scikit-learn", "pyarrow", "zarr")
@@ -106,7 +106,7 @@ def fit(
     """
     dataset = open_source(config)
     if config.missing is not config.source.missing:
-        dataset = replace(dataset, missing=config.missing.value)
+        dataset = replace(dataset, missing=config.missing)
     numbers = config.source.columns or range(dataset.n_features)
     columns = dataset.columns or tuple(f"x{number}" for number in numbers)
     with _output_errors(config.output.dir):
@@ -128,10 +128,10 @@ def fit(
                 )
             mixture, survey = estimator.mixture_, lines.survey
             rows = LoggedDataset(
-                dataset.skipping(survey.skipped),
-                "labels",
+                dataset.without_chunks(survey.skipped),
+                PassPurpose.LABELS,
                 checksums=survey.checksums,
-                watch=observer,
+                observer=observer,
             )
             row_densities = densities(mixture, survey.mean, marginal=survey.marginal)
             with _output_errors(config.output.dir):
@@ -144,7 +144,7 @@ def fit(
                 if selection:
                     folder.write("selection.csv", selection_csv(selection).encode())
             labels = Folder(config.output.path("labels.parquet"))
-            written = write_scores(rows, Parts(labels, Scoring(row_densities)), kept={})
+            written = write_scores(rows, ScoreParts(labels, Scoring(row_densities)), existing={})
             seconds = perf_counter() - start
             peak_driver, peak_worker = connection.peak_memory()
             result = FitResult(
@@ -236,7 +236,10 @@ def _save_before_collapse(dataset: DaskDataset, folder: Folder) -> Iterator[None
     except DegenerateCovarianceError as error:
         if error.mixture is None:
             raise
-        name, recipe = "before_collapse.npz", dataset.recipe and dataset.recipe.as_written()
+        name, recipe = (
+            "before_collapse.npz",
+            dataset.preprocessing and dataset.preprocessing.options(),
+        )
         about = {"history": {"recipe_": recipe or {}}}
         place = f"{folder}/{name}"
         try:
@@ -256,7 +259,7 @@ def _output_errors(folder: str) -> Iterator[None]:
         yield
     except ImportError as error:
         scheme = folder.partition("://")[0]
-        message = needs(f"{scheme}://", EXTRAS.get(scheme))
+        message = install_hint(f"{scheme}://", EXTRAS.get(scheme))
         raise ConfigError(f"output.dir: {folder}: {message}") from error
     except Exception as error:  # stores raise errors of any kind
         why = getattr(error, "strerror", None) or reason(error)

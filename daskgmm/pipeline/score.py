@@ -11,17 +11,18 @@ from typing import Any
 from rich.console import Console
 
 from daskgmm.data.dataset import DaskDataset
-from daskgmm.data.pass_log import LoggedDataset
-from daskgmm.data.sources.registry import names_in, open_dataset, open_ids
-from daskgmm.data.writers.rows import draft_of
+from daskgmm.data.pass_log import LoggedDataset, PassPurpose
+from daskgmm.data.policies import BadChunkPolicy, MissingPolicy
+from daskgmm.data.sources.registry import column_names, open_dataset, open_id_column
+from daskgmm.data.writers.rows import atomic_output
 from daskgmm.data.writers.scores import (
-    BEGUN,
-    Ids,
-    Parts,
-    Written,
-    check_kind,
-    gather,
-    made_of,
+    UNFINISHED,
+    IdColumn,
+    ScoreParts,
+    ScoreSummary,
+    check_zarr_type,
+    merge_parts,
+    read_fingerprint,
     write_scores,
 )
 from daskgmm.errors import ConfigError, ParameterError
@@ -30,13 +31,12 @@ from daskgmm.model.densities import densities
 from daskgmm.model.row_scores import Scoring
 from daskgmm.pipeline.clusters import Cluster
 from daskgmm.pipeline.config.commands import ScoreConfig, ScoreFormat
-from daskgmm.pipeline.config.fit import BadChunkPolicy, MissingPolicy
 from daskgmm.pipeline.progress.console import print_line
 from daskgmm.pipeline.progress.json_log import no_log
 from daskgmm.pipeline.progress.live_display import connect, live_display
 from daskgmm.pipeline.scoring_model import ScoringModel
 from daskgmm.storage.folder import Folder
-from daskgmm.storage.location import EXTRAS, needs, reason, refusals
+from daskgmm.storage.location import EXTRAS, explain_errors, install_hint, reason
 from daskgmm.version import __version__
 
 # Number of skipped chunks whose reasons are printed.
@@ -57,24 +57,24 @@ class ScoreTarget:
 
     out: Folder
     format: ScoreFormat
-    parts: Parts
+    parts: ScoreParts
 
     def exists(self) -> bool:
         """Whether there is anything under the name of the scores."""
-        with refusals(self.out.url):
+        with explain_errors(self.out.url):
             return self.out.exists()
 
     def is_complete(self, n_chunks: int) -> bool:
         """Whether `out` already holds the scores that the parts would become."""
         if self.format is ScoreFormat.ZARR:
-            return made_of(self.out) == self.parts.made_of
-        return len(replace(self.parts, folder=self.out).kept()) == n_chunks
+            return read_fingerprint(self.out) == self.parts.fingerprint
+        return len(replace(self.parts, folder=self.out).existing()) == n_chunks
 
     def is_partial(self) -> bool:
         """Whether `out` holds some of these scores: in a store, a killed run leaves them there."""
         if self.format is ScoreFormat.ZARR:
-            return made_of(self.out, BEGUN) == self.parts.made_of
-        finished = replace(self.parts, folder=self.out).kept()
+            return read_fingerprint(self.out, UNFINISHED) == self.parts.fingerprint
+        finished = replace(self.parts, folder=self.out).existing()
         return 0 < len(finished) == len(self.out.names())
 
     def merge(self, chunk_rows: int) -> None:
@@ -82,11 +82,11 @@ class ScoreTarget:
         if self.format is ScoreFormat.PARQUET:
             self.parts.folder.move_to(self.out)
         elif self.out.path is None:
-            gather(self.parts.folder, self.out, chunk_rows, self.parts.made_of)
+            merge_parts(self.parts.folder, self.out, chunk_rows, self.parts.fingerprint)
             self.parts.folder.clear()
         else:
-            with draft_of(self.out.path) as draft:
-                gather(self.parts.folder, Folder(draft), chunk_rows, self.parts.made_of)
+            with atomic_output(self.out.path) as draft:
+                merge_parts(self.parts.folder, Folder(draft), chunk_rows, self.parts.fingerprint)
             self.parts.folder.clear()
 
 
@@ -115,10 +115,10 @@ def score(
     dataset = _open_rows(config, model)
     scoring, ids, rows = _scoring(config, model, dataset), None, dataset
     if config.id is not None:
-        values, kind = open_ids(config.source, config.id, config.storage_options)
-        ids, rows = Ids(str(config.id), kind), dataset.beside(values)
+        values, kind = open_id_column(config.source, config.id, config.storage_options)
+        ids, rows = IdColumn(str(config.id), kind), dataset.with_extra(values)
     out, folder = _folders(config)
-    parts = Parts(folder, scoring, ids, _fingerprint(config, model, scoring, dataset))
+    parts = ScoreParts(folder, scoring, ids, _fingerprint(config, model, scoring, dataset))
     target = ScoreTarget(out, config.format, parts)
     _check_target(target, config)
     if target.exists() and not config.force:
@@ -129,15 +129,17 @@ def score(
             return
         if not target.is_partial():
             raise ConfigError(f"{out} exists already: choose another name, or add --force")
-    with refusals(folder.url):  # before anything starts
+    with explain_errors(folder.url):  # before anything starts
         folder.make()
     with connect(cluster, console) as connection:
         log("cluster", {"description": connection.description, "output": out.url})
-        start, finished = perf_counter(), parts.kept()
+        start, finished = perf_counter(), parts.existing()
         with live_display(console, connection, None) as display:
-            observed = LoggedDataset(rows, "scores", watch=ObserverGroup(display, Events(log)))
+            observed = LoggedDataset(
+                rows, PassPurpose.SCORES, observer=ObserverGroup(display, Events(log))
+            )
             if rows.layout.n_rows is None:  # CSV: a pass counts the rows
-                observed = observed.prepared()
+                observed = observed.prepare()
             layout = observed.layout
             plural = "s" * (layout.n_chunks != 1)
             print_line(console, "rows", f"{layout.n_rows:,} in {layout.n_chunks:,} chunk{plural}")
@@ -173,7 +175,9 @@ def _folders(config: ScoreConfig) -> tuple[Folder, Folder]:
         )
     except ImportError as error:
         scheme = config.out.partition("://")[0]
-        raise ConfigError(f"{config.out}: {needs(f'{scheme}://', EXTRAS.get(scheme))}") from error
+        raise ConfigError(
+            f"{config.out}: {install_hint(f'{scheme}://', EXTRAS.get(scheme))}"
+        ) from error
     except ValueError as error:
         raise ConfigError(f"{config.out} cannot be written: {reason(error)}") from error
     return out, parts
@@ -227,7 +231,7 @@ def _columns(config: ScoreConfig, model: ScoringModel) -> list[str | int] | None
     """Columns of the features; None means all."""
     if config.columns is not None:
         return config.columns
-    names = names_in(config.source, config.storage_options)
+    names = column_names(config.source, config.storage_options)
     if model.columns and isinstance(model.columns[0], str) == bool(names):
         return model.columns
     if config.id is None:
@@ -253,7 +257,7 @@ def _scoring(config: ScoreConfig, model: ScoringModel, dataset: DaskDataset) -> 
             threshold = model.log_density.at(config.outliers)
         except ParameterError as error:
             raise ConfigError(f"--outliers: {error}") from error
-    is_marginal = MissingPolicy(dataset.missing) is MissingPolicy.MARGINAL
+    is_marginal = dataset.missing == MissingPolicy.MARGINAL
     row_densities = densities(model.mixture, marginal=is_marginal)
     return Scoring(row_densities, config.top, model.mixture, threshold)
 
@@ -290,7 +294,7 @@ def _check_target(target: ScoreTarget, config: ScoreConfig) -> None:
     if ids and config.on_bad_chunk is BadChunkPolicy.SKIP:
         raise ConfigError("--id: rows of skipped chunks have no id: leave out --on-bad-chunk skip")
     if ids and target.format is ScoreFormat.ZARR:
-        check_kind(*ids)
+        check_zarr_type(*ids)
     if out.path is None:
         return
     try:
@@ -301,7 +305,7 @@ def _check_target(target: ScoreTarget, config: ScoreConfig) -> None:
         ) from error
 
 
-def _print_counts(written: Written, config: ScoreConfig, console: Console) -> None:
+def _print_counts(written: ScoreSummary, config: ScoreConfig, console: Console) -> None:
     """Print how many rows were skipped, left out, scored, and flagged as outliers."""
     for why in written.reasons[:MAX_REASONS]:
         print_line(console, "skipped", " ".join(why.split()))

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from daskgmm.data.preprocessing.preprocessing import as_told
+from daskgmm.data.preprocessing.preprocessing import stored_options
 from daskgmm.model import model_file
 from daskgmm.model.mixture import Mixture
 from daskgmm.model.row_scores import Quantiles
@@ -42,7 +42,7 @@ class ScoringModel:
         mixture, names, about, _ = model_file.read(path, **storage_options)
         with model_file.file_errors(path):
             rows = about.get(KEY, {})
-            recipe = as_told(about.get("history", {}).get("recipe_", {}))
+            recipe = stored_options(about.get("history", {}).get("recipe_", {}))
             if recipe and len(recipe["columns"]) != mixture.n_features:
                 raise ValueError("its transforms do not match its number of features")
             return cls(

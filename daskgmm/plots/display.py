@@ -114,7 +114,7 @@ class PlotSample(NamedTuple):
             For rows that the model does not accept, and if no row is left.
         """
         dataset = check_mixture(model)._as_dataset(X, reset=False, sample_weight=sample_weight)
-        survey = take_survey(dataset.prepared(), seed=0, sample_size=MAX_ROWS)
+        survey = take_survey(dataset.prepare(), seed=0, sample_size=MAX_ROWS)
         survey.raise_for_bad_cells(missing=dataset.missing, columns=dataset.columns)
         rows, weights = survey.sample.rows, survey.sample.weights
         if not len(rows):

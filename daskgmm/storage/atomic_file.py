@@ -1,4 +1,4 @@
-"""A file that is written whole or not at all, and is still there after a power cut."""
+"""Atomic writes: a file is written completely or not at all, also if the power fails."""
 
 import errno
 import os
@@ -10,23 +10,24 @@ from typing import BinaryIO
 from uuid import uuid4
 
 
-def intended_name(name: str) -> str:
-    """The name that a file was to have: of a draft that a kill has left, it is another."""
+def final_name(name: str) -> str:
+    """Final name of a file, also of a draft that a killed process has left."""
     draft = re.fullmatch(r"\.(.+)\.[0-9a-f]{32}", name)
     return draft[1] if draft else name
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Replace what is at a path at once; OSError where a disk refuses, and then nothing is lost."""
+    """Replace a file atomically; after an OSError the old file is still there."""
     with open_atomic(path) as file:
         file.write(content)
 
 
 @contextmanager
 def open_atomic(path: Path) -> Iterator[BinaryIO]:
-    """The same of what is written while the context lasts; it counts for nothing if that fails.
+    """Open a draft for writing; it replaces the file at the end of the context.
 
-    The name changes hands when the content is on the disk, and the folder's entry follows it.
+    The draft is renamed after its content is on the disk, and then the folder is synchronised. If
+    the context fails, the draft is removed and the old file stays.
     """
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(path.parent))
@@ -39,7 +40,7 @@ def open_atomic(path: Path) -> Iterator[BinaryIO]:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
-    with suppress(OSError):  # some systems open no folder
+    with suppress(OSError):  # some systems cannot open a folder
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)

@@ -1,4 +1,4 @@
-"""A folder of whole files, on a disk or in an object store."""
+"""Folders of files that are written atomically, on a disk or in an object store."""
 
 import shutil
 from collections.abc import Iterator
@@ -14,22 +14,23 @@ from fsspec.implementations.local import LocalFileSystem
 from daskgmm.storage.atomic_file import open_atomic, write_atomic
 from daskgmm.storage.location import reason
 
-# Objects that a store copies at a time: each takes it a request.
-AT_ONCE = 16
+# Number of objects that a store copies at a time; each takes one request.
+CONCURRENCY = 16
 
-# Written to see whether that is possible.
+# File that tests whether a store can be written to.
 PROBE = ".daskgmm"
 
 
 class Folder:
-    """Files that are written whole or not at all.
+    """A folder of files, each written completely or not at all.
 
-    On a disk by a name that changes hands (`write_atomic`); object stores show nothing else.
+    On a disk a file is renamed when it is complete (`write_atomic`). In an object store a file
+    appears when its upload is complete.
 
     Parameters
     ----------
     url : str or Path
-        A path, or what fsspec knows, such as "s3://bucket/folder".
+        A path, or a URL that fsspec knows, such as "s3://bucket/folder".
     storage_options : for fsspec
 
     Attributes
@@ -47,16 +48,16 @@ class Folder:
 
     @property
     def path(self) -> Path | None:
-        """Where it is on this machine's disks, from the root; None of a store."""
+        """Absolute path on a disk of this machine; None for a store."""
         return Path(self._path) if isinstance(self._files, LocalFileSystem) else None
 
     def exists(self) -> bool:
-        """Whether anything is there, be it a file."""
-        found: bool = self._files.exists(self._path)
-        return found
+        """Whether a folder or a file exists at the URL."""
+        exists: bool = self._files.exists(self._path)
+        return exists
 
     def make(self) -> None:
-        """Make it, on a disk; of a store, find out whether it takes files at all."""
+        """Create the folder on a disk; in a store, check that it can be written to."""
         if self.path is not None:
             self.path.mkdir(parents=True, exist_ok=True)
         else:
@@ -64,25 +65,25 @@ class Folder:
             self.remove(PROBE)
 
     def names(self) -> list[str]:
-        """Of the files, sorted; none where there is no folder."""
+        """Names of the files, sorted; empty if there is no folder."""
         try:
-            found = self._files.ls(self._path, detail=False)
+            paths = self._files.ls(self._path, detail=False)
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(str(each).rsplit("/", 1)[-1] for each in found)
+        return sorted(str(path).rsplit("/", 1)[-1] for path in paths)
 
     def open(self, name: str) -> BinaryIO:
-        """A file, to be read in parts."""
-        opened: BinaryIO = self._files.open(self._at(name), "rb")
-        return opened
+        """Open a file for reading in parts."""
+        stream: BinaryIO = self._files.open(self._at(name), "rb")
+        return stream
 
     def read(self, name: str) -> bytes:
-        """A whole file."""
+        """Read a whole file."""
         content: bytes = self._files.cat_file(self._at(name))
         return content
 
     def write(self, name: str, content: bytes) -> None:
-        """Replace a file at once; OSError where it can't be."""
+        """Replace a file atomically; raises OSError if that fails."""
         if self.path is not None:
             self.path.mkdir(parents=True, exist_ok=True)
             write_atomic(self.path / name, content)
@@ -91,28 +92,28 @@ class Folder:
 
     @contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:
-        """A file to be written bit by bit, which is there if the context ends well.
+        """Open a file for writing in parts; it appears when the context ends without an error.
 
-        What goes to a store is held in memory until then. OSError where it can't be written.
+        For a store, the content is in memory until then. Raises OSError if writing fails.
         """
         if self.path is not None:
             self.path.mkdir(parents=True, exist_ok=True)
             with open_atomic(self.path / name) as file:
                 yield file
             return
-        held = BytesIO()
-        yield held
+        buffer = BytesIO()
+        yield buffer
         try:
-            self._files.pipe_file(self._at(name), held.getvalue())
-        except Exception as error:  # libraries of stores raise what they like
+            self._files.pipe_file(self._at(name), buffer.getvalue())
+        except Exception as error:  # store libraries raise many types
             raise OSError(reason(error)) from error
 
     def remove(self, name: str) -> None:
-        """Remove a file that is there."""
+        """Remove an existing file."""
         self._files.rm_file(self._at(name))
 
     def clear(self) -> None:
-        """Remove whatever is there, all of it."""
+        """Remove everything at the URL, be it a folder or a file."""
         if self.path is not None:
             if self.path.is_dir() and not self.path.is_symlink():
                 shutil.rmtree(self.path)
@@ -122,9 +123,10 @@ class Folder:
             self._files.rm(self._path, recursive=True)
 
     def move_to(self, other: "Folder") -> None:
-        """Take another's place, for what is there: on a disk at once, in a store file by file.
+        """Replace another folder by this one.
 
-        There the files are copied by the store itself, and removed here when the last is there.
+        On a disk this is one rename. A store copies file by file, and the files here are removed
+        when the last copy is complete.
         """
         if self.path is not None and other.path is not None:
             other.clear()
@@ -134,12 +136,12 @@ class Folder:
         for name in other.names():
             if name not in names:
                 other.remove(name)
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        with ThreadPoolExecutor(CONCURRENCY) as pool:
             list(pool.map(lambda name: self._files.cp_file(self._at(name), other._at(name)), names))
         self.clear()
 
-    def leave(self) -> None:
-        """Remove the folder itself where it is one of a disk's, and empty."""
+    def remove_if_empty(self) -> None:
+        """Remove an empty folder on a disk."""
         if self.path is not None:
             with suppress(OSError):
                 self.path.rmdir()

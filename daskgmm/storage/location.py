@@ -1,4 +1,4 @@
-"""Where rows are: on a disk, or wherever fsspec finds its way."""
+"""Locations of files and folders, on a disk or in any store that fsspec knows."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from daskgmm.errors import DataError
 
-# What has to be installed for a scheme, if it is, comes with an extra of this name.
+# Extras of this package that install the library of a scheme.
 EXTRAS = {
     "s3": "s3",
     "s3a": "s3",
@@ -30,14 +30,14 @@ EXTRAS = {
     "https": "http",
 }
 
-# Names of options that let somebody in, and of nothing else.
+# Names of options that hold credentials.
 CREDENTIAL = re.compile("^key$|secret|token|passw|credential|account_key|access_key", re.IGNORECASE)
 
-# Bytes that are read beyond what was asked for of formats that are read in many small parts.
+# Bytes to read ahead, for formats that are read in many small parts.
 READ_AHEAD = 1 << 20
 
-# What stores and disks say of a file that is another when the file is.
-TELLING = (
+# Entries of a file's info that change when the file is written again.
+VERSION_KEYS = (
     "size",
     "mtime",
     "created",
@@ -51,38 +51,38 @@ TELLING = (
 
 @dataclass(frozen=True)
 class Location:
-    """A file or a folder, and what is meant inside of it.
+    """A file or a folder, or one array inside a file.
 
     Attributes
     ----------
     url : str
-        A whole path, or a URL that fsspec knows.
-    inside : str
-        Of a file with several arrays, the name of one: what comes after ``::``.
+        An absolute path, or a URL that fsspec knows.
+    member : str
+        Name of an array inside the file, after ``::``.
     options : mapping
-        fsspec's ``storage_options``, which travel to the workers and are never printed.
+        fsspec's ``storage_options``, which are sent to the workers and never printed.
     """
 
     url: str
-    inside: str = ""
+    member: str = ""
     options: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
 
     @classmethod
     def of(cls, url: str | Path, options: Mapping[str, Any]) -> "Location":
-        """The place that a path or a URL means."""
-        name, separator, inside = str(url).rpartition("::")
-        if not separator or "://" in inside:
-            name, inside = str(url), ""
+        """Parse a path or a URL."""
+        name, separator, member = str(url).rpartition("::")
+        if not separator or "://" in member:
+            name, member = str(url), ""
         if urlsplit(name).scheme == "file" or "://" not in name:
             name = str(local_path(name).absolute())  # workers may have another directory
-        return cls(name, inside.strip("/"), options)
+        return cls(name, member.strip("/"), options)
 
     def __str__(self) -> str:
-        return f"{self.url}::{self.inside}" if self.inside else self.url
+        return f"{self.url}::{self.member}" if self.member else self.url
 
     def __dask_tokenize__(self) -> Any:
-        # Keys to a store come and go; what they lead to stays what it is.
-        return normalize_token((self.url, self.inside, _without_credentials(self.options)))
+        # Without credentials: they may change, but the data is the same.
+        return normalize_token((self.url, self.member, _without_credentials(self.options)))
 
     def __truediv__(self, name: str) -> "Location":
         return replace(self, url=f"{self.url.rstrip('/')}/{name}")
@@ -94,13 +94,13 @@ class Location:
 
     @property
     def path(self) -> PurePosixPath:
-        """What of it has endings and parents."""
+        """The path, with suffixes and parents."""
         return PurePosixPath(self.url if self.is_local else urlsplit(self.url).path)
 
-    def found(self) -> dict[str, Any] | None:
-        """What is known of the file or folder; None where there is none.
+    def info(self) -> dict[str, Any] | None:
+        """fsspec's info about the file or folder; None if it does not exist.
 
-        Raises DataError where nobody can say.
+        Raises DataError if the store cannot be reached.
         """
         try:
             return self._info()
@@ -110,104 +110,113 @@ class Location:
             raise
 
     def version(self) -> str:
-        """What is another when the file is; DataError where there is nothing."""
-        known = self._info()
-        return "-".join(str(known[key]) for key in TELLING if key in known)
+        """A string that differs after the file was written again; DataError if it is absent."""
+        info = self._info()
+        return "-".join(str(info[key]) for key in VERSION_KEYS if key in info)
 
-    def each(self, ending: str | None) -> list["Location"]:
-        """The files that are meant, in natural order: part.2 before part.10, as Dask writes.
+    def files(self, ending: str | None) -> list["Location"]:
+        """List the files that a path, a pattern or a folder means, in natural order.
 
-        What a pattern finds; of a folder, its files of an ending, if one is named; else itself.
-        Raises DataError where there is none.
+        Natural order puts part.2 before part.10, as Dask writes them.
+
+        Parameters
+        ----------
+        ending : str or None
+            Ending of the files to list in a folder; None to list the folder itself.
+
+        Raises
+        ------
+        DataError
+            If there is no file.
         """
-        places = [self]
+        locations = [self]
         if any(sign in self.url for sign in "*[?") and self._is_pattern():
-            with refusals(self.url):
-                files, path = self._files()
-                places = self._at(files, files.glob(path))
-        if not places:
-            raise DataError(f"no file is like {self.url}")
+            with explain_errors(self.url):
+                filesystem, path = self._filesystem()
+                locations = self._sorted(filesystem, filesystem.glob(path))
+        if not locations:
+            raise DataError(f"no file matches {self.url}")
         if ending is None:
-            return places
-        return [found for place in places for found in place._in_folder(ending)]
+            return locations
+        return [file for location in locations for file in location._with_ending(ending)]
 
     def open(self, ahead: int = 0) -> BinaryIO:
-        """The file, to be read in parts: each is one request, of so many bytes more than asked."""
+        """Open the file; each read of a store is one request, of `ahead` more bytes."""
         if self.is_local:
             return Path(self.url).open("rb")
-        files, path = self._files()
-        cached = (
+        filesystem, path = self._filesystem()
+        cache = (
             {"cache_type": "readahead", "block_size": ahead} if ahead else {"cache_type": "none"}
         )
-        opened: BinaryIO = files.open(path, "rb", **cached)
-        return opened
+        stream: BinaryIO = filesystem.open(path, "rb", **cache)
+        return stream
 
     def values(self, dtype: np.dtype[Any], count: int, start: int) -> NDArray[Any]:
-        """So many values that begin at a byte; EOFError where there are fewer."""
+        """Read `count` values from byte `start`; EOFError if the file ends before."""
         if self.is_local:
             values = np.fromfile(self.url, dtype, count, offset=start)
         else:
-            files, path = self._files()
+            filesystem, path = self._filesystem()
             n_bytes = count * dtype.itemsize
-            content = bytearray(files.cat_file(path, start=start, end=start + n_bytes))
+            content = bytearray(filesystem.cat_file(path, start=start, end=start + n_bytes))
             if len(content) > n_bytes:
-                raise OSError("its server gives whole files only, not parts of them")
+                raise OSError("the server sends whole files only, not parts of them")
             values = np.frombuffer(content, dtype, len(content) // dtype.itemsize)
         if len(values) < count:
             raise EOFError(f"{count - len(values)} values are missing at the end")
         return values
 
-    def _info(self) -> dict[str, Any]:
-        with refusals(self.url):
-            files, path = self._files()
-            known: dict[str, Any] = files.info(path)
-            return known
+    def files_below(self) -> list["Location"] | None:
+        """List the files in a folder and its subfolders, in natural order; None for a file.
 
-    def _files(self) -> tuple[Any, str]:
-        files, path = fsspec.url_to_fs(self.url, use_listings_cache=False, **self.options)
-        return files, path
+        Hidden files are left out: other programs write copies and markers there.
+        """
+        info = self.info()
+        if info is None or info["type"] != "directory":
+            return None
+        with explain_errors(self.url):
+            filesystem, path = self._filesystem()
+            files = [file for file in filesystem.find(path) if not _is_hidden(file[len(path) :])]
+            return self._sorted(filesystem, files)
+
+    def _info(self) -> dict[str, Any]:
+        with explain_errors(self.url):
+            filesystem, path = self._filesystem()
+            info: dict[str, Any] = filesystem.info(path)
+            return info
+
+    def _filesystem(self) -> tuple[Any, str]:
+        filesystem, path = fsspec.url_to_fs(self.url, use_listings_cache=False, **self.options)
+        return filesystem, path
 
     def _is_pattern(self) -> bool:
-        # A disk's names may hold these signs; of a web address they are the question.
+        # These signs may be part of a file's name, and "?" starts the query of a web address.
         return not Path(self.url).exists() if self.is_local else EXTRAS.get(self._scheme) != "http"
 
     @property
     def _scheme(self) -> str:
         return urlsplit(self.url).scheme
 
-    def inside_folder(self) -> list["Location"] | None:
-        """The files in it and below, in natural order; None where it is no folder.
+    def _with_ending(self, ending: str) -> list["Location"]:
+        if (files := self.files_below()) is None:
+            return [self]  # the format's opener raises an error if it does not exist
+        matches = [file for file in files if file.path.suffix == ending]
+        if not matches:
+            raise DataError(f"there is no {ending} file in the folder {self.url}")
+        return matches
 
-        Not those that are hidden, as copies and marks of other programs are.
-        """
-        known = self.found()
-        if known is None or known["type"] != "directory":
-            return None
-        with refusals(self.url):
-            files, path = self._files()
-            found = [each for each in files.find(path) if not _is_hidden(each[len(path) :])]
-            return self._at(files, found)
-
-    def _in_folder(self, ending: str) -> list["Location"]:
-        if (inside := self.inside_folder()) is None:
-            return [self]  # whoever opens it says that it isn't there
-        places = [place for place in inside if place.path.suffix == ending]
-        if not places:
-            raise DataError(f"there is no {ending} file in the directory {self.url}")
-        return places
-
-    def _at(self, files: Any, paths: list[str]) -> list["Location"]:
-        names = [path if self.is_local else files.unstrip_protocol(path) for path in paths]
-        return [replace(self, url=name) for name in sorted(names, key=natural_sort_key)]
+    def _sorted(self, filesystem: Any, paths: list[str]) -> list["Location"]:
+        urls = [path if self.is_local else filesystem.unstrip_protocol(path) for path in paths]
+        return [replace(self, url=url) for url in sorted(urls, key=natural_sort_key)]
 
 
 def _is_hidden(path: str) -> bool:
-    """Whether a name in a path begins as Hadoop and Arrow have it of what is no data."""
+    """Whether a path holds no data by the convention of Hadoop and Arrow."""
     return any(name.startswith((".", "_")) for name in path.split("/"))
 
 
 def _without_credentials(options: Any) -> Any:
-    """fsspec's options without the keys to a store."""
+    """fsspec's options without the credentials of a store."""
     if not isinstance(options, Mapping):
         return options
     return {
@@ -218,39 +227,41 @@ def _without_credentials(options: Any) -> Any:
 
 
 @contextmanager
-def refusals(url: str) -> Iterator[None]:
-    """Whatever a store or a disk raises is a DataError, one sentence, while the context lasts."""
+def explain_errors(url: str) -> Iterator[None]:
+    """Turn any exception of a store or a disk into a DataError."""
     scheme = urlsplit(url).scheme
     try:
         yield
     except ImportError as error:
-        raise DataError(f"{url}: {needs(f'{scheme}://', EXTRAS.get(scheme))}") from error
+        raise DataError(f"{url}: {install_hint(f'{scheme}://', EXTRAS.get(scheme))}") from error
     except (FileNotFoundError, NotADirectoryError) as error:
-        why = error.__cause__ if EXTRAS.get(scheme) == "http" else error.strerror or error
-        said = "" if why is None or str(why) in url else f" ({why})"
-        raise DataError(f"there is no file or directory at {url}{said}") from error
+        cause = error.__cause__ if EXTRAS.get(scheme) == "http" else error.strerror or error
+        detail = "" if cause is None or str(cause) in url else f" ({cause})"
+        raise DataError(f"there is no file or directory at {url}{detail}") from error
     except PermissionError as error:
         raise DataError(
-            f"{url}: access is refused ({reason(error)}): look at source.storage_options, or the "
+            f"{url}: access is denied ({reason(error)}): check source.storage_options, or the "
             "credentials of this machine"
         ) from error
     except ValueError as error:
-        known = scheme in fsspec.available_protocols()
-        said = f"cannot be reached: {reason(error)}" if known else f"unknown scheme {scheme!r}"
-        raise DataError(f"{url}: {said}") from error
-    except Exception as error:  # libraries of stores raise what they like
+        is_supported = scheme in fsspec.available_protocols()
+        detail = (
+            f"cannot be reached: {reason(error)}" if is_supported else f"unknown scheme {scheme!r}"
+        )
+        raise DataError(f"{url}: {detail}") from error
+    except Exception as error:  # store libraries raise many types
         raise DataError(f"{url} cannot be reached: {reason(error)}") from error
 
 
-def needs(what: str, extra: str | None) -> str:
-    """A sentence for somebody who has not installed what it takes."""
+def install_hint(what: str, extra: str | None) -> str:
+    """A sentence that says which extra to install for a format or scheme."""
     if extra is None:
         return f"{what} needs a library that is not installed"
     return f"{what} needs a library that is not installed: pip install 'daskgmm[{extra}]'"
 
 
 def reason(error: BaseException) -> str:
-    """What an exception says, on one line."""
+    """The message of an exception on one line."""
     text = " ".join(str(error).split())
     if isinstance(error, DataError | OSError) and text:
         return text
@@ -258,13 +269,12 @@ def reason(error: BaseException) -> str:
 
 
 def local_path(url: str) -> Path:
-    """The path that a path or ``file://`` URL means; DataError for any other URL."""
+    """Path of a local path or a ``file://`` URL; DataError for any other URL."""
     scheme, separator, _ = url.partition("://")
     if not separator:
         return Path(url)
     if scheme != "file":
         raise DataError(
-            f"{url}: unknown scheme {scheme!r} to write to; this version of daskgmm writes to "
-            "local paths and file:// URLs"
+            f"{url}: unknown scheme {scheme!r} for writing: use a local path or a file:// URL"
         )
     return Path(unquote(urlsplit(url).path))

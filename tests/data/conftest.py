@@ -1,4 +1,4 @@
-"""Rows with weights, one E-step, and what the plain loop makes of them."""
+"""Rows with weights, an E-step, and the bits of the plain loop."""
 
 from functools import partial
 

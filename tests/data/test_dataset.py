@@ -28,7 +28,7 @@ def _weights(chunk):
 
 
 @given(st.integers(1, 60))
-def test_memory_is_visited_in_order(chunk_rows):
+def test_a_pass_in_memory_visits_chunks_in_order(chunk_rows):
     dataset = InMemoryDataset(X, weights=np.arange(40.0), chunk_rows=chunk_rows)
     np.testing.assert_array_equal(np.vstack(dataset.map(_rows)), X)
     np.testing.assert_array_equal(np.concatenate(dataset.map(_weights)), np.arange(40.0))
@@ -36,7 +36,7 @@ def test_memory_is_visited_in_order(chunk_rows):
 
 @given(cuts(40))
 @settings(max_examples=20)
-def test_any_chunks_are_visited_in_order(lengths):
+def test_a_pass_visits_chunks_in_order(lengths):
     dataset = DaskDataset.of(
         da.from_array(X, chunks=(lengths, 3)),
         weights=da.from_array(np.arange(40.0), chunks=(lengths,)),
@@ -59,7 +59,7 @@ def test_a_pass_reports_its_chunks_and_leaves_the_dataset_as_it_was(dataset):
     before, done = dict(vars(dataset)), []
     dataset.reduce(_n_rows, on_chunks=done.extend)
     assert sorted(done) == [0, 1, 2, 3]
-    dataset.reduce(_n_rows)  # without a listener
+    dataset.reduce(_n_rows)  # without a callback
     assert len(done) == 4
     after = vars(dataset)
     assert list(after) == list(before)
@@ -73,7 +73,7 @@ def _n_rows(chunk):
 def test_counting_reports_its_chunks_and_leaves_the_dataset_as_it_was():
     dataset, done = DaskDataset.of(dd.from_pandas(pd.DataFrame(X), npartitions=3)), []
     before = dict(vars(dataset))
-    assert dataset.prepared(on_chunks=done.extend).n_rows == len(X)
+    assert dataset.prepare(on_chunks=done.extend).n_rows == len(X)
     assert sorted(done) == [0, 1, 2]
     assert vars(dataset) == before
     assert dataset.source.lengths is None
@@ -83,7 +83,7 @@ def test_no_rows_are_one_empty_chunk():
     assert [len(rows) for rows in InMemoryDataset(np.empty((0, 3))).map(_rows)] == [0]
 
 
-def test_complete_rows_are_those_without_a_gap():
+def test_complete_rows_have_no_missing_value():
     rows = X.copy()
     rows[[0, 5, 39], [1, 2, 0]] = np.nan
     whole = np.delete(X, [0, 5, 39], axis=0)
@@ -100,7 +100,7 @@ def test_complete_rows_are_those_without_a_gap():
 
 
 def partition(number):
-    """Seven rows; of some numbers something else."""
+    """Seven rows; two numbers give a bad partition."""
     if number == 1:
         raise OSError("unplugged")
     frame = pd.DataFrame(X[7 * number : 7 * number + 7], columns=list("abc"))
@@ -112,11 +112,11 @@ def frames():
     return dd.from_map(partition, range(5), meta=meta)
 
 
-def test_partitions_of_no_use_are_found_when_rows_are_counted():
+def test_bad_partitions_are_skipped_when_rows_are_counted():
     dataset = DaskDataset.of(frames(), on_bad_chunk="skip", retries=0)
-    counted = dataset.prepared()
+    counted = dataset.prepare()
     assert counted.source.lengths == (7, 0, 7, 0, 7)
-    assert counted.source.skipped == {
+    assert counted.source.bad_chunks == {
         1: BadChunk(1, None, "chunk 1 could not be loaded: OSError: unplugged"),
         3: BadChunk(
             3,
@@ -127,14 +127,14 @@ def test_partitions_of_no_use_are_found_when_rows_are_counted():
     }
     rows = [X[:7], X[14:21], X[28:35]]
     np.testing.assert_array_equal(np.vstack(counted.map(_rows)), np.vstack(rows))
-    beside = counted.beside(np.arange(21)).map(_beside)
+    beside = counted.with_extra(np.arange(21)).map(_beside)
     np.testing.assert_array_equal(np.concatenate(beside), np.arange(21))
     with pytest.raises(DataError, match=r"chunk [13] "):
-        DaskDataset.of(frames(), retries=0).prepared()
+        DaskDataset.of(frames(), retries=0).prepare()
 
 
 def _beside(chunk):
-    return chunk.beside
+    return chunk.extra
 
 
 def test_only_a_survey_is_lenient():
@@ -146,8 +146,8 @@ def test_only_a_survey_is_lenient():
     bad = [bad for bad in dataset.lenient().map(_bad) if bad]
     assert [each.number for each in bad] == [2]
     expected = np.vstack([X[:20, :2], X[30:, :2]])
-    np.testing.assert_array_equal(np.vstack(dataset.skipping(bad).map(_rows)), expected)
-    known = dataset.skipping(bad).beside(np.arange(40))
+    np.testing.assert_array_equal(np.vstack(dataset.without_chunks(bad).map(_rows)), expected)
+    known = dataset.without_chunks(bad).with_extra(np.arange(40))
     assert [len(beside) for beside in known.map(_beside)] == [10, 10, 0, 10]
     with pytest.raises(DataError, match="on_bad_chunk must be 'raise' or 'skip', not 'drop'"):
         DaskDataset.of(array, on_bad_chunk="drop")

@@ -9,8 +9,8 @@ import pytest
 from strategies import clusters
 
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
-from daskgmm.data.execution.checksums import checked
-from daskgmm.data.pass_log import LoggedDataset
+from daskgmm.data.execution.checksums import with_checksum
+from daskgmm.data.pass_log import LoggedDataset, PassPurpose
 from daskgmm.errors import DataError
 
 X = clusters(100)
@@ -20,9 +20,9 @@ def n_rows(chunk):
     return np.array([len(chunk.rows)])
 
 
-def test_each_pass_is_written_down_with_what_it_was_for():
+def test_the_log_has_each_pass_with_its_purpose():
     rows = LoggedDataset(InMemoryDataset(X))
-    survey, iterations = rows.serving("survey"), rows.serving("iteration")
+    survey, iterations = rows.for_purpose("survey"), rows.for_purpose("iteration")
     survey.reduce(n_rows)
     iterations.reduce(n_rows)
     iterations.complete_rows().reduce(n_rows)
@@ -33,21 +33,21 @@ def test_each_pass_is_written_down_with_what_it_was_for():
 
 def test_counting_rows_is_a_pass():
     frame = dd.from_pandas(pd.DataFrame(X, columns=list("abc")), npartitions=3)
-    rows = LoggedDataset(DaskDataset.of(frame)).prepared()
+    rows = LoggedDataset(DaskDataset.of(frame)).prepare()
     assert [each.purpose for each in rows.passes] == ["prepare"]
     assert rows.n_rows == 100
     assert rows.columns == ("a", "b", "c")
 
 
-def test_an_array_beside_the_rows_is_read_with_them():
-    rows = LoggedDataset(InMemoryDataset(X)).serving("start").beside(np.arange(100.0))
-    total = rows.reduce(lambda chunk: np.array([chunk.beside.sum()]))
+def test_extra_columns_are_read_with_the_rows():
+    rows = LoggedDataset(InMemoryDataset(X)).for_purpose("start").with_extra(np.arange(100.0))
+    total = rows.reduce(lambda chunk: np.array([chunk.extra.sum()]))
     assert total[0] == 4950
     assert len(rows.passes) == 1
 
 
 def changing(times):
-    """Rows whose third chunk is another after it was read so many times."""
+    """Rows whose third chunk changes after a number of reads."""
     read = []
 
     def made(block, block_id=None):
@@ -59,12 +59,16 @@ def changing(times):
     return DaskDataset.of(array)
 
 
-def test_a_pass_that_finds_other_rows_than_the_survey_is_an_error():
+def test_a_pass_over_changed_rows_is_an_error():
     dataset = changing(times=2)
-    known = dataset.reduce(partial(checked, n_rows)).checksums
+    known = dataset.reduce(partial(with_checksum, n_rows)).checksums
     rows = LoggedDataset(dataset, checksums=known)
     assert rows.reduce(n_rows) == 100
-    for view in (rows.serving("iteration"), rows.complete_rows(), rows.beside(np.arange(100.0))):
+    for view in (
+        rows.for_purpose("iteration"),
+        rows.complete_rows(),
+        rows.with_extra(np.arange(100.0)),
+    ):
         with pytest.raises(DataError, match=r"chunk 2 is no longer what the survey saw \(30 rows"):
             view.reduce(n_rows)
 
@@ -74,7 +78,7 @@ def test_rows_in_memory_cannot_change():
 
 
 class Watching:
-    """Keeps what it sees."""
+    """Records the progress of passes."""
 
     def __init__(self):
         self.readings, self.ended = [], []
@@ -88,12 +92,12 @@ class Watching:
 
 def watched(dataset):
     watch = Watching()
-    LoggedDataset(dataset, "iteration", watch=watch).reduce(n_rows)
+    LoggedDataset(dataset, PassPurpose.ITERATION, observer=watch).reduce(n_rows)
     return watch
 
 
 @pytest.mark.parametrize("scheduler", ["sync", "threads", "processes", None])
-def test_chunks_are_heard_of_as_they_come(scheduler, request):
+def test_progress_is_reported_chunk_by_chunk(scheduler, request):
     if scheduler is None:
         request.getfixturevalue("client")
     lengths = (30, 0, 30, 40, *[1] * 60)
@@ -110,21 +114,21 @@ def test_chunks_are_heard_of_as_they_come(scheduler, request):
     assert [each.purpose for each in watch.ended] == ["iteration"]
 
 
-def test_chunks_in_memory_are_heard_of_as_well():
+def test_progress_in_memory_is_reported_chunk_by_chunk():
     done = [each.rows_done for each in watched(InMemoryDataset(X, chunk_rows=40)).readings]
     assert done == [0, 40, 80, 100]
 
 
-def test_counting_is_watched_before_there_is_a_number_of_rows():
+def test_progress_is_reported_while_rows_are_counted():
     frame = dd.from_pandas(pd.DataFrame(X), npartitions=3)
     watch = Watching()
-    LoggedDataset(DaskDataset.of(frame), watch=watch).prepared()
+    LoggedDataset(DaskDataset.of(frame), observer=watch).prepare()
     assert {each.n_rows for each in watch.readings} == {None}
     assert watch.readings[-1].chunks_done == 3
     assert [each.purpose for each in watch.ended] == ["prepare"]
 
 
-def test_a_scheduler_that_tells_nothing_is_good_enough():
+def test_a_scheduler_without_callbacks_reports_only_start_and_end():
     def get(graph, keys, **options):
         assert not options
         return dask.get(graph, keys)

@@ -11,7 +11,8 @@ from daskgmm.chunk import BadChunk, Chunk
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
 from daskgmm.data.execution.checksums import checksum
 from daskgmm.data.pass_log import LoggedDataset
-from daskgmm.data.survey import Aim, row_keys, survey_chunk, take_survey
+from daskgmm.data.sample import SampleTarget, row_keys
+from daskgmm.data.survey import survey_chunk, take_survey
 from daskgmm.errors import DataError
 
 X = clusters(60)
@@ -33,7 +34,7 @@ def test_any_chunking_gives_the_same_survey(lengths):
     assert found.n_rows == whole.n_rows == 60
     np.testing.assert_allclose(found.mean, whole.mean)
     np.testing.assert_allclose(found.covariance, whole.covariance)
-    # The sample not only looks the same: it is the same rows.
+    # The sample holds the same rows.
     np.testing.assert_array_equal(found.sample.numbers, whole.sample.numbers)
     np.testing.assert_array_equal(found.sample.rows, X[whole.sample.numbers])
     np.testing.assert_array_equal(found.sample.weights, W[whole.sample.numbers])
@@ -97,7 +98,7 @@ def gappy():
     return rows
 
 
-def test_gaps_are_counted_and_left_out_of_the_moments_and_the_sample():
+def test_missing_values_are_counted_and_enter_neither_moments_nor_sample():
     found = survey(gappy(), size=100)
     whole = np.delete(np.arange(60), [12, 30])
     assert (found.n_rows, found.n_incomplete, found.n_complete) == (60, 2, 58)
@@ -107,34 +108,35 @@ def test_gaps_are_counted_and_left_out_of_the_moments_and_the_sample():
     found.raise_for_bad_cells(missing="omit", columns=None)
 
 
-def test_the_first_gap_is_named_with_row_chunk_and_column():
+def test_the_message_names_the_first_nan_with_row_chunk_and_column():
     sentence = (
-        r"2 of 60 rows have one, the first in row 12 of the data \(chunk 1\), column 1 \('b'\)"
+        r"2 of 60 rows have missing values, the first one in row 12 of the data \(chunk 1\), "
+        r"column 1 \('b'\)"
     )
     with pytest.raises(DataError, match=sentence) as raised:
         survey(gappy()).raise_for_bad_cells(missing="raise", columns=("a", "b", "c"))
     assert str(raised.value).startswith("Input X contains NaN.\nGaussianMixture does not accept")
 
 
-def test_the_first_infinity_is_named_though_gaps_are_left_out():
+def test_the_message_names_the_first_infinity_when_nan_is_omitted():
     rows = gappy()
     rows[40, 2] = -np.inf
     with pytest.raises(DataError, match=r"contains infinity .* row 40 of the data \(chunk 5\)"):
         survey(rows).raise_for_bad_cells(missing="omit", columns=None)
 
 
-def test_a_row_with_both_is_left_out():
+def test_a_row_with_nan_and_infinity_is_omitted():
     rows = X.copy()
     rows[5, 0], rows[5, 1] = np.nan, np.inf
     survey(rows).raise_for_bad_cells(missing="omit", columns=None)
 
 
-def test_chunks_hold_little_more_than_the_sample_in_all():
-    # Else every shard would hold a whole sample, and the driver would receive the data.
+def test_partial_samples_are_not_much_larger_than_the_sample():
+    # Otherwise every shard would hold a whole sample, and the driver would receive the data.
     rows = np.arange(40_000.0)[:, None]
-    aim = Aim.at(100, len(rows))
+    target = SampleTarget.for_rows(100, len(rows))
     parts = [
-        survey_chunk(Chunk(rows[a : a + 500], None, a // 500, a), seed=1, aim=aim)
+        survey_chunk(Chunk(rows[a : a + 500], None, a // 500, a), seed=1, target=target)
         for a in range(0, len(rows), 500)
     ]
     held = sum(len(part.sample.keys) for part in parts)
@@ -146,7 +148,7 @@ def test_chunks_hold_little_more_than_the_sample_in_all():
     np.testing.assert_array_equal(total.numbers, np.sort(np.argsort(keys)[:100]))
 
 
-def test_where_most_rows_are_left_out_the_sample_is_drawn_again():
+def test_the_sample_is_drawn_again_if_most_rows_are_not_usable():
     rows = np.full((20_000, 1), np.nan)
     rows[::100] = 1.0
     rows = LoggedDataset(InMemoryDataset(rows, chunk_rows=999))
@@ -157,7 +159,7 @@ def test_where_most_rows_are_left_out_the_sample_is_drawn_again():
     assert len(rows.passes) == 1
 
 
-def test_rows_that_weigh_nothing_are_in_no_sample():
+def test_rows_of_weight_zero_do_not_enter_the_sample():
     weights = np.zeros(20_000)
     weights[::500] = 2.0
     rows = np.arange(20_000.0)[:, None]
@@ -167,7 +169,7 @@ def test_rows_that_weigh_nothing_are_in_no_sample():
     assert found.n_usable == 40
 
 
-def test_too_few_rows_are_said_in_scikit_learns_words():
+def test_too_few_rows_raise_scikit_learns_message():
     sentence = "Expected n_samples >= n_components but got n_components = 61, n_samples = 60"
     with pytest.raises(DataError, match=sentence):
         survey(X).raise_for_too_few(61)
@@ -191,7 +193,7 @@ def test_a_constant_feature_takes_its_scale_from_the_others():
     np.testing.assert_array_equal(survey(np.full((9, 2), 3.0)).scales, [1.0, 1.0])
 
 
-def test_chunks_that_may_change_leave_their_checksums():
+def test_the_survey_records_checksums_if_rows_may_change():
     dataset = DaskDataset.of(da.from_array(X, chunks=(25, 3)), weights=da.from_array(W, chunks=25))
     found = take_survey(dataset, seed=3, sample_size=20).checksums
     chunks = [Chunk(X[a : a + 25], W[a : a + 25], 0, 0) for a in (0, 25, 50)]
@@ -199,7 +201,7 @@ def test_chunks_that_may_change_leave_their_checksums():
     assert survey(X).checksums is None
 
 
-def test_a_sample_that_is_drawn_again_is_drawn_from_the_same_rows():
+def test_a_second_sample_comes_from_the_same_rows():
     reads = []
 
     def read(block):
@@ -213,7 +215,7 @@ def test_a_sample_that_is_drawn_again_is_drawn_from_the_same_rows():
 
 
 def spoilt(lengths=(20, 20, 20), columns=("a", "b", "c"), **options):
-    """Rows of which the first chunk has a gap, and the second can't be read."""
+    """Rows with a NaN in the first chunk, and a second chunk that cannot be read."""
 
     def fails(block, block_id=None):
         return block if block_id[0] != 1 else block[1 / 0 :]
@@ -225,7 +227,7 @@ def spoilt(lengths=(20, 20, 20), columns=("a", "b", "c"), **options):
     return DaskDataset.of(array, weights=weights, columns=columns, **options)
 
 
-def test_chunks_of_no_use_are_left_out_of_everything_and_kept_with_the_reason():
+def test_bad_chunks_enter_no_sum_and_their_reasons_are_recorded():
     found = take_survey(spoilt(on_bad_chunk="skip"), seed=3, sample_size=100)
     assert found.skipped == (
         BadChunk(0, 20, "NaN in row 7 of the data (chunk 0), column 2 ('c')"),
@@ -240,18 +242,18 @@ def test_chunks_of_no_use_are_left_out_of_everything_and_kept_with_the_reason():
 
 
 @pytest.mark.parametrize("missing", ["omit", "marginal"])
-def test_a_gap_spoils_no_chunk_where_gaps_are_taken(missing):
+def test_a_missing_value_makes_no_bad_chunk_if_it_is_allowed(missing):
     found = take_survey(spoilt(on_bad_chunk="skip", missing=missing), seed=3, sample_size=100)
     assert [bad.number for bad in found.skipped] == [1]
     assert (found.n_rows, found.n_incomplete) == (40, 1)
 
 
-def test_a_chunk_of_no_use_is_an_error_unless_it_may_be_left_out():
+def test_a_bad_chunk_is_an_error_unless_it_may_be_skipped():
     with pytest.raises(DataError, match="chunk 1 could not be loaded: ZeroDivisionError"):
         take_survey(spoilt(), seed=3, sample_size=100)
 
 
-def test_an_infinity_spoils_its_chunk():
+def test_an_infinity_makes_a_bad_chunk():
     rows = X.copy()
     rows[25, 1] = np.inf
     dataset = DaskDataset.of(da.from_array(rows, chunks=(20, 3)), on_bad_chunk="skip")
@@ -259,9 +261,9 @@ def test_an_infinity_spoils_its_chunk():
     assert bad == BadChunk(1, 20, "infinity in row 25 of the data (chunk 1), column 1")
 
 
-def test_a_sample_that_is_drawn_again_leaves_the_same_chunks_out():
+def test_a_second_sample_skips_the_same_chunks():
     rows = np.arange(20_000.0)[:, None]
-    rows[1000:, 0][::500] = np.nan  # one at least in all chunks but the first
+    rows[1000:, 0][::500] = np.nan  # at least one in every chunk but the first
     dataset = DaskDataset.of(da.from_array(rows, chunks=(1000, 1)), on_bad_chunk="skip")
     metered = LoggedDataset(dataset)
     found = take_survey(metered, seed=0, sample_size=500)
@@ -270,7 +272,7 @@ def test_a_sample_that_is_drawn_again_leaves_the_same_chunks_out():
     assert len(found.sample.numbers) == 500
 
 
-def test_where_all_chunks_are_of_no_use_it_is_said_of_the_first():
+def test_if_all_chunks_are_bad_the_message_explains_the_first():
     rows = DaskDataset.of(da.from_array(X * np.nan, chunks=(20, 3)), on_bad_chunk="skip")
     with pytest.raises(DataError) as caught:
         take_survey(rows, seed=3, sample_size=10).raise_for_too_few(1)

@@ -21,7 +21,7 @@ def drawn(mixture, n_rows=1000, seed=0, number=0, dtype="float64"):
 
 
 def apart(n_components=4, n_features=3):
-    """A mixture whose components are so far apart that a row shows its own."""
+    """A mixture with well separated components."""
     means = 1e4 * np.arange(n_components)[:, None] * np.ones(n_features)
     unit = np.stack([np.eye(n_features)] * n_components)
     weights = np.arange(1.0, n_components + 1.0)
@@ -52,7 +52,7 @@ def test_the_moments_of_rows_are_those_of_the_mixture(n_components, dtype):
     np.testing.assert_allclose(found, expected, atol=2.0 * error)
 
 
-def test_each_component_has_its_share_its_mean_and_its_covariance():
+def test_each_component_has_its_weight_its_mean_and_its_covariance():
     far, near = apart(), random_mixture(4, 3)
     mixture = Mixture.from_covariances(far.family, far.weights, far.means, near.covariances)
     rows = drawn(mixture, 400_000)
@@ -68,7 +68,7 @@ def test_each_component_has_its_share_its_mean_and_its_covariance():
 
 def test_components_are_mixed_within_a_chunk():
     found = labels(drawn(apart(), 20_000))
-    # Of independent labels, the next one is the same with the probability sum of w².
+    # Two independent labels are equal with probability sum of w².
     assert np.mean(found[1:] == found[:-1]) == pytest.approx(0.3, abs=0.02)
     for part in np.split(found, 10):
         np.testing.assert_allclose(np.bincount(part) / len(part), apart().weights, atol=0.05)
@@ -120,7 +120,7 @@ def test_a_random_mixture_is_well_conditioned_and_weighs_each_component(shape, s
 
 
 @pytest.mark.parametrize("separation", [0.0, 4.0, 32.0])
-def test_means_are_apart_by_the_separation(separation):
+def test_means_have_the_separation(separation):
     means = random_mixture(60, 20, separation=separation).means
     distances = np.linalg.norm(means[:, None] - means, axis=2)[np.triu_indices(60, 1)]
     assert np.sqrt(np.mean(distances**2)) == pytest.approx(separation, rel=0.1)
@@ -139,7 +139,7 @@ def test_rows_of_any_family_can_be_drawn(family_name):
     np.testing.assert_allclose(np.cov(rows, rowvar=False), one.dense_covariances[0], atol=0.1)
 
 
-def test_an_array_of_rows_is_cut_into_chunks_the_last_of_which_may_be_short():
+def test_the_last_chunk_may_be_shorter():
     mixture = random_mixture(3, 2)
     rows = synthetic_rows(mixture, 250, chunk_rows=100, seed=4)
     assert rows.chunks == ((100, 100, 50), (2,))

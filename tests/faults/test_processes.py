@@ -73,7 +73,7 @@ def test_a_process_of_the_pool(tmp_path, seed):
     with dask.config.set(scheduler="processes", num_workers=2):
         row = "a process of the pool killed"
         said = fate(row, fault, tmp_path / "kept", seed, slowly(read))
-    assert said.startswith("a process died in the middle of a pass")
+    assert said.startswith("a process died during a pass")
 
 
 def model_in(folder):

@@ -192,15 +192,15 @@ def test_rows_that_cannot_be_transformed_are_one_sentence(place, frame):
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
-        ("filter=day >", ["source.filter: filter 'day >'", "no expression"]),
+        ("filter=day >", ["source.filter: filter 'day >'", "not an expression"]),
         ("filter=__import__('os').getpid() > 0", ["source.filter", "is not allowed"]),
         ("filter=7", ["source.filter"]),
         ("transforms=[{sqrt: [delay]}]", ["source.transforms", "there is no transform 'sqrt'"]),
         ("transforms=log", ["source.transforms"]),
-        ("transforms=[{clip: {delay: [3, 1]}}]", ["source.transforms", "lowest first"]),
-        ("transforms=[{log: [speed]}]", ["log: 'speed' is none of the columns"]),
+        ("transforms=[{clip: {delay: [3, 1]}}]", ["source.transforms", "put the lower one first"]),
+        ("transforms=[{log: [speed]}]", ["log: there is no column 'speed'"]),
         ("transforms=[{log: [delay]}]", ["column 'delay' is 0 in row", "log1p"]),
-        ("filter=day > 9", ["don't meet the filter"]),
+        ("filter=day > 9", ["do not meet the filter"]),
         ("filter=speed > 9", ["filter: there is no column 'speed'"]),
     ],
 )

@@ -14,7 +14,7 @@ def folder(request, tmp_path):
             return Folder(f"s3://bucket{tmp_path}", **request.getfixturevalue("s3"))
 
 
-def test_what_is_written_is_there(folder):
+def test_files_are_read_back(folder):
     assert folder.names() == []
     folder.write("two", b"2")
     folder.write("one", b"1")
@@ -27,7 +27,7 @@ def test_what_is_written_is_there(folder):
         folder.read("one")
 
 
-def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     folder = Folder(tmp_path)
     folder.write("one", b"1")
 
@@ -41,7 +41,7 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
     assert folder.read("one") == b"1"
 
 
-def test_what_others_have_written_is_seen(tmp_path):
+def test_files_of_other_writers_are_listed(tmp_path):
     folder = Folder(tmp_path)
     assert not folder.names()
     (tmp_path / "new").write_bytes(b"")
@@ -49,18 +49,18 @@ def test_what_others_have_written_is_seen(tmp_path):
     assert str(folder) == str(tmp_path)
 
 
-def test_a_folder_is_left_where_it_is_empty(tmp_path):
+def test_only_an_empty_folder_is_removed(tmp_path):
     folder = Folder(tmp_path / "one")
-    folder.leave()
+    folder.remove_if_empty()
     folder.write("file", b"")
-    folder.leave()
+    folder.remove_if_empty()
     assert folder.names() == ["file"]
     folder.remove("file")
-    folder.leave()
+    folder.remove_if_empty()
     assert not (tmp_path / "one").exists()
 
 
-def test_a_file_that_is_written_bit_by_bit_is_there_when_it_is_whole(folder):
+def test_a_file_appears_when_it_is_complete(folder):
     with folder.writing("one") as file:
         file.write(b"1")
         file.write(b"2")
@@ -77,7 +77,7 @@ def test_a_file_that_is_written_bit_by_bit_is_there_when_it_is_whole(folder):
     assert (folder.names(), folder.read("one")) == (["one"], b"12")
 
 
-def test_a_folder_takes_anothers_place(folder):
+def test_a_folder_replaces_another(folder):
     other = Folder(f"{folder.url}.other", **folder.options)
     other.write("theirs", b"0")
     for name in ("one", "two"):
@@ -92,7 +92,7 @@ def test_a_folder_takes_anothers_place(folder):
     assert not other.exists()
 
 
-def test_a_store_that_refuses_is_an_error_of_the_system(s3):
+def test_an_error_of_a_store_is_an_os_error(s3):
     folder = Folder("s3://absent/folder", **s3)
     with pytest.raises(OSError, match="bucket"), folder.writing("one"):
         pass

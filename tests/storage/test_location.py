@@ -19,7 +19,7 @@ from strategies import clusters
 from daskgmm import GaussianMixture, open_dataset
 from daskgmm.errors import DataError
 from daskgmm.fit.observers import NullObserver
-from daskgmm.storage.location import Location, refusals
+from daskgmm.storage.location import Location, explain_errors
 
 X = clusters(400, 2)
 ENDINGS = [".parquet", ".zarr", ".npy"]
@@ -36,7 +36,7 @@ def files(tmp_path):
 
 @pytest.fixture(params=["s3", "memory"])
 def store(request, files):
-    """Where the files are in a store, and its options."""
+    """URL of the files in a store, and its options."""
     options = request.getfixturevalue("s3") if request.param == "s3" else {}
     url = f"{request.param}://bucket{files}"
     fsspec.filesystem(request.param, **options).put(f"{files}/", f"{url}/", recursive=True)
@@ -80,7 +80,7 @@ def test_a_web_server_is_a_store(in_s3):
         open_dataset(f"{options['endpoint_url']}/bucket/nothing.npy")
 
 
-def test_a_web_server_that_gives_no_parts_of_files_is_refused(files):
+def test_a_web_server_without_range_requests_is_an_error(files):
     serve = partial(SimpleHTTPRequestHandler, directory=files)
     with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
         Thread(target=server.serve_forever, daemon=True).start()
@@ -92,7 +92,7 @@ def test_a_web_server_that_gives_no_parts_of_files_is_refused(files):
             server.shutdown()
 
 
-def test_a_file_written_anew_in_a_store_is_another_array(in_s3):
+def test_a_file_that_was_written_again_is_another_array(in_s3):
     name = opened(in_s3, "rows.npy").collection.name
     assert opened(in_s3, "rows.npy").collection.name == name
     url, options = in_s3
@@ -102,7 +102,7 @@ def test_a_file_written_anew_in_a_store_is_another_array(in_s3):
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_where_nothing_is_is_said(s3, ending):
+def test_a_missing_file_is_an_error(s3, ending):
     with pytest.raises(DataError) as caught:
         opened(("s3://bucket/nowhere", s3), f"rows{ending}")
     assert str(caught.value) == f"there is no file or directory at s3://bucket/nowhere/rows{ending}"
@@ -112,7 +112,7 @@ def test_where_nothing_is_is_said(s3, ending):
 
 
 def allow(s3, n_requests):
-    """Have the server ask for a key that it knows, but for the next requests."""
+    """Make the server check keys, except for the next requests."""
     url = f"{s3['endpoint_url']}/moto-api/reset-auth"
     plain = {"Content-Type": "text/plain"}
     urlopen(Request(url, str(n_requests).encode(), plain, method="POST")).close()
@@ -126,9 +126,9 @@ def guarded(in_s3):
 
 
 @pytest.mark.parametrize("name", ["rows.parquet", "rows.zarr", "rows.npy", "*.npy"])
-def test_a_wrong_key_is_one_sentence_that_does_not_tell_it(guarded, name):
+def test_a_wrong_key_is_an_error_that_does_not_print_it(guarded, name):
     url, options = guarded
-    with pytest.raises(DataError, match=r"access is refused .*: look at") as caught:
+    with pytest.raises(DataError, match=r"access is denied .*: check") as caught:
         opened((url, {**options, "secret": "hunter2"}), name)
     sentence = str(caught.value)
     assert url in sentence
@@ -171,7 +171,7 @@ def test_options_are_never_printed(in_s3):
     ("scheme", "extra"), [("s3", "s3"), ("gs", "gs"), ("abfs", "az"), ("https", "http")]
 )
 def test_a_missing_library_is_one_sentence_with_the_extra_that_brings_it(scheme, extra):
-    with pytest.raises(DataError) as caught, refusals(f"{scheme}://bucket/rows.npy"):
+    with pytest.raises(DataError) as caught, explain_errors(f"{scheme}://bucket/rows.npy"):
         raise ImportError("Install it to access it")
     assert str(caught.value) == (
         f"{scheme}://bucket/rows.npy: {scheme}:// needs a library that is not installed: "
@@ -187,11 +187,11 @@ def test_s3_without_s3fs_is_that_sentence(monkeypatch):
         open_dataset("s3://bucket/rows.npy")
 
 
-def test_a_scheme_that_nobody_knows_is_named(refusal):
+def test_an_unknown_scheme_is_an_error(refusal):
     assert refusal("wax://bucket/rows.npy") == "wax://bucket/rows.npy: unknown scheme 'wax'"
 
 
-def test_options_that_a_store_does_not_take_are_said(s3):
+def test_options_that_a_store_does_not_know_are_an_error(s3):
     with pytest.raises(DataError, match=r"s3://bucket/rows.npy cannot be reached: .*endpont"):
         opened(("s3://bucket", {"endpont": "x"}), "rows.npy")
 
@@ -208,12 +208,12 @@ def parts(request, tmp_path):
     return f"s3://bucket{tmp_path}", s3
 
 
-def test_what_a_pattern_finds_comes_in_natural_order(parts):
+def test_a_pattern_gives_files_in_natural_order(parts):
     rows = opened(parts, "part.*.npy").collection.compute(scheduler="threads")
     np.testing.assert_array_equal(rows[:, 0], np.repeat(np.arange(12.0), 3))
 
 
-def test_a_list_comes_in_its_own_order(parts):
+def test_a_list_keeps_its_order(parts):
     url, options = parts
     urls = [f"{url}/part.{number}.npy" for number in (2, 0, 11)]
     dataset = open_dataset(urls, storage_options=options)
@@ -221,12 +221,12 @@ def test_a_list_comes_in_its_own_order(parts):
     np.testing.assert_array_equal(dataset.collection.compute(scheduler="sync")[::3, 0], [2, 0, 11])
 
 
-def test_a_pattern_that_finds_nothing_is_said(parts):
-    with pytest.raises(DataError, match=r"no file is like .*/none\.\*\.npy"):
+def test_a_pattern_without_a_match_is_an_error(parts):
+    with pytest.raises(DataError, match=r"no file matches .*/none\.\*\.npy"):
         opened(parts, "none.*.npy")
 
 
-def test_a_file_whose_name_holds_a_sign_of_patterns_is_itself(tmp_path):
+def test_a_file_name_may_contain_pattern_signs(tmp_path):
     np.save(tmp_path / "rows[1].npy", X)
     np.testing.assert_array_equal(open_dataset(tmp_path / "rows[1].npy").collection.compute(), X)
 
@@ -238,15 +238,15 @@ def test_stacked_files_have_the_same_number_of_columns_and_any_types(tmp_path, r
     both = open_dataset([tmp_path / "a.npy", tmp_path / "b.npy"])
     assert both.collection.dtype == both.collection.compute().dtype == np.float64
     sentence = refusal(tmp_path / "*.npy")
-    assert "c.npy has 1 columns where" in sentence
+    assert "c.npy has 1 columns, but" in sentence
 
 
-def test_sources_of_several_formats_are_refused(refusal):
+def test_sources_of_several_formats_are_an_error(refusal):
     assert ".npy and .zarr" in refusal(["a.npy", "b.zarr"])
-    assert "no source is named" in refusal([])
+    assert "the list of source URLs is empty" in refusal([])
 
 
-def test_keys_to_a_store_are_no_part_of_what_is_there_but_its_server_is():
+def test_credentials_do_not_enter_the_token_but_the_server_does():
     def token(**options):
         return tokenize(Location.of("s3://bucket/rows.npy", options))
 

@@ -1,4 +1,4 @@
-"""A checksum of each chunk, by which a pass notices that it reads other rows than the first."""
+"""Checksums of chunks, so that a pass notices that the rows have changed since the survey."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ from daskgmm.errors import DataError, list_numbers
 Value = TypeVar("Value", bound=Addable)
 
 Checksums = NDArray[np.uint64]
-"""(n_chunks, 3): of each chunk its number of rows, their sum, and what its first row says.
+"""(n_chunks, 3): number of rows, sum of their bits, and CRC-32 of the first row, per chunk.
 
-The sum is of all cells and weights, as unsigned integers of their bits, modulo 2**32 for float32
-and 2**64 for float64: exact in any order, and as fast as memory is. Where all cells of a column
-change their sign, or are doubled, it may come back to where it was; the CRC-32 of the first row
-and its weight does not.
+The sum adds all cells and weights, with their bits read as unsigned integers, modulo 2**32 for
+float32 and 2**64 for float64. It is exact in any order, and as fast as memory. It may stay the
+same if all cells of a column change sign or double; the CRC-32 of the first row and its weight
+does not.
 """
 
 
 def checksum(chunk: Chunk) -> Checksums:
-    """That of one chunk, (1, 3)."""
+    """Checksum of one chunk, (1, 3)."""
     total, first = _sum_of_bits(chunk.rows), crc32(chunk.rows[:1].tobytes())
     if chunk.weights is not None:
         total += _sum_of_bits(chunk.weights)
@@ -39,36 +39,40 @@ def _sum_of_bits(values: NDArray[Any]) -> int:
 
 
 @dataclass(frozen=True)
-class Checked(Generic[Value]):
-    """What a pass makes of some consecutive chunks, and their checksums."""
+class WithChecksums(Generic[Value]):
+    """The result of a pass for consecutive chunks, with their checksums."""
 
     value: Value
     checksums: Checksums
 
-    def __add__(self, other: "Checked[Value]") -> "Checked[Value]":
+    def __add__(self, other: "WithChecksums[Value]") -> "WithChecksums[Value]":
         both = np.concatenate([self.checksums, other.checksums])
-        return Checked(self.value + other.value, both)
+        return WithChecksums(self.value + other.value, both)
 
 
-def checked(fn: Callable[[Chunk], Value], chunk: Chunk) -> Checked[Value]:
-    """``fn(chunk)`` beside the chunk's checksum."""
-    return Checked(fn(chunk), checksum(chunk))
+def with_checksum(fn: Callable[[Chunk], Value], chunk: Chunk) -> WithChecksums[Value]:
+    """Return ``fn(chunk)`` with the checksum of the chunk."""
+    return WithChecksums(fn(chunk), checksum(chunk))
 
 
-def compare(before: Checksums, now: Checksums) -> None:
-    """Raise DataError that names the chunks whose checksums are not what they were."""
+def compare_checksums(before: Checksums, now: Checksums) -> None:
+    """Raise DataError that names the chunks whose checksums have changed."""
     if len(before) != len(now):
-        raise DataError(f"the data has {len(now)} chunks where the survey saw {len(before)}")
+        raise DataError(f"the data has {len(now)} chunks, but the survey saw {len(before)}")
     changed = [int(number) for number in np.flatnonzero((before != now).any(axis=1))]
     if not changed:
         return
     first = changed[0]
-    then, rows = int(before[first, 0]), int(now[first, 0])
-    what = f"{then:,} rows then, {rows:,} now" if then != rows else f"{rows:,} rows, other values"
+    n_before, n_now = int(before[first, 0]), int(now[first, 0])
+    difference = (
+        f"{n_before:,} rows in the survey, {n_now:,} now"
+        if n_before != n_now
+        else f"{n_now:,} rows with other values"
+    )
     several = len(changed) > 1
     raise DataError(
         f"chunk{'s' * several} {list_numbers(changed)} {'are' if several else 'is'} no longer what "
-        f"the survey saw ({f'in chunk {first} ' * several}{what}): each pass of a fit must find "
-        "the same rows. Let nobody write to them meanwhile; where they are computed anew in each "
-        "pass, and not always the same, persist them or write them down first"
+        f"the survey saw ({f'chunk {first}: ' * several}{difference}): the data changed during the "
+        "fit. Persist or save data that is computed anew on each pass, and do not write to it "
+        "during a fit"
     )

@@ -1,7 +1,7 @@
-"""A pass on a distributed cluster: tasks that the scheduler may place, repeat and move.
+"""A pass on a distributed cluster: tasks that the scheduler may assign, repeat and move.
 
-Chunks that are persisted are visited by the worker that holds them, and by nobody else; where
-that worker is lost, so are its shards, and its chunks are placed anew.
+A persisted chunk is processed by the worker that holds it. If that worker is lost, the shards of
+its chunks are assigned again.
 """
 
 from collections import Counter
@@ -21,169 +21,180 @@ from daskgmm.data.execution.cluster_faults import (
     Address,
     Liveness,
     explain_failure,
-    handshake,
-    nothing_left,
-    versions,
+    package_versions,
+    release_tasks,
+    version_check,
 )
-from daskgmm.data.execution.graph_source import GraphSource, Key
+from daskgmm.data.execution.graph_parts import Key
+from daskgmm.data.execution.graph_source import GraphSource
 from daskgmm.data.execution.shards import (
     CHUNK_COST,
     Addable,
     OnChunks,
     Partials,
     Shard,
+    chunk_costs,
     cut_into_shards,
     ignore_chunks,
-    visit,
-    weights_of,
+    process_shard,
 )
 from daskgmm.errors import DataError
 
 Value = TypeVar("Value", bound=Addable)
 
-# What of a thread's share of memory the persisted chunks of one shard may fill: a task's
-# inputs are in memory together, even where the worker had spilled them to disk.
+# Share of a thread's memory that the persisted chunks of one shard may fill: all inputs of a task
+# are in memory together, even if the worker had spilled them to disk.
 PERSISTED_SHARE = 0.25
 
-# Dask's settings belong to the process.
-_setting = Lock()
+# Dask's configuration belongs to the whole process.
+_config_lock = Lock()
 
 
 def run_on_cluster(
     client: Client,
     fn: Callable[[Chunk], Value],
     source: GraphSource,
-    came: OnChunks = ignore_chunks,
+    on_chunks: OnChunks = ignore_chunks,
 ) -> Generator[Partials[Value] | DataError]:
-    """Visit every chunk once on a cluster; yields sums of aligned ranges as they come.
+    """Call `fn` on every chunk once on a cluster; yield sums of aligned ranges as they arrive.
 
-    What a visit is told travels as the result of a task: once per worker, and made again
-    where its holder is lost. It travels as bytes, as does the visit itself, so that a worker
-    that can't do it can say so (`handshake`).
+    `fn`, which holds the parameters, is sent as the result of a task. So each worker receives it
+    once, and the scheduler computes it again if its holder is lost. Functions and shards are sent
+    as bytes, so that a worker that cannot unpickle them can report it (`version_check`).
     """
-    _forget_messages(client)
+    _clear_message_log(client)
     waiting: dict[Future[Any], Shard] = {}
-    homes: dict[Future[Any], Address | None] = {}
+    workers: dict[Future[Any], Address | None] = {}
     todo: Sequence[int] = range(len(source))
-    liveness, begin, call = Liveness(client), handshake(), dumps(_visit)
-    with nothing_left(client, waiting) as others, explain_failure(client, waiting):
-        others.append(told := _told(client, fn))
+    liveness, check, call = Liveness(client), version_check(), dumps(_process_shard)
+    with release_tasks(client, waiting) as others, explain_failure(client, waiting):
+        others.append(function := _submit_function(client, fn))
         while todo or waiting:
-            for home, shards in _placed(client, source, todo, liveness):
-                # Under one name the scheduler would take all passes for one group of tasks,
-                # and pile it onto one worker.
+            for worker, shards in _assign_shards(client, source, todo, liveness):
+                # The scheduler would put all passes with one name into one group of tasks, and
+                # pile that group onto one worker.
                 name = f"gmm-pass-{uuid4().hex}"
                 futures = client.map(
-                    begin,
-                    [versions()] * len(shards),
+                    check,
+                    [package_versions()] * len(shards),
                     [call] * len(shards),
-                    [told] * len(shards),
+                    [function] * len(shards),
                     [dumps(shard) for shard in shards],
                     [[source.futures[key] for key in shard.persisted] for shard in shards],
                     key=[(name, i) for i in range(len(shards))],
-                    workers=home,
+                    workers=worker,
                     pure=False,
                 )
                 waiting |= zip(futures, shards, strict=True)
-                homes |= dict.fromkeys(futures, home)
+                workers |= dict.fromkeys(futures, worker)
             todo = ()
-            done = liveness.collected(waiting)
-            for future, found in done.items():
-                yield DataError(found) if isinstance(found, str) else found
-                came(waiting.pop(future).numbers)
-                future.release()  # now, whoever else may still refer to it
-            alive = liveness.look((homes[future] for future in waiting), came=bool(done))
+            done = liveness.collect(waiting)
+            for future, result in done.items():
+                yield DataError(result) if isinstance(result, str) else result
+                on_chunks(waiting.pop(future).numbers)
+                future.release()  # now, even if something else still refers to it
+            alive = liveness.check((workers[future] for future in waiting), progress=bool(done))
             if source.futures and alive is not None:
-                stranded = [f for f in waiting if homes[f] and homes[f] not in alive]
-                client.cancel(stranded, force=True)
-                todo = sorted(i for f in stranded for i in waiting.pop(f).numbers)
+                lost = [f for f in waiting if workers[f] and workers[f] not in alive]
+                client.cancel(lost, force=True)
+                todo = sorted(i for f in lost for i in waiting.pop(f).numbers)
 
 
 def compute_on_cluster(
     client: Client, graph: Mapping[Key, Any], keys: Sequence[Key]
 ) -> Sequence[Any]:
-    """The values of some keys of a graph."""
+    """Compute keys of a graph on a cluster."""
     futures = dict.fromkeys(client.get(graph, keys, sync=False))
     try:
         with explain_failure(client, futures):
             return Liveness(client).values(list(futures))
     finally:
-        # Not cancelled: others may want these keys, and so does the next attempt.
+        # Released and not cancelled: other clients, and the next attempt, may need these keys.
         for future in futures:
             future.release()
 
 
-def _forget_messages(client: Client) -> None:
-    """Drop what Dask's client keeps for its developers of the last thousand messages.
+def _clear_message_log(client: Client) -> None:
+    """Drop the last thousand messages that Dask's client keeps for debugging.
 
-    Graphs of passes are among them, some 2 kB per chunk: of hundreds of passes, gigabytes.
+    They hold graphs of passes, some 2 kB per chunk, which adds up to gigabytes in a long fit.
     """
-    with suppress(AttributeError):  # nothing that Dask promises to have
+    with suppress(AttributeError):  # the log is not part of Dask's public interface
         client.scheduler_comm.recent_message_log.clear()  # type: ignore[union-attr]
 
 
-def _told(client: Client, fn: Callable[[Chunk], Value]) -> Future[list[Any]]:
-    """What a visit is told, as the result of a task: a pickle and its buffers."""
+def _submit_function(client: Client, fn: Callable[[Chunk], Value]) -> Future[list[Any]]:
+    """Send a function as the result of a task: a pickle and its buffers."""
     buffers: list[Any] = []
-    frames = [dumps(fn, buffer_callback=buffers.append), *(bytes(each) for each in buffers)]
-    # The warning is of data in the graph; these are parameters, and they are this large.
-    with _setting, dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):
+    frames = [dumps(fn, buffer_callback=buffers.append), *(bytes(part) for part in buffers)]
+    # Dask warns about data in the graph. These are parameters, and their size is intended.
+    with (
+        _config_lock,
+        dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}),
+    ):
         return client.submit(list, frames, key=(f"gmm-parameters-{uuid4().hex}", 0), pure=False)
 
 
-def _visit(told: Sequence[Any], shard: bytes, held: Sequence[Any]) -> Partials[Any] | DataError:
+def _process_shard(
+    function: Sequence[Any], shard: bytes, persisted_values: Sequence[Any]
+) -> Partials[Any] | DataError:
     worker = get_worker()
     key = worker.get_current_task()
 
-    gone = False
+    is_gone = False
 
-    def is_wanted() -> bool:
-        nonlocal gone  # once and for all: a task taken away may be given back
+    def is_needed() -> bool:
+        nonlocal is_gone  # it stays so: the scheduler may assign the task to this worker again
         task = worker.state.tasks.get(key)
-        gone = gone or task is None or task.state != "executing"
-        return not gone
+        is_gone = is_gone or task is None or task.state != "executing"
+        return not is_gone
 
-    pickled, *buffers = told
-    found = visit(loads(pickled, buffers=buffers), loads(shard), held, is_wanted)
-    if not is_wanted():
-        raise Reschedule  # a part must not pass for the whole, should it be wanted after all
-    return found
+    pickled, *buffers = function
+    result = process_shard(
+        loads(pickled, buffers=buffers), loads(shard), persisted_values, is_needed
+    )
+    if not is_needed():
+        raise Reschedule  # an incomplete sum must not become the result of the task
+    return result
 
 
-def _placed(
+def _assign_shards(
     client: Client, source: GraphSource, todo: Sequence[int], liveness: Liveness
 ) -> Iterator[tuple[Address | None, list[Shard]]]:
-    """Shards of the chunks to do, by the worker that has to visit them; None is any."""
+    """Yield the shards of the remaining chunks by worker; None is any worker."""
     if not todo:
         return
     n_threads = client.nthreads()
-    anybody = max(sum(n_threads.values()), 1)
+    n_threads_total = max(sum(n_threads.values()), 1)
     if not source.futures:
-        runs = cut_into_shards(weights_of(source), anybody)
+        runs = cut_into_shards(chunk_costs(source), n_threads_total)
         yield None, [Shard(source, run) for run in runs]
         return
     persisted = list(source.futures.values())
-    liveness.wait(persisted)  # until then nobody knows where they will lie
+    liveness.wait(persisted)  # their workers are not known before
     holders = client.who_has(persisted)
     sizes = client.nbytes(list(source.futures), summary=False)
     needs = {i: [key for key in source.needs(i) if key in source.futures] for i in todo}
-    users = Counter(key for held in needs.values() for key in held)
-    weights, homes = weights_of(source), {}
+    n_users = Counter(key for keys in needs.values() for key in keys)
+    costs, workers = chunk_costs(source), {}
     load: Counter[Address] = Counter()
-    for i, held in needs.items():
-        # What most chunks need (a mean, a table) travels once; it is nobody's home.
-        own = [key for key in held if users[key] == 1 or 2 * users[key] <= len(needs)]
-        at = Counter[Address]()
+    for i, keys in needs.items():
+        # A value that most chunks need (a mean, a table) is sent once, so it binds no chunk.
+        own = [key for key in keys if n_users[key] == 1 or 2 * n_users[key] <= len(needs)]
+        bytes_held = Counter[Address]()
         for key in own:
-            at.update(dict.fromkeys(holders.get(key, ()), sizes.get(key, 0) + 1))
-        homes[i] = home = max(at, key=lambda each: (at[each], -load[each]), default=None)
-        if home is not None:
-            weights[i] = sum(sizes.get(key, 0) for key in own) + CHUNK_COST
-            load[home] += weights[i]
-    workers = client.scheduler_info()["workers"].values()
-    limits = [worker["memory_limit"] / worker["nthreads"] for worker in workers]
-    most = PERSISTED_SHARE * min((limit for limit in limits if limit), default=np.inf)
-    for home in sorted(set(homes.values()), key=str):
-        mine = np.array([homes.get(i, "") == home for i in range(len(source))])
-        runs = cut_into_shards(np.where(mine, weights, 0.0), n_threads.get(home, anybody), most)
-        yield home, [Shard(source, [i for i in run if mine[i]]) for run in runs]
+            bytes_held.update(dict.fromkeys(holders.get(key, ()), sizes.get(key, 0) + 1))
+        workers[i] = worker = max(
+            bytes_held, key=lambda address: (bytes_held[address], -load[address]), default=None
+        )
+        if worker is not None:
+            costs[i] = sum(sizes.get(key, 0) for key in own) + CHUNK_COST
+            load[worker] += costs[i]
+    states = client.scheduler_info()["workers"].values()
+    limits = [state["memory_limit"] / state["nthreads"] for state in states]
+    limit = PERSISTED_SHARE * min((bound for bound in limits if bound), default=np.inf)
+    for worker in sorted(set(workers.values()), key=str):
+        mine = np.array([workers.get(i, "") == worker for i in range(len(source))])
+        threads = n_threads.get(worker, n_threads_total)
+        runs = cut_into_shards(np.where(mine, costs, 0.0), threads, limit)
+        yield worker, [Shard(source, [i for i in run if mine[i]]) for run in runs]

@@ -1,4 +1,4 @@
-"""What a cluster did to what somebody waits for, in one sentence."""
+"""Faults of a cluster: lost workers and schedulers, full memory, other versions."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -13,26 +13,38 @@ from distributed import CancelledError, Client, Future, KilledWorker, wait
 from daskgmm.data.execution.shards import Shard
 from daskgmm.errors import DataError
 
-# By the future of its task; None is a task that visits no chunk.
+# Shards by the future of their task; None for a task that processes no shard.
 Waiting = Mapping[Future[Any], Shard | None]
+
+Address = str
+
+# How often the driver collects results, and how often it checks the workers.
+COLLECT_SECONDS, CHECK_SECONDS = 0.25, 2.0
+
+# A key of Dask's configuration, as for its own clusters; in seconds, or such as "10 minutes".
+TIMEOUT = "daskgmm.worker-timeout"
+
+# Bits of a result depend on these packages. The others import NumPy, so it comes first: if it is
+# missing, it is the reason why they fail.
+PACKAGES = ("numpy", "scipy", "daskgmm")
 
 
 @contextmanager
 def explain_failure(client: Client, waiting: Waiting) -> Iterator[None]:
-    """Raise as a DataError what went wrong with the cluster and not with a task."""
+    """Turn a failure of the cluster, and not of a task, into a DataError."""
     try:
         yield
     except Exception as error:
-        if sentence := _sentence(error, client, waiting):
+        if sentence := _explanation(error, client, waiting):
             raise DataError(sentence) from error
         raise
 
 
 @contextmanager
-def nothing_left(client: Client, waiting: Waiting) -> Iterator[list[Future[Any]]]:
-    """Leave nothing on the cluster of what is waited for; nor of futures put into the list.
+def release_tasks(client: Client, waiting: Waiting) -> Iterator[list[Future[Any]]]:
+    """Remove from the cluster what a pass still waits for, and all futures of the list it yields.
 
-    Their keys must be nobody else's.
+    No other pass may use their keys.
     """
     others: list[Future[Any]] = []
     try:
@@ -45,180 +57,177 @@ def nothing_left(client: Client, waiting: Waiting) -> Iterator[list[Future[Any]]
         raise
 
 
-def _sentence(error: Exception, client: Client, waiting: Waiting) -> str | None:
-    """What has happened to the cluster; None where it was something else."""
+def _explanation(error: Exception, client: Client, waiting: Waiting) -> str | None:
+    """What happened to the cluster; None if the error has another cause."""
     if isinstance(error, KilledWorker):
-        return _blame(error, waiting)
-    failed = any(future.status == "error" for future in waiting)
-    if failed or isinstance(error, DataError):
+        return _explain_dead_workers(error, waiting)
+    has_failed = any(future.status == "error" for future in waiting)
+    if has_failed or isinstance(error, DataError):
         return None
-    first = str(error).split("\n", maxsplit=1)[0].rstrip(":.")
-    is_gone = client.status != "running" or "scheduler-connection-lost" in first
+    first_line = str(error).split("\n", maxsplit=1)[0].rstrip(":.")
+    is_gone = client.status != "running" or "scheduler-connection-lost" in first_line
     if is_gone or isinstance(error, OSError):
         return (
-            f"the cluster's scheduler does not answer any more ({first}): it has ended, or the "
-            "network to it has"
+            f"the cluster's scheduler does not answer any more ({first_line}): it has ended, or "
+            "the network connection to it is lost"
         )
     if isinstance(error, CancelledError):
         return (
-            f"the cluster lost what a pass was working on ({first}): it was restarted, or a "
-            "worker ended whose chunks can't be made again, as scattered data can't"
+            f"the cluster lost the tasks of a pass ({first_line}): it was restarted, or it lost a "
+            "worker with chunks that cannot be computed again, such as scattered data"
         )
     return None
 
 
-def _blame(error: KilledWorker, waiting: Waiting) -> str:
+def _explain_dead_workers(error: KilledWorker, waiting: Waiting) -> str:
     shards = [shard for future, shard in waiting.items() if shard and future.key == error.task]
-    blamed = [i for shard in shards for i in shard.numbers]
-    which = f"chunks {blamed[0]} to {blamed[-1]}" if blamed else "some chunks"
+    numbers = [i for shard in shards for i in shard.numbers]
+    chunks = f"chunks {numbers[0]} to {numbers[-1]}" if numbers else "some chunks"
     return (
-        f"workers died again and again with {which} assigned to them: most often a chunk needs "
-        "more memory than a worker has; use smaller chunks or a higher memory_limit"
+        f"workers died again and again with {chunks} assigned to them. Usually a chunk needs more "
+        "memory than a worker has: use smaller chunks or a higher memory_limit"
     )
 
 
-Address = str
-
-# How often the driver fetches what is done, and looks who is there.
-COLLECT_SECONDS, WATCH_SECONDS = 0.25, 2.0
-
-# Dask's settings are where those of a cluster stand; seconds, or such as "10 minutes".
-TIMEOUT = "daskgmm.worker-timeout"
-
-
 def worker_timeout() -> float:
-    """Seconds that a cluster may be without any worker; DataError where Dask is told no time."""
-    told = dask.config.get(TIMEOUT, "300 s")
+    """Seconds that a cluster may have no worker, from Dask's configuration.
+
+    Raises DataError if the configuration holds no time.
+    """
+    value = dask.config.get(TIMEOUT, "300 s")
     try:
-        return float(parse_timedelta(told))
+        return float(parse_timedelta(value))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"Dask's configuration, {TIMEOUT}: a time is needed, such as '10 minutes', not {told!r}"
+            f"Dask's configuration, {TIMEOUT}: a time such as '10 minutes' is needed, not {value!r}"
         ) from error
 
 
 class Liveness:
-    """Looks now and then who is there, and ends a wait that would have no end.
+    """Checks the workers from time to time, and ends a wait that would never end.
 
-    That is one for a cluster that has had no worker for longer than Dask's setting
-    ``daskgmm.worker-timeout`` (300 s): an adaptive cluster may have none for a while. Or for
-    workers that take on nothing, as their memory is full of something else than tasks. Both
-    end in a DataError. A scheduler that says nothing for as long is a TimeoutError.
+    A wait ends with a DataError in two cases. Either the cluster has had no worker for longer than
+    Dask's setting ``daskgmm.worker-timeout`` (300 s); an adaptive cluster may have none for a
+    while. Or the workers start no task, because their memory is full of something else. A
+    scheduler that does not answer for as long is a TimeoutError.
     """
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._timeout = worker_timeout()
-        self._looked = monotonic()
+        self._last_check = monotonic()
         self._stuck_since: float | None = None
-        self._patience = WATCH_SECONDS
+        self._patience = CHECK_SECONDS
 
-    def collected(self, futures: Collection[Future[Any]]) -> dict[Future[Any], Any]:
-        """The values of those that are done: all of them, or after a while some or none."""
+    def collect(self, futures: Collection[Future[Any]]) -> dict[Future[Any], Any]:
+        """Wait for a moment, and return the values of the futures that are done."""
         with suppress(TimeoutError):
             wait(list(futures), COLLECT_SECONDS)
         done = [future for future in futures if future.done()]
         try:
-            values = self._client.sync(self._gathered, done, callback_timeout=self._patience)
+            values = self._client.sync(self._gather, done, callback_timeout=self._patience)
         except TimeoutError:
             if any(future.status == "error" for future in done):
                 raise
-            # A value may be lost before it is fetched, and nobody there to make it again.
+            # A value can be lost before it is fetched, with no worker to compute it again.
             self._patience *= 2
             return {}
         return dict(zip(done, values, strict=True))
 
-    async def _gathered(self, futures: Sequence[Future[Any]]) -> Sequence[Any]:
+    async def _gather(self, futures: Sequence[Future[Any]]) -> Sequence[Any]:
         return await self._client.gather(futures, asynchronous=True)
 
     def values(self, futures: Sequence[Future[Any]]) -> list[Any]:
-        """The values of all."""
+        """Wait for all futures, and return their values."""
         values: dict[Future[Any], Any] = {}
         while missing := [future for future in futures if future not in values]:
-            values |= (came := self.collected(missing))
-            self.look([None], came=bool(came))
+            values |= (arrived := self.collect(missing))
+            self.check([None], progress=bool(arrived))
         return [values[future] for future in futures]
 
     def wait(self, futures: Sequence[Future[Any]]) -> None:
-        """Wait until all are there."""
+        """Wait for all futures, without fetching their values."""
         while missing := [future for future in futures if not future.done()]:
             with suppress(TimeoutError):
                 wait(missing, COLLECT_SECONDS)
-            self.look([None], came=any(future.done() for future in missing))
+            self.check([None], progress=any(future.done() for future in missing))
 
-    def look(
-        self, homes: Iterable[Address | None], *, came: bool = False
+    def check(
+        self, workers: Iterable[Address | None], *, progress: bool = False
     ) -> Collection[Address] | None:
-        """The workers that are there; None where somebody has looked a moment ago.
+        """Return the workers of the cluster; None if the last check was a moment ago.
 
-        `homes` are the workers that all that is waited for is bound to, None being any;
-        `came` says whether some of it has come.
+        Parameters
+        ----------
+        workers : for each task that is waited for, the worker it is bound to; None for any
+        progress : whether a task has ended since the last call
+
+        Raises
+        ------
+        DataError
+            If none of these workers could run a task for `worker_timeout` seconds.
         """
         now = monotonic()
-        if came:
+        if progress:
             self._stuck_since = None
-        if now < self._looked + min(WATCH_SECONDS, self._timeout):
+        if now < self._last_check + min(CHECK_SECONDS, self._timeout):
             return None
-        self._looked = now
-        workers: dict[Address, int] = self._client.sync(
+        self._last_check = now
+        present: dict[Address, int] = self._client.sync(
             self._client.scheduler.ncores,  # type: ignore[union-attr]
             workers=None,
             callback_timeout=self._timeout,
         )
-        if came:
-            return workers
-        stuck = {
+        if progress:
+            return present
+        paused = {
             address
             for address, worker in self._client.scheduler_info()["workers"].items()
-            if worker["status"] == "paused" and not _executing(worker["metrics"])
+            if worker["status"] == "paused" and not _n_executing(worker["metrics"])
         }
-        able = workers.keys() - stuck
-        if any(home in able if home else able for home in homes):
+        able = present.keys() - paused
+        if any(worker in able if worker else able for worker in workers):
             self._stuck_since = None
         elif self._stuck_since is None:
             self._stuck_since = now
         elif now > self._stuck_since + self._timeout:
-            raise DataError(self._sentence(stuck))
-        return workers
+            raise DataError(self._explain_wait(paused))
+        return present
 
-    def _sentence(self, stuck: Collection[Address]) -> str:
-        waited = format_time(self._timeout)
-        if stuck:
+    def _explain_wait(self, paused: Collection[Address]) -> str:
+        duration = format_time(self._timeout)
+        if paused:
             return (
-                f"workers of the cluster ({', '.join(sorted(stuck)[:3])}) have taken on no work "
-                f"for {waited}, as their memory is full: give them more, persist less, or use "
-                "smaller chunks"
+                f"workers of the cluster ({', '.join(sorted(paused)[:3])}) have started no task "
+                f"for {duration}, because their memory is full: give them more memory, persist "
+                "less, or use smaller chunks"
             )
         return (
-            f"the cluster has had no worker for {waited}: start some; where they take longer to "
-            f"come, raise Dask's setting {TIMEOUT}"
+            f"the cluster has had no worker for {duration}: start workers, or raise Dask's setting "
+            f"{TIMEOUT} if they need longer to start"
         )
 
 
-def _executing(metrics: Mapping[str, Any]) -> int:
+def _n_executing(metrics: Mapping[str, Any]) -> int:
     return metrics.get("task_counts", {}).get("executing", 0)
 
 
-# Bits depend on them. What the others need comes first, as it may be why they fail.
-PACKAGES = ("numpy", "scipy", "daskgmm")
-
-
-def versions() -> dict[str, str]:
-    """Of the packages that a pass computes with here."""
+def package_versions() -> dict[str, str]:
+    """Versions, in this process, of the packages that a pass computes with."""
     return {name: import_module(name).__version__ for name in PACKAGES}
 
 
-def handshake() -> Callable[..., Any]:
-    """The function that a pass's tasks begin with.
+def version_check() -> Callable[..., Any]:
+    """Return the function that the tasks of a pass start with.
 
-    It travels by value, as inner functions do, and looks at nothing of daskgmm's before it
-    knows that it is there: a worker that can't unpickle a task closes itself (distributed
-    2026.8), and one that can't unpickle what a task is given waits for ever.
+    It checks the versions of the worker before it unpickles anything of daskgmm. A worker that
+    cannot unpickle a task closes itself (distributed 2026.8), and one that cannot unpickle an
+    argument waits for ever. The function is pickled by value, as inner functions are.
     """
 
-    # Nothing of this module's may be referred to in it.
-    def after_handshake(expected: dict[str, str], call: bytes, *arguments: Any) -> Any:
-        """Call what is pickled, or say in a str why it can't be done here."""
+    # It must refer to no name of this module.
+    def after_version_check(expected: dict[str, str], call: bytes, *arguments: Any) -> Any:
+        """Call the pickled function, or return a str that says why this worker cannot."""
         from importlib import import_module  # noqa: PLC0415
 
         from distributed import get_worker  # noqa: PLC0415
@@ -226,16 +235,16 @@ def handshake() -> Callable[..., Any]:
 
         for name, version in expected.items():
             try:
-                found = import_module(name).__version__
-                is_other, problem = found != version, f"has {name} {found}"
+                actual = import_module(name).__version__
+                differs, problem = actual != version, f"has {name} {actual}"
             except ImportError as error:
-                is_other, problem = True, f"cannot import {name} ({error})"
-            if is_other:
+                differs, problem = True, f"cannot import {name} ({error})"
+            if differs:
                 return (
-                    f"the worker at {get_worker().address} {problem}, this process has {version}: "
-                    "install the same versions on all machines, as the bits of a result depend "
-                    "on them"
+                    f"the worker at {get_worker().address} {problem}, but this process has "
+                    f"{version}: install the same versions on all machines, because the bits of a "
+                    "result depend on them"
                 )
         return loads(call)(*arguments)
 
-    return after_handshake
+    return after_version_check

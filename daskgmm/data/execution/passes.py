@@ -1,4 +1,4 @@
-"""A pass: visit every chunk once, where Dask would compute, and add up what it gives."""
+"""Passes over the data: call a function on every chunk and add the results."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext, suppress
@@ -21,42 +21,42 @@ from daskgmm.errors import DataError
 
 Value = TypeVar("Value", bound=Addable)
 
-# Of a cluster's events: `Client.get_events(TOPIC)`, `Client.subscribe_topic(TOPIC, ...)`.
+# Topic of events on a cluster, for `Client.get_events` and `Client.subscribe_topic`.
 TOPIC = "daskgmm"
 
 
 Scheduler = tuple[Callable[..., Any], Client | None]
-"""What computes, and the client if that is a cluster."""
+"""A scheduler's `get`, and its client if it is a cluster."""
 
-_chosen: ContextVar[Scheduler | None] = ContextVar("_chosen", default=None)
+_fixed: ContextVar[Scheduler | None] = ContextVar("_fixed", default=None)
 
 
 @contextmanager
-def in_one_place(client: Client | None = None) -> Iterator[None]:
-    """All passes of the context are where the first would be; on the client's cluster, if given.
+def fixed_scheduler(client: Client | None = None) -> Iterator[None]:
+    """Run all passes of the context on one scheduler: the client's, or the current one.
 
-    A cluster that goes away takes no pass to the threads of this process.
+    If a cluster disappears, its passes fail; they do not move to the threads of this process.
     """
     with client.as_current() if client else nullcontext():
-        token = _chosen.set(scheduler())
+        token = _fixed.set(current_scheduler())
         try:
             yield
         finally:
-            _chosen.reset(token)
+            _fixed.reset(token)
 
 
-def scheduler() -> Scheduler:
-    """Dask's own choice: the configured scheduler, the current client, else threads."""
-    if chosen := _chosen.get():
-        return chosen
+def current_scheduler() -> Scheduler:
+    """Dask's own choice: the configured scheduler, else the current client, else threads."""
+    if scheduler := _fixed.get():
+        return scheduler
     get = get_scheduler(collections=None) or dask.threaded.get
-    bound = getattr(get, "__self__", None)
-    return get, bound if isinstance(bound, Client) else None
+    owner = getattr(get, "__self__", None)
+    return get, owner if isinstance(owner, Client) else None
 
 
 def available_resources() -> Resources:
-    """Where a pass would run now."""
-    get, client = scheduler()
+    """Threads and memory of the scheduler that a pass would run on."""
+    get, client = current_scheduler()
     if client is None:
         return local_resources(get)
     with explain_failure(client, {}):
@@ -64,40 +64,48 @@ def available_resources() -> Resources:
 
 
 def log_event(event: str, values: dict[str, Any]) -> None:
-    """Tell an event to whoever listens to the cluster where passes run; nobody where on none."""
-    _, client = scheduler()
+    """Publish an event to subscribers of the cluster that runs the passes, if there is one."""
+    _, client = current_scheduler()
     if client is not None:
-        with suppress(Exception):  # a cluster that can't be told is found out by a pass
+        with suppress(Exception):  # the next pass reports a lost cluster
             client.log_event(TOPIC, {"event": event, **values})
 
 
-def ready(source: GraphSource) -> GraphSource:
-    """The source with the values computed that all its chunks need: a pass, where there are."""
-    get, client = scheduler()
+def with_common_values(source: GraphSource) -> GraphSource:
+    """Compute the values that all chunks of a source need, in a pass of their own, if any."""
+    get, client = current_scheduler()
     compute = partial(compute_on_cluster, client) if client else partial(compute_locally, get)
     return source if source.is_ready else source.with_common(compute)
 
 
 def run_pass(
-    fn: Callable[[Chunk], Value], source: GraphSource, came: OnChunks = ignore_chunks
+    fn: Callable[[Chunk], Value], source: GraphSource, on_chunks: OnChunks = ignore_chunks
 ) -> Value:
-    """Visit every chunk once and add up what `fn` makes of them; `came` hears how far it is.
+    """Call `fn` on every chunk once and add the results.
 
-    The sum is the fixed tree over chunk numbers: it has the same bits wherever it ran, and
-    nothing of a pass is left when it ends.
+    The sum follows the fixed tree over chunk numbers, so its bits do not depend on the scheduler.
+    A pass leaves nothing behind on a cluster.
+
+    Parameters
+    ----------
+    fn : callable
+        From a chunk to anything with ``+``.
+    source : GraphSource
+    on_chunks : callable
+        Receives the numbers of chunks that are done, in this process.
     """
-    get, client = scheduler()
-    source = ready(source)
+    get, client = current_scheduler()
+    source = with_common_values(source)
     tree: TreeSum[Value] = TreeSum()
     if client:
-        visits = run_on_cluster(client, fn, source, came)
+        results = run_on_cluster(client, fn, source, on_chunks)
     else:
-        visits = run_locally(get, fn, source, came)
-    with closing(visits):
-        for partials in visits:
+        results = run_locally(get, fn, source, on_chunks)
+    with closing(results):
+        for partials in results:
             if isinstance(partials, DataError):
                 raise partials
             tree.extend(partials)
-    if (n_chunks := sum(partial.n_chunks for partial in tree.partials)) != len(source):
+    if (n_chunks := sum(piece.n_chunks for piece in tree.partials)) != len(source):
         raise RuntimeError(f"a pass over {len(source)} chunks summed {n_chunks}")
     return tree.total()

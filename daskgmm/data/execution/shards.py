@@ -1,8 +1,8 @@
-"""One fixed binary tree of additions over chunk numbers.
+"""Shards, which are the tasks of a pass, and the fixed tree that adds their results.
 
-A range of chunks splits at the largest power of two inside it. Sums of the two halves of an
-aligned range merge as soon as both are there, in whatever order they come, so neither who
-summed what nor when moves a bit; sums that come in order take O(log chunks) memory.
+A range of chunks splits at the largest power of two inside it. Two halves of an aligned range
+merge as soon as both sums are known, in any order of arrival. So the bits of the total depend
+neither on who computed a sum nor on when. Sums that arrive in order take O(log chunks) memory.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,14 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskgmm.chunk import BadChunk, Chunk
-from daskgmm.data.execution.graph_source import (
-    GraphSource,
-    Key,
-    Part,
-    as_beside,
-    as_rows,
-    as_weights,
-)
+from daskgmm.data.execution.graph_parts import Key, Part
+from daskgmm.data.execution.graph_source import GraphSource, as_extra, as_rows, as_weights
 from daskgmm.data.execution.retries import is_out_of_memory, load_with_retries
 from daskgmm.errors import DataError
 from daskgmm.kernels.blas import one_blas_thread
@@ -38,7 +32,7 @@ Value = TypeVar("Value", bound=Addable)
 class Partial(NamedTuple, Generic[Value]):
     """The sum over the chunks ``first`` to ``first + n_chunks``, an aligned range.
 
-    `n_chunks` is a power of two, `first` a multiple of it.
+    `n_chunks` is a power of two, and `first` is a multiple of it.
     """
 
     first: int
@@ -47,19 +41,19 @@ class Partial(NamedTuple, Generic[Value]):
 
 
 class TreeSum(Generic[Value]):
-    """A running sum of values by chunk number, merged as the fixed tree says."""
+    """A running sum by chunk number that follows the fixed tree."""
 
     def __init__(self) -> None:
         self._partials: dict[int, Partial[Value]] = {}
 
     @property
     def partials(self) -> list[Partial[Value]]:
-        """Sums not yet merged, in the order of their chunks."""
-        return sorted(self._partials.values(), key=lambda partial: partial.first)
+        """Sums that have not merged yet, in the order of their chunks."""
+        return sorted(self._partials.values(), key=lambda piece: piece.first)
 
-    def add(self, partial: Partial[Value]) -> None:
-        """Take in the sum of an aligned range."""
-        first, n_chunks, value = partial
+    def add(self, piece: Partial[Value]) -> None:
+        """Add the sum of an aligned range."""
+        first, n_chunks, value = piece
         while (other := self._partials.get(first ^ n_chunks)) and other.n_chunks == n_chunks:
             del self._partials[other.first]
             value = other.value + value if other.first < first else value + other.value
@@ -67,85 +61,97 @@ class TreeSum(Generic[Value]):
             n_chunks *= 2
         self._partials[first] = Partial(first, n_chunks, value)
 
-    def extend(self, partials: Iterable[Partial[Value]]) -> None:
-        """Take in the sums of several."""
-        for partial in partials:
-            self.add(partial)
+    def extend(self, pieces: Iterable[Partial[Value]]) -> None:
+        """Add the sums of several aligned ranges."""
+        for piece in pieces:
+            self.add(piece)
 
     def total(self) -> Value:
-        """The sum of everything added: all chunks from the first on, at least one."""
+        """The sum over all chunks from the first one on; at least one chunk is needed."""
         *rest, last = self.partials
         total = last.value
-        for partial in reversed(rest):
-            total = partial.value + total
+        for piece in reversed(rest):
+            total = piece.value + total
         return total
 
 
 Partials = list[Partial[Value]]
 
 OnChunks = Callable[[Sequence[int]], None]
-"""Who hears, in the driver, of the numbers of chunks that have been visited."""
+"""Receives the numbers of chunks that a pass has finished, in the driver."""
 
 
 def ignore_chunks(numbers: Sequence[int]) -> None:
-    """Nobody hears."""
+    """Ignore the progress of a pass."""
 
 
-# Shares of what one thread has to do in a pass: of what is left, that a shard may be, and of
-# the whole, that it need not fall below. Large shards first and small ones last keep the tasks
-# few and let all threads end together (guided self-scheduling, Polychronopoulos & Kuck 1987).
+# Guided self-scheduling (Polychronopoulos & Kuck 1987): large shards come first and small ones
+# last, so that there are few tasks and all threads end together. A shard has at most the share
+# LARGEST of the work that remains per thread. It need not be smaller than the share SMALLEST of
+# the whole work per thread.
 LARGEST, SMALLEST = 1 / 4, 1 / 16
 
-# What it costs to visit a chunk at all, as bytes that could be worked on in that time.
+# Fixed cost of a chunk, as the bytes that a kernel could process in that time.
 CHUNK_COST = 1 << 16
 
 
 class Shard:
-    """Some chunks of a source as a task receives them: opaque to Dask.
+    """Chunks of a source that one task processes; opaque to Dask.
 
     Attributes
     ----------
-    numbers : of the chunks, ascending
-    persisted : keys of the values that the task is given from the cluster's memory
+    numbers : numbers of the chunks, ascending
+    persisted : keys of the persisted values that the task needs
     """
 
     def __init__(self, source: GraphSource, numbers: Sequence[int]) -> None:
         self.numbers = numbers
         self.width = source.width
-        self.recipe = source.recipe
-        self.weighted = source.weighted
+        self.preprocessing = source.preprocessing
+        self.has_weights = source.has_weights
         self.retries = source.retries
         self.is_lenient = source.is_lenient
-        self._skipped = {i: source.skipped[i] for i in numbers if i in source.skipped}
+        self._bad_chunks = {i: source.bad_chunks[i] for i in numbers if i in source.bad_chunks}
         self.lengths = source.lengths and [source.lengths[i] for i in numbers]
         self.starts = [source.starts[i] for i in numbers]
-        self._parts = [source.cut.parts[i] for i in numbers]
-        self._needs = [[] if i in self._skipped else source.needs(i) for i in numbers]
-        used = {key: i for i, needs in enumerate(self._needs) for key in needs}
-        self.persisted = [key for key in used if key in source.futures]
-        self._common = {key: source.common[key] for key in used if key in source.common}
-        self._shared = {key: source.cut.shared[key] for key in used if key in source.cut.shared}
-        self._last_used: dict[int, list[Key]] = {}
+        self._parts = [source.graph.parts[i] for i in numbers]
+        self._needs = [[] if i in self._bad_chunks else source.needs(i) for i in numbers]
+        last_use = {key: i for i, needs in enumerate(self._needs) for key in needs}
+        self.persisted = [key for key in last_use if key in source.futures]
+        self._common = {key: source.common[key] for key in last_use if key in source.common}
+        shared = source.graph.shared
+        self._shared = {key: shared[key] for key in last_use if key in shared}
+        self._expiring: dict[int, list[Key]] = {}
         for key in self._shared:
-            self._last_used.setdefault(used[key], []).append(key)
+            self._expiring.setdefault(last_use[key], []).append(key)
 
-    def chunks(self, held: Sequence[Any]) -> Iterator[Chunk]:
-        """The chunks, one by one; DataError at one that is not what the source said.
+    def chunks(self, persisted_values: Sequence[Any]) -> Iterator[Chunk]:
+        """Yield the chunks, one in memory at a time.
 
-        `held` are the values of `persisted`.
+        Parameters
+        ----------
+        persisted_values : the values of `persisted`
+
+        Raises
+        ------
+        DataError
+            If a chunk cannot be loaded, or is not what the source expects.
         """
-        values: dict[Key, Any] = {**self._common, **dict(zip(self.persisted, held, strict=True))}
+        values: dict[Key, Any] = {
+            **self._common,
+            **dict(zip(self.persisted, persisted_values, strict=True)),
+        }
         for i in range(len(self._parts)):
             yield self._chunk(i, values)
-            for key in self._last_used.get(i, ()):
-                values.pop(key, None)  # it may have failed
+            for key in self._expiring.get(i, ()):
+                values.pop(key, None)  # absent if its chunk could not be loaded
 
     def _chunk(self, i: int, values: dict[Key, Any]) -> Chunk:
         number = self.numbers[i]
-        if number in self._skipped:
-            return self._empty(i, self._skipped[number])
+        if number in self._bad_chunks:
+            return self._empty(i, self._bad_chunks[number])
         try:
-            return self._read(i, values)
+            return self._load(i, values)
         except DataError as error:
             if not self.is_lenient or is_out_of_memory(error):
                 raise
@@ -153,101 +159,103 @@ class Shard:
             return self._empty(i, BadChunk(number, n_rows, str(error)))
 
     def _empty(self, i: int, bad: BadChunk) -> Chunk:
-        """What stands in the place of a chunk that is left out."""
-        weighs = self.weighted or (self.recipe is not None and self.recipe.condition is not None)
-        n_features = self.width if self.recipe is None else self.recipe.n_features
-        rows = np.empty((0, n_features), np.float32)  # the type that widens no other
-        weights = np.empty(0) if weighs else None
-        has_beside = len(self._parts[i].keys) > 1 + self.weighted
-        beside = np.empty(0) if has_beside else None
-        return Chunk(rows, weights, bad.number, self.starts[i], beside=beside, bad=bad)
+        """Return the empty chunk that replaces a bad one."""
+        preprocessing = self.preprocessing
+        has_filter = preprocessing is not None and preprocessing.condition is not None
+        n_features = self.width if preprocessing is None else preprocessing.n_features
+        rows = np.empty((0, n_features), np.float32)  # no other dtype is promoted by it
+        weights = np.empty(0) if self.has_weights or has_filter else None
+        has_extra = len(self._parts[i].keys) > 1 + self.has_weights
+        extra = np.empty(0) if has_extra else None
+        return Chunk(rows, weights, bad.number, self.starts[i], extra=extra, bad=bad)
 
-    def _read(self, i: int, values: dict[Key, Any]) -> Chunk:
+    def _load(self, i: int, values: dict[Key, Any]) -> Chunk:
         number, start = self.numbers[i], self.starts[i]
         for key in self._needs[i]:
             if key not in values:
-                (values[key],) = self._loaded(i, self._shared[key], values)
-        block, *others = self._loaded(i, self._parts[i], values)
-        known = start if self.lengths else None
-        rows = as_rows(block, number, self.width, known)
+                (values[key],) = self._compute(i, self._shared[key], values)
+        block, *others = self._compute(i, self._parts[i], values)
+        first_row = start if self.lengths else None
+        rows = as_rows(block, number, self.width, first_row)
         if self.lengths and len(rows) != self.lengths[i]:
             raise DataError(
-                f"chunk {number} has {len(rows)} rows where its Dask array says "
-                f"{self.lengths[i]}: the data changed, or the array's chunks are wrong"
+                f"chunk {number} has {len(rows)} rows, but its Dask array has {self.lengths[i]} "
+                "there: the data changed, or the chunks of the array are wrong"
             )
-        weights = as_weights(others.pop(0), number, len(rows)) if self.weighted else None
-        beside = as_beside(others.pop(), number, len(rows)) if others else None
-        if self.recipe is not None:
-            rows, counted = self.recipe.made(rows, number, known)
-            if counted is not None:  # what weighs nothing counts nowhere
-                weights = np.where(counted, 1.0 if weights is None else weights, 0.0)
-        return Chunk(rows, weights, number, start, beside=beside)
+        weights = as_weights(others.pop(0), number, len(rows)) if self.has_weights else None
+        extra = as_extra(others.pop(), number, len(rows)) if others else None
+        if self.preprocessing is not None:
+            rows, mask = self.preprocessing.apply(rows, number, first_row)
+            if mask is not None:  # a filter sets weights to zero
+                weights = np.where(mask, 1.0 if weights is None else weights, 0.0)
+        return Chunk(rows, weights, number, start, extra=extra)
 
-    def _loaded(self, i: int, part: Part, values: dict[Key, Any]) -> list[Any]:
+    def _compute(self, i: int, part: Part, values: dict[Key, Any]) -> list[Any]:
         return load_with_retries(
             partial(part.compute, values), f"chunk {self.numbers[i]}", self.retries
         )
 
 
-def visit(
+def process_shard(
     fn: Callable[[Chunk], Value],
     shard: Shard,
-    held: Sequence[Any],
-    is_wanted: Callable[[], bool] = lambda: True,
+    persisted_values: Sequence[Any],
+    is_needed: Callable[[], bool] = lambda: True,
 ) -> Partials[Value] | DataError:
-    """Apply `fn` to each chunk of a shard and return the partial sums of the fixed tree.
+    """Apply `fn` to each chunk of a shard, and return the partial sums of the fixed tree.
 
-    Ends at the next chunk where `is_wanted` says that nobody waits for it any more.
-    Rows that can't be used are a value too: raised here, a cluster would print them as a
-    failure of the worker's.
+    It stops after a chunk if `is_needed` returns False. A DataError is returned and not raised:
+    a cluster would log an exception as a failure of the worker.
     """
     tree: TreeSum[Value] = TreeSum()
     try:
         with one_blas_thread():
-            for chunk in shard.chunks(held):
+            for chunk in shard.chunks(persisted_values):
                 tree.add(Partial(chunk.number, 1, fn(chunk)))
-                del chunk  # before the next is loaded
-                if not is_wanted():
+                del chunk  # before the next one is loaded
+                if not is_needed():
                     break
     except DataError as error:
         return error
     return tree.partials
 
 
-def weights_of(source: GraphSource) -> NDArray[np.float64]:
-    """What each chunk is expected to cost, as bytes; equal where lengths are not known."""
+def chunk_costs(source: GraphSource) -> NDArray[np.float64]:
+    """Expected cost of each chunk in bytes; equal costs if the lengths are not known."""
     rows = np.ones(len(source)) if source.lengths is None else np.array(source.lengths)
-    rows[list(source.skipped)] = 0
+    rows[list(source.bad_chunks)] = 0
     return rows * float(source.width * source.dtype.itemsize) + CHUNK_COST
 
 
 def cut_into_shards(
-    weights: NDArray[np.float64], n_threads: int, most: float = np.inf
+    costs: NDArray[np.float64], n_threads: int, limit: float = np.inf
 ) -> list[range]:
-    """Runs of chunks for the tasks of a pass: aligned ranges of the tree, heavy ones first.
+    """Split the chunks into aligned ranges for the tasks of a pass, expensive ones first.
 
     Parameters
     ----------
-    weights : (n_chunks,) array
-        Of each chunk; zero for one that is not to be visited.
+    costs : (n_chunks,) array
+        Cost of each chunk; zero for a chunk that no task has to process.
     n_threads : int
-    most : float
-        What a shard of several chunks may weigh.
+    limit : float
+        Maximal cost of a shard with several chunks.
     """
-    upto = np.concatenate([[0.0], np.cumsum(weights)])
-    share = upto[-1] / n_threads
+    cumulative = np.concatenate([[0.0], np.cumsum(costs)])
+    share = cumulative[-1] / n_threads
 
     def cut(run: range) -> Iterator[range]:
-        weight = upto[run.stop] - upto[run.start]
-        left = (upto[-1] - upto[run.start]) / n_threads
-        if weight <= min(max(LARGEST * left, SMALLEST * share), most) or len(run) == 1:
-            if weight:
+        cost = cumulative[run.stop] - cumulative[run.start]
+        remaining = (cumulative[-1] - cumulative[run.start]) / n_threads
+        if cost <= min(max(LARGEST * remaining, SMALLEST * share), limit) or len(run) == 1:
+            if cost:
                 yield run
             return
         middle = run.start + (1 << (len(run) - 1).bit_length() - 1)
         yield from cut(range(run.start, middle))
         yield from cut(range(middle, run.stop))
 
-    runs = cut(range(len(weights)))
-    # A chunk too heavy for its place must not come last.
-    return sorted(runs, key=lambda run: min(upto[run.start] - upto[run.stop], -LARGEST * share))
+    runs = cut(range(len(costs)))
+    # A single chunk that is expensive must not come last.
+    return sorted(
+        runs, key=lambda run: min(cumulative[run.start] - cumulative[run.stop], -LARGEST * share)
+    )

@@ -1,4 +1,4 @@
-"""What is made of rows as they are stored, chunk by chunk, before anything else sees them."""
+"""Preprocessing: which stored rows enter a fit, and which features their columns become."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,65 +12,65 @@ from daskgmm.data.preprocessing.transforms import (
     ALL,
     Step,
     Transforms,
-    as_written,
-    changes_of,
+    normalize_transforms,
+    steps_by_column,
 )
 from daskgmm.errors import DataError
 
-# What is held beside a chunk and what is made of it.
+# Bytes of the blocks of rows that are transformed at a time.
 BLOCK_BYTES = 1 << 21
 
 Name = str | int
-"""Of a column as it is stored: a number where an array has no names."""
+"""Name of a stored column; its number in an array without names."""
 
-Counted = NDArray[np.bool_]
+Mask = NDArray[np.bool_]
 
 RowFunction = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 class Feature(NamedTuple):
-    """What is made of one column.
+    """A feature that is computed from one column.
 
     Attributes
     ----------
-    place : int
-        Of the column among those that are read.
+    column : int
+        Index of the column among those that are read.
     name : str
-        What it is when it is made, such as "log1p(delay)".
+        Name of the feature, such as "log1p(delay)".
     steps : tuple of steps
-    standardised : bool
-        Whether it counts in its standard deviations where a fit has units.
+    standardise : bool
+        Whether a fit measures the feature in its standard deviations.
     """
 
-    place: int
+    column: int
     name: str
     steps: tuple[Step, ...]
-    standardised: bool
+    standardise: bool
 
 
-def as_told(written: Mapping[str, Any]) -> dict[str, Any]:
-    """What a file says of a recipe: that and no more; empty where it says nothing.
+def stored_options(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the preprocessing options in an entry of a model file; empty if it has none.
 
-    Raises KeyError where there is less.
+    Raises KeyError if one of them is absent.
     """
-    return {name: written[name] for name in ("columns", "filter", "transforms") if written}
+    return {name: entry[name] for name in ("columns", "filter", "transforms") if entry}
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Which rows count, and what is made of their columns.
+    """A row filter and transforms of columns.
 
     Attributes
     ----------
-    read : tuple of str or int
-        The columns that are read: the features', and those that the filter needs beside them.
+    stored_columns : tuple of str or int
+        Columns that are read: those of the features, then those that only the filter needs.
     features : tuple of Feature
     condition : Condition or None
-        What rows must meet as they are stored. Others count nowhere.
-    transforms : as they are written
+        Filter on stored rows. Other rows have weight zero.
+    transforms : the transforms as `normalize_transforms` returns them
     """
 
-    read: tuple[Name, ...]
+    stored_columns: tuple[Name, ...]
     features: tuple[Feature, ...]
     condition: Condition | None
     transforms: Transforms
@@ -79,39 +79,40 @@ class Preprocessing:
     def of(
         cls, columns: Sequence[Name], condition: str | None, transforms: Transforms | None
     ) -> "Preprocessing":
-        """The recipe for some columns of a source.
+        """Create the preprocessing for some columns of a source.
 
-        Raises DataError for a filter, a transform or a column that can't be meant.
+        Raises DataError if a filter, a transform or a column is not valid.
         """
-        written = as_written(transforms or [])
-        asked = None if condition is None else Condition.parse(condition)
-        steps: dict[str, list[Step]] = {str(each): [] for each in columns}
-        standardised: set[str] = set()
-        for column, step in changes_of(written, _known_as(columns)):
-            if column in standardised:
+        normalized = normalize_transforms(transforms or [])
+        row_filter = None if condition is None else Condition.parse(condition)
+        steps: dict[str, list[Step]] = {str(column): [] for column in columns}
+        standardise: set[str] = set()
+        names_by_alias = _names_by_alias(columns)
+        for column, step in steps_by_column(normalized, names_by_alias):
+            if column in standardise:
                 raise DataError(
-                    f"{column!r} is transformed after it was standardised, but its mean is only "
-                    "known when all rows have been read: put standardise last"
+                    f"{column!r} is transformed after standardise, but its mean is not known "
+                    "before all rows are read: put standardise last"
                 )
             if step is None:
-                standardised.add(column)
+                standardise.add(column)
             else:
                 steps[column].append(step)
-        known = _known_as(columns)
-        beside = [each for each in asked.names if each not in known] if asked else []
+        aliases = row_filter.names if row_filter else ()
+        filter_only = [name for name in aliases if name not in names_by_alias]
         return cls(
-            (*columns, *dict.fromkeys(_stored(name, columns) for name in beside)),
+            (*columns, *dict.fromkeys(_column_of_alias(name, columns) for name in filter_only)),
             tuple(
                 Feature(
-                    place,
-                    _named(each, steps[str(each)]),
-                    tuple(steps[str(each)]),
-                    str(each) in standardised,
+                    i,
+                    _feature_name(column, steps[str(column)]),
+                    tuple(steps[str(column)]),
+                    str(column) in standardise,
                 )
-                for place, each in enumerate(columns)
+                for i, column in enumerate(columns)
             ),
-            asked,
-            written,
+            row_filter,
+            normalized,
         )
 
     @property
@@ -120,156 +121,158 @@ class Preprocessing:
 
     @property
     def names(self) -> tuple[str, ...] | None:
-        """Of the features; None where these are columns without names, as they are."""
-        if all(isinstance(each, int) for each in self.read) and not self.changes:
+        """Names of the features; None if these are columns without names, as they are stored."""
+        if all(isinstance(column, int) for column in self.stored_columns) and not self.has_steps:
             return None
-        return tuple(each.name for each in self.features)
+        return tuple(feature.name for feature in self.features)
 
     @property
-    def changes(self) -> bool:
-        """Whether a feature is something else than its column."""
-        return any(each.steps for each in self.features)
+    def has_steps(self) -> bool:
+        """Whether a feature differs from its column."""
+        return any(feature.steps for feature in self.features)
 
     @property
-    def makes(self) -> bool:
-        """Whether features are not just what is read."""
-        places = [each.place for each in self.features]
-        as_read = places == list(range(len(self.read)))
-        return self.changes or self.condition is not None or not as_read
+    def is_identity(self) -> bool:
+        """Whether the features are the stored columns, of all rows."""
+        indices = [feature.column for feature in self.features]
+        are_all_columns = indices == list(range(len(self.stored_columns)))
+        return not self.has_steps and self.condition is None and are_all_columns
 
     @property
-    def standardised(self) -> tuple[bool, ...]:
-        """Of each feature."""
-        return tuple(each.standardised for each in self.features)
+    def standardise_mask(self) -> tuple[bool, ...]:
+        """Whether each feature is standardised, (n_features,)."""
+        return tuple(feature.standardise for feature in self.features)
 
-    def as_written(self) -> dict[str, Any]:
-        """What `daskgmm.open_dataset` is told, in JSON's types."""
+    def options(self) -> dict[str, Any]:
+        """Return the options of `daskgmm.open_dataset`, in JSON's types."""
         return {
-            "columns": [self.read[each.place] for each in self.features],
+            "columns": [self.stored_columns[feature.column] for feature in self.features],
             "filter": self.condition and self.condition.text,
             "transforms": list(self.transforms),
         }
 
-    def without(self, number: int) -> "Preprocessing":
-        """The recipe without a feature, whose column is read all the same.
+    def without_feature(self, number: int) -> "Preprocessing":
+        """Return the preprocessing without a feature; its column is still read.
 
-        Raises DataError where transforms are meant for it.
+        Raises DataError if a transform names this column.
         """
         feature = self.features[number]
-        name = str(self.read[feature.place])
-        meant = [whose for each in self.transforms for whose in each.values() if whose != ALL]
-        if feature.steps or any(name == str(each) for whose in meant for each in whose):
-            raise DataError(f"{name!r} is no feature here: leave it out of the transforms")
-        rest = self.features[:number] + self.features[number + 1 :]
-        return replace(self, features=rest)
+        name = str(self.stored_columns[feature.column])
+        targets = [columns for entry in self.transforms for columns in entry.values()]
+        is_named = any(
+            name == str(column) for columns in targets if columns != ALL for column in columns
+        )
+        if feature.steps or is_named:
+            raise DataError(f"{name!r} is not a feature here: leave it out of the transforms")
+        others = self.features[:number] + self.features[number + 1 :]
+        return replace(self, features=others)
 
-    def made(
-        self, rows: NDArray[Any], chunk: int | None = None, start: int | None = None
-    ) -> tuple[NDArray[Any], Counted | None]:
-        """The features of rows, and which rows count: None for all.
+    def apply(
+        self, rows: NDArray[Any], chunk: int | None = None, first_row: int | None = None
+    ) -> tuple[NDArray[Any], Mask | None]:
+        """Compute the features of stored rows, and which rows meet the filter.
 
         Parameters
         ----------
-        rows : (n, len(read)) array of float32 or float64
-        chunk, start : int, optional
-            Which chunk they are, and the number of the first in the whole data, for errors.
+        rows : (n, len(stored_columns)) array of float32 or float64
+        chunk, first_row : int, optional
+            Number of the chunk, and row number of its first row in the whole data, for messages.
 
         Returns
         -------
-        made : (n, n_features) array of the rows' dtype
-            Zeros where a row doesn't count.
-        counted : (n,) bool array, or None where there is no filter
+        features : (n, n_features) array with the dtype of the rows
+            Zeros if a row does not meet the filter.
+        mask : (n,) bool array, or None without a filter
 
         Raises
         ------
         DataError
-            For a logarithm of what has none, in a row that counts.
+            If a logarithm is not defined, in a row that meets the filter.
         """
-        if not self.makes:
+        if self.is_identity:
             return rows, None
-        made = np.zeros((len(rows), self.n_features), rows.dtype)
-        counted = None if self.condition is None else np.empty(len(rows), np.bool_)
+        features = np.zeros((len(rows), self.n_features), rows.dtype)
+        mask = None if self.condition is None else np.empty(len(rows), np.bool_)
         block_rows = max(BLOCK_BYTES // (8 * rows.shape[1]), 1)
-        for at in range(0, len(rows), block_rows):
-            some = slice(at, at + block_rows)
-            block, result = rows[some], made[some]
-            places: slice | Counted = slice(None)
-            if counted is not None:
-                counted[some] = places = self._counted(block)
+        for start in range(0, len(rows), block_rows):
+            span = slice(start, start + block_rows)
+            block, result = rows[span], features[span]
+            selection: slice | Mask = slice(None)
+            if mask is not None:
+                mask[span] = selection = self._filter(block)
             for i, feature in enumerate(self.features):
-                # Contiguous, so that a value has one logarithm wherever it stands.
-                values = np.ascontiguousarray(block[places, feature.place])
+                # Contiguous, so that a logarithm has the same bits in any layout.
+                values = np.ascontiguousarray(block[selection, feature.column])
                 for n_done, step in enumerate(feature.steps):
-                    if (refused := step.refused(values)).any():
-                        first = int(refused.argmax())
-                        row = int(np.arange(at, at + len(block))[places][first])
-                        what = self._told(feature, n_done)
-                        where = _where(row, chunk, start)
-                        raise DataError(
-                            f"{what} is {values[first]:g} in {where}, and {step.reason}"
-                        )
+                    if (undefined := step.undefined(values)).any():
+                        first = int(undefined.argmax())
+                        row = int(np.arange(start, start + len(block))[selection][first])
+                        what = self._describe(feature, n_done)
+                        where = _describe_row(row, chunk, first_row)
+                        raise DataError(f"{what} is {values[first]:g} in {where}: {step.advice}")
                     values = step(values)
-                result[places, i] = values
-        return made, counted
+                result[selection, i] = values
+        return features, mask
 
-    def mapped(self, fn: RowFunction, rows: NDArray[Any]) -> NDArray[Any]:
-        """A row-wise function of the features; -1 or NaN of rows that don't count."""
-        made, counted = self.made(rows)
-        if counted is None:
-            return fn(made)
-        found = fn(made[counted])
-        nothing = np.nan if found.dtype.kind == "f" else -1
-        result = np.full((len(rows), *found.shape[1:]), nothing, found.dtype)
-        result[counted] = found
+    def map_rows(self, fn: RowFunction, rows: NDArray[Any]) -> NDArray[Any]:
+        """Apply a row-wise function to the features; -1 or NaN if a row is filtered out."""
+        features, mask = self.apply(rows)
+        if mask is None:
+            return fn(features)
+        values = fn(features[mask])
+        fill = np.nan if values.dtype.kind == "f" else -1
+        result = np.full((len(rows), *values.shape[1:]), fill, values.dtype)
+        result[mask] = values
         return result
 
-    def _told(self, feature: Feature, n_done: int) -> str:
-        """What a feature is after some of its steps."""
-        column = self.read[feature.place]
-        return _named(column, feature.steps[:n_done]) if n_done else f"column {column!r}"
+    def _describe(self, feature: Feature, n_done: int) -> str:
+        """Name of a feature after some of its steps."""
+        column = self.stored_columns[feature.column]
+        if not n_done:
+            return f"column {column!r}"
+        return _feature_name(column, feature.steps[:n_done])
 
-    def _counted(self, block: NDArray[Any]) -> Counted:
+    def _filter(self, block: NDArray[Any]) -> Mask:
         assert self.condition is not None
-        places = dict(_aliases(self.read))
-        columns = {name: block[:, places[name]] for name in self.condition.names}
-        return self.condition(columns)
+        indices = dict(_aliases(self.stored_columns))
+        return self.condition({name: block[:, indices[name]] for name in self.condition.names})
 
 
 def _aliases(columns: Iterable[Name]) -> Iterable[tuple[str, int]]:
-    """What each column may be called, and its place."""
-    for place, column in enumerate(columns):
-        yield str(column), place
+    """Yield all names of each column, with its index."""
+    for i, column in enumerate(columns):
+        yield str(column), i
         if isinstance(column, int):
-            yield _shown(column), place
+            yield _display_name(column), i
 
 
-def _where(row: int, chunk: int | None, start: int | None) -> str:
-    """A row of a chunk, for people, by what is known of its place."""
+def _describe_row(row: int, chunk: int | None, first_row: int | None) -> str:
+    """Position of a row for a message, as far as it is known."""
     if chunk is None:
-        return f"row {row:,} of those given"
-    if start is None:
+        return f"row {row:,} of the input"
+    if first_row is None:
         return f"row {row:,} of chunk {chunk}"
-    return f"row {start + row:,} of the data (chunk {chunk})"
+    return f"row {first_row + row:,} of the data (chunk {chunk})"
 
 
-def _known_as(columns: Sequence[Name]) -> Mapping[str, str]:
-    """What each column may be called, and its own name."""
-    return {alias: str(columns[place]) for alias, place in _aliases(columns)}
+def _names_by_alias(columns: Sequence[Name]) -> Mapping[str, str]:
+    """The name of a column by each of its aliases."""
+    return {alias: str(columns[i]) for alias, i in _aliases(columns)}
 
 
-def _shown(column: Name) -> str:
+def _display_name(column: Name) -> str:
     return f"x{column}" if isinstance(column, int) else column
 
 
-def _named(column: Name, steps: Iterable[Step]) -> str:
-    name = _shown(column)
+def _feature_name(column: Name, steps: Iterable[Step]) -> str:
+    name = _display_name(column)
     for step in steps:
-        name = step.named(name)
+        name = step.feature_name(name)
     return name
 
 
-def _stored(name: str, columns: Sequence[Name]) -> Name:
-    """The column that a filter means by a name."""
+def _column_of_alias(name: str, columns: Sequence[Name]) -> Name:
+    """The stored column that a filter means by a name."""
     number = name.removeprefix("x")
     is_number = isinstance(columns[0], int) and number.isdecimal()
     return int(number) if is_number else name

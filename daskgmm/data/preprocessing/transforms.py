@@ -1,4 +1,4 @@
-"""Transforms of columns, as they are written and as they are made."""
+"""Transforms of columns: logarithms, bounds, standardisation."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -14,61 +14,61 @@ ALL = "all"
 STANDARDISE = "standardise"
 
 Transforms = Sequence[Mapping[str, Any]]
-"""One after another, each ``{name: columns}`` as `open_dataset` takes them."""
+"""Transforms in order, each ``{name: columns}`` as `open_dataset` takes them."""
 
 
 class Logarithm(NamedTuple):
-    """A logarithm, of values above a limit."""
+    """A logarithm, defined above a limit."""
 
     name: str
-    of: Callable[[NDArray[Any]], NDArray[Any]]
-    above: float
-    advice: str
+    function: Callable[[NDArray[Any]], NDArray[Any]]
+    limit: float
+    hint: str
 
     def __call__(self, values: NDArray[Any]) -> NDArray[Any]:
-        return self.of(values)
+        return self.function(values)
 
-    def named(self, column: str) -> str:
-        """What the values of a column are called after it."""
+    def feature_name(self, column: str) -> str:
+        """Name of the feature after this step."""
         return f"{self.name}({column})"
 
-    def refused(self, values: NDArray[Any]) -> NDArray[np.bool_]:
-        """Which values have no logarithm; a missing one stays one."""
-        found: NDArray[np.bool_] = values <= self.above
-        return found
+    def undefined(self, values: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which values have no logarithm; a missing value stays missing."""
+        mask: NDArray[np.bool_] = values <= self.limit
+        return mask
 
     @property
-    def reason(self) -> str:
-        """Why they are refused, and what can be done."""
+    def advice(self) -> str:
+        """Why a value is undefined, and what to do."""
         return (
-            f"{self.name} is of values above {self.above:g}: {self.advice}clip the column first, "
-            "or leave such rows out with a filter"
+            f"{self.name} needs values above {self.limit:g}. {self.hint}Clip the column first, "
+            "or leave out such rows with a filter"
         )
 
 
 class Clip(NamedTuple):
-    """Values no lower than one bound and no higher than the other."""
+    """Lower and upper bounds of a column."""
 
     low: float
     high: float
 
     def __call__(self, values: NDArray[Any]) -> NDArray[Any]:
-        with np.errstate(over="ignore"):  # a bound beyond float32 is none
+        with np.errstate(over="ignore"):  # a bound beyond float32 has no effect
             return np.minimum(np.maximum(values, self.low), self.high)
 
-    def named(self, column: str) -> str:
-        return f"clip({column}, {_short(self.low)}, {_short(self.high)})"
+    def feature_name(self, column: str) -> str:
+        return f"clip({column}, {_format(self.low)}, {_format(self.high)})"
 
-    def refused(self, values: NDArray[Any]) -> NDArray[np.bool_]:
+    def undefined(self, values: NDArray[Any]) -> NDArray[np.bool_]:
         return np.zeros(len(values), np.bool_)
 
     @property
-    def reason(self) -> str:
+    def advice(self) -> str:
         return ""
 
 
 LOGARITHMS = {
-    "log": Logarithm("log", np.log, 0.0, "use log1p where zeros are meant, "),
+    "log": Logarithm("log", np.log, 0.0, "Use log1p if zeros are valid. "),
     "log1p": Logarithm("log1p", np.log1p, -1.0, ""),
 }
 
@@ -77,36 +77,41 @@ NAMES = (*LOGARITHMS, "clip", STANDARDISE)
 Step = Logarithm | Clip
 
 
-def as_written(transforms: Any) -> list[dict[str, Any]]:
-    """The transforms in JSON's types.
+def normalize_transforms(transforms: Any) -> list[dict[str, Any]]:
+    """Check transforms, and return them in JSON's types.
 
-    Raises DataError that names the first that can't be meant.
+    Raises DataError that names the first one that is not valid.
     """
     if isinstance(transforms, str | Mapping) or not isinstance(transforms, Sequence):
-        raise DataError("transforms are a list, such as [{'log1p': ['delay']}]")
-    return [_one(each) for each in transforms]
+        raise DataError("transforms must be a list, such as [{'log1p': ['delay']}]")
+    return [_normalize(transform) for transform in transforms]
 
 
-def changes_of(transforms: Transforms, known: Mapping[str, str]) -> list[tuple[str, Step | None]]:
-    """What becomes of which column, step by step; None where it is standardised.
+def steps_by_column(
+    transforms: Transforms, names_by_alias: Mapping[str, str]
+) -> list[tuple[str, Step | None]]:
+    """Return the steps of the transforms in order, each with its column; None to standardise it.
 
     Parameters
     ----------
-    transforms : as `as_written` gives them
-    known : what a column may be called, and what it is called
+    transforms : as `normalize_transforms` returns them
+    names_by_alias : the name of each column, by all names that it may have
 
-    Raises DataError for a column that is not among those.
+    Raises
+    ------
+    DataError
+        If a transform names another column.
     """
-    found: list[tuple[str, Step | None]] = []
-    for each in transforms:
-        ((name, whose),) = each.items()
-        bounds = whose if isinstance(whose, Mapping) else {}
-        names = dict.fromkeys(known.values()) if whose == ALL else whose
-        for column in map(str, names):
-            if column not in known:
+    result: list[tuple[str, Step | None]] = []
+    for transform in transforms:
+        ((name, targets),) = transform.items()
+        bounds = targets if isinstance(targets, Mapping) else {}
+        columns = dict.fromkeys(names_by_alias.values()) if targets == ALL else targets
+        for column in map(str, columns):
+            if column not in names_by_alias:
                 raise DataError(
-                    f"{name}: {column!r} is none of the columns that are used: "
-                    f"{', '.join(dict.fromkeys(known.values()))}"
+                    f"{name}: there is no column {column!r} among those in use: "
+                    f"{', '.join(dict.fromkeys(names_by_alias.values()))}"
                 )
             step: Step | None = LOGARITHMS.get(name)
             if name == "clip":
@@ -115,44 +120,51 @@ def changes_of(transforms: Transforms, known: Mapping[str, str]) -> list[tuple[s
                     -math.inf if low is None else float(low),
                     math.inf if high is None else float(high),
                 )
-            found.append((known[column], step))
-    return found
+            result.append((names_by_alias[column], step))
+    return result
 
 
-def _one(transform: Any) -> dict[str, Any]:
+def _normalize(transform: Any) -> dict[str, Any]:
     if not isinstance(transform, Mapping) or len(transform) != 1:
         raise DataError(
-            f"a transform is a name and its columns, such as {{'log1p': ['delay']}}, not "
+            f"a transform is a name with its columns, such as {{'log1p': ['delay']}}, not "
             f"{transform!r}"
         )
-    ((name, whose),) = transform.items()
+    ((name, targets),) = transform.items()
     if name not in NAMES:
-        raise DataError(f"there is no transform {name!r}; there are {', '.join(NAMES)}")
+        raise DataError(f"there is no transform {name!r}: choose one of {', '.join(NAMES)}")
     if name == "clip":
-        if not isinstance(whose, Mapping) or not whose:
-            raise DataError(f"clip has bounds for each column, {{column: [0, 600]}}, not {whose!r}")
-        return {name: {str(column): _bounds(column, two) for column, two in whose.items()}}
-    if isinstance(whose, str | Mapping) or not isinstance(whose, Sequence) or not whose:
-        if whose == ALL:
+        if not isinstance(targets, Mapping) or not targets:
+            raise DataError(
+                f"clip needs bounds for each column, such as {{'delay': [0, 600]}}, not {targets!r}"
+            )
+        return {name: {str(column): _bounds(column, pair) for column, pair in targets.items()}}
+    if isinstance(targets, str | Mapping) or not isinstance(targets, Sequence) or not targets:
+        if targets == ALL:
             return {name: ALL}
-        raise DataError(f"{name} has a list of columns, or {ALL!r}, not {whose!r}")
-    for each in whose:
-        if not isinstance(each, str | int | np.integer) or isinstance(each, bool):
-            raise DataError(f"{name}: {each!r} is no column: that is a name, or an array's number")
-    return {name: [each if isinstance(each, str) else int(each) for each in whose]}
+        raise DataError(f"{name} needs a list of columns, or {ALL!r}, not {targets!r}")
+    for column in targets:
+        if not isinstance(column, str | int | np.integer) or isinstance(column, bool):
+            raise DataError(
+                f"{name}: {column!r} is not a column: use a name, or a number for an array"
+            )
+    return {name: [column if isinstance(column, str) else int(column) for column in targets]}
 
 
-def _bounds(column: Any, two: Any) -> list[float | None]:
-    is_pair = isinstance(two, Sequence) and not isinstance(two, str) and len(two) == 2
-    if not is_pair or not all(each is None or _is_number(each) for each in two):
+def _bounds(column: Any, pair: Any) -> list[float | None]:
+    is_pair = isinstance(pair, Sequence) and not isinstance(pair, str) and len(pair) == 2
+    if not is_pair or not all(bound is None or _is_number(bound) for bound in pair):
         raise DataError(
-            f"clip: {column!r} has two bounds, [lowest, highest], null for none, not {two!r}"
+            f"clip: {column!r} needs two bounds, [lowest, highest], with null for no bound, not "
+            f"{pair!r}"
         )
-    low, high = two
+    low, high = pair
     if low is None and high is None:
         raise DataError(f"clip: {column!r} has no bound")
     if low is not None and high is not None and not low < high:
-        raise DataError(f"clip: the bounds of {column!r} are {low!r} and {high!r}: lowest first")
+        raise DataError(
+            f"clip: the bounds of {column!r} are {low!r} and {high!r}: put the lower one first"
+        )
     return [low, high]
 
 
@@ -161,5 +173,5 @@ def _is_number(value: Any) -> bool:
     return is_real and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _short(value: float) -> str:
+def _format(value: float) -> str:
     return str(int(value)) if value.is_integer() else str(value)

@@ -1,4 +1,4 @@
-"""A Dask array whose chunks are the results of calls."""
+"""Dask arrays whose chunks are read from files by plain function calls."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -16,57 +16,57 @@ from daskgmm.storage.location import Location
 CHUNK_BYTES = 32 << 20
 
 
-class Rows(NamedTuple):
-    """The chunks of one file or store, not read yet.
+class FileChunks(NamedTuple):
+    """The chunks of one file or store, before they are read.
 
     Attributes
     ----------
-    place : Place
+    location : Location
     read : callable
-        Chunk i is ``read(*calls[i], chosen, dtype)``.
+        Chunk i is ``read(*calls[i], columns, dtype)``.
     calls : list of tuple
     lengths : list of float
-        Rows of each chunk; NaN where nobody knows.
-    chosen : list of str or of int
+        Rows of each chunk; NaN if not known.
+    columns : list of str or of int
         The columns to read.
     names : tuple of str or None
-        Their names, where they have some.
+        Names of these columns, if they have some.
     dtype : numpy.dtype
     version : str
-        Another where the file is written anew.
+        Differs after the file was written again.
     """
 
-    place: Location
+    location: Location
     read: Callable[..., Any]
     calls: list[tuple[Any, ...]]
     lengths: list[float]
-    chosen: Sequence[str | int]
+    columns: Sequence[str | int]
     names: tuple[str, ...] | None
     dtype: np.dtype[Any]
     version: str
 
 
-def stacked(rows: Sequence[Rows]) -> da.Array:
-    """The rows of files of one format, one after another, in their common dtype."""
-    first = rows[0]
-    for each in rows:
-        if len(each.chosen) != len(first.chosen):
+def concatenate(files: Sequence[FileChunks]) -> da.Array:
+    """Return the rows of files of one format as one Dask array, in their common dtype."""
+    first = files[0]
+    for file in files:
+        if len(file.columns) != len(first.columns):
             raise DataError(
-                f"{each.place} has {len(each.chosen)} columns where {first.place} has "
-                f"{len(first.chosen)}"
+                f"{file.location} has {len(file.columns)} columns, but {first.location} has "
+                f"{len(first.columns)}"
             )
-    dtypes = {each.dtype for each in rows}
+    dtypes = {file.dtype for file in files}
     dtype = np.result_type(*dtypes) if len(dtypes) > 1 else first.dtype
-    calls = [(*call, each.chosen, dtype) for each in rows for call in each.calls]
+    calls = [(*call, file.columns, dtype) for file in files for call in file.calls]
     if not calls:
-        raise DataError(f"there are no rows in {first.place}")
+        raise DataError(f"there are no rows in {first.location}")
     return array_of_reads(
         first.read,
         calls,
-        lengths=[length for each in rows for length in each.lengths],
-        width=len(first.chosen),
+        lengths=[length for file in files for length in file.lengths],
+        width=len(first.columns),
         dtype=dtype,
-        versions=[each.version for each in rows],
+        versions=[file.version for file in files],
     )
 
 
@@ -79,11 +79,20 @@ def array_of_reads(
     dtype: DTypeLike,
     versions: Sequence[str] = (),
 ) -> da.Array:
-    """Rows of `width` columns; chunk i is ``read(*calls[i])``, of ``lengths[i]`` rows.
+    """Return a Dask array whose chunk i is ``read(*calls[i])``.
 
-    Without a width, one value per row.
-
-    The name tells the files' versions, so that a file written anew is another array.
+    Parameters
+    ----------
+    read : callable
+    calls : sequence of tuple
+    lengths : sequence of float
+        Rows of each chunk; NaN if not known.
+    width : int or None
+        Number of columns; None for one value per row.
+    dtype : dtype
+    versions : sequence of str
+        Versions of the files. They enter the name, so that the array of a file that was written
+        again has another name.
     """
     name = f"{funcname(read)}-{tokenize(read, calls, versions)}"
     columns = () if width is None else (width,)
@@ -97,8 +106,8 @@ def array_of_reads(
     )
 
 
-def rows_of_array(
-    place: Location,
+def chunks_of_array(
+    location: Location,
     read: Callable[..., Any],
     columns: Sequence[str | int] | None,
     *,
@@ -107,40 +116,59 @@ def rows_of_array(
     version: str,
     unit: int = 1,
     step: int | None = None,
-    known: tuple[Any, ...] = (),
-) -> Rows:
-    """An array's rows, `step` in a chunk, or as many whole units as make 32 MiB.
+    arguments: tuple[Any, ...] = (),
+) -> FileChunks:
+    """Plan the chunks of a stored array.
 
-    Chunk i is ``read(place, *known, (start, stop), chosen, dtype)``. Raises DataError unless the
-    array is two-dimensional, of numbers, and has the columns.
+    Parameters
+    ----------
+    location : Location
+    read : callable
+        Chunk i is ``read(location, *arguments, (start, stop), columns, dtype)``.
+    columns : sequence of int, optional
+    shape, dtype : those of the stored array
+    version : str
+    unit : int
+        Chunks of 32 MiB have a multiple of this number of rows.
+    step : int, optional
+        Rows of a chunk, instead of 32 MiB.
+    arguments : tuple
+
+    Raises
+    ------
+    DataError
+        If the array is not two-dimensional, is not numeric, or does not have the columns.
     """
     if len(shape) != 2 or not shape[1] or getattr(dtype, "kind", "O") not in "biuf":
         raise DataError(
-            f"{place} holds {dtype} of shape {shape}; rows of numbers, two-dimensional, are needed"
+            f"{location} holds {dtype} of shape {shape}: a two-dimensional array of numbers is "
+            "needed"
         )
     n_rows, width = shape
     step = step or max(CHUNK_BYTES // (width * dtype.itemsize * unit), 1) * unit
-    cuts = [(start, min(start + step, n_rows)) for start in range(0, max(n_rows, 1), step)]
-    return Rows(
-        place,
+    spans = [(start, min(start + step, n_rows)) for start in range(0, max(n_rows, 1), step)]
+    return FileChunks(
+        location,
         read,
-        calls=[(place, *known, cut) for cut in cuts],
-        lengths=[stop - start for start, stop in cuts],
-        chosen=_numbers(columns, width, place),
+        calls=[(location, *arguments, span) for span in spans],
+        lengths=[stop - start for start, stop in spans],
+        columns=_column_numbers(columns, width, location),
         names=None,
         dtype=dtype,
         version=version,
     )
 
 
-def chosen_of(rows: NDArray[Any], columns: list[int], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Some columns of rows, in a dtype; the rows themselves where those are all and theirs."""
-    chosen = rows if columns == list(range(rows.shape[1])) else rows[:, columns]
-    return chosen.astype(dtype, copy=False)
+def select_columns(rows: NDArray[Any], columns: list[int], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return some columns of rows in a dtype, without a copy if nothing changes."""
+    selection = rows if columns == list(range(rows.shape[1])) else rows[:, columns]
+    return selection.astype(dtype, copy=False)
 
 
-def _numbers(columns: Sequence[str | int] | None, width: int, where: Location) -> list[int]:
-    """The chosen columns of an array that has no names; DataError where there is no such."""
+def _column_numbers(
+    columns: Sequence[str | int] | None, width: int, location: Location
+) -> list[int]:
+    """The columns of an array without names; DataError if it does not have one of them."""
     if columns is None:
         return list(range(width))
     wrong = [
@@ -148,7 +176,7 @@ def _numbers(columns: Sequence[str | int] | None, width: int, where: Location) -
     ]
     if wrong:
         raise DataError(
-            f"there is no column {wrong[0]!r} in {where}: an array's columns are numbers, here "
-            f"0 to {width - 1}"
+            f"there is no column {wrong[0]!r} in {location}: the columns of an array are numbers, "
+            f"here 0 to {width - 1}"
         )
     return [int(c) for c in columns]

@@ -1,4 +1,4 @@
-"""CSV by blocks of bytes: a chunk is the lines that begin in its block, as many as there are."""
+"""CSV files: a chunk is the lines that begin in a block of bytes."""
 
 import csv
 import io
@@ -10,45 +10,48 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from daskgmm.data.sources import chunked
-from daskgmm.data.sources.chunked import Rows
+from daskgmm.data.sources.chunked import FileChunks
 from daskgmm.errors import DataError
 from daskgmm.storage.location import Location, reason
 
-# Bytes that tell the names of the columns, and which of them hold numbers.
+# Bytes that are read to learn the names of the columns, and which of them are numeric.
 HEAD_BYTES = 1 << 16
 
 Numbers = NDArray[np.float64]
 
 
-def open_rows(place: Location, columns: Sequence[str | int] | None) -> Rows:
-    """The lines of a file whose first line names the columns; no line spans several."""
-    version = place.version()
-    sample, start, n_bytes = _head(place)
+def open_rows(location: Location, columns: Sequence[str | int] | None) -> FileChunks:
+    """Plan the chunks of a file whose first line names the columns; a row is one line."""
+    version = location.version()
+    sample, start, n_bytes = _head(location)
     names = list(sample.columns)
-    chosen = _chosen(sample, columns, place)
+    selection = _select_names(sample, columns, location)
     step = chunked.CHUNK_BYTES
-    return Rows(
-        place,
+    return FileChunks(
+        location,
         read_lines,
-        calls=[(place, names, (at, min(at + step, n_bytes))) for at in range(start, n_bytes, step)],
+        calls=[
+            (location, names, (first, min(first + step, n_bytes)))
+            for first in range(start, n_bytes, step)
+        ],
         lengths=[np.nan for _ in range(start, n_bytes, step)],
-        chosen=chosen,
-        names=tuple(chosen),
+        columns=selection,
+        names=tuple(selection),
         dtype=np.dtype(np.float64),
         version=version,
     )
 
 
 def read_lines(
-    place: Location,
+    location: Location,
     names: list[str],
     block: tuple[int, int],
     columns: list[str],
     dtype: np.dtype[Any],
 ) -> Numbers:
-    """The numbers in the lines that begin in a block of bytes, gaps as NaN."""
+    """Read the lines that begin in a block of bytes, with NaN for empty fields."""
     try:
-        with place.open() as file:
+        with location.open() as file:
             lines = _lines(file, *block)
         if not lines.strip():
             return np.empty((0, len(columns)), dtype)
@@ -60,40 +63,40 @@ def read_lines(
             dtype=dtype,
             index_col=False,
         )
-    except Exception as error:  # libraries of stores raise what they like
+    except Exception as error:  # store libraries raise many types
         start, stop = block
         raise DataError(
-            f"{place}: bytes {start} to {stop} cannot be read: {reason(error)}"
+            f"{location}: bytes {start} to {stop} cannot be read: {reason(error)}"
         ) from error
     return frame[columns].to_numpy()
 
 
-def names_in(place: Location) -> list[str]:
-    """The columns that the first line names."""
-    place.version()  # which says where there is nothing
-    return list(_head(place)[0].columns)
+def column_names(location: Location) -> list[str]:
+    """Names of the columns, from the first line."""
+    location.version()  # raises DataError if there is no file
+    return list(_head(location)[0].columns)
 
 
-def _head(place: Location) -> tuple[pd.DataFrame, int, int]:
-    """The first rows of a file, the byte where rows begin, and how many bytes there are."""
+def _head(location: Location) -> tuple[pd.DataFrame, int, int]:
+    """Read the first rows of a file, the offset of the first row, and the size of the file."""
     try:
-        with place.open() as file:
+        with location.open() as file:
             head = file.read(HEAD_BYTES)
             n_bytes = file.seek(0, io.SEEK_END)
         if n_bytes > len(head):
-            head = head[: head.rindex(b"\n") + 1]  # ValueError where no line ends
+            head = head[: head.rindex(b"\n") + 1]  # ValueError if no line ends
         start = (head.find(b"\n") + 1) or len(head)
         names = next(csv.reader([head[:start].decode("utf-8-sig").rstrip("\r\n")]))
         sample = pd.read_csv(io.BytesIO(head[start:]), header=None, names=names, index_col=False)
         return sample, start, n_bytes
-    except Exception as error:  # libraries of stores raise what they like
+    except Exception as error:  # store libraries raise many types
         raise DataError(
-            f"{place} is not CSV with names in its first line: {reason(error)}"
+            f"{location} is not a CSV file with column names in its first line: {reason(error)}"
         ) from error
 
 
 def _lines(file: BinaryIO, start: int, stop: int) -> bytes:
-    """The lines that begin from `start` on and before `stop`."""
+    """Read the lines that begin at `start` or later, and before `stop`."""
     file.seek(start - 1)
     content = file.read(stop - start + 1)
     while content[-1:] != b"\n" and (more := file.read(HEAD_BYTES)):
@@ -102,20 +105,20 @@ def _lines(file: BinaryIO, start: int, stop: int) -> bytes:
     return content.partition(b"\n")[2]
 
 
-def _chosen(
-    sample: pd.DataFrame, columns: Sequence[str | int] | None, place: Location
+def _select_names(
+    sample: pd.DataFrame, columns: Sequence[str | int] | None, location: Location
 ) -> list[str]:
-    """The names of the columns to read; DataError for one that isn't there or is text."""
+    """Names of the columns to read; DataError if one does not exist or is not numeric."""
     names = list(sample.columns) if columns is None else [str(name) for name in columns]
     for name in names:
         if name not in sample.columns:
             raise DataError(
-                f"there is no column {name!r} in {place}; it has {', '.join(map(str, sample))}"
+                f"there is no column {name!r} in {location}: it has {', '.join(map(str, sample))}"
             )
     text = [name for name in names if sample[name].dtype.kind not in "biuf"]
     if text:
         raise DataError(
-            f"{place}: column{'s' * (len(text) > 1)} {', '.join(map(repr, text))} "
-            f"hold{'s' * (len(text) == 1)} no numbers; name the columns to use with `columns`"
+            f"{location}: column{'s' * (len(text) > 1)} {', '.join(map(repr, text))} "
+            f"do{'es' * (len(text) == 1)} not hold numbers: select numeric columns with `columns`"
         )
     return names

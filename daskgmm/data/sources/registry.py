@@ -1,4 +1,4 @@
-"""From a URL to rows: the format is the ending, the chunks are the file's own."""
+"""Open data sets by URL: the ending of a file or store is its format."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import dask.array as da
 import pyarrow as pa
 
-from daskgmm.data.dataset import MISSING, DaskDataset
+from daskgmm.data.dataset import DaskDataset
+from daskgmm.data.policies import BadChunkPolicy, MissingPolicy
 from daskgmm.data.preprocessing.preprocessing import Preprocessing
 from daskgmm.data.preprocessing.transforms import Transforms
 from daskgmm.data.sources import (
@@ -20,15 +21,15 @@ from daskgmm.data.sources import (
     xarray_variable,
     zarr,
 )
-from daskgmm.data.sources.chunked import Rows, stacked
+from daskgmm.data.sources.chunked import FileChunks, concatenate
 from daskgmm.errors import DataError
 from daskgmm.storage.location import Location
 
-Opener = Callable[[Location, Sequence[str | int] | None], Rows]
+Opener = Callable[[Location, Sequence[str | int] | None], FileChunks]
 
 Result = TypeVar("Result")
 
-# By the ending of a file or store; of what is meant inside of one, with "::".
+# Formats by the ending of a file or store, with "::" if the URL names an array inside.
 OPENERS: dict[str, Opener] = {
     ".parquet": parquet.open_rows,
     ".zarr": zarr.open_rows,
@@ -43,186 +44,217 @@ OPENERS: dict[str, Opener] = {
     ".zarr::": xarray_variable.open_rows,
 }
 
-# Formats whose files may lie in a folder, one after another.
+# Formats whose files may be in a folder, one after another.
 IN_FOLDERS = (".parquet", ".npy", ".csv")
 
-# What gives the names of columns, of the formats that have some.
-NAMES = {".parquet": parquet.names_in, ".csv": csv.names_in}
+# Functions that return the names of the columns, for formats that have names.
+NAMES = {".parquet": parquet.column_names, ".csv": csv.column_names}
 
-# Files that are opened at a time: of a store, each takes some requests.
-OPENED_AT_ONCE = 16
+# Number of files that are opened at a time; a file in a store takes a few requests.
+CONCURRENCY = 16
 
 
 def open_dataset(
     url: str | Path | Sequence[str | Path],
     *,
     columns: Sequence[str | int] | None = None,
-    filter: str | None = None,  # noqa: A002  what a person calls it
+    filter: str | None = None,  # noqa: A002  the usual word
     transforms: Transforms | None = None,
     missing: str = "raise",
     retries: int | None = None,
     on_bad_chunk: str = "raise",
     storage_options: Mapping[str, Any] | None = None,
 ) -> DaskDataset:
-    """Open rows on disk or in a store, without reading them.
+    """Open a data set on a disk or in an object store, without reading its rows.
 
     Parameters
     ----------
-    url : str or Path, or several
-        By path, or by a URL that fsspec knows, such as ``s3://bucket/rows.parquet``: a Parquet
-        file (``.parquet``), a Zarr array of version 2 or 3 (``.zarr``; in a Zarr group
-        ``group.zarr/name``), a NumPy file (``.npy``), CSV with names in its first line
-        (``.csv``), an HDF5 data set (``file.h5::/name``), or a variable as xarray decodes it
-        (``store.zarr::name``, ``file.nc::name``). Several, be it as a list, as a pattern
-        (``rows/*.npy``, in natural order of names) or as a folder of ``.parquet``, ``.npy`` or
-        ``.csv`` files, are rows one after another.
+    url : str or Path, or a sequence of them
+        A path, or a URL that fsspec knows, such as ``s3://bucket/rows.parquet``. The ending is the
+        format:
+
+        - ``.parquet``: a Parquet file;
+        - ``.zarr``: a Zarr array of version 2 or 3; ``group.zarr/name`` is an array in a group;
+        - ``.npy``: a NumPy file;
+        - ``.csv``: a CSV file with column names in its first line;
+        - ``file.h5::/name`` or ``file.hdf5::/name``: a data set of an HDF5 file;
+        - ``store.zarr::name`` or ``file.nc::name``: a variable as xarray decodes it.
+
+        Several files are concatenated. They can be a sequence, a pattern such as
+        ``rows/*.npy`` (in natural order of names), or a folder of ``.parquet``, ``.npy`` or
+        ``.csv`` files.
     columns : sequence of str or int, optional
-        Which columns to use, in this order: their names, or their numbers in an array. Default:
-        all.
+        Columns to use, in this order: names, or numbers for an array. Default: all columns.
     filter : str, optional
-        A condition on columns as they are stored, those that `columns` does not name among them,
-        such as ``"distance > 100 and `dep delay` < 600"``; `x2` is column 2 of an array. Rows that
-        don't meet it count nowhere: a fit passes over them, and their label is -1. A missing
-        value is neither above nor below anything.
+        A condition that rows must meet, such as ``"distance > 100 and `dep delay` < 600"``. It
+        refers to stored columns, also to those that are not in `columns`; ``x2`` is column 2 of an
+        array. Other rows have weight zero in a fit, and their label is -1. A comparison with a
+        missing value is false, except ``!=``.
     transforms : list of mappings, optional
-        What becomes of columns, one after another: ``{"log": [...]}``, ``{"log1p": [...]}``,
-        ``{"clip": {column: [lowest, highest]}}``, ``{"standardise": [...]}``; "all" is all of
-        them. Features have the names of what they are then: "log1p(dep_delay)". Of standardised
-        ones only a fit takes notice: `reg_covar` and Euclidean distances are in their
-        variances, and the model is in the units that the other transforms leave.
-    missing : one of {'raise', 'omit', 'marginal'}, default='raise'
-        What a fit does about rows with a missing value (NaN or null): refuse them, naming
-        the first, leave them out, or take them by what is observed of them.
+        Transforms of columns, in order: ``{"log": [...]}``, ``{"log1p": [...]}``,
+        ``{"clip": {column: [lowest, highest]}}`` and ``{"standardise": [...]}``. Instead of a
+        list, "all" means all columns. A transformed feature has a new name, such as
+        "log1p(dep_delay)". `standardise` changes no value: a fit then measures `reg_covar` and
+        Euclidean distances in standard deviations of the feature.
+    missing : {'raise', 'omit', 'marginal'}, default='raise'
+        What a fit does with rows that have a missing value (NaN or null): 'raise' raises an error
+        that names the first one, 'omit' leaves these rows out, and 'marginal' uses their observed
+        features.
     retries : int, optional
-        How often a read that failed is tried anew, each time after a longer pause, where the
-        failure may pass (an `OSError` but for a file that isn't there or isn't ours, or what
-        libraries of stores raise). Default ``dask.config.get("daskgmm.read-retries", 3)``.
-    on_bad_chunk : one of {'raise', 'skip'}, default='raise'
-        What a fit does about a chunk that can't be read, has another width or text, or holds an
-        infinity or, where `missing` refuses it, a NaN: end with one sentence, or go on without
-        the whole chunk, and say so. It is found by the first pass. `predict` and the like meet its
-        error all the same.
+        How often a read is retried after a transient error, with longer and longer pauses.
+        Transient are errors of store libraries, and `OSError` unless a file does not exist or
+        access is denied. Default: ``dask.config.get("daskgmm.read-retries", 3)``.
+    on_bad_chunk : {'raise', 'skip'}, default='raise'
+        What a fit does with a chunk that cannot be read, has another number of columns, or holds
+        text, an infinity, or a NaN that `missing` does not allow. 'raise' raises an error that
+        names the chunk. 'skip' continues without the whole chunk, and warns. The first pass finds
+        such chunks. Predictions raise an error in both cases.
     storage_options : mapping, optional
-        For fsspec's file system, such as ``{"anon": True}``. They travel to the workers.
+        Options of fsspec's file system, such as ``{"anon": True}``. They are sent to the workers.
 
     Returns
     -------
     DaskDataset
-        For `GaussianMixture.fit`, `predict`, ...; its ``collection`` is a Dask array of the
-        columns as they are stored.
+        For `GaussianMixture.fit`, `predict` and the other methods. Its attribute ``collection`` is
+        a Dask array (n_rows, n_columns) of the stored columns, float32 or float64 or the stored
+        integers.
 
     Raises
     ------
     DataError
-        Where there is nothing, nothing readable, no access, no such column, text in a column, a
-        filter or a transform that can't be meant, or where a library is missing that an extra
-        brings. When rows are read, for a logarithm of what has none.
+        If there is no file, it cannot be read, or access is denied; if a column does not exist or
+        is not numeric; if an option is not valid; or if an optional library is not installed. When
+        rows are read, also if a logarithm is not defined.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from daskgmm import GaussianMixture, open_dataset
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> np.save(f"{folder.name}/rows.npy", np.random.default_rng(0).normal(size=(1_000, 3)))
+    >>> dataset = open_dataset(f"{folder.name}/rows.npy", columns=[0, 2])
+    >>> dataset.n_rows, dataset.n_features
+    (1000, 2)
+    >>> model = GaussianMixture(2, random_state=0).fit(dataset)
+    >>> model.predict(dataset)  # doctest: +ELLIPSIS
+    dask.array<...>
+    >>> folder.cleanup()
     """
     if columns is not None and not columns:
-        raise DataError(f"{url}: no column is chosen; leave `columns` out to use them all")
-    if missing not in MISSING:
-        raise DataError(f"missing must be 'raise', 'omit' or 'marginal', not {missing!r}")
-    files, ending = _found(url, storage_options)
+        raise DataError(f"{url}: no column is selected; leave `columns` out to use all columns")
+    missing, on_bad_chunk = MissingPolicy(missing), BadChunkPolicy(on_bad_chunk)
+    files, ending = _list_files(url, storage_options)
     open_rows = OPENERS[ending]
-    first, recipe, read = open_rows(files[0], columns), None, columns
+    first, preprocessing, selection = open_rows(files[0], columns), None, columns
     if filter is not None or transforms:
-        recipe = Preprocessing.of(first.chosen, filter, transforms)
-        if len(recipe.read) > recipe.n_features:
-            read = recipe.read
+        preprocessing = Preprocessing.of(first.columns, filter, transforms)
+        if len(preprocessing.stored_columns) > preprocessing.n_features:
+            selection = preprocessing.stored_columns
             try:
-                first = open_rows(files[0], read)
+                first = open_rows(files[0], selection)
             except DataError as error:
                 raise DataError(f"filter: {error}") from error
-    chosen = read if first.names is None else first.names
-    rows = [first, *_of_each(files[1:], lambda file: open_rows(file, chosen))]
+    names = selection if first.names is None else first.names
+    others = _map_files(files[1:], lambda file: open_rows(file, names))
     return DaskDataset.of(
-        stacked(rows),
+        concatenate([first, *others]),
         columns=first.names,
         missing=missing,
         retries=retries,
         on_bad_chunk=on_bad_chunk,
-        recipe=recipe,
+        preprocessing=preprocessing,
     )
 
 
-def names_in(
+def column_names(
     url: str | Path | Sequence[str | Path], storage_options: Mapping[str, Any] | None = None
 ) -> list[str] | None:
-    """The names of a source's columns; None where they have numbers."""
-    files, ending = _found(url, storage_options)
+    """Names of the columns of a source; None if its columns have numbers."""
+    files, ending = _list_files(url, storage_options)
     return NAMES[ending](files[0]) if ending in NAMES else None
 
 
-def open_ids(
+def open_id_column(
     url: str | Path | Sequence[str | Path],
     column: str | int,
     storage_options: Mapping[str, Any] | None = None,
 ) -> tuple[da.Array, pa.DataType]:
-    """One column beside the rows that `open_dataset` opens, in their chunks, and its Arrow type.
+    """Open one column of any type, in the chunks of `open_dataset`.
 
-    What it holds is left as it is; a null of Parquet is a DataError when it is read. Raises
-    DataError where there is no such column, where files disagree about its type, and for CSV.
+    Returns
+    -------
+    values : (n_rows,) dask.array.Array
+        A null in a Parquet file raises DataError when it is read.
+    type : pyarrow.DataType
+
+    Raises
+    ------
+    DataError
+        If there is no such column, if files hold it with different types, or for CSV.
     """
-    files, ending = _found(url, storage_options)
+    files, ending = _list_files(url, storage_options)
     if ending == ".csv":
         raise DataError(
-            f"{url}: an id can't be taken from CSV, whose numbers are all read as floats; "
-            "write the rows as Parquet"
+            f"{url}: CSV has no id column, because all of its numbers are read as floats: write "
+            "the rows as Parquet"
         )
     open_column = (
-        parquet.open_column if ending == ".parquet" else partial(_column_of_array, OPENERS[ending])
+        parquet.open_column if ending == ".parquet" else partial(_array_column, OPENERS[ending])
     )
-    opened = _of_each(files, lambda file: open_column(file, column))
-    first, kind = opened[0]
-    for rows, other in opened:
-        if other != kind:
+    results = _map_files(files, lambda file: open_column(file, column))
+    first, arrow_type = results[0]
+    for rows, other in results:
+        if other != arrow_type:
             raise DataError(
-                f"{rows.place}: column {column!r} holds {other} here, {kind} in {first.place}"
+                f"column {column!r} holds {other} in {rows.location}, but {arrow_type} in "
+                f"{first.location}: write all files with one type"
             )
-    return stacked([rows for rows, _ in opened])[:, 0], kind
+    return concatenate([rows for rows, _ in results])[:, 0], arrow_type
 
 
-def _column_of_array(
-    open_rows: Opener, place: Location, column: str | int
-) -> tuple[Rows, pa.DataType]:
-    rows = open_rows(place, [column])
-    dtype = rows.dtype.newbyteorder("=")  # Arrow knows no other
+def _array_column(
+    open_rows: Opener, location: Location, column: str | int
+) -> tuple[FileChunks, pa.DataType]:
+    rows = open_rows(location, [column])
+    dtype = rows.dtype.newbyteorder("=")  # Arrow has no other byte order
     return rows._replace(dtype=dtype), pa.from_numpy_dtype(dtype)
 
 
-def _found(
+def _list_files(
     url: str | Path | Sequence[str | Path], storage_options: Mapping[str, Any] | None = None
 ) -> tuple[list[Location], str]:
-    """The files or stores of a source, one at least, and the ending that says their format."""
+    """List the files or stores of a source, at least one, and the ending of their format."""
     urls = [url] if isinstance(url, str | Path) else list(url)
     if not urls:
-        raise DataError("no source is named: an empty list of URLs")
-    places = [Location.of(each, storage_options or {}) for each in urls]
-    endings = list(dict.fromkeys(_ending(place) for place in places))
+        raise DataError("the list of source URLs is empty")
+    locations = [Location.of(path, storage_options or {}) for path in urls]
+    endings = list(dict.fromkeys(_ending(location) for location in locations))
     if len(endings) > 1:
-        raise DataError(f"sources of one format are needed, not {' and '.join(endings)}")
+        raise DataError(f"all sources must have one format, not {' and '.join(endings)}")
     (ending,) = endings
     in_folder = ending if ending in IN_FOLDERS else None
-    return [file for place in places for file in place.each(in_folder)], ending
+    return [file for location in locations for file in location.files(in_folder)], ending
 
 
-def _ending(place: Location) -> str:
-    """The ending that says the format; DataError where none does."""
-    # An array inside a Zarr group needs no ending of its own.
-    path = place.path
-    for each in (path, *path.parents) if not path.suffix else (path,):
-        ending = f"{each.suffix}::" if place.inside else each.suffix
+def _ending(location: Location) -> str:
+    """The ending of the format; DataError if there is none."""
+    # An array in a Zarr group needs no ending of its own.
+    path = location.path
+    for part in (path, *path.parents) if not path.suffix else (path,):
+        ending = f"{part.suffix}::" if location.member else part.suffix
         if ending in OPENERS:
             return ending
-    inside = () if place.inside else {file.path.suffix for file in place.inside_folder() or ()}
-    if len(kinds := [ending for ending in IN_FOLDERS if ending in inside]) == 1:
-        return kinds[0]
+    files = () if location.member else location.files_below() or ()
+    suffixes = {file.path.suffix for file in files}
+    if len(endings := [ending for ending in IN_FOLDERS if ending in suffixes]) == 1:
+        return endings[0]
     raise DataError(
-        f"{place}: the format of a source is its ending, one of {', '.join(OPENERS)}; or, of a "
-        f"folder, that of its files, one of {', '.join(IN_FOLDERS)}"
+        f"{location}: the format is not known. The URL must end in one of {', '.join(OPENERS)}, "
+        f"or be a folder of files of one format ({', '.join(IN_FOLDERS)})"
     )
 
 
-def _of_each(files: Sequence[Location], fn: Callable[[Location], Result]) -> list[Result]:
-    with ThreadPoolExecutor(OPENED_AT_ONCE) as pool:
+def _map_files(files: Sequence[Location], fn: Callable[[Location], Result]) -> list[Result]:
+    with ThreadPoolExecutor(CONCURRENCY) as pool:
         return list(pool.map(fn, files))

@@ -1,4 +1,4 @@
-"""An xarray variable of a Zarr store or a netCDF file, decoded as xarray does."""
+"""xarray variables of a Zarr store or a netCDF file, as xarray decodes them."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -7,71 +7,74 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from daskgmm.data.sources.chunked import Rows, chosen_of, rows_of_array
+from daskgmm.data.sources.chunked import FileChunks, chunks_of_array, select_columns
 from daskgmm.data.sources.zarr import version_of
 from daskgmm.errors import DataError
 from daskgmm.storage.location import (
     READ_AHEAD,
     Location,
-    needs,
+    install_hint,
     reason,
 )
 
 
-def open_rows(place: Location, columns: Sequence[str | int] | None) -> Rows:
-    """The rows of a two-dimensional variable, ``store.zarr::name``: its first dimension's."""
-    version = version_of(place) if place.path.suffix == ".zarr" else place.version()
+def open_rows(location: Location, columns: Sequence[str | int] | None) -> FileChunks:
+    """Plan the chunks of a two-dimensional variable, ``store.zarr::name``, by rows."""
+    version = version_of(location) if location.path.suffix == ".zarr" else location.version()
     try:
-        with _opened(place) as dataset:
-            variable = _variable(dataset, place)
+        with _opened(location) as dataset:
+            variable = _variable(dataset, location)
             shape, dtype = variable.shape, variable.dtype
-            stored = variable.encoding  # Zarr's and netCDF's word for it
+            stored = variable.encoding  # keys of Zarr and of netCDF
             unit, *_ = stored.get("chunks") or stored.get("chunksizes") or (1,)
     except DataError:
         raise
-    except Exception as error:  # libraries of stores raise what they like
-        raise DataError(f"xarray cannot open {place.url}: {reason(error)}") from error
-    return rows_of_array(
-        place, read_rows, columns, shape=shape, dtype=dtype, version=version, unit=unit
+    except Exception as error:  # store libraries raise many types
+        raise DataError(f"xarray cannot open {location.url}: {reason(error)}") from error
+    return chunks_of_array(
+        location, read_rows, columns, shape=shape, dtype=dtype, version=version, unit=unit
     )
 
 
 def read_rows(
-    place: Location, span: tuple[int, int], columns: list[int], dtype: np.dtype[Any]
+    location: Location, span: tuple[int, int], columns: list[int], dtype: np.dtype[Any]
 ) -> NDArray[Any]:
-    """Some rows and columns of a variable, what is missing as NaN."""
+    """Read some rows and columns of a variable, with NaN for missing values."""
     start, stop = span
     try:
-        with _opened(place) as dataset:
-            rows = _variable(dataset, place)[start:stop].to_numpy()
-    except Exception as error:  # libraries of stores raise what they like
+        with _opened(location) as dataset:
+            rows = _variable(dataset, location)[start:stop].to_numpy()
+    except Exception as error:  # store libraries raise many types
         raise DataError(
-            f"{place}: rows {start} to {stop} cannot be read: {reason(error)}"
+            f"{location}: rows {start} to {stop} cannot be read: {reason(error)}"
         ) from error
-    return chosen_of(rows, columns, dtype)
+    return select_columns(rows, columns, dtype)
 
 
 @contextmanager
-def _opened(place: Location) -> Iterator[Any]:
+def _opened(location: Location) -> Iterator[Any]:
     try:
-        import xarray  # noqa: PLC0415  an extra, for those who have such files
+        import xarray  # noqa: PLC0415  an optional dependency
     except ImportError as error:
-        raise DataError(f"{place}: {needs('a variable', 'xarray')}") from error
-    if place.path.suffix == ".zarr":
-        options = None if place.is_local else dict(place.options)
+        raise DataError(f"{location}: {install_hint('a variable', 'xarray')}") from error
+    if location.path.suffix == ".zarr":
+        options = None if location.is_local else dict(location.options)
         opened = xarray.open_zarr(
-            place.url, chunks=None, consolidated=False, storage_options=options
+            location.url, chunks=None, consolidated=False, storage_options=options
         )
         with opened as dataset:
             yield dataset
     else:
-        with place.open(READ_AHEAD) as stream, xarray.open_dataset(stream, chunks=None) as dataset:
+        with (
+            location.open(READ_AHEAD) as stream,
+            xarray.open_dataset(stream, chunks=None) as dataset,
+        ):
             yield dataset
 
 
-def _variable(dataset: Any, place: Location) -> Any:
-    """The one that is meant; DataError that lists all of them where it isn't there."""
-    if place.inside in dataset.variables:
-        return dataset.variables[place.inside]
-    names = ", ".join(f"{place.url}::{name}" for name in dataset.variables)
-    raise DataError(f"there is no variable at {place}; name one that is: {names or 'it has none'}")
+def _variable(dataset: Any, location: Location) -> Any:
+    """Look up the variable; DataError that lists all variables if it does not exist."""
+    if location.member in dataset.variables:
+        return dataset.variables[location.member]
+    names = ", ".join(f"{location.url}::{name}" for name in dataset.variables)
+    raise DataError(f"there is no variable at {location}: there is {names or 'none at all'}")

@@ -1,4 +1,4 @@
-"""Zarr arrays, by the rows of a chunk; of a sharded array, by those of a shard."""
+"""Zarr arrays: a chunk has the rows of a Zarr chunk, or of a shard if the array is sharded."""
 
 from __future__ import annotations
 
@@ -12,75 +12,86 @@ import zarr
 from numpy.typing import NDArray
 from zarr.storage import FsspecStore
 
-from daskgmm.data.sources.chunked import Rows, chosen_of, rows_of_array
+from daskgmm.data.sources.chunked import FileChunks, chunks_of_array, select_columns
 from daskgmm.errors import DataError
-from daskgmm.storage.location import Location, reason, refusals
+from daskgmm.storage.location import Location, explain_errors, reason
 
-# What describes an array or a group, of versions 3 and 2.
-DESCRIPTIONS = ("zarr.json", ".zarray", ".zgroup")
+# Metadata files of an array or a group, in Zarr 3 and 2.
+METADATA_FILES = ("zarr.json", ".zarray", ".zgroup")
 
 
-def open_rows(place: Location, columns: Sequence[str | int] | None) -> Rows:
-    """The rows of a two-dimensional array; one inside a group is named by its path."""
-    version = version_of(place)
+def open_rows(location: Location, columns: Sequence[str | int] | None) -> FileChunks:
+    """Plan the chunks of a two-dimensional array; the path of an array in a group names it."""
+    version = version_of(location)
     try:
-        stored = zarr.open(_store(place), mode="r")
-    except Exception as error:  # libraries of stores raise what they like
-        raise DataError(f"{place} is not a Zarr store: {reason(error)}") from error
+        stored = zarr.open(_store(location), mode="r")
+    except Exception as error:  # store libraries raise many types
+        raise DataError(f"{location} is not a Zarr store: {reason(error)}") from error
     if isinstance(stored, zarr.Group):
-        inside = ", ".join(str(place / name) for name in sorted(stored.array_keys()))
-        raise DataError(f"{place} is a Zarr group; name an array in it: {inside or 'it has none'}")
-    return rows_of_array(
-        place,
+        arrays = ", ".join(str(location / name) for name in sorted(stored.array_keys()))
+        raise DataError(
+            f"{location} is a Zarr group: name one of its arrays ({arrays or 'it has none'})"
+        )
+    return chunks_of_array(
+        location,
         read_rows,
         columns,
         shape=stored.shape,
         dtype=stored.dtype,
         version=version,
         step=(stored.shards or stored.chunks)[0],
-        known=(version,),
+        arguments=(version,),
     )
 
 
-def version_of(place: Location) -> str:
-    """What is another where the store is: of a disk, all of it; else what describes it.
+def version_of(location: Location) -> str:
+    """A string that differs after the store was written again.
 
-    To list the chunks of an array in a store takes a request per thousand. Raises DataError where
-    there is nothing.
+    On a disk it depends on all files. In an object store it depends on the metadata only, because
+    a list of the chunks takes one request per thousand. Raises DataError if there is no store.
     """
-    if place.is_local:
-        place.version()  # which says where there is nothing
-        files = sorted(file for file in Path(place.url).rglob("*") if file.is_file())
+    if location.is_local:
+        location.version()  # raises DataError if there is nothing
+        files = sorted(file for file in Path(location.url).rglob("*") if file.is_file())
         return str([(str(file), file.stat().st_mtime_ns) for file in files])
-    for name in DESCRIPTIONS:
-        if (place / name).found() is not None:
-            return (place / name).version()
-    place.version()
-    raise DataError(f"{place} is not a Zarr store: there is no {' or '.join(DESCRIPTIONS)} in it")
+    for name in METADATA_FILES:
+        if (location / name).info() is not None:
+            return (location / name).version()
+    location.version()
+    raise DataError(
+        f"{location} is not a Zarr store: it has no {', '.join(METADATA_FILES[:-1])} or "
+        f"{METADATA_FILES[-1]}"
+    )
 
 
-def _store(place: Location) -> str | FsspecStore:
-    if place.is_local:
-        return place.url
-    with refusals(place.url):
-        return FsspecStore.from_url(place.url, storage_options=dict(place.options), read_only=True)
+def _store(location: Location) -> str | FsspecStore:
+    if location.is_local:
+        return location.url
+    with explain_errors(location.url):
+        return FsspecStore.from_url(
+            location.url, storage_options=dict(location.options), read_only=True
+        )
 
 
 @lru_cache(maxsize=16)
-def _opened(place: Location, version: str) -> Any:  # noqa: ARG001  a key of the cache
-    """An array, opened once per process: it takes longer than to read a small chunk."""
-    return zarr.open_array(_store(place), mode="r")
+def _opened(location: Location, version: str) -> Any:  # noqa: ARG001  part of the cache key
+    """Open an array once per process: that takes longer than to read a small chunk."""
+    return zarr.open_array(_store(location), mode="r")
 
 
 def read_rows(
-    place: Location, version: str, span: tuple[int, int], columns: list[int], dtype: np.dtype[Any]
+    location: Location,
+    version: str,
+    span: tuple[int, int],
+    columns: list[int],
+    dtype: np.dtype[Any],
 ) -> NDArray[Any]:
-    """Some rows and columns of an array; another version is opened anew."""
+    """Read some rows and columns of an array; a new version is opened again."""
     start, stop = span
     try:
-        rows = np.asarray(_opened(place, version)[start:stop])
-    except Exception as error:  # codecs raise what they like
+        rows = np.asarray(_opened(location, version)[start:stop])
+    except Exception as error:  # codecs raise many types
         raise DataError(
-            f"{place}: rows {start} to {stop} cannot be read: {reason(error)}"
+            f"{location}: rows {start} to {stop} cannot be read: {reason(error)}"
         ) from error
-    return chosen_of(rows, columns, dtype)
+    return select_columns(rows, columns, dtype)

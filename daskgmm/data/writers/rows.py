@@ -1,4 +1,4 @@
-"""Where rows go: a Zarr array, a NumPy file or a directory of Parquet, chunk by chunk."""
+"""Write rows as a Zarr array, a NumPy file or a folder of Parquet files, chunk by chunk."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -20,26 +20,27 @@ Writer = Callable[[Chunk], None]
 
 
 def write_rows(rows: da.Array, path: Path) -> int:
-    """Write the rows of a Dask array in the format of a path's ending.
+    """Write the rows of a Dask array, in the format of the path's ending.
 
-    One pass; each chunk is written by the task that visits it, into a place of its own.
+    It takes one pass. The task of a chunk writes it to a position of its own.
 
     Parameters
     ----------
     rows : (n_rows, n_features) dask array of float32 or float64
-        In chunks of whole rows, of one length but for the last, which may be shorter.
+        In chunks of whole rows. All chunks have one length, except that the last one may be
+        shorter.
     path : Path
-        Where there is nothing yet.
+        Nothing may exist there.
 
     Returns
     -------
     int
-        Rows written.
+        Number of rows.
 
     Raises
     ------
     DataError
-        Where the ending is unknown, or the disk refuses.
+        If the ending is not a known format, or the disk reports an error.
     """
     path = path.absolute()  # workers may have another directory
     check_ending(path)
@@ -51,37 +52,36 @@ def write_rows(rows: da.Array, path: Path) -> int:
 
 
 def check_ending(path: Path) -> None:
-    """Raise DataError unless rows can be written to such a path."""
+    """Raise DataError unless the ending of a path is a format for rows."""
     if path.suffix not in STORES:
         raise DataError(
-            f"{path}: the format to write is the ending, one of {', '.join(STORES)}: "
-            "choose a path with one of them"
+            f"{path}: the ending must be the format to write, one of {', '.join(STORES)}"
         )
 
 
 @contextmanager
-def draft_of(path: Path) -> Iterator[Path]:
-    """A hidden path beside another, with its ending, to write at.
+def atomic_output(path: Path) -> Iterator[Path]:
+    """Yield a hidden path with the same ending, and rename it to `path` at the end.
 
-    At the end it replaces what is at `path`; where something went wrong it is removed.
+    Then it replaces what is at `path`. If the context fails, the hidden path is removed.
     """
     draft = path.with_name(f".{path.stem}.draft{path.suffix}")
-    remove(draft)  # of a run that was killed
+    remove(draft)  # left by a killed run
     try:
         yield draft
-        put(draft, path)
+        replace_output(draft, path)
     finally:
         remove(draft)
 
 
-def put(draft: Path, path: Path) -> None:
-    """Give what is whole its name; what was there before is removed."""
+def replace_output(draft: Path, path: Path) -> None:
+    """Rename a complete draft to its final path, and remove what was there."""
     remove(path)
     draft.replace(path)
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there."""
+    """Remove a file or a folder if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -99,8 +99,8 @@ def _write_chunk(chunk: Chunk, write: Writer, path: Path) -> int:
     return len(chunk.rows)
 
 
-def _zarr(path: Path, rows: da.Array) -> Writer:
-    # Uncompressed: random digits don't get shorter. Empty chunks are not looked for.
+def _create_zarr(path: Path, rows: da.Array) -> Writer:
+    # Without compression, because random digits do not compress.
     zarr.create_array(
         path,
         shape=rows.shape,
@@ -110,36 +110,36 @@ def _zarr(path: Path, rows: da.Array) -> Writer:
         zarr_format=3,
         config={"write_empty_chunks": True},
     )
-    return partial(_into_zarr, path=path)
+    return partial(_write_to_zarr, path=path)
 
 
-def _into_zarr(chunk: Chunk, path: Path) -> None:
+def _write_to_zarr(chunk: Chunk, path: Path) -> None:
     array = zarr.open_array(path, mode="r+", config={"write_empty_chunks": True})
     array[chunk.start : chunk.start + len(chunk.rows)] = chunk.rows
 
 
-def _npy(path: Path, rows: da.Array) -> Writer:
+def _create_npy(path: Path, rows: da.Array) -> Writer:
     header = {"descr": rows.dtype.str, "fortran_order": False, "shape": rows.shape}
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         start = file.tell()
         file.truncate(start + int(rows.nbytes))
-    return partial(_into_npy, path=path, start=start)
+    return partial(_write_to_npy, path=path, start=start)
 
 
-def _into_npy(chunk: Chunk, path: Path, start: int) -> None:
+def _write_to_npy(chunk: Chunk, path: Path, start: int) -> None:
     rows = np.ascontiguousarray(chunk.rows)
     with path.open("r+b") as file:
         file.seek(start + chunk.start * rows.itemsize * rows.shape[1])
         file.write(rows.data)
 
 
-def _parquet(path: Path, _: da.Array) -> Writer:
+def _create_parquet(path: Path, _: da.Array) -> Writer:
     path.mkdir()
-    return partial(_into_parquet, path=path)
+    return partial(_write_to_parquet, path=path)
 
 
-def _into_parquet(chunk: Chunk, path: Path) -> None:
+def _write_to_parquet(chunk: Chunk, path: Path) -> None:
     n_rows, n_features = chunk.rows.shape
     columns = {f"x{i}": chunk.rows[:, i] for i in range(n_features)}
     pq.write_table(
@@ -152,7 +152,7 @@ def _into_parquet(chunk: Chunk, path: Path) -> None:
 
 
 STORES: dict[str, Callable[[Path, da.Array], Writer]] = {
-    ".zarr": _zarr,
-    ".npy": _npy,
-    ".parquet": _parquet,
+    ".zarr": _create_zarr,
+    ".npy": _create_npy,
+    ".parquet": _create_parquet,
 }

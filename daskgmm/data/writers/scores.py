@@ -1,4 +1,7 @@
-"""Where scores go: a part of Parquet per chunk, named so that parts sort as rows do."""
+"""Write scores as one Parquet part per chunk, and merge parts into Zarr arrays.
+
+Names of parts sort like the rows.
+"""
 
 import json
 import re
@@ -15,38 +18,45 @@ import zarr
 
 from daskgmm.chunk import BadChunk, Chunk
 from daskgmm.data.dataset import Dataset
+from daskgmm.data.policies import BadChunkPolicy
 from daskgmm.data.survey import raise_for_bad_cells
 from daskgmm.errors import DataError
 from daskgmm.model.row_scores import Columns, Scoring
 from daskgmm.storage.folder import Folder
-from daskgmm.storage.location import refusals
+from daskgmm.storage.location import explain_errors
 
-# Rows that are scored and written at a time: a few MiB beside a chunk of any size.
+# Rows that are scored and written at a time; they take a few MiB.
 ROW_GROUP = 1 << 16
 
-# What a part says of itself, in its footer.
+# Metadata key in the footer of a part.
 KEY = b"daskgmm"
+
+# Attributes of a Zarr group that hold its fingerprint. Older groups have them, so they must not
+# change.
+COMPLETE, UNFINISHED = "made_of", "begun"
 
 PART = re.compile(r"part-\d+\.parquet")
 
-# Of a store, each takes a request or two.
-ASKED_AT_ONCE = 16
+# Number of footers that are read at a time; each takes a request or two of a store.
+CONCURRENCY = 16
 
 
 @dataclass(frozen=True)
-class Written:
-    """What a writing pass has seen.
+class ScoreSummary:
+    """Totals of the rows that a pass has scored.
+
+    The footers of parts hold these fields by name.
 
     Attributes
     ----------
     n_rows, n_left_out : int
-        Rows in all, rows without a label.
+        Number of rows, and number of rows without a label.
     log_likelihood : float
-        Sum of the log-densities of the rows with one, in nats.
+        Sum of the log-densities of the rows with a label, in nats.
     n_outliers : int
-        Zero where nobody asks for them.
+        Number of outliers; zero if outliers are not requested.
     reasons : tuple of str
-        Of chunks whose rows have no label, why.
+        Reasons why skipped chunks have no labels.
     """
 
     n_rows: int
@@ -56,18 +66,18 @@ class Written:
     reasons: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, scores: Columns) -> "Written":
-        """Of some rows."""
-        known = scores["label"] >= 0
+    def of(cls, scores: Columns) -> "ScoreSummary":
+        """Summarise the scores of some rows."""
+        has_label = scores["label"] >= 0
         return cls(
-            n_rows=len(known),
-            n_left_out=int((~known).sum()),
-            log_likelihood=float(scores["log_density"][known].sum()),
+            n_rows=len(has_label),
+            n_left_out=int((~has_label).sum()),
+            log_likelihood=float(scores["log_density"][has_label].sum()),
             n_outliers=int(scores["outlier"].sum()) if "outlier" in scores else 0,
         )
 
-    def __add__(self, other: "Written") -> "Written":
-        return Written(
+    def __add__(self, other: "ScoreSummary") -> "ScoreSummary":
+        return ScoreSummary(
             self.n_rows + other.n_rows,
             self.n_left_out + other.n_left_out,
             self.log_likelihood + other.log_likelihood,
@@ -76,249 +86,274 @@ class Written:
         )
 
 
-class Ids(NamedTuple):
-    """What stands beside the rows, and is written beside their scores.
+class IdColumn(NamedTuple):
+    """The id column that is written with the scores.
 
     Attributes
     ----------
     name : str
-    kind : pyarrow.DataType
+    type : pyarrow.DataType
     """
 
     name: str
-    kind: Any
+    type: Any
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What the parts of a folder are.
+class ScoreParts:
+    """The parts of a folder.
 
     Attributes
     ----------
     folder : Folder
     scoring : Scoring
-    ids : Ids or None
-    made_of : str
-        Of which model, rows and options, in any words; parts of the same are the same.
+    ids : IdColumn or None
+    fingerprint : str
+        Identifies the model, the rows and the options. Only parts with the same fingerprint are
+        reused.
     """
 
     folder: Folder
     scoring: Scoring
-    ids: Ids | None = None
-    made_of: str = ""
+    ids: IdColumn | None = None
+    fingerprint: str = ""
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns."""
+        """Names and types of the columns."""
         fields = [pa.field(*self.ids)] if self.ids else []
         types = self.scoring.dtypes.items()
         return pa.schema([*fields, *(pa.field(name, pa.from_numpy_dtype(t)) for name, t in types)])
 
-    def kept(self) -> dict[int, Written]:
-        """The chunks whose parts are there, whole and made of the same, and what was written.
+    def existing(self) -> dict[int, ScoreSummary]:
+        """Summaries of the complete parts with this fingerprint, by chunk number.
 
-        Raises DataError where nobody can say.
+        Raises DataError if the folder cannot be read.
         """
-        with refusals(self.folder.url):
-            names = parts_in(self.folder)
-        with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
-            return dict(filter(None, pool.map(self._said, names)))
+        with explain_errors(self.folder.url):
+            names = part_names(self.folder)
+        with ThreadPoolExecutor(CONCURRENCY) as pool:
+            return dict(filter(None, pool.map(self._read_footer, names)))
 
-    def _said(self, name: str) -> tuple[int, Written] | None:
-        """What a part says of itself, if it is one of these."""
+    def _read_footer(self, name: str) -> tuple[int, ScoreSummary] | None:
+        """Chunk number and summary of a part; None if it has another fingerprint."""
         try:
             with self.folder.open(name) as file:
-                said = json.loads((pq.read_metadata(file).metadata or {})[KEY])
-            if said["made_of"] != self.made_of:
+                footer = json.loads((pq.read_metadata(file).metadata or {})[KEY])
+            if footer["made_of"] != self.fingerprint:
                 return None
-            written = Written(**said["written"])
-            return said["chunk"], replace(written, reasons=tuple(written.reasons))
-        except (KeyError, ValueError, TypeError, OSError):  # pyarrow's are among them
-            return None  # it is not ours, or not whole
+            summary = ScoreSummary(**footer["written"])
+            return footer["chunk"], replace(summary, reasons=tuple(summary.reasons))
+        except (KeyError, ValueError, TypeError, OSError):  # exceptions of pyarrow are among them
+            return None  # another program's file, or an incomplete one
 
 
-def name_of(number: int) -> str:
-    """The name of a chunk's part."""
+def part_name(number: int) -> str:
+    """Name of the part of a chunk."""
     return f"part-{number:08d}.parquet"
 
 
-def parts_in(folder: Folder) -> list[str]:
+def part_names(folder: Folder) -> list[str]:
     """Names of the parts in a folder, in the order of their rows."""
     return [name for name in folder.names() if PART.fullmatch(name)]
 
 
 def write_scores(
-    dataset: Dataset, parts: Parts, kept: Mapping[int, Written], *, is_lenient: bool = False
-) -> Written:
-    """Write the scores of every row as Parquet, in the rows' order.
+    dataset: Dataset,
+    parts: ScoreParts,
+    existing: Mapping[int, ScoreSummary],
+    *,
+    is_lenient: bool = False,
+) -> ScoreSummary:
+    """Write the scores of every row as Parquet parts, in the order of the rows.
 
-    One pass; a chunk's part is written by the task that visits it, whole or not at all. Other
-    parts than those `kept` are removed; the chunks of those are not read again.
+    It takes one pass. The task of a chunk writes its part, completely or not at all.
 
     Parameters
     ----------
+    dataset : Dataset
+    parts : ScoreParts
+    existing : mapping from chunk number to ScoreSummary
+        Parts to reuse. Their chunks are not read again. All other parts are removed first.
     is_lenient : bool
-        Whether a chunk that can't be used, where the dataset may leave it out, has rows without
-        a label.
+        Whether the rows of a bad chunk get no label, if the dataset may skip it.
+
+    Returns
+    -------
+    ScoreSummary
 
     Raises
     ------
     DataError
-        For an infinity, for a NaN where the dataset refuses it, and where the disk refuses.
+        If rows hold an infinity, or a NaN that the dataset does not allow, or if the disk or
+        store reports an error.
     """
-    spared = {name_of(number) for number in kept}
-    with refusals(parts.folder.url):
+    reusable = {part_name(number) for number in existing}
+    with explain_errors(parts.folder.url):
         for name in parts.folder.names():
-            is_ours = PART.fullmatch(name) or name.startswith(".part-")  # a killed run's draft
-            if is_ours and name not in spared:
+            is_part = PART.fullmatch(name) or name.startswith(".part-")  # a killed run's draft
+            if is_part and name not in reusable:
                 parts.folder.remove(name)
-    if kept:
-        dataset = dataset.skipping([BadChunk(n, each.n_rows, "") for n, each in kept.items()])
-    is_lenient = is_lenient and dataset.on_bad_chunk == "skip"
+    if existing:
+        dataset = dataset.without_chunks(
+            [BadChunk(number, summary.n_rows, "") for number, summary in existing.items()]
+        )
+    is_lenient = is_lenient and dataset.on_bad_chunk == BadChunkPolicy.SKIP
     if is_lenient:
         dataset = dataset.lenient()
     check = partial(raise_for_bad_cells, missing=dataset.missing, columns=dataset.columns)
     write = partial(
-        _write_part, check=check, parts=parts, kept=frozenset(kept), is_lenient=is_lenient
+        _write_part, check=check, parts=parts, existing=frozenset(existing), is_lenient=is_lenient
     )
-    return sum(kept.values(), dataset.reduce(write))
+    return sum(existing.values(), dataset.reduce(write))
 
 
 def _write_part(
     chunk: Chunk,
     check: Callable[[Chunk], None],
-    parts: Parts,
-    kept: frozenset[int],
+    parts: ScoreParts,
+    existing: frozenset[int],
     *,
     is_lenient: bool,
-) -> Written:
-    written = Written(0, 0, 0.0)
-    if chunk.number in kept:
-        return written
+) -> ScoreSummary:
+    summary = ScoreSummary(0, 0, 0.0)
+    if chunk.number in existing:
+        return summary
     try:
         check(chunk)
     except DataError as error:
         if not is_lenient:
             raise
-        chunk = chunk.left_out(str(error))
+        chunk = chunk.without_rows(str(error))
     if chunk.bad is not None:
-        written = replace(written, reasons=(chunk.bad.reason,))
+        summary = replace(summary, reasons=(chunk.bad.reason,))
     schema = parts.schema
     labels = [name for name in schema.names if name.startswith("label")]
     try:
         with (
-            parts.folder.writing(name_of(chunk.number)) as file,
+            parts.folder.writing(part_name(chunk.number)) as file,
             pq.ParquetWriter(file, schema, use_dictionary=labels) as table,
         ):
-            for ids, scores in _scored(chunk, parts.scoring):
-                written += Written.of(scores)
-                beside = [pa.array(ids, parts.ids.kind)] if parts.ids else []
-                table.write_table(pa.table([*beside, *scores.values()], schema))
-            said = {"made_of": parts.made_of, "chunk": chunk.number, "written": asdict(written)}
-            table.add_key_value_metadata({KEY: json.dumps(said).encode()})
+            for ids, scores in _score(chunk, parts.scoring):
+                summary += ScoreSummary.of(scores)
+                id_columns = [pa.array(ids, parts.ids.type)] if parts.ids else []
+                table.write_table(pa.table([*id_columns, *scores.values()], schema))
+            # Older parts have these names, so they must not change.
+            footer = {
+                "made_of": parts.fingerprint,
+                "chunk": chunk.number,
+                "written": asdict(summary),
+            }
+            table.add_key_value_metadata({KEY: json.dumps(footer).encode()})
     except OSError as error:
         raise DataError(
             f"the scores of chunk {chunk.number} cannot be written to {parts.folder}: "
             f"{error.strerror or error}"
         ) from error
-    return written
+    return summary
 
 
-def _scored(chunk: Chunk, scoring: Scoring) -> Iterator[tuple[Any, Columns]]:
-    """What stands beside the rows, and their scores, a row group at a time.
+def _score(chunk: Chunk, scoring: Scoring) -> Iterator[tuple[Any, Columns]]:
+    """Yield the ids and the scores of the rows, a row group at a time.
 
-    Of a chunk that is left out nothing is said but how many rows it has.
+    The rows of a skipped chunk have empty scores.
     """
     n_skipped = chunk.bad.n_rows or 0 if chunk.bad else 0
-    for at in range(0, n_skipped, ROW_GROUP):
-        yield None, scoring.of_skipped(min(ROW_GROUP, n_skipped - at))
+    for start in range(0, n_skipped, ROW_GROUP):
+        yield None, scoring.of_skipped(min(ROW_GROUP, n_skipped - start))
     for block in chunk.cut(ROW_GROUP):
-        counted = None if block.weights is None else block.weights > 0.0
-        yield block.beside, scoring.of(block.rows, counted)
+        mask = None if block.weights is None else block.weights > 0.0
+        yield block.extra, scoring.of(block.rows, mask)
 
 
-MADE_OF, BEGUN = "made_of", "begun"
-
-
-def check_kind(name: str, kind: pa.DataType) -> None:
-    """Raise DataError where no Zarr array is of an Arrow type."""
-    if _dtype_of(kind) is None:
+def check_zarr_type(name: str, arrow_type: pa.DataType) -> None:
+    """Raise DataError if a Zarr array cannot hold an Arrow type."""
+    if _zarr_dtype(arrow_type) is None:
         raise DataError(
-            f"column {name!r} holds {kind}, which is no type of a Zarr array: write to a .parquet"
+            f"column {name!r} holds {arrow_type}, which a Zarr array cannot hold: write to a "
+            ".parquet folder"
         )
 
 
-def gather(folder: Folder, out: Folder, chunk_rows: int, made_of: str) -> None:
-    """Write the parts of a folder as arrays of chunks of `chunk_rows` rows; one is held.
+def merge_parts(folder: Folder, out: Folder, chunk_rows: int, fingerprint: str) -> None:
+    """Write the parts of a folder as a Zarr group of arrays, with one chunk in memory.
 
     Parameters
     ----------
-    made_of : str
-        What the group says of itself when it is whole; until then, that it is begun.
+    folder, out : Folder
+    chunk_rows : int
+        Rows of a chunk of the arrays.
+    fingerprint : str
+        An attribute of the group; it has the key `UNFINISHED` until the group is complete.
     """
-    parts = parts_in(folder)
+    names = part_names(folder)
     n_rows = 0
-    for part in parts:
-        with folder.open(part) as file:
-            known = pq.read_metadata(file)
-        schema, n_rows = known.schema.to_arrow_schema(), n_rows + known.num_rows
-    group = _group(out, mode="w", zarr_format=3)
-    group.attrs[BEGUN] = made_of
+    for name in names:
+        with folder.open(name) as file:
+            metadata = pq.read_metadata(file)
+        schema, n_rows = metadata.schema.to_arrow_schema(), n_rows + metadata.num_rows
+    group = _open_group(out, mode="w", zarr_format=3)
+    group.attrs[UNFINISHED] = fingerprint
     writers = [_Writer(group, field, n_rows, chunk_rows) for field in schema]
-    for part in parts:
-        with folder.open(part) as opened, pq.ParquetFile(opened) as file:
+    for name in names:
+        with folder.open(name) as stream, pq.ParquetFile(stream) as file:
             for batch in file.iter_batches(ROW_GROUP):
                 for writer, column in zip(writers, batch.columns, strict=True):
                     writer.add(column.to_numpy(zero_copy_only=False))
     for writer in writers:
         writer.close()
-    group.attrs.put({MADE_OF: made_of})
+    group.attrs.put({COMPLETE: fingerprint})
 
 
-def made_of(out: Folder, key: str = MADE_OF) -> str | None:
-    """What a group says of itself; None where there is none, or it says nothing."""
+def read_fingerprint(out: Folder, key: str = COMPLETE) -> str | None:
+    """Fingerprint of a Zarr group; None if there is no group, or it has no such attribute."""
     try:
-        said = _group(out, mode="r").attrs.get(key)
-    except Exception:  # noqa: BLE001  of whatever is there instead
+        value = _open_group(out, mode="r").attrs.get(key)
+    except Exception:  # noqa: BLE001  anything may be there instead
         return None
-    return said if isinstance(said, str) else None
+    return value if isinstance(value, str) else None
 
 
-def _group(place: Folder, **how: Any) -> zarr.Group:
-    if place.path is not None:
-        return zarr.open_group(place.path, **how)
-    return zarr.open_group(place.url, storage_options=place.options, **how)
+def _open_group(folder: Folder, **options: Any) -> zarr.Group:
+    if folder.path is not None:
+        return zarr.open_group(folder.path, **options)
+    return zarr.open_group(folder.url, storage_options=folder.options, **options)
 
 
 class _Writer:
-    """Values that come in pieces, to an array in whole chunks."""
+    """Collects values, and writes them to a Zarr array in whole chunks."""
 
     def __init__(self, group: zarr.Group, field: pa.Field, n_rows: int, chunk_rows: int) -> None:
-        dtype = _dtype_of(field.type)
+        dtype = _zarr_dtype(field.type)
         self._array: Any = group.create_array(
             field.name, shape=(n_rows,), chunks=(max(min(chunk_rows, n_rows), 1),), dtype=dtype
         )
-        self._held = np.empty(self._array.chunks, object if dtype is str else dtype)
-        self._n_held = self._at = 0
+        self._buffer = np.empty(self._array.chunks, object if dtype is str else dtype)
+        self._n_buffered = self._n_written = 0
 
     def add(self, values: np.ndarray[Any, Any]) -> None:
         while len(values):
-            some = values[: len(self._held) - self._n_held]
-            self._held[self._n_held : self._n_held + len(some)] = some
-            self._n_held += len(some)
-            values = values[len(some) :]
-            if self._n_held == len(self._held):
+            piece = values[: len(self._buffer) - self._n_buffered]
+            self._buffer[self._n_buffered : self._n_buffered + len(piece)] = piece
+            self._n_buffered += len(piece)
+            values = values[len(piece) :]
+            if self._n_buffered == len(self._buffer):
                 self.close()
 
     def close(self) -> None:
-        """Write what is held."""
-        if self._n_held:
-            self._array[self._at : self._at + self._n_held] = self._held[: self._n_held]
-        self._at, self._n_held = self._at + self._n_held, 0
+        """Write the values that are still in memory."""
+        start, stop = self._n_written, self._n_written + self._n_buffered
+        if self._n_buffered:
+            self._array[start:stop] = self._buffer[: self._n_buffered]
+        self._n_written, self._n_buffered = stop, 0
 
 
-def _dtype_of(kind: pa.DataType) -> Any:
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+def _zarr_dtype(arrow_type: pa.DataType) -> Any:
+    if pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type):
         return str
-    is_plain = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
-    return np.dtype(kind.to_pandas_dtype()) if is_plain else None
+    is_plain = (
+        pa.types.is_integer(arrow_type)
+        or pa.types.is_floating(arrow_type)
+        or pa.types.is_boolean(arrow_type)
+    )
+    return np.dtype(arrow_type.to_pandas_dtype()) if is_plain else None

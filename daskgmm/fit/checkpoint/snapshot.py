@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from daskgmm.chunk import BadChunk
 from daskgmm.data.pass_log import Pass
-from daskgmm.data.survey import BadCell, Sample, Survey
+from daskgmm.data.sample import Sample
+from daskgmm.data.survey import BadCell, Survey
 from daskgmm.fit.acceleration.quasi_newton import CurvaturePair, Memory, Origin
 from daskgmm.fit.criteria import ScoredCandidate, Scores
 from daskgmm.fit.state import (

@@ -14,7 +14,7 @@ from daskgmm.fit.checkpoint.snapshot import NewerFormatError, Snapshot, from_byt
 from daskgmm.fit.observers import PassObserver
 from daskgmm.fit.ranking import leader
 from daskgmm.fit.state import FitState, Outcome
-from daskgmm.storage.atomic_file import intended_name
+from daskgmm.storage.atomic_file import final_name
 from daskgmm.storage.folder import Folder
 
 KEPT = 2
@@ -84,7 +84,7 @@ def checkpoints_in(folder: Folder) -> list[str]:
 def remove_checkpoints(folder: Folder) -> None:
     """Remove the checkpoints, and nothing else."""
     for name in folder.names():
-        if CHECKPOINT.fullmatch(intended_name(name)):
+        if CHECKPOINT.fullmatch(final_name(name)):
             folder.remove(name)
 
 
@@ -274,7 +274,7 @@ class Journal:
         self._keep(replace(self.now, purpose=purpose, states=tuple(states), **found))
 
     def on_pass(self, states: Sequence[FitState], seconds: float) -> bool | None:
-        self._rows.note(leader(states).lower_bound)
+        self._rows.record_lower_bound(leader(states).lower_bound)
         self._keep(replace(self.now, states=tuple(states)))
         return self._observer.on_pass(states, seconds)
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskgmm.data.dataset import Dataset
-from daskgmm.data.survey import Sample, Survey
+from daskgmm.data.sample import Sample
+from daskgmm.data.survey import Survey
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit.degenerate import Draft, Remedy, refuse
 from daskgmm.fit.initialization.clustering import (

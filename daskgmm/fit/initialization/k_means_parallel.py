@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskgmm.chunk import Chunk
-from daskgmm.data.survey import Sample, row_keys
+from daskgmm.data.sample import Sample, row_keys
 from daskgmm.fit.initialization.clustering import (
     Distance,
     SphericalClusters,
@@ -117,7 +117,7 @@ def _visit(tasks: Sequence[Task], distance: Distance, chunk: Chunk) -> _PerResta
 def _visit_block(tasks: Sequence[Task], distance: Distance, block: Chunk) -> _PerRestart:
     weights = np.ones(len(block.rows)) if block.weights is None else block.weights
     some = weights > 0.0
-    if block.omit:
+    if block.omit_missing:
         some &= ~np.isnan(block.rows).any(axis=1)
     points, numbers = distance.coordinates(block.rows[some]), block.start + np.flatnonzero(some)
     return _PerRestart(task(points, weights[some], numbers) for task in tasks)
@@ -140,7 +140,7 @@ class _Race:
         runs = squares > ROUNDING * lengths
         words = row_keys(self.seed, numbers, stream=self.number)[runs]
         times = -np.log((words + 0.5) * 2.0**-64) / (weights[runs] * squares[runs])
-        return Sample(self.n_winners, times, numbers[runs], points[runs], None).kept()
+        return Sample(self.n_winners, times, numbers[runs], points[runs], None).truncate()
 
 
 def _sums(drawn: Array, points: Array, weights: Array, _numbers: NDArray[np.int64]) -> _Sums:

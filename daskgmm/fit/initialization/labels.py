@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from daskgmm.chunk import Chunk
-from daskgmm.data.dataset import Columns
+from daskgmm.data.dataset import ExtraColumns
 from daskgmm.errors import DataError, ParameterError
 from daskgmm.fit.initialization.context import BLOCK_ROWS, InitContext, statistics_of
 from daskgmm.fit.state import FitState
@@ -54,13 +54,13 @@ class ByFunction:
 class ByArray:
     """The start from labels or responsibilities of all rows, by one pass over both."""
 
-    array: Columns
+    array: ExtraColumns
 
     def __call__(
         self, ground: InitContext, n_init: int, random: np.random.RandomState
     ) -> list[FitState]:
         _check_shape(self.array.shape, ground.rows.n_rows, ground.n_components)
-        rows = ground.rows.beside(self.array)
+        rows = ground.rows.with_extra(self.array)
         sums = rows.reduce(partial(_of_chunk, ground.objective, ground.n_components))
         return ground.begun([_of_some_row(sums.statistics)])
 
@@ -88,10 +88,10 @@ def _of_chunk(objective: Objective, n_components: int, chunk: Chunk) -> _Merged:
 
 def _of_blocks(objective: Objective, n_components: int, chunk: Chunk) -> Iterator[_Merged]:
     for block in chunk.cut(BLOCK_ROWS):
-        assert block.beside is not None
-        share = _shares(block.beside, block.start, n_components)
+        assert block.extra is not None
+        share = _shares(block.extra, block.start, n_components)
         counts = np.ones(len(block.rows), np.bool_) if block.weights is None else block.weights > 0
-        if block.omit:
+        if block.omit_missing:
             counts &= ~np.isnan(block.rows).any(axis=1)
         if counts.any():
             weights = None if block.weights is None else block.weights[counts]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from daskgmm.data.dataset import Columns, columns_of
+from daskgmm.data.dataset import ExtraColumns, as_extra_columns
 from daskgmm.data.survey import Survey
 from daskgmm.fit.initialization.clustering import (
     Distance,
@@ -114,7 +114,7 @@ SCIKIT_LEARN: dict[str, Initializer] = {
 }
 SCIKIT_LEARN_DISTANCE = "euclidean"
 
-InitParams = str | Finder | ArrayLike | Columns
+InitParams = str | Finder | ArrayLike | ExtraColumns
 """What `init_params` may be: a name, a function, or labels or responsibilities of all rows."""
 
 
@@ -125,7 +125,7 @@ def initializer_of(init_params: InitParams, distance: str) -> Initializer:
         return (INITIALIZERS | SCIKIT_LEARN if is_scikit_learns else INITIALIZERS)[init_params]
     if callable(init_params):
         return Initializer(ByFunction(init_params), places_components=True)
-    return Initializer(ByArray(columns_of(init_params)), n_passes=1, places_components=True)
+    return Initializer(ByArray(as_extra_columns(init_params)), n_passes=1, places_components=True)
 
 
 def starts(

@@ -12,7 +12,7 @@ from itertools import cycle
 import numpy as np
 
 from daskgmm.data.dataset import InMemoryDataset
-from daskgmm.data.survey import Sample
+from daskgmm.data.sample import Sample
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit import em
 from daskgmm.fit.convergence import AbsoluteChange

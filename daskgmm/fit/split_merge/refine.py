@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from daskgmm.data.survey import Sample
+from daskgmm.data.sample import Sample
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit import em
 from daskgmm.fit.acceleration.quasi_newton import QuasiNewton

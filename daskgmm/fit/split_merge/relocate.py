@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from daskgmm.data.survey import Sample, Survey
+from daskgmm.data.sample import Sample
+from daskgmm.data.survey import Survey
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit.initialization.clustering import Distance, k_means
 from daskgmm.fit.split_merge.births import Part, births, n_parameters
@@ -90,7 +91,7 @@ class Relocation:
         sample = self.survey.sample
         density = log_prob_norm(sample.rows, plug_in_densities(self.objective, mixture))
         cutoff = tail.log_density[-1] if len(tail) == tail.size else np.inf
-        return sample.selected(density > cutoff)
+        return sample.select(density > cutoff)
 
     def _moved(
         self, mixture: Mixture, tail: WorstRows, others: Sample, n_pass: int

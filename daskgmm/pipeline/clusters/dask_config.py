@@ -6,7 +6,7 @@ import dask
 
 from daskgmm.data.execution.cluster_faults import TIMEOUT, worker_timeout
 from daskgmm.data.execution.retries import KEY as RETRIES
-from daskgmm.data.execution.retries import retries_of
+from daskgmm.data.execution.retries import read_retries
 from daskgmm.errors import ConfigError
 from daskgmm.pipeline.clusters import Cluster, ClusterConfig
 from daskgmm.pipeline.clusters.local import LocalCluster
@@ -30,7 +30,7 @@ def default_cluster() -> Cluster:
             raise ConfigError(
                 f"Dask's configuration: unknown key 'daskgmm.{key}'{suggestion(key, allowed)}"
             )
-    retries_of(None)
+    read_retries(None)
     worker_timeout()
     if "cluster" not in settings:
         return LocalCluster()

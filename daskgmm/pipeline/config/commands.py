@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, Self
 from dask.utils import parse_bytes
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from daskgmm.pipeline.config.fit import BadChunkPolicy, MissingPolicy, check_outside, expand_user
+from daskgmm.data.policies import BadChunkPolicy, MissingPolicy
+from daskgmm.pipeline.config.fit import check_outside, expand_user
 from daskgmm.pipeline.config.loader import StrictModel, yaml_option
 
 

@@ -3,7 +3,6 @@
 import inspect
 import os
 from collections.abc import Mapping
-from enum import StrEnum
 from numbers import Integral
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
@@ -19,9 +18,10 @@ from pydantic import (
 )
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from daskgmm.data.execution.retries import retries_of
+from daskgmm.data.execution.retries import read_retries
+from daskgmm.data.policies import BadChunkPolicy, MissingPolicy
 from daskgmm.data.preprocessing.row_filter import Condition
-from daskgmm.data.preprocessing.transforms import as_written
+from daskgmm.data.preprocessing.transforms import normalize_transforms
 from daskgmm.estimators.gaussian_mixture import GaussianMixture
 from daskgmm.estimators.parameters import CONSTRAINTS, check_values
 from daskgmm.pipeline.config.loader import StrictModel
@@ -43,21 +43,6 @@ JSON_TYPES = {None: "null", "boolean": "boolean", "array-like": "array", "random
 
 # Files that a run writes into its folder.
 RESULTS = ("model.npz", "labels.parquet", "report.html", "config.yaml", "selection.csv")
-
-
-class MissingPolicy(StrEnum):
-    """What to do about rows with a missing value."""
-
-    RAISE = "raise"
-    OMIT = "omit"
-    MARGINAL = "marginal"
-
-
-class BadChunkPolicy(StrEnum):
-    """What to do about a chunk that cannot be used."""
-
-    RAISE = "raise"
-    SKIP = "skip"
 
 
 def expand_user(url: Any) -> Any:
@@ -101,12 +86,12 @@ class Source(StrictModel):
     url: Annotated[str | list[str], BeforeValidator(expand_user)]
     columns: list[str | int] | None = None
     filter: Annotated[str, AfterValidator(_check_condition)] | None = None
-    transforms: Annotated[list[dict[str, Any]], AfterValidator(as_written)] = Field(
+    transforms: Annotated[list[dict[str, Any]], AfterValidator(normalize_transforms)] = Field(
         default_factory=list
     )
     missing: MissingPolicy = MissingPolicy.RAISE
     on_bad_chunk: BadChunkPolicy = BadChunkPolicy.RAISE
-    retries: int = Field(default_factory=lambda: retries_of(None), ge=0)
+    retries: int = Field(default_factory=lambda: read_retries(None), ge=0)
     storage_options: dict[str, Any] = Field(default_factory=dict)
 
     @property

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from daskgmm.chunk import why_left_out
+from daskgmm.chunk import describe_skipped
 from daskgmm.data.pass_log import OngoingPass, Pass
 from daskgmm.data.survey import Survey
 from daskgmm.fit.observers import ADVANCING, FitProgress, NullObserver
@@ -52,7 +52,7 @@ class PassLines(NullObserver):
             rows += f", {survey.n_zero_weight:,} excluded by the filter"
         self._print("survey", rows, f"{seconds:.2f} s")
         if survey.skipped:
-            self._print("skipped", why_left_out(survey.skipped))
+            self._print("skipped", describe_skipped(survey.skipped))
 
     def on_resume(self, survey: Survey, states: Sequence[FitState]) -> None:
         self.survey = survey

@@ -5,7 +5,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from daskgmm.chunk import why_left_out
+from daskgmm.chunk import describe_skipped
 from daskgmm.model.diagnostics import Separation, best_features
 from daskgmm.model.e_step import log_prob_norm
 from daskgmm.model.row_scores import Scoring
@@ -58,7 +58,7 @@ def render_report(result: FitResult) -> str:
         missing=missing_counts(result),
         selection=selection_figure(result),
         selection_text=selection_sentence(result.selection) if result.selection else "",
-        skipped=why_left_out(result.survey.skipped),
+        skipped=describe_skipped(result.survey.skipped),
         convergence=convergence_figure(result),
         pairs=pair_figures(result, rows),
         n_pairs=n_features * (n_features - 1) // 2,

@@ -11,7 +11,7 @@ from strategies import clusters
 
 from daskgmm.chunk import Chunk
 from daskgmm.data.dataset import DaskDataset
-from daskgmm.data.execution.checksums import checked, checksum, compare
+from daskgmm.data.execution.checksums import checksum, compare_checksums, with_checksum
 from daskgmm.errors import DataError
 
 X = clusters(60)
@@ -61,8 +61,8 @@ def test_one_bit_is_noticed(row, column, bit):
     [lambda x: -x, lambda x: 2.0 * x, lambda x: x * [1, -1, 1], lambda x: x[:, ::-1]],
     ids=["negated", "doubled", "a column negated", "columns the other way round"],
 )
-def test_what_changes_all_rows_alike_is_noticed(change, dtype):
-    rows = clusters(1 << 12).astype(dtype)  # so many that the sum itself comes round
+def test_an_equal_change_of_all_rows_is_noticed(change, dtype):
+    rows = clusters(1 << 12).astype(dtype)  # so many that the sum overflows
     assert (of(change(rows).astype(dtype)) != of(rows)).any()
 
 
@@ -78,9 +78,9 @@ def total(chunk):
     return chunk.rows.sum(axis=0)
 
 
-def test_a_pass_brings_the_checksums_home_in_the_order_of_chunks():
+def test_a_pass_returns_the_checksums_in_the_order_of_chunks():
     dataset = DaskDataset.of(da.from_array(X, chunks=((20, 0, 30, 10), 3)))
-    both = dataset.reduce(partial(checked, total))
+    both = dataset.reduce(partial(with_checksum, total))
     np.testing.assert_array_equal(both.value, dataset.reduce(total))
     parts = [X[:20], X[:0], X[20:50], X[50:]]
     np.testing.assert_array_equal(both.checksums, np.concatenate([of(part) for part in parts]))
@@ -92,25 +92,28 @@ SEEN = np.array([[10, 5, 1], [10, 6, 1], [0, 0, 0], [7, 7, 1]] * 3, np.uint64)
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({3: (7, 8, 1)}, r"^chunk 3 is no longer .* \(7 rows, other values\): each pass"),
-        ({3: (7, 7, 2)}, r"^chunk 3 is no longer .* \(7 rows, other values\)"),
-        ({2: (9, 7, 1)}, r"^chunk 2 is no longer .* \(0 rows then, 9 now\)"),
+        (
+            {3: (7, 8, 1)},
+            r"^chunk 3 is no longer .* \(7 rows with other values\): the data",
+        ),
+        ({3: (7, 7, 2)}, r"^chunk 3 is no longer .* \(7 rows with other values\)"),
+        ({2: (9, 7, 1)}, r"^chunk 2 is no longer .* \(0 rows in the survey, 9 now\)"),
         (
             {3: (4, 4, 1), 10: (1, 1, 1)},
-            r"^chunks 3 and 10 are no longer .* \(in chunk 3 7 rows then, 4 now\)",
+            r"^chunks 3 and 10 are no longer .* \(chunk 3: 7 rows in the survey, 4 now\)",
         ),
         (dict.fromkeys(range(2, 10), (1, 1, 1)), r"^chunks 2, 3, 4, 5, 6 and 3 more are"),
     ],
 )
 def test_chunks_that_changed_are_named_with_what_they_were(changes, sentence):
     now = SEEN.copy()
-    compare(SEEN, now)
+    compare_checksums(SEEN, now)
     for number, change in changes.items():
         now[number] = change
     with pytest.raises(DataError, match=sentence):
-        compare(SEEN, now)
+        compare_checksums(SEEN, now)
 
 
 def test_another_number_of_chunks_is_another_data_set():
-    with pytest.raises(DataError, match="the data has 11 chunks where the survey saw 12"):
-        compare(SEEN, SEEN[:11])
+    with pytest.raises(DataError, match="the data has 11 chunks, but the survey saw 12"):
+        compare_checksums(SEEN, SEEN[:11])

@@ -17,8 +17,8 @@ from strategies import local_cluster
 
 from daskgmm.data.dataset import DaskDataset
 from daskgmm.data.execution.cluster import compute_on_cluster
-from daskgmm.data.execution.passes import in_one_place
-from daskgmm.data.execution.shards import cut_into_shards, weights_of
+from daskgmm.data.execution.passes import fixed_scheduler
+from daskgmm.data.execution.shards import chunk_costs, cut_into_shards
 from daskgmm.errors import DataError
 
 
@@ -28,16 +28,16 @@ def test_tasks_are_a_few_per_thread_and_none_remain(client):
     try:
         for _ in range(2):
             assert dataset.reduce(_rows) == 1000
-        shards = len(cut_into_shards(weights_of(dataset.source), 2))
+        shards = len(cut_into_shards(chunk_costs(dataset.source), 2))
         assert shards <= 2 * 16
-        assert client.run_on_scheduler(_seen) == 2 * (shards + 1)  # and what they are told
+        assert client.run_on_scheduler(_seen) == 2 * (shards + 1)  # and the parameters
     finally:
         client.run_on_scheduler(_unwatch)
     assert not left_on(client)
 
 
 def left_on(client):
-    """Tasks that a scheduler still knows after a while."""
+    """Tasks that the scheduler still holds after a moment."""
     deadline = time.time() + 60
     while (left := client.run_on_scheduler(_tasks)) and time.time() < deadline:
         time.sleep(0.05)
@@ -90,7 +90,7 @@ def test_many_passes_leave_what_one_leaves(client):
         dataset.reduce(_rows)
     left_on(client)
     assert client.run_on_scheduler(_known) == before
-    # Graphs are among them: thousands would be gigabytes.
+    # They hold graphs, and thousands of graphs would take gigabytes.
     assert len(client.scheduler_comm.recent_message_log) < 2 * messages + 10
 
 
@@ -127,11 +127,11 @@ def test_what_all_chunks_need_leaves_the_work_to_all_workers(client, what):
         client.replicate(rows)
     visited = DaskDataset.of(rows).reduce(_who)
     for name in (0, 1):
-        # No worker does it all; how much each does, a busy machine decides.
+        # Not one worker alone. The shares depend on the load of the machine.
         assert sum(n for who, n in visited if who == name) > 400
 
 
-def test_chunks_that_workers_exchange_rows_for_are_refused(client):
+def test_a_shuffle_between_workers_is_an_error(client):
     frame = dd.from_pandas(pd.DataFrame({"k": range(100), "a": 1.0}), npartitions=10)
     wide = da.ones((4000, 40), chunks=(4000, 4))
     with dask.config.set({"array.rechunk.method": "p2p", "dataframe.shuffle.method": "p2p"}):
@@ -144,7 +144,7 @@ def test_chunks_that_workers_exchange_rows_for_are_refused(client):
 
 @pytest.fixture
 def interruptible():
-    """SIGINT interrupts: a shell may have started this as a job that ignores it."""
+    """Make SIGINT interrupt: a shell may start background jobs that ignore it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -175,7 +175,7 @@ def _transfers(dask_worker=None):
     return list(dask_worker.transfer_incoming_log)
 
 
-def test_persisted_chunks_are_visited_in_few_tasks_that_fit(client):
+def test_persisted_chunks_take_few_tasks_that_fit_in_memory(client):
     rows = client.persist(da.ones((800, 2), chunks=(1, 2)))
     wait(rows)
     dataset = DaskDataset.of(rows)
@@ -187,8 +187,8 @@ def test_persisted_chunks_are_visited_in_few_tasks_that_fit(client):
         client.run_on_scheduler(_unwatch)
 
 
-def test_persisted_chunks_that_are_spilled_are_visited_a_few_at_a_time(tmp_path):
-    # 24 chunks of 32 MiB, four times what a shard may hold of a worker of 800 MiB.
+def test_spilled_chunks_are_processed_a_few_at_a_time(tmp_path):
+    # 24 chunks of 32 MiB: four times what a shard may hold on a worker of 800 MiB.
     rows = da.ones((24 * 4096, 1024), chunks=(4096, 1024)) + 1.0
     with (
         LocalCluster(
@@ -205,12 +205,12 @@ def test_persisted_chunks_that_are_spilled_are_visited_a_few_at_a_time(tmp_path)
         assert DaskDataset.of(persisted).reduce(_rows) == 24 * 4096
 
 
-# Seconds per row. A chunk takes so long that the load of the machine hardly counts.
+# Seconds per row: long enough that the load of the machine hardly matters.
 NAP = 5e-6
 
 
 def _nap(chunk):
-    """As long as the rows are many; on the first worker twice as long."""
+    """Sleep in proportion to the rows, twice as long on the first worker."""
     time.sleep(NAP * len(chunk.rows) * (1 + (get_worker().name == 0)))
     return len(chunk.rows)
 
@@ -226,12 +226,12 @@ def _nap(chunk):
     ],
     ids=["even", "uneven", "heavy at the end"],
 )
-def test_a_worker_of_half_the_speed_is_given_half_the_work(client, lengths):
+def test_a_worker_of_half_the_speed_does_half_the_work(client, lengths):
     lengths = tuple(int(n) for n in lengths)
     dataset = DaskDataset.of(da.ones((sum(lengths), 2), chunks=(lengths, 2)))
     rows = sum(dataset.map(_nap_counted), start=np.zeros(2))
     assert rows.sum() == sum(lengths)
-    seconds = rows * [2 * NAP, NAP]  # that each of the two was busy
+    seconds = rows * [2 * NAP, NAP]  # busy seconds of each worker
     assert seconds.max() < 1.3 * (NAP * sum(lengths) / 1.5)
 
 
@@ -241,7 +241,7 @@ def _nap_counted(chunk):
 
 
 class Large:
-    """32 MB that a pass is told."""
+    """A function with 32 MB of parameters."""
 
     def __init__(self):
         self.numbers = np.zeros(4_000_000)
@@ -250,14 +250,14 @@ class Large:
         return self.numbers[0] + len(chunk.rows)
 
 
-def test_what_a_pass_is_told_travels_once_per_worker(client):
+def test_parameters_are_sent_once_per_worker(client):
     dataset = DaskDataset.of(da.ones((3000, 2), chunks=(1, 2)))
     client.run(_forget_transfers)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # distributed's "large graph"
         assert dataset.reduce(Large()) == 3000
     received = [log for log in client.run(_transfers).values() if log]
-    assert len(received) <= 1  # the other one has it from the scheduler
+    assert len(received) <= 1  # the other worker gets it from the scheduler
     for (transfer,) in received:
         assert transfer["total"] < 33e6
 
@@ -298,7 +298,7 @@ def _fails(chunk):
     return 1 // (50 - chunk.number) if chunk.number >= 50 else 0
 
 
-def test_workers_that_die_of_their_chunks_are_said():
+def test_workers_that_die_of_their_chunks_are_an_error():
     array = da.ones((40, 2), chunks=(1, 2)).map_blocks(_deadly, meta=np.empty((0, 2)))
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
@@ -316,7 +316,7 @@ def _deadly(block, block_id=None):
     return block
 
 
-def test_scattered_chunks_lost_with_their_worker_are_said(rows):
+def test_scattered_chunks_lost_with_their_worker_are_an_error(rows):
     with local_cluster(2) as local, Client(local) as client:
         holder, _ = client.nthreads()
         (future,) = client.scatter([rows], workers=[holder])
@@ -325,7 +325,7 @@ def test_scattered_chunks_lost_with_their_worker_are_said(rows):
         dataset = DaskDataset.of(array)
         assert dataset.reduce(_rows) == 2000
         os.kill(client.run(os.getpid, workers=[holder])[holder], 9)
-        with pytest.raises(DataError, match="the cluster lost what a pass was working on"):
+        with pytest.raises(DataError, match="the cluster lost the tasks of a pass"):
             dataset.reduce(_rows)
 
 
@@ -336,8 +336,8 @@ def _identity(block):
 def test_a_persisted_array_and_its_mean(client, rows):
     persisted = client.persist(da.from_array(rows, chunks=(27, 3)))
     dataset = DaskDataset.of(persisted - persisted.mean(axis=0))
-    assert dataset.n_preparing == 1
-    found = np.concatenate(dataset.prepared().map(_values))
+    assert dataset.n_preparation_passes == 1
+    found = np.concatenate(dataset.prepare().map(_values))
     np.testing.assert_allclose(found, rows - rows.mean(axis=0), atol=1e-12)
 
 
@@ -345,7 +345,7 @@ def _values(chunk):
     return chunk.rows
 
 
-def test_what_failed_takes_nothing_from_others_that_want_the_same(client):
+def test_a_failed_computation_cancels_no_key_of_other_clients(client):
     theirs = client.submit(int, 7, key="theirs")
     graph = {"theirs": Task("theirs", int, 7), "ours": Task("ours", floordiv, 1, 0)}
     with pytest.raises(ZeroDivisionError):
@@ -354,11 +354,11 @@ def test_what_failed_takes_nothing_from_others_that_want_the_same(client):
     assert compute_on_cluster(client, graph, ["theirs"]) == [7]
 
 
-def test_a_cluster_that_goes_away_takes_no_pass_to_this_process():
+def test_passes_fail_and_stay_off_this_process_if_the_cluster_disappears():
     dataset = DaskDataset.of(da.ones((100, 2), chunks=(10, 2)))
     with local_cluster(1) as local:
         client = Client(local, set_as_default=False)
-        with in_one_place(client):
+        with fixed_scheduler(client):
             assert dataset.reduce(_rows) == 100
             client.close()
             with pytest.raises(DataError, match="the cluster's scheduler does not answer any more"):

@@ -6,7 +6,7 @@ import pytest
 from strategies import clusters
 
 from daskgmm.data.dataset import DaskDataset
-from daskgmm.data.execution.graph_source import as_rows, source_of
+from daskgmm.data.execution.graph_source import as_rows, plan_source
 from daskgmm.errors import DataError
 
 
@@ -51,10 +51,10 @@ def test_unknown_lengths_are_counted():
     frame = dd.from_pandas(pd.DataFrame(X, columns=list("abc")), npartitions=4)
     dataset = DaskDataset.of(frame[frame.a > 0])
     assert dataset.source.lengths is None
-    assert dataset.n_preparing == 1
-    counted = dataset.prepared()
+    assert dataset.n_preparation_passes == 1
+    counted = dataset.prepare()
     assert sum(counted.source.lengths) == (X[:, 0] > 0).sum()
-    assert counted.n_preparing == 0
+    assert counted.n_preparation_passes == 0
     assert dataset.columns == ("a", "b", "c")
 
 
@@ -77,7 +77,7 @@ def test_rows_are_float32_or_float64_in_native_order(given, kept):
     np.testing.assert_array_equal(rows, [[0, 1], [1, 0]])
 
 
-def test_what_is_masked_is_missing():
+def test_masked_values_are_missing():
     block = np.ma.array([[1, 2], [3, 4]], mask=[[False, True], [False, False]])
     np.testing.assert_array_equal(as_rows(block, 0, 2), [[1, np.nan], [3, 4]])
 
@@ -87,13 +87,13 @@ def test_what_is_masked_is_missing():
     [
         (np.array([["1", "2"]]), "chunk 5 does not hold numbers: it holds <U1"),
         (np.zeros((1, 2), "M8[s]"), "chunk 5 does not hold numbers: it holds datetime64"),
-        (np.ones((2, 3)), r"chunk 5 has shape \(2, 3\) where \(rows, 2\) was expected"),
+        (np.ones((2, 3)), r"chunk 5 has shape \(2, 3\), but \(rows, 2\) is needed"),
         (np.ones(2), r"chunk 5 has shape \(2,\)"),
         (np.ones((2, 2), complex), "Complex data not supported: chunk 5"),
         (np.array([["a", "b"]], dtype=object), "chunk 5 does not hold numbers"),
     ],
 )
-def test_a_block_that_is_no_rows_is_named(block, sentence):
+def test_a_block_that_does_not_hold_rows_is_an_error(block, sentence):
     with pytest.raises(DataError, match=sentence):
         as_rows(block, 5, 2)
 
@@ -109,9 +109,9 @@ def test_a_block_that_is_no_rows_is_named(block, sentence):
         ),
     ],
 )
-def test_a_collection_that_is_no_rows_is_refused_at_once(collection, sentence):
+def test_a_collection_that_does_not_hold_rows_is_an_error_at_once(collection, sentence):
     with pytest.raises(DataError, match=sentence):
-        source_of(collection)
+        plan_source(collection)
 
 
 def test_a_missing_value_of_a_nullable_column_is_nan():
@@ -121,8 +121,8 @@ def test_a_missing_value_of_a_nullable_column_is_nan():
 
 
 def test_weights_need_the_chunks_of_the_rows():
-    with pytest.raises(DataError, match="have 2 chunks, the data 5"):
-        source_of(da.ones((10, 2), chunks=(2, 2)), da.ones(10, chunks=5))
+    with pytest.raises(DataError, match="have 2 chunks, but the data has 5"):
+        plan_source(da.ones((10, 2), chunks=(2, 2)), da.ones(10, chunks=5))
 
 
 @pytest.mark.parametrize(("start", "place"), [(1000, "row 1,001 of the data"), (None, "row 1 of")])

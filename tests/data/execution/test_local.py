@@ -15,7 +15,7 @@ from daskgmm.model.densities import densities
 from daskgmm.model.e_step import e_step
 
 
-def test_processes_give_the_plain_loops_bits_and_are_kept(rows, weights, dataset):
+def test_processes_give_the_plain_loops_bits_and_are_reused(rows, weights, dataset):
     step = partial(e_step, densities=densities(mixture("full")))
     specified = bits(InMemoryDataset(rows, weights, chunk_rows=27).reduce(step))
     with dask.config.set(scheduler="processes", num_workers=2):
@@ -24,17 +24,17 @@ def test_processes_give_the_plain_loops_bits_and_are_kept(rows, weights, dataset
         assert len(first) <= 2
         assert os.getpid() not in first
         assert set(dataset.map(_process)) <= first | set(dataset.map(_process))
-        assert local._processes.cache_info().currsize == 1
+        assert local._process_pool.cache_info().currsize == 1
 
 
 def _process(chunk):
     return os.getpid()
 
 
-def test_a_process_that_dies_is_said_and_the_next_pass_has_new_ones():
+def test_a_dead_process_is_an_error_and_the_next_pass_starts_new_ones():
     array = da.ones((40, 2), chunks=(1, 2)).map_blocks(_deadly, meta=np.empty((0, 2)))
     with dask.config.set(scheduler="processes", num_workers=1):
-        with pytest.raises(DataError, match="a process died in the middle of a pass"):
+        with pytest.raises(DataError, match="a process died during a pass"):
             DaskDataset.of(array).reduce(_rows)
         assert DaskDataset.of(da.ones((40, 2), chunks=(1, 2))).reduce(_rows) == 40
 
@@ -49,7 +49,7 @@ def _rows(chunk):
     return len(chunk.rows)
 
 
-def test_threads_stop_at_the_next_chunk_where_one_cannot_be_used():
+def test_threads_stop_at_the_next_chunk_after_a_bad_one():
     read = []
 
     def reads(block, block_id=None):
@@ -66,7 +66,7 @@ def test_threads_stop_at_the_next_chunk_where_one_cannot_be_used():
     assert len(read) < 200
 
 
-def test_rows_on_a_cluster_are_not_looked_for_here(client):
+def test_rows_on_a_cluster_are_an_error_on_a_local_scheduler(client):
     dataset = DaskDataset.of(client.persist(da.ones((40, 2), chunks=(10, 2))))
     with (
         dask.config.set(scheduler="threads"),
@@ -81,7 +81,7 @@ def test_the_synchronous_scheduler_has_one_thread():
         assert local.n_threads(dask.threaded.get) == 7
 
 
-def test_the_sums_of_few_shards_are_held_at_a_time():
+def test_only_a_few_sums_are_in_memory():
     alive, most = [0], [0]
 
     class Counted:
@@ -98,5 +98,5 @@ def test_the_sums_of_few_shards_are_held_at_a_time():
     dataset = DaskDataset.of(da.ones((4096, 2), chunks=(1, 2)))
     with dask.config.set(scheduler="threads", num_workers=8):
         dataset.reduce(lambda _: Counted())
-    # Of each thread's running visit O(log chunks), and of the shards that are done a few.
+    # O(log chunks) sums for the shard of each thread, and a few of finished shards.
     assert most[0] < 8 * 8 + 2 * 8 + 12

@@ -12,25 +12,25 @@ from oracles import bits
 from strategies import FAMILY_NAMES, local_cluster, mixture
 
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
-from daskgmm.data.execution.passes import scheduler
+from daskgmm.data.execution.passes import current_scheduler
 from daskgmm.data.execution.shards import Shard
 from daskgmm.errors import DataError
 from daskgmm.model.densities import densities
 from daskgmm.model.e_step import e_step, e_steps
 
 
-def test_the_place_is_the_one_where_dask_would_compute(cluster):
-    assert scheduler() == (dask.threaded.get, None)
+def test_the_scheduler_is_dasks_own_choice(cluster):
+    assert current_scheduler() == (dask.threaded.get, None)
     with dask.config.set(scheduler="processes"):
-        assert scheduler() == (dask.multiprocessing.get, None)
+        assert current_scheduler() == (dask.multiprocessing.get, None)
     with Client(cluster, set_as_default=False) as client:
-        assert scheduler()[1] is None
+        assert current_scheduler()[1] is None
         with client.as_current():
-            assert scheduler()[1] is client
+            assert current_scheduler()[1] is client
             with dask.config.set(scheduler="threads"):
-                assert scheduler() == (dask.threaded.get, None)
+                assert current_scheduler() == (dask.threaded.get, None)
         with dask.config.set(scheduler=client):
-            assert scheduler()[1] is client
+            assert current_scheduler()[1] is client
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 5])
@@ -47,13 +47,16 @@ def test_one_thread_gives_the_plain_loops_bits(dataset, step, specified):
 @pytest.mark.parametrize(
     ("weights", "sentence"),
     [
-        (da.ones(100, chunks=((50, 50),)), r"weights of chunk 1 have shape \(50,\), its rows 60"),
+        (
+            da.ones(100, chunks=((50, 50),)),
+            r"of chunk 1 have shape \(50,\), but the chunk has 60",
+        ),
         (da.ones((100, 1), chunks=((40, 60), 1)), r"weights of chunk 1 have shape \(60, 1\)"),
         (da.from_array(np.r_[np.ones(99), -1.0], chunks=((40, 60),)), "of chunk 1 are not all"),
         (da.from_array(np.r_[np.nan, np.ones(99)], chunks=((40, 60),)), "of chunk 0 are not all"),
     ],
 )
-def test_weights_that_cannot_weigh_are_named(weights, sentence):
+def test_invalid_weights_are_an_error(weights, sentence):
     dataset = DaskDataset.of(da.ones((100, 2), chunks=((40, 60), 2)), weights=weights)
     with pytest.raises(DataError, match=sentence):
         dataset.reduce(_rows)
@@ -63,7 +66,7 @@ def _rows(chunk):
     return len(chunk.rows)
 
 
-def test_candidates_share_one_reading(rows):
+def test_candidates_share_one_pass(rows):
     reads = []
 
     def read(block):
@@ -80,7 +83,7 @@ def test_candidates_share_one_reading(rows):
     assert reads == [100] * 10
 
 
-def test_chunks_know_where_they_stand(rows):
+def test_chunks_know_their_row_numbers(rows):
     dataset = DaskDataset.of(da.from_array(rows, chunks=((0, 400, 0, 600), 3)))
     places = dataset.map(_place)
     assert places == [(0, 0, 0), (1, 0, 400), (2, 400, 0), (3, 400, 600)]
@@ -90,15 +93,15 @@ def _place(chunk):
     return chunk.number, chunk.start, len(chunk.rows)
 
 
-def test_a_chunk_of_another_length_than_it_said_is_named():
+def test_a_chunk_of_another_length_is_an_error():
     wrong = da.ones((30, 2), chunks=(10, 2)).map_blocks(
         lambda block, block_id: block[: 10 - 3 * (block_id[0] == 1)], meta=np.empty((0, 2))
     )
-    with pytest.raises(DataError, match="chunk 1 has 7 rows where its Dask array says 10"):
+    with pytest.raises(DataError, match="chunk 1 has 7 rows, but its Dask array has 10 there"):
         DaskDataset.of(wrong).reduce(_rows)
 
 
-def test_a_mean_that_all_chunks_need_is_a_pass_before(rows):
+def test_a_mean_that_all_chunks_need_takes_a_pass_of_its_own(rows):
     reads = []
 
     def read(block):
@@ -108,13 +111,13 @@ def test_a_mean_that_all_chunks_need_is_a_pass_before(rows):
     array = da.from_array(rows, chunks=(10, 3)).map_blocks(read, meta=np.empty((0, 3)))
     dataset = DaskDataset.of(array - array.mean(axis=0))
     reads.clear()
-    prepared = dataset.prepared()
-    assert (dataset.n_preparing, reads) == (1, [10] * 100)
+    prepared = dataset.prepare()
+    assert (dataset.n_preparation_passes, reads) == (1, [10] * 100)
     for n_reads in (200, 300):
         total = prepared.reduce(_sum)
         assert len(reads) == n_reads
     np.testing.assert_allclose(total, 0.0, atol=1e-9)
-    assert prepared.n_preparing == 0
+    assert prepared.n_preparation_passes == 0
 
 
 def _sum(chunk):
@@ -163,7 +166,7 @@ def test_a_killed_worker_changes_no_bit(rows, weights, lazy_rows, lazy_weights, 
             assert victim not in client.run(os.getpid).values()
 
 
-def test_a_pass_that_lost_a_chunk_is_no_sum(dataset, monkeypatch):
+def test_a_pass_that_lost_a_chunk_is_an_error(dataset, monkeypatch):
     def loses_one(self, held):
         yield from list(whole(self, held))[:-1]
 

@@ -12,7 +12,7 @@ from strategies import clusters
 from daskgmm import open_dataset
 from daskgmm.data.dataset import DaskDataset
 from daskgmm.data.execution import retries
-from daskgmm.data.execution.retries import is_transient, load_with_retries, retries_of
+from daskgmm.data.execution.retries import is_transient, load_with_retries, read_retries
 from daskgmm.data.execution.shards import Shard
 from daskgmm.errors import DataError
 
@@ -25,7 +25,7 @@ def _impatient(monkeypatch):
 
 
 def flaky(block, block_id=None, *, folder, times, chunks=(1, 4), error=OSError):
-    """The rows; of some chunks not before an error was raised so many times, by any process."""
+    """Rows whose chunks fail a number of times first, in any process."""
     number = block_id[0]
     with (folder / str(number)).open("a+") as file:
         file.write("x")
@@ -41,7 +41,7 @@ def attempts(folder):
 
 @pytest.fixture
 def failing(tmp_path):
-    """Ten rows per chunk, of which some can't be read at first."""
+    """Ten rows per chunk; some chunks fail at first."""
 
     def made(times, error=OSError, **options):
         read = partial(flaky, folder=tmp_path, times=times, error=error)
@@ -55,21 +55,21 @@ def total(chunk):
     return chunk.rows.sum(axis=0)
 
 
-# Here: workers import this file, and a task that waits for others waits for ever.
+# Synchronous, because workers import this file, and a task must not wait for others.
 with dask.config.set(scheduler="synchronous"):
     EXPECTED = DaskDataset.of(da.from_array(X, chunks=(10, 3))).reduce(total)
 
 
 @pytest.mark.parametrize("where", ["synchronous", "threads", "processes"])
-def test_what_failed_is_read_anew_and_nothing_else(failing, tmp_path, where):
+def test_only_failed_reads_are_retried(failing, tmp_path, where):
     with dask.config.set(scheduler=where, num_workers=2):
         np.testing.assert_array_equal(failing(2).reduce(total), EXPECTED)
     assert attempts(tmp_path) == {0: 1, 1: 3, 2: 1, 3: 1, 4: 3, 5: 1}
     FATES["two chunks that fail twice"]["survived"] += 1
 
 
-def test_workers_read_anew_as_often_as_the_driver_says(failing, tmp_path, client):
-    with dask.config.set({"daskgmm.read-retries": 1}):  # which they don't know
+def test_workers_take_the_number_of_retries_from_the_driver(failing, tmp_path, client):
+    with dask.config.set({"daskgmm.read-retries": 1}):  # the workers do not know it
         once, twice = failing(1), failing(2)
     np.testing.assert_array_equal(once.reduce(total), EXPECTED)
     assert attempts(tmp_path)[1] == 2
@@ -79,7 +79,7 @@ def test_workers_read_anew_as_often_as_the_driver_says(failing, tmp_path, client
         twice.reduce(total)
 
 
-def test_when_patience_ends_one_sentence_says_which_why_and_how_often(failing):
+def test_the_last_failure_is_an_error_with_chunk_reason_and_attempts(failing):
     with pytest.raises(DataError) as caught, dask.config.set(scheduler="synchronous"):
         failing(9).reduce(total)
     assert str(caught.value) == (
@@ -89,25 +89,25 @@ def test_when_patience_ends_one_sentence_says_which_why_and_how_often(failing):
 
 
 @pytest.mark.parametrize("n", [0, 2])
-def test_how_often_is_the_callers_or_the_configurations(failing, tmp_path, n):
+def test_the_number_of_retries_is_the_callers_or_the_configurations(failing, tmp_path, n):
     with dask.config.set({"daskgmm.read-retries": 7}):
         dataset = failing(9, retries=n)
         assert failing(9).source.retries == 7
-    assert dataset.source.retries == dataset.beside(X).source.retries == n
+    assert dataset.source.retries == dataset.with_extra(X).source.retries == n
     with pytest.raises(DataError), dask.config.set(scheduler="synchronous"):
         dataset.reduce(total)
     assert attempts(tmp_path)[1] == n + 1
 
 
 @pytest.mark.parametrize("wrong", [-1, 1.5, "often", True])
-def test_what_is_no_count_is_refused(wrong):
+def test_an_invalid_number_of_retries_is_an_error(wrong):
     with pytest.raises(DataError, match="retries: a whole number of at least 0 is needed"):
-        retries_of(wrong)
+        read_retries(wrong)
     with (
         dask.config.set({"daskgmm.read-retries": wrong}),
         pytest.raises(DataError, match=r"Dask's configuration, daskgmm\.read-retries"),
     ):
-        retries_of(None)
+        read_retries(None)
 
 
 def in_one_shard(array):
@@ -115,7 +115,7 @@ def in_one_shard(array):
     return np.concatenate([chunk.rows for chunk in Shard(source, range(len(source))).chunks(())])
 
 
-def test_what_neighbours_share_is_not_made_again(tmp_path):
+def test_a_shared_value_is_not_computed_again(tmp_path):
     made = []
 
     def large(block):
@@ -131,7 +131,7 @@ def test_what_neighbours_share_is_not_made_again(tmp_path):
     assert attempts(tmp_path) == {0: 1, 1: 3, 2: 1, 3: 1, 4: 3, 5: 1}
 
 
-def test_what_neighbours_share_is_read_anew_as_well(tmp_path):
+def test_reads_of_shared_values_are_retried(tmp_path):
     read = partial(flaky, folder=tmp_path, times=1, chunks=(1,))
     whole = da.from_array(X, chunks=(30, 3)).map_blocks(read, meta=np.empty((0, 3)))
     np.testing.assert_array_equal(in_one_shard(whole.rechunk((10, 3))), X)
@@ -139,17 +139,17 @@ def test_what_neighbours_share_is_read_anew_as_well(tmp_path):
 
 
 @pytest.mark.parametrize("where", ["threads", "cluster"])
-def test_what_all_chunks_need_is_computed_anew_as_well(tmp_path, where, request):
+def test_common_values_are_retried(tmp_path, where, request):
     place = {"scheduler": request.getfixturevalue("client") if where == "cluster" else where}
     read = partial(flaky, folder=tmp_path, times=1, chunks=(1,))
     array = da.from_array(X, chunks=(10, 3)).map_blocks(read, meta=np.empty((0, 3)))
     with dask.config.set(place, num_workers=2):
-        found = DaskDataset.of(array - array.mean(axis=0)).prepared().reduce(total)
+        found = DaskDataset.of(array - array.mean(axis=0)).prepare().reduce(total)
         np.testing.assert_allclose(found, 0.0, atol=1e-9)
         array = array.map_blocks(wrong, meta=np.empty((0, 3)))
-        sentence = "what all chunks need could not be loaded: ZeroDivisionError: division by zero"
+        sentence = "all chunks need could not be loaded: ZeroDivisionError: division by zero"
         with pytest.raises(DataError, match=sentence):
-            DaskDataset.of(array - array.mean(axis=0)).prepared()
+            DaskDataset.of(array - array.mean(axis=0)).prepare()
 
 
 def test_pauses_grow_to_a_limit(monkeypatch):
@@ -199,7 +199,7 @@ def caused(error, cause):
     ],
     ids=repr,
 )
-def test_what_may_pass_is_of_the_system_or_of_a_store(error, expected):
+def test_errors_of_the_system_or_of_a_store_are_transient(error, expected):
     assert is_transient(error) is expected
 
 
@@ -244,14 +244,14 @@ def test_an_error_in_a_chunks_tasks_names_the_chunk_and_where_it_was_raised(wher
         assert str(error) == "chunk 4 could not be loaded: ZeroDivisionError: division by zero"
         assert isinstance(error.__cause__, ZeroDivisionError)
         assert "1 / (block_id[0] - 4)" in "".join(traceback.format_exception(error))
-        # What can't be unpickled stays behind; its type and text do not.
+        # An exception that cannot be unpickled leaves its type and text.
         with pytest.raises(
             DataError, match=r"chunk \d could not be loaded: PeculiarError: this and that"
         ):
             DaskDataset.of(array.map_blocks(peculiar, meta=np.empty((0, 3)))).reduce(total)
 
 
-def test_what_takes_long_to_fail_is_not_waited_for_as_many_times_over(monkeypatch):
+def test_a_slow_failure_is_not_retried(monkeypatch):
     now = iter(range(0, 10_000, 25))
     monkeypatch.setattr(retries, "monotonic", lambda: next(now))
     with pytest.raises(DataError, match=r"x could not be loaded in 3 attempts: OSError"):
@@ -262,7 +262,7 @@ def _failing():
     raise OSError
 
 
-def test_a_file_that_is_gone_is_looked_for_once(tmp_path):
+def test_a_missing_file_is_not_retried(tmp_path):
     np.save(tmp_path / "rows.npy", X)
     dataset = open_dataset(tmp_path / "rows.npy")
     (tmp_path / "rows.npy").unlink()

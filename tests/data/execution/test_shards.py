@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daskgmm.chunk import BadChunk
-from daskgmm.data.execution.graph_source import source_of
+from daskgmm.data.execution.graph_source import plan_source
 from daskgmm.data.execution.shards import (
     LARGEST,
     SMALLEST,
     Shard,
+    chunk_costs,
     cut_into_shards,
-    visit,
-    weights_of,
+    process_shard,
 )
 from daskgmm.errors import DataError
 
@@ -38,7 +38,7 @@ def test_shards_are_aligned_and_cover_every_chunk_once(weights, n_threads, most)
     weights = np.array(weights)
     runs = cut_into_shards(weights, n_threads, most)
     for run in runs:
-        # A complete range of the tree, or what there is of one at the end.
+        # A complete range of the tree, or its beginning at the end of the data.
         size = 1 << (len(run) - 1).bit_length()
         assert run.start % size == 0
         assert len(run) == size or run.stop == len(weights)
@@ -70,13 +70,13 @@ def test_heavy_chunks_come_first_and_light_shards_last():
 
 
 def test_a_shard_pickles_in_few_bytes_per_chunk():
-    source = source_of(da.ones((100_000, 2), chunks=(100, 2)))
+    source = plan_source(da.ones((100_000, 2), chunks=(100, 2)))
     many, one = (len(pickle.dumps(Shard(source, range(n)))) for n in (513, 1))
     assert (many - one) / 512 < 200
 
 
 def chunks_of(array, numbers=None):
-    source = source_of(array)
+    source = plan_source(array)
     source = source if source.is_ready else source.with_common(dask.get)
     return Shard(source, numbers or range(len(source))).chunks(())
 
@@ -100,7 +100,7 @@ def test_one_chunk_is_in_memory_at_a_time():
     assert len(alive) == 10
 
 
-def test_what_neighbours_share_is_made_once_and_let_go():
+def test_a_shared_value_is_computed_once_and_released():
     made, alive = [], []
 
     class Rows(np.ndarray):
@@ -121,10 +121,10 @@ def test_what_neighbours_share_is_made_once_and_let_go():
     assert made == [100] * 4
 
 
-def test_a_shard_of_chunks_apart_gives_the_sums_of_its_ranges():
+def test_a_shard_with_gaps_gives_the_sums_of_its_ranges():
     array = da.ones((80, 2), chunks=(10, 2))
-    shard = Shard(source_of(array), [0, 1, 3, 6, 7])
-    partials = visit(_rows, shard, ())
+    shard = Shard(plan_source(array), [0, 1, 3, 6, 7])
+    partials = process_shard(_rows, shard, ())
     assert [tuple(partial) for partial in partials] == [(0, 2, 20), (3, 1, 10), (6, 2, 20)]
 
 
@@ -132,17 +132,17 @@ def _rows(chunk):
     return len(chunk.rows)
 
 
-def test_rows_that_cannot_be_used_are_a_value():
+def test_an_error_of_the_data_is_returned():
     array = da.ones((30, 2), chunks=(10, 2)).map_blocks(
         lambda block, block_id: block[: 10 - 3 * (block_id[0] == 1)], meta=np.empty((0, 2))
     )
-    found = visit(_rows, Shard(source_of(array), range(3)), ())
+    found = process_shard(_rows, Shard(plan_source(array), range(3)), ())
     assert isinstance(found, DataError)
-    assert "chunk 1 has 7 rows where its Dask array says 10" in str(found)
+    assert "chunk 1 has 7 rows, but its Dask array has 10 there" in str(found)
 
 
 class Fails:
-    """Rows, but for one chunk; knows which were asked for."""
+    """Rows with one chunk that fails; records which chunks were requested."""
 
     def __init__(self, error, number=1):
         self.error, self.number, self.asked = error, number, []
@@ -157,48 +157,48 @@ class Fails:
         array = da.ones((30, 2), chunks=(10, 2)).map_blocks(self, meta=np.empty((0, 2)))
         self.asked.clear()
         weights = da.ones(30, chunks=10)
-        return replace(source_of(array, weights, da.arange(30, chunks=10)), **changes)
+        return replace(plan_source(array, weights, da.arange(30, chunks=10)), **changes)
 
 
-def test_a_chunk_that_cannot_be_used_comes_empty_where_that_is_no_error():
+def test_a_bad_chunk_is_empty_in_a_lenient_source():
     source = Fails(ZeroDivisionError("by zero")).source(is_lenient=True)
     first, second, third = Shard(source, range(3)).chunks(())
     assert len(first.rows) == len(third.rows) == 10
     assert second.rows.shape == (0, 2)
-    assert len(second.weights) == len(second.beside) == 0
+    assert len(second.weights) == len(second.extra) == 0
     assert (second.number, second.start) == (1, 10)
     reason = "chunk 1 could not be loaded: ZeroDivisionError: by zero"
     assert second.bad == BadChunk(1, 10, reason)
 
 
-def test_a_chunk_that_is_left_out_is_not_read():
+def test_a_skipped_chunk_is_not_read():
     fails, bad = Fails(ZeroDivisionError()), BadChunk(1, 10, "it is spoilt")
-    first, second, third = Shard(fails.source(skipped={1: bad}), range(3)).chunks(())
+    first, second, third = Shard(fails.source(bad_chunks={1: bad}), range(3)).chunks(())
     assert fails.asked == [0, 2]
     assert (len(first.rows), len(second.rows), len(third.rows)) == (10, 0, 10)
     assert second.bad is bad
     assert (second.start, third.start) == (10, 20)
 
 
-def test_a_machine_that_is_too_small_makes_no_bad_chunk():
+def test_a_lack_of_memory_makes_no_bad_chunk():
     caused = DataError("rows.zarr cannot be read")
     caused.__cause__ = MemoryError()
     for error in (MemoryError("128 GiB"), caused):
-        found = visit(_rows, Shard(Fails(error).source(is_lenient=True), range(3)), ())
+        found = process_shard(_rows, Shard(Fails(error).source(is_lenient=True), range(3)), ())
         assert isinstance(found, DataError)
         assert str(error) in str(found)
 
 
-def test_a_value_that_neighbours_share_and_that_fails_spoils_them_all():
+def test_a_shared_value_that_fails_makes_all_of_its_chunks_bad():
     fails = Fails(ZeroDivisionError())
     whole = da.ones((60, 2), chunks=(20, 2)).map_blocks(fails, meta=np.empty((0, 2)))
-    source = replace(source_of(whole.rechunk((10, 2))), is_lenient=True)
+    source = replace(plan_source(whole.rechunk((10, 2))), is_lenient=True)
     chunks = list(Shard(source, range(6)).chunks(()))
     assert [len(chunk.rows) for chunk in chunks] == [10, 10, 0, 0, 10, 10]
 
 
-def test_a_chunk_that_is_not_read_weighs_little():
-    source = source_of(da.ones((3_000_000, 2), chunks=(1_000_000, 2)))
-    before, after = weights_of(source), weights_of(replace(source, skipped={1: None}))
+def test_a_skipped_chunk_costs_little():
+    source = plan_source(da.ones((3_000_000, 2), chunks=(1_000_000, 2)))
+    before, after = chunk_costs(source), chunk_costs(replace(source, bad_chunks={1: None}))
     np.testing.assert_array_equal(before == after, [True, False, True])
     assert 0.0 < after[1] < before[1] / 100

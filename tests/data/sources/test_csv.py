@@ -42,12 +42,12 @@ def test_a_file_may_end_in_any_way(path, blocks, n_bytes, end):
     np.testing.assert_array_equal(read(path), [[1, 2], [30, 40]])
 
 
-def test_nothing_but_a_little_is_read_to_open_it_and_rows_are_counted_later(path, blocks):
+def test_opening_reads_a_small_part_and_rows_are_counted_later(path, blocks):
     pd.DataFrame(X, columns=list("abc")).to_csv(path, index=False)
     blocks(2000)
     dataset = open_dataset(path)
     assert dataset.source.lengths is None
-    assert dataset.prepared().n_rows == len(X)
+    assert dataset.prepare().n_rows == len(X)
 
 
 def test_a_fit_of_csv_is_that_of_the_same_rows(path):
@@ -61,22 +61,22 @@ def test_a_fit_of_csv_is_that_of_the_same_rows(path):
     np.testing.assert_array_equal(labels, expected.predict(X))
 
 
-def test_columns_are_chosen_by_name_and_text_in_others_does_no_harm(path, refusal):
+def test_columns_are_selected_by_name_and_other_columns_may_be_text(path, refusal):
     path.write_text('a,"b c",d\n1,UA,2\n3,"x, y",\n')
     np.testing.assert_array_equal(read(path, columns=["d", "a"]), [[2, 1], [np.nan, 3]])
-    assert "column 'b c' holds no numbers" in refusal(path)
+    assert "column 'b c' does not hold numbers" in refusal(path)
     assert "no column 'e'" in refusal(path, ["e"])
     assert "a, b c, d" in refusal(path, ["e"])
 
 
-def test_text_among_numbers_is_named_with_its_place(path, blocks, refusal):
+def test_text_among_numbers_is_named_with_its_position(path, blocks, refusal):
     path.write_text("a\n" + "1\n" * 60_000 + "n/k\n")
     sentence = refusal(path)
     assert f"{path}: bytes 2 to " in sentence
     assert "n/k" in sentence
 
 
-def test_several_files_and_a_folder_follow_one_another(tmp_path, refusal):
+def test_several_files_and_a_folder_are_concatenated(tmp_path, refusal):
     folder = tmp_path / "rows.csv"
     folder.mkdir()
     for number in (0, 2, 10):

@@ -13,7 +13,7 @@ X = np.random.default_rng(0).normal(size=(500, 3))
 
 @pytest.fixture
 def write(tmp_path):
-    """Write a data set of a name, and say its URL."""
+    """Write a data set, and return its URL."""
 
     def written(rows, name="/a/rows", file="rows.h5", **options):
         with h5py.File(tmp_path / file, "a") as opened:
@@ -56,24 +56,24 @@ def test_columns_are_numbers(write, refusal):
     assert "no column 'a'" in refusal(url, ["a"])
 
 
-def test_data_sets_that_can_be_named_are(write, refusal):
+def test_an_unknown_data_set_is_an_error_that_lists_the_existing_ones(write, refusal):
     url = write(X)
     write(X, "b")
     file = url.partition("::")[0]
     for wrong in (file, f"{file}::/a", f"{file}::/c"):
         sentence = refusal(wrong)
-        assert f"there is no data set at {wrong.replace('::/', '::')}; name" in sentence
+        assert f"there is no data set at {wrong.replace('::/', '::')}: the file has" in sentence
         assert f"{file}::/a/rows, {file}::/b" in sentence
 
 
 @pytest.mark.parametrize("rows", [X[0], np.array([b"UA"]), np.zeros((2, 2), complex)])
-def test_what_is_not_rows_of_numbers_is_described(write, refusal, rows):
-    assert f"of shape {rows.shape}; rows of numbers" in refusal(write(rows))
+def test_other_data_is_an_error_that_describes_it(write, refusal, rows):
+    assert f"of shape {rows.shape}: a two-dimensional array" in refusal(write(rows))
 
 
 def test_a_file_in_another_format_is_refused(tmp_path, refusal):
     (tmp_path / "rows.h5").write_text("delay\n")
-    assert f"{tmp_path}/rows.h5::a is not HDF5" in refusal(tmp_path / "rows.h5::a")
+    assert f"{tmp_path}/rows.h5::a is not an HDF5 file" in refusal(tmp_path / "rows.h5::a")
     assert "there is no file or directory at" in refusal(tmp_path / "none.h5::a")
 
 

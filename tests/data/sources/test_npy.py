@@ -54,7 +54,7 @@ def test_columns_come_in_the_order_asked_for(path, order):
 
 
 @pytest.mark.parametrize("column", [2, -1, "delay"])
-def test_a_column_that_is_not_there_is_named_with_those_that_are(path, refusal, column):
+def test_a_column_that_does_not_exist_is_an_error_with_those_that_do(path, refusal, column):
     np.save(path, np.ones((3, 2)))
     sentence = refusal(path, [0, column])
     assert f"no column {column!r}" in sentence

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from daskgmm import open_dataset
-from daskgmm.data.sources.registry import names_in, open_ids
+from daskgmm.data.sources.registry import column_names, open_id_column
 from daskgmm.errors import DataError
 
 
@@ -28,7 +28,7 @@ def read(path, columns=None):
 
 
 def damage(path, column):
-    """Overwrite the pages of a column; the footer stays whole."""
+    """Overwrite the pages of a column, but not the footer."""
     content, footer = bytearray(path.read_bytes()), pq.read_metadata(path)
     for group in range(footer.num_row_groups):
         pages = footer.row_group(group).column(column)
@@ -112,7 +112,7 @@ def test_files_that_differ_in_type_are_read_in_float64(write, first):
     np.testing.assert_array_equal(found, [[first(0.1)], [other(0.1)]])
 
 
-def test_a_column_that_is_not_there_is_named_with_those_that_are(write, refusal):
+def test_a_column_that_does_not_exist_is_an_error_with_those_that_do(write, refusal):
     path = write(speed=[1.0], delay=[2.0])
     sentence = refusal(path, ["spede"])
     assert "'spede'" in sentence
@@ -187,21 +187,21 @@ def test_the_files_of_a_directory_come_in_their_natural_order(tmp_path):
 )
 def test_a_column_of_ids_is_read_as_it_is_in_the_chunks_of_the_rows(write, values):
     path = write(x=np.arange(10.0), id=values)
-    ids, kind = open_ids(path, "id")
+    ids, kind = open_id_column(path, "id")
     assert kind == values.type
     assert ids.chunks[0] == open_dataset(path, columns=["x"]).collection.chunks[0]
     found = ids.compute(scheduler="sync")
     assert pa.array(found, kind).to_pylist() == values.to_pylist()
-    assert names_in(path) == ["x", "id"]
+    assert column_names(path) == ["x", "id"]
 
 
 def test_a_row_without_an_id_is_refused_and_so_are_files_that_disagree(write):
-    ids, _ = open_ids(write(id=[1, 2, 3, 4, None, 6]), "id")
-    with pytest.raises(DataError, match="1 of the rows of row group 1 have no 'id'"):
+    ids, _ = open_id_column(write(id=[1, 2, 3, 4, None, 6]), "id")
+    with pytest.raises(DataError, match="1 rows of row group 1 have no 'id'"):
         ids.compute(scheduler="sync")
     write("many.parquet/a.parquet", id=[1])
     path = write("many.parquet/b.parquet", id=["b"]).parent
-    with pytest.raises(DataError, match=r"b.parquet: column 'id' holds string here, int64 in"):
-        open_ids(path, "id")
+    with pytest.raises(DataError, match=r"column 'id' holds string in .*b.parquet, but int64 in"):
+        open_id_column(path, "id")
     with pytest.raises(DataError, match="no column 'nr'"):
-        open_ids(path, "nr")
+        open_id_column(path, "nr")

@@ -7,7 +7,7 @@ import zarr
 from strategies import clusters
 
 from daskgmm import open_dataset
-from daskgmm.data.sources.registry import names_in, open_ids
+from daskgmm.data.sources.registry import column_names, open_id_column
 from daskgmm.errors import DataError
 
 WRITERS = {
@@ -77,7 +77,7 @@ def test_a_path_where_nothing_is_is_named_with_the_folder_it_was_looked_for_in(
 @pytest.mark.parametrize(
     "name", ["rows.txt", "rows", "rows.parquet.gz", "folder.zarr/rows.txt", "rows.npy::a"]
 )
-def test_an_ending_that_is_not_known_is_refused_with_those_that_are(name, refusal):
+def test_an_unknown_ending_is_an_error_that_lists_the_known_ones(name, refusal):
     sentence = refusal(name)
     assert name in sentence
     assert ".parquet, .zarr, .npy, .csv, .h5, " in sentence
@@ -98,7 +98,7 @@ def test_a_folder_of_any_name_has_the_format_of_its_files(tmp_path, ending, refu
     np.testing.assert_allclose(found, np.concatenate([rows, rows * 2, rows * 10]))
     (folder / "other.npy").touch()
     (folder / "other.csv").touch()
-    assert "of a folder, that of its files, one of .parquet, .npy, .csv" in refusal(folder)
+    assert "a folder of files of one format (.parquet, .npy, .csv)" in refusal(folder)
 
 
 def test_missing_values_are_refused_unless_they_are_to_be_left_out(path):
@@ -117,15 +117,15 @@ def test_bad_chunks_end_a_fit_unless_they_are_to_be_skipped(path):
 
 def test_a_column_stands_beside_the_rows_in_their_chunks(path, rows, ending):
     named = ending in (".parquet", ".csv")
-    assert names_in(path) == (["a", "b"] if named else None)
+    assert column_names(path) == (["a", "b"] if named else None)
     column = "b" if named else 1
     if ending == ".csv":
-        with pytest.raises(DataError, match="an id can't be taken from CSV"):
-            open_ids(path, column)
+        with pytest.raises(DataError, match="CSV has no id column"):
+            open_id_column(path, column)
         return
-    ids, kind = open_ids(path, column)
+    ids, kind = open_id_column(path, column)
     np.testing.assert_array_equal(ids.compute(scheduler="sync"), rows[:, 1])
     assert kind == pa.float64()
     assert ids.chunks[0] == open_dataset(path).collection.chunks[0]
     with pytest.raises(DataError, match=r"no column '?7'?"):
-        open_ids(path, 7)
+        open_id_column(path, 7)

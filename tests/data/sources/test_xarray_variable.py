@@ -29,7 +29,7 @@ def write(dataset, path, **encoding):
 
 
 @pytest.mark.parametrize("name", ["rows.zarr", "scipy.nc", "h5netcdf.nc"])
-def test_rows_are_those_of_the_first_dimension(tmp_path, dataset, name, monkeypatch):
+def test_rows_follow_the_first_dimension(tmp_path, dataset, name, monkeypatch):
     url = write(dataset, tmp_path / name)
     np.testing.assert_array_equal(read(url), X)
     np.testing.assert_array_equal(read(url, columns=[2, 0]), X[:, [2, 0]])
@@ -46,7 +46,7 @@ def test_a_chunk_is_whole_chunks_of_the_store(tmp_path, dataset, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["rows.zarr", "h5netcdf.nc"])
-def test_values_are_decoded_and_what_is_missing_is_nan(tmp_path, dataset, name):
+def test_values_are_decoded_with_nan_for_missing_ones(tmp_path, dataset, name):
     packed = {"dtype": "i2", "scale_factor": 0.25, "_FillValue": -9999}
     rows = np.round(4 * X) / 4
     rows[3, 1] = np.nan
@@ -54,12 +54,12 @@ def test_values_are_decoded_and_what_is_missing_is_nan(tmp_path, dataset, name):
     np.testing.assert_array_equal(read(url), rows)
 
 
-def test_variables_that_can_be_named_are(tmp_path, dataset, refusal):
+def test_an_unknown_variable_is_an_error_that_lists_the_existing_ones(tmp_path, dataset, refusal):
     url = write(dataset, tmp_path / "scipy.nc")
     file = url.partition("::")[0]
-    assert f"there is no variable at {file}::a; name one that is: {file}::" in refusal(f"{file}::a")
+    assert f"there is no variable at {file}::a: there is {file}::" in refusal(f"{file}::a")
     assert "::rows" in refusal(file)
-    assert "of shape (500,); rows of numbers" in refusal(f"{file}::other")
+    assert "of shape (500,): a two-dimensional array" in refusal(f"{file}::other")
 
 
 def test_a_file_in_another_format_is_refused(tmp_path, refusal):

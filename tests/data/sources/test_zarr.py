@@ -72,14 +72,14 @@ def test_a_store_whose_chunks_are_damaged_is_named(path, rows, refusal):
 
 
 @pytest.mark.parametrize("column", [4, -1, "delay"])
-def test_a_column_that_is_not_there_is_named_with_those_that_are(path, rows, refusal, column):
+def test_a_column_that_does_not_exist_is_an_error_with_those_that_do(path, rows, refusal, column):
     zarr.create_array(path, data=rows)
     sentence = refusal(path, [0, column])
     assert f"no column {column!r}" in sentence
     assert "0 to 3" in sentence
 
 
-def test_a_group_is_refused_with_the_arrays_in_it_and_each_can_be_named(path, rows, refusal):
+def test_a_group_is_an_error_that_lists_its_arrays(path, rows, refusal):
     zarr.create_group(path).create_array("delays", data=rows)
     sentence = refusal(path)
     assert "group" in sentence
@@ -87,17 +87,17 @@ def test_a_group_is_refused_with_the_arrays_in_it_and_each_can_be_named(path, ro
     np.testing.assert_array_equal(open_dataset(path / "delays").collection.compute(), rows)
 
 
-def test_a_directory_that_is_no_store_is_refused(path, refusal):
+def test_a_directory_that_is_not_a_store_is_an_error(path, refusal):
     path.mkdir()
     assert f"{path} is not a Zarr store" in refusal(path)
 
 
-def test_a_file_that_is_no_store_is_refused(path, refusal):
+def test_a_file_that_is_not_a_store_is_an_error(path, refusal):
     path.write_text("delay,carrier\n")
     assert f"{path} is not a Zarr store" in refusal(path)
 
 
-def test_a_store_whose_description_is_damaged_is_refused(path, rows, refusal):
+def test_a_store_with_damaged_metadata_is_an_error(path, rows, refusal):
     zarr.create_array(path, data=rows)
     description = path / "zarr.json"
     description.write_bytes(description.read_bytes()[:50])

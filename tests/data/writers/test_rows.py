@@ -9,8 +9,8 @@ from strategies import clusters
 from daskgmm import open_dataset
 from daskgmm.data.writers.rows import (
     STORES,
+    atomic_output,
     check_ending,
-    draft_of,
     write_rows,
 )
 from daskgmm.errors import DataError
@@ -38,7 +38,7 @@ def test_rows_are_read_back_as_they_were(path, rows):
     assert listing(path.parent) == [path.name]
 
 
-def test_a_chunk_is_stored_as_one(tmp_path, rows):
+def test_a_chunk_is_stored_as_one_chunk(tmp_path, rows):
     for ending in (".zarr", ".parquet"):
         write_rows(rows, tmp_path / f"rows{ending}")
         assert open_dataset(tmp_path / f"rows{ending}").source.lengths == (100, 100, 50)
@@ -56,7 +56,7 @@ def test_rows_of_zeros_are_written_too(path):
     np.testing.assert_array_equal(open_dataset(path).collection.compute(), np.zeros((250, 2)))
 
 
-def test_rows_whose_columns_lie_together_are_written_too(path):
+def test_rows_in_fortran_order_are_written_too(path):
     rows = np.asfortranarray(clusters(250))
     write_rows(da.from_array(rows, chunks=(100, 3), asarray=False), path)
     np.testing.assert_array_equal(open_dataset(path).collection.compute(), rows)
@@ -93,14 +93,14 @@ def test_a_row_group_holds_a_chunk_of_more_rows_than_parquet_takes_by_default(tm
     assert pq.read_metadata(part).num_row_groups == 1
 
 
-def test_worker_processes_write_at_the_path_that_the_driver_means(path, rows, client, monkeypatch):
+def test_worker_processes_write_to_the_path_of_the_driver(path, rows, client, monkeypatch):
     monkeypatch.chdir(path.parent)
     write_rows(rows, path.relative_to(path.parent))
     np.testing.assert_array_equal(open_dataset(path).collection.compute(), rows.compute())
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows", "rows.zarr.zip"])
-def test_an_ending_that_is_not_known_is_refused_with_those_that_are(tmp_path, rows, name):
+def test_an_unknown_ending_is_an_error_that_lists_the_known_ones(tmp_path, rows, name):
     with pytest.raises(DataError, match=r"one of \.zarr, \.npy, \.parquet") as caught:
         write_rows(rows, tmp_path / name)
     assert name in str(caught.value)
@@ -108,14 +108,14 @@ def test_an_ending_that_is_not_known_is_refused_with_those_that_are(tmp_path, ro
         check_ending(tmp_path / name)
 
 
-def test_a_folder_that_is_not_there_is_named(path, rows):
+def test_a_folder_that_does_not_exist_is_named(path, rows):
     with pytest.raises(DataError, match="nowhere") as caught:
         write_rows(rows, path.parent / "nowhere.npy" / "rows.npy")
     assert "cannot be written: No such file or directory" in str(caught.value)
 
 
 @pytest.mark.parametrize("scheduler", ["sync", "threads"])
-def test_rows_that_the_disk_refuses_are_named(tmp_path, rows, monkeypatch, scheduler):
+def test_an_error_of_the_disk_names_the_rows(tmp_path, rows, monkeypatch, scheduler):
     def refuse(*_, **__):
         raise OSError(28, "No space left on device")
 
@@ -133,8 +133,8 @@ def write_something(path, text="new"):
         (path / text).touch()
 
 
-def test_a_draft_takes_its_place_when_all_is_written(path):
-    with draft_of(path) as draft:
+def test_the_output_appears_when_it_is_complete(path):
+    with atomic_output(path) as draft:
         assert draft.name.startswith(".")
         assert (draft.parent, draft.suffix) == (path.parent, path.suffix)
         write_something(draft)
@@ -142,9 +142,9 @@ def test_a_draft_takes_its_place_when_all_is_written(path):
     assert listing(path.parent) == [path.name]
 
 
-def test_a_draft_replaces_what_is_there(path):
+def test_the_output_replaces_an_older_one(path):
     write_something(path, "old")
-    with draft_of(path) as draft:
+    with atomic_output(path) as draft:
         write_something(draft)
         assert path.exists()
     assert listing(path.parent) == [path.name]
@@ -152,11 +152,11 @@ def test_a_draft_replaces_what_is_there(path):
 
 
 @pytest.mark.parametrize("error", [DataError, KeyboardInterrupt])
-def test_a_draft_is_removed_where_something_went_wrong(path, error):
+def test_a_draft_is_removed_after_an_error(path, error):
     write_something(path, "old")
 
     def fail():
-        with draft_of(path) as draft:
+        with atomic_output(path) as draft:
             write_something(draft)
             raise error
 
@@ -166,8 +166,8 @@ def test_a_draft_is_removed_where_something_went_wrong(path, error):
     assert path.read_text() == "old" if path.is_file() else listing(path) == ["old"]
 
 
-def test_a_draft_that_a_killed_run_left_is_no_hindrance(path, rows):
+def test_a_draft_of_a_killed_run_is_replaced(path, rows):
     write_something(path.with_name(f".rows.draft{path.suffix}"))
-    with draft_of(path) as draft:
+    with atomic_output(path) as draft:
         write_rows(rows, draft)
     assert listing(path.parent) == [path.name]

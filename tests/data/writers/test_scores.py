@@ -12,7 +12,7 @@ from strategies import clusters, mixture
 
 from daskgmm.chunk import BadChunk
 from daskgmm.data.dataset import DaskDataset, InMemoryDataset
-from daskgmm.data.writers.scores import Ids, Parts, write_scores
+from daskgmm.data.writers.scores import IdColumn, ScoreParts, write_scores
 from daskgmm.errors import DataError
 from daskgmm.model.densities import densities
 from daskgmm.model.row_scores import Scoring
@@ -37,7 +37,7 @@ def in_chunks(rows, chunk_rows=70):
 
 
 def write_labels(dataset, folder):
-    return write_scores(dataset, Parts(Folder(folder), SCORING), kept={})
+    return write_scores(dataset, ScoreParts(Folder(folder), SCORING), existing={})
 
 
 def names(folder):
@@ -89,7 +89,7 @@ def test_a_chunk_of_no_rows_is_written_too(folder):
     assert pq.read_table(folder).schema.names == ["label", "probability", "log_density"]
 
 
-def test_the_parts_of_an_earlier_run_are_removed_and_other_files_are_kept(rows, folder):
+def test_parts_of_an_earlier_run_are_removed_and_other_files_stay(rows, folder):
     write_labels(in_chunks(rows, 20), folder)
     (folder / "_README").write_text("a note")
     write_labels(in_chunks(rows, 100), folder)
@@ -97,7 +97,7 @@ def test_the_parts_of_an_earlier_run_are_removed_and_other_files_are_kept(rows, 
     assert pq.read_table(folder).num_rows == 300
 
 
-def test_a_draft_that_a_killed_run_left_does_not_stay_among_the_parts(rows, folder):
+def test_drafts_of_a_killed_run_are_removed(rows, folder):
     folder.mkdir(parents=True)
     (folder / ".part-00000007.draft").write_bytes(b"PAR1")
     write_labels(in_chunks(rows), folder)
@@ -105,7 +105,7 @@ def test_a_draft_that_a_killed_run_left_does_not_stay_among_the_parts(rows, fold
     assert not list(folder.glob("*.draft")) + list(folder.glob(".*.draft"))
 
 
-def test_workers_write_into_the_folder_that_the_driver_means(rows, tmp_path, client, monkeypatch):
+def test_workers_write_to_the_folder_of_the_driver(rows, tmp_path, client, monkeypatch):
     monkeypatch.chdir(tmp_path)
     dataset = DaskDataset.of(da.from_array(rows, chunks=(70, 3)))
     write_labels(dataset, Path("labels"))
@@ -115,10 +115,10 @@ def test_workers_write_into_the_folder_that_the_driver_means(rows, tmp_path, cli
 
 
 @pytest.mark.parametrize("n_rows", [70, 0, None, 150_000])
-def test_the_rows_of_a_chunk_that_is_left_out_are_written_without_a_label(rows, folder, n_rows):
+def test_rows_of_a_skipped_chunk_have_no_label(rows, folder, n_rows):
     dataset = DaskDataset.of(da.from_array(rows, chunks=(70, 3)))
     bad = BadChunk(2, n_rows, "it is spoilt")
-    written = write_labels(dataset.skipping([bad]), folder)
+    written = write_labels(dataset.without_chunks([bad]), folder)
     n = n_rows or 0
     assert (written.n_rows, written.n_left_out) == (230 + n, n)
     table = pq.read_table(folder).to_pandas()
@@ -127,12 +127,12 @@ def test_the_rows_of_a_chunk_that_is_left_out_are_written_without_a_label(rows, 
     assert (table["label"].drop(range(140, 140 + n)) >= 0).all()
 
 
-def parts(folder, made_of="this", **more):
-    return Parts(Folder(folder), SCORING, made_of=made_of, **more)
+def parts(folder, fingerprint="this", **more):
+    return ScoreParts(Folder(folder), SCORING, fingerprint=fingerprint, **more)
 
 
 class Reads:
-    """Rows that say which of their chunks are read."""
+    """Rows that record which chunks are read."""
 
     def __init__(self, rows, tmp_path):
         self.log = tmp_path / "reads"
@@ -157,31 +157,31 @@ def reads(rows, tmp_path):
         yield Reads(rows, tmp_path)
 
 
-def test_parts_that_are_there_are_kept_and_their_chunks_not_read_again(reads, folder):
-    whole = write_scores(reads.dataset, parts(folder), kept={})
+def test_existing_parts_are_reused_and_their_chunks_not_read_again(reads, folder):
+    whole = write_scores(reads.dataset, parts(folder), existing={})
     expected = pq.read_table(folder)
     reads.taken()
     (folder / "part-00000001.parquet").unlink()
     damaged = folder / "part-00000003.parquet"
     damaged.write_bytes(damaged.read_bytes()[:-9])
-    kept = parts(folder).kept()
+    kept = parts(folder).existing()
     assert sorted(kept) == [0, 2, 4]
     again = write_scores(reads.dataset, parts(folder), kept)
     assert reads.taken() == [1, 3]
     assert pq.read_table(folder).equals(expected)
     assert (again.n_rows, again.n_left_out) == (whole.n_rows, whole.n_left_out)
     assert again.log_likelihood == pytest.approx(whole.log_likelihood)
-    assert len(parts(folder).kept()) == 5
+    assert len(parts(folder).existing()) == 5
 
 
-def test_parts_of_something_else_are_not_kept(rows, folder):
-    write_scores(in_chunks(rows), parts(folder), kept={})
-    assert not parts(folder, "that").kept()
+def test_parts_with_another_fingerprint_are_not_reused(rows, folder):
+    write_scores(in_chunks(rows), parts(folder), existing={})
+    assert not parts(folder, "that").existing()
     (folder / "part-00000009.parquet").write_bytes(b"PAR1")
     pq.write_table(pa.table({"label": [1]}), folder / "part-00000010.parquet")
-    kept = parts(folder).kept()
+    kept = parts(folder).existing()
     assert sorted(kept) == list(range(5))
-    write_scores(in_chunks(rows, 300), parts(folder, "that"), parts(folder, "that").kept())
+    write_scores(in_chunks(rows, 300), parts(folder, "that"), parts(folder, "that").existing())
     assert names(folder) == ["part-00000000.parquet"]
 
 
@@ -196,21 +196,21 @@ IDS = {
 
 
 @pytest.mark.parametrize("kind", IDS)
-def test_ids_stand_beside_the_scores_in_their_own_type(rows, folder, kind):
+def test_ids_are_written_with_the_scores_in_their_own_type(rows, folder, kind):
     values, type_ = IDS[kind]
     dataset = DaskDataset.of(da.from_array(rows, chunks=(70, 3)))
-    beside = dataset.beside(da.from_array(values, chunks=70))
-    write_scores(beside, parts(folder, ids=Ids("id", type_)), kept={})
+    beside = dataset.with_extra(da.from_array(values, chunks=70))
+    write_scores(beside, parts(folder, ids=IdColumn("id", type_)), existing={})
     found = pq.ParquetFile(folder / "part-00000001.parquet").read()
     assert found.schema.field("id").type == type_
     assert found["id"].to_pylist() == pa.array(values[70:140], type_).to_pylist()
 
 
-def test_infinity_is_refused_and_so_is_nan_unless_it_is_taken(rows, folder):
+def test_infinity_is_an_error_and_so_is_nan_unless_it_is_allowed(rows, folder):
     rows[100, 2] = np.nan
     with pytest.raises(DataError, match=r"NaN in row 100 of the data \(chunk 1\), column 2"):
         write_labels(InMemoryDataset(rows, chunk_rows=70), folder)
-    rows[100, 1] = np.inf  # of a row that is left out
+    rows[100, 1] = np.inf  # in a row with a missing value
     assert write_labels(in_chunks(rows), folder).n_left_out == 1
     rows[299, 1] = -np.inf
     with pytest.raises(DataError, match=r"infinity in row 299 of the data \(chunk 4\), column 1"):
@@ -218,7 +218,7 @@ def test_infinity_is_refused_and_so_is_nan_unless_it_is_taken(rows, folder):
     assert not list(folder.glob(".part*"))
 
 
-def test_a_folder_that_cannot_be_written_to_is_a_sentence(rows, tmp_path):
+def test_a_folder_that_cannot_be_written_to_is_an_error(rows, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot be written"):
         write_labels(in_chunks(rows), tmp_path / "file" / "labels.parquet")

@@ -142,7 +142,7 @@ def test_what_is_wrong_is_said(rows, known, sentence):
 
 def test_labels_of_unknown_length_are_refused():
     labels = da.from_array(LABELS, chunks=100)
-    with pytest.raises(ValueError, match="does not know its length"):
+    with pytest.raises(ValueError, match="has an unknown length"):
         started(ROWS["dask"](), labels[labels >= 0])
 
 

@@ -22,8 +22,8 @@ def test_dasks_configuration_may_name_another_cluster():
     ("key", "value", "sentence"),
     [
         ("worker-timout", "1 s", "unknown key 'daskgmm.worker-timout': did you mean 'worker-tim"),
-        ("worker-timeout", "soon", "daskgmm.worker-timeout: a time is needed"),
-        ("worker-timeout", [1], "daskgmm.worker-timeout: a time is needed"),
+        ("worker-timeout", "soon", "daskgmm.worker-timeout: a time such as"),
+        ("worker-timeout", [1], "daskgmm.worker-timeout: a time such as"),
         ("read-retries", -1, "daskgmm.read-retries: a whole number"),
         ("cluster", "threads", "daskgmm: cluster: "),
         ("cluster.kind", "thread", "'thread'"),

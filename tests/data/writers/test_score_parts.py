@@ -4,7 +4,7 @@ import pyarrow.parquet as pq
 import pytest
 import zarr
 
-from daskgmm.data.writers.scores import check_kind, gather, made_of
+from daskgmm.data.writers.scores import check_zarr_type, merge_parts, read_fingerprint
 from daskgmm.errors import DataError
 from daskgmm.storage.folder import Folder
 
@@ -23,11 +23,11 @@ def columns(n_rows):
 
 @pytest.mark.parametrize("lengths", [(5,), (4, 4, 4), (3, 0, 7, 1), (0,), (9, 1, 1, 1)])
 @pytest.mark.parametrize("chunk_rows", [1, 4, 50])
-def test_parts_of_any_lengths_become_arrays_of_chunks_of_one(tmp_path, lengths, chunk_rows):
+def test_parts_of_any_lengths_merge_into_arrays_with_equal_chunks(tmp_path, lengths, chunk_rows):
     parts = [columns(n) for n in lengths]
     for number, part in enumerate(parts):
         pq.write_table(part, tmp_path / f"part-{number:08d}.parquet")
-    gather(Folder(tmp_path), Folder(tmp_path / "out.zarr"), chunk_rows, "of this")
+    merge_parts(Folder(tmp_path), Folder(tmp_path / "out.zarr"), chunk_rows, "of this")
     group, whole = zarr.open_group(tmp_path / "out.zarr", mode="r"), pa.concat_tables(parts)
     assert sorted(group.array_keys()) == whole.schema.names
     for name in whole.schema.names:
@@ -35,20 +35,20 @@ def test_parts_of_any_lengths_become_arrays_of_chunks_of_one(tmp_path, lengths, 
         assert group[name].chunks == (max(min(chunk_rows, sum(lengths)), 1),)
     assert group["a"].dtype == np.int8
     assert group["d"].dtype == np.float32
-    assert made_of(Folder(tmp_path / "out.zarr")) == "of this"
+    assert read_fingerprint(Folder(tmp_path / "out.zarr")) == "of this"
 
 
-def test_what_is_no_group_of_ours_is_made_of_nothing(tmp_path):
-    assert made_of(Folder(tmp_path / "absent.zarr")) is None
+def test_other_groups_and_files_have_no_fingerprint(tmp_path):
+    assert read_fingerprint(Folder(tmp_path / "absent.zarr")) is None
     (tmp_path / "file.zarr").touch()
-    assert made_of(Folder(tmp_path / "file.zarr")) is None
+    assert read_fingerprint(Folder(tmp_path / "file.zarr")) is None
     zarr.open_group(tmp_path / "theirs.zarr", mode="w").attrs["made_of"] = 7
-    assert made_of(Folder(tmp_path / "theirs.zarr")) is None
+    assert read_fingerprint(Folder(tmp_path / "theirs.zarr")) is None
 
 
 @pytest.mark.parametrize("kind", [pa.timestamp("us", "UTC"), pa.decimal128(9, 2), pa.binary()])
-def test_a_type_that_no_array_has_is_refused_with_what_has_it(kind):
+def test_a_type_that_zarr_cannot_hold_raises_an_error(kind):
     for each in KINDS:
-        check_kind("id", each)
+        check_zarr_type("id", each)
     with pytest.raises(DataError, match=r"'id' holds .*write to a \.parquet"):
-        check_kind("id", kind)
+        check_zarr_type("id", kind)

@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 from dask.core import flatten
 
-from daskgmm.data.execution.graph_source import cut
+from daskgmm.data.execution.graph_parts import split_graph
 
 
 def pieces(array):
     """An array's graph in parts, with its chunks' keys."""
     (optimized,) = dask.optimize(array)
     keys = [(key,) for key in flatten(optimized.__dask_keys__())]
-    return cut(dict(optimized.__dask_graph__()), keys)
+    return split_graph(dict(optimized.__dask_graph__()), keys)
 
 
 def computed(parts):
-    """The chunks, each from its own part and what that needs."""
+    """Compute the chunks, each from its part and its needs."""
     tasks, keys, _ = parts.common
     common = dict(zip(keys, dask.get(tasks, list(keys)), strict=True))
     blocks = []
@@ -71,7 +71,7 @@ def test_no_part_holds_more_than_its_own(name):
     ("name", "n"),
     [("a mean", 1), ("a mean and a deviation", 2), ("a few chunks and their mean", 2)],
 )
-def test_what_all_chunks_make_for_all_is_common(name, n):
+def test_a_value_of_all_chunks_for_all_chunks_is_common(name, n):
     parts = pieces(ARRAYS[name])
     assert len(parts.common.keys) == n
     assert not parts.shared
@@ -80,24 +80,24 @@ def test_what_all_chunks_make_for_all_is_common(name, n):
 @pytest.mark.parametrize(
     "name", ["large chunks cut", "one chunk cut", "chunks cut askew", "columns"]
 )
-def test_what_is_large_and_cut_is_not_common(name):
+def test_a_large_chunk_that_is_cut_is_not_common(name):
     parts = pieces(ARRAYS[name])
     assert parts.shared
     assert not parts.common.keys
 
 
-def test_time_and_parts_are_linear_where_chunks_share_a_root():
+def test_parts_are_linear_in_chunks_that_share_a_root():
     array = standardized(random(30_000))
     parts = pieces(array)
     assert sum(len(part.tasks) for part in parts.parts) < 4 * len(parts.parts)
 
 
-def test_a_long_chain_is_no_recursion():
+def test_a_long_chain_does_not_recurse():
     parts = pieces(da.ones((1500, 2), chunks=(1, 2)).cumsum(axis=0))
     assert len(parts.all_needs(parts.parts[-1])) > 1000
 
 
 def test_values_from_outside_are_needs():
-    parts = cut({"a": (len, "x"), "b": "x"}, [("a",), ("b",), ("x",)], outside=["x"])
+    parts = split_graph({"a": (len, "x"), "b": "x"}, [("a",), ("b",), ("x",)], outside=["x"])
     assert [part.needs for part in parts.parts] == [("x",)] * 3
     assert [part.compute({"x": "abc"}) for part in parts.parts] == [[3], ["abc"], ["abc"]]

@@ -5,7 +5,7 @@ from daskgmm.data.execution.shards import Partial, TreeSum
 
 
 class Trace(str):
-    """Addition that writes down what was added to what."""
+    """A string whose sum shows the tree of additions."""
 
     __slots__ = ()
 
@@ -14,7 +14,7 @@ class Trace(str):
 
 
 def specified(first, stop):
-    """The tree as it is defined: split at the largest power of two inside the range."""
+    """The definition of the tree: split at the largest power of two inside the range."""
     if stop - first == 1:
         return f"{first}"
     half = 1 << (stop - first - 1).bit_length() - 1
@@ -34,13 +34,13 @@ def test_the_sum_is_the_specified_tree(n_chunks):
 
 
 @given(st.permutations(range(37)))
-def test_the_order_of_arrival_moves_nothing(numbers):
+def test_any_order_of_arrival_gives_the_same_sum(numbers):
     assert traced(numbers).total() == specified(0, 37)
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=80), st.randoms())
-def test_any_sharing_out_moves_nothing(owners, random):
-    # Each chunk is summed by one of four, in chunk order; their sums come in any order.
+def test_any_distribution_of_chunks_gives_the_same_sum(owners, random):
+    # One of four workers adds each chunk, in chunk order. Their sums arrive in any order.
     shares = [traced(i for i, o in enumerate(owners) if o == owner) for owner in range(4)]
     partials = [partial for share in shares for partial in share.partials]
     random.shuffle(partials)
@@ -51,7 +51,7 @@ def test_any_sharing_out_moves_nothing(owners, random):
 
 @given(st.integers(1, 10_000))
 @settings(max_examples=25)
-def test_few_partial_sums_are_held(n_chunks):
+def test_few_partial_sums_are_in_memory(n_chunks):
     tree = TreeSum()
     for number in range(n_chunks):
         tree.add(Partial(number, 1, 1))
