@@ -1,4 +1,4 @@
-"""Record the bits of many small fits, to show that a change of the code changes no result.
+"""Record the bits of many small fits, to check that a change of the code changes no result.
 
 Each fit gives one line: a name and a hash of its parameters, lower bounds, labels and
 log-densities. The table has all covariance types, schedulers, sample weights and policies for
@@ -11,9 +11,9 @@ Write the hashes with the old code, then compare the new code with them on the s
     python workflows/benchmarks/bits.py --against before.json
 
 The exit code is 1 if a hash differs. Another CPU or another version of NumPy or SciPy may change
-the last bits of a fit, so a file of hashes is valid on one machine only. The program uses the
-public API alone, so that it runs on both sides of a renaming. One case is left out: `partial_fit`
-of a Dask array on processes or on a cluster, which fails at commit 65b5f28.
+the last bits of a fit, so a file of hashes is valid on one machine only. The program uses
+only the public API, so that it runs before and after internal modules are renamed. One case is
+left out: `partial_fit` of a Dask array on processes or on a cluster, which fails at commit 65b5f28.
 """
 
 import os
@@ -60,7 +60,7 @@ N_ROWS, CHUNK_ROWS = 2_400, 600
 
 
 def clusters(n_rows: int = N_ROWS, n_components: int = 3, spread: float = 2.0) -> Array:
-    """Rows of overlapping clusters of different shapes, in random order."""
+    """Draw rows of overlapping clusters of different shapes, in random order."""
     random = np.random.RandomState(7)
     means = random.normal(scale=spread, size=(n_components, 3))
     shapes = random.normal(size=(n_components, 3, 3))
@@ -70,7 +70,7 @@ def clusters(n_rows: int = N_ROWS, n_components: int = 3, spread: float = 2.0) -
 
 
 def with_missing(rows: Array) -> Array:
-    """The rows with a missing value in every eighth of them."""
+    """Return the rows with a missing value in every eighth row."""
     rows = rows.copy()
     chosen = np.arange(0, len(rows), 8)
     rows[chosen, chosen // 8 % 3] = np.nan
@@ -78,7 +78,7 @@ def with_missing(rows: Array) -> Array:
 
 
 def with_copies(rows: Array) -> Array:
-    """The rows and a row that occurs many times, on which a component collapses."""
+    """Return the rows and many copies of one row, on which a component collapses."""
     return np.vstack([rows, np.tile([30.0, -30.0, 5.0], (200, 1))])
 
 
@@ -87,12 +87,12 @@ WEIGHTS = np.random.RandomState(8).uniform(0.0, 2.0, size=N_ROWS)
 
 
 def lazy(rows: Array) -> Any:
-    """The rows as a Dask array of a handful of chunks."""
+    """Return the rows as a Dask array of a few chunks."""
     return da.from_array(rows, chunks=(CHUNK_ROWS, *rows.shape[1:]))
 
 
 def digest(*values: Any) -> str:
-    """A hash of arrays and numbers, by dtype, shape and bytes."""
+    """Return a hash of the dtype, shape and bytes of arrays and numbers."""
     found = blake2b(digest_size=16)
     for each in values:
         array = np.ascontiguousarray(each)
@@ -102,7 +102,7 @@ def digest(*values: Any) -> str:
 
 
 def bits(model: GaussianMixture, rows: Array | None = None) -> str:
-    """A hash of a fitted model and of what it says of some rows."""
+    """Return a hash of a fitted model and of its labels and log-densities of some rows."""
     some = (X if rows is None else rows)[:200]
     parameters = (model.weights_, model.means_, model.covariances_, model.precisions_cholesky_)
     return digest(
@@ -117,7 +117,7 @@ def bits(model: GaussianMixture, rows: Array | None = None) -> str:
 
 
 def estimator(n_components: int = 3, **parameters: Any) -> GaussianMixture:
-    """A mixture with a quick start and few iterations, unless `parameters` say otherwise."""
+    """Return an estimator; by default, its start is fast and it makes few iterations."""
     quick = {"init_params": "kmeans", "max_iter": 6, "tol": 1e-6, "random_state": 0}
     return GaussianMixture(n_components, **{**quick, **parameters})
 
@@ -125,7 +125,7 @@ def estimator(n_components: int = 3, **parameters: Any) -> GaussianMixture:
 def fit(
     rows: Array, weights: Array | None = None, *, is_lazy: bool = True, **parameters: Any
 ) -> str:
-    """Fit the rows, as a Dask array by default; the hash of the model."""
+    """Fit the rows, by default as a Dask array; return the hash of the model."""
     known = np.nan_to_num(rows) if parameters.get("missing", "raise") == "raise" else rows
     if is_lazy:
         model = estimator(**parameters).fit(
@@ -137,7 +137,7 @@ def fit(
 
 
 def table(scheduler: str) -> Iterator[tuple[str, Case]]:
-    """Fits of all covariance types, sample weights and policies for missing values."""
+    """Yield fits of all covariance types, with and without sample weights and missing values."""
     for name in COVARIANCE_TYPES:
         for weighted in (False, True):
             for missing in MISSING:
@@ -151,7 +151,7 @@ def table(scheduler: str) -> Iterator[tuple[str, Case]]:
 
 
 class Interrupt:
-    """An observer that ends a fit in its n-th pass by an exception, and ignores all else."""
+    """An observer that raises an exception in the n-th pass of a fit."""
 
     def __init__(self, n_passes: int) -> None:
         self._left = n_passes
@@ -180,18 +180,18 @@ def interrupted(action: Callable[..., Any], n_passes: int) -> Any:
 
 
 def resumed(n_passes: int, rows: Array, **parameters: Any) -> str:
-    """The hash of a fit that was interrupted and resumed."""
+    """Return the hash of a fit that was interrupted and resumed."""
     return bits(interrupted(partial(estimator(**parameters).fit, lazy(rows)), n_passes))
 
 
 def warm_start(**parameters: Any) -> str:
-    """The hash after a fit that begins where a short one ended."""
+    """Return the hash of a warm start from the end of a short fit."""
     model = estimator(**parameters, max_iter=2).fit(lazy(X))
     return bits(model.set_params(warm_start=True, max_iter=8).fit(lazy(X)))
 
 
 def loaded(**parameters: Any) -> str:
-    """The hash of a model that was saved and loaded, and of a warm start from it."""
+    """Return the hashes of a saved and loaded model, and of a warm start from it."""
     with tempfile.TemporaryDirectory() as folder:
         estimator(**parameters, max_iter=2).fit(X).save(Path(folder) / "model.npz")
         model = GaussianMixture.load(Path(folder) / "model.npz")
@@ -200,7 +200,7 @@ def loaded(**parameters: Any) -> str:
 
 
 def batches(*, is_lazy: bool, forget: float | None = None, **parameters: Any) -> str:
-    """The hash after incremental learning on four batches."""
+    """Return the hash after incremental learning on four batches."""
     model = estimator(**parameters)
     for batch in np.array_split(X, 4):
         model.partial_fit(lazy(batch) if is_lazy else batch, forget=forget)
@@ -208,7 +208,7 @@ def batches(*, is_lazy: bool, forget: float | None = None, **parameters: Any) ->
 
 
 def selection(*, stop_after: int = 0, **parameters: Any) -> str:
-    """The hash of a comparison of eight models: the table and the best."""
+    """Compare eight models; return the hash of the table and of the best model."""
     choose = partial(
         select_components,
         lazy(X),
@@ -225,7 +225,7 @@ def selection(*, stop_after: int = 0, **parameters: Any) -> str:
 
 
 def degenerate(policy: str, covariance_type: str) -> str:
-    """The hash of a fit in which a component collapses, or of what its error says."""
+    """Return the hash of a fit in which a component collapses, or of its error."""
     rows = with_copies(X)
     how: Parameters = {"degenerate": policy, "reg_covar": 0.0, "covariance_type": covariance_type}
     try:
@@ -237,20 +237,20 @@ def degenerate(policy: str, covariance_type: str) -> str:
 
 
 def labels(rows: Array, n_components: int, _: Any) -> Array:
-    """Labels by the first feature: a callable for `init_params`."""
+    """Return labels by the first feature; a callable for `init_params`."""
     cuts = np.quantile(rows[:, 0], np.arange(1, n_components) / n_components)
     return np.searchsorted(cuts, rows[:, 0])
 
 
 def data_frame() -> str:
-    """The hash of a fit to a Dask dataframe whose weights are a column."""
+    """Return the hash of a fit to a Dask dataframe with a column of weights."""
     frame = pd.DataFrame(X, columns=list("abc")).assign(w=WEIGHTS)
     model = estimator().fit(dd.from_pandas(frame, npartitions=4), sample_weight="w")
     return bits(model)
 
 
 def transformed() -> str:
-    """The hash of a fit to a file with a filter and transforms."""
+    """Return the hash of a fit to a file with a filter and transforms."""
     with tempfile.TemporaryDirectory() as folder:
         frame = pd.DataFrame(X, columns=list("abc")).assign(d=np.exp(X[:, 0]))
         frame.to_parquet(Path(folder) / "rows.parquet", row_group_size=CHUNK_ROWS)
@@ -278,12 +278,12 @@ SELECTION: Parameters = {
 }
 
 
-def command_line(command: str, told: dict[str, Any]) -> str:
-    """The hash of what `fit` or `select`, and then `score`, write from a YAML file."""
+def command_line(command: str, config: dict[str, Any]) -> str:
+    """Run `fit` or `select` and then `score`; return the hash of their output files."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         np.save(folder / "rows.npy", X)
-        (folder / "run.yaml").write_text(yaml.safe_dump(told))
+        (folder / "run.yaml").write_text(yaml.safe_dump(config))
         (folder / "threads.yaml").write_text("cluster: {kind: threads, n_threads: 2}")
         score = ("score", "results/model.npz", "rows.npy", "scores.parquet", "--outliers", "0.01")
         for words in ((command, "run.yaml"), (*score, "--top", "2")):
@@ -305,7 +305,7 @@ def command_line(command: str, told: dict[str, Any]) -> str:
 
 
 def others() -> Iterator[tuple[str, Case]]:
-    """Fits that the table does not have."""
+    """Yield further fits."""
     whole: Parameters = {"init_params": "short-em", "max_iter": 50}
     for name in COVARIANCE_TYPES:
         kind: Parameters = {"covariance_type": name}
@@ -365,7 +365,7 @@ def on(scheduler: str) -> Iterator[None]:
             )
             stack.enter_context(Client(cluster))
         elif scheduler == "processes":
-            # One pool for all passes: Dask would start new processes for each.
+            # Dask would start new processes for each pass. This pool serves all passes.
             pool = stack.enter_context(ProcessPoolExecutor(2, get_context("forkserver")))
             stack.enter_context(dask.config.set(scheduler="processes", pool=pool))
         else:
@@ -375,7 +375,7 @@ def on(scheduler: str) -> Iterator[None]:
 
 
 def measure() -> dict[str, str]:
-    """The hash of each fit by its name; prints a line for each."""
+    """Run each fit and print a line; return the hashes by name."""
     found: dict[str, str] = {}
     groups = [(name, table(name)) for name in SCHEDULERS] + [("threads", others())]
     for scheduler, cases in groups:
@@ -387,7 +387,7 @@ def measure() -> dict[str, str]:
 
 
 def compared(found: dict[str, str], before: dict[str, str]) -> bool:
-    """Print which fits differ from those of before; whether all are equal."""
+    """Print which fits differ from the earlier ones; return whether all are equal."""
     different = [name for name in found | before if found.get(name) != before.get(name)]
     for name in different:
         what = "different"

@@ -16,7 +16,7 @@ LARGE, SMALL = 450, 60  # lines
 
 
 def figures(root: Path) -> dict[str, float]:
-    """Figures of the checkout in a folder, by name."""
+    """Return the figures of the checkout in a folder, by name."""
     files = sorted((root / PACKAGE).rglob("*.py"))
     modules = [path for path in files if path.stem not in {"__init__", "__main__"}]
     lines = [len(path.read_text().splitlines()) for path in modules]

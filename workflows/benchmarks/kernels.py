@@ -18,7 +18,7 @@ GFLOP/s counts the operations of the symmetric form, whatever a program actually
 and component, one multiplication and one addition per feature, once for the log-density and once
 for the statistics. The number of features is 1 + D + D(D+1)/2 (full), 1 + 2D (diag), 2 + D
 (spherical), or 1 + D (tied, plus D(D+1)/2 once for all components). The peak is that of a product
-of large matrices with the same BLAS, measured in turn with the programs. Memory is the peak of
+of large matrices with the same BLAS, measured in rotation with the programs. Memory is the peak of
 NumPy allocations during an E-step, without the chunk and the result.
 
 PYTHON is an interpreter of an environment with daal4py. It runs onedal.py.

@@ -23,14 +23,15 @@ below     distance of the optimum from the best optimum of all runs on the set; 
           start.
 
 Methods without their own initialization share starts: k-means on 20,000 rows with spherical
-covariances. scikit-learn starts with its own k-means on all rows. Only its first iterations run in
-scikit-learn. daskgmm's plain EM makes the same iterations and continues the run; each of them
-counts with the mean time of scikit-learn's own. scikit-learn uses one BLAS thread, because with
-two threads its iterations took five times as long next to other programs. Methods with parameters
+covariances. scikit-learn starts with its own k-means on all rows. Only the first iterations of its
+run are made in scikit-learn. daskgmm's plain EM makes the same iterations and continues the run.
+Each further iteration counts with the mean time of scikit-learn's own iterations. scikit-learn
+uses one BLAS thread. With two threads, its iterations took five times as long when other programs
+ran on the machine. Methods with parameters
 that this version of daskgmm does not have are left out.
 
-The chunks count passes, too. If a fit reads more than its recorded passes and the survey, a remark
-below its row says so.
+The number of passes is also counted when chunks are read. If a fit makes more passes than it
+records, a remark appears below its row.
 """
 
 import argparse

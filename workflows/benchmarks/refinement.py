@@ -2,8 +2,9 @@
 
 python workflows/benchmarks/refinement.py [SET ...] [--rows N] [--seeds N] [--family NAME]
 
-Each seed gives one default start. It converges on the rows as on the sample of a survey. The
-refinement then moves components. The best known optimum is the best of all fits of a set.
+Each seed gives one default start. The start converges on the rows, which play the part of a
+survey's sample. The refinement then moves components. The best known optimum is the best of all
+fits of a set.
 """
 
 import argparse

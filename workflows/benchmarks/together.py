@@ -1,4 +1,4 @@
-"""Measure the gain if candidates share a pass: one `e_steps` call or one `e_step` call for each.
+"""Measure the gain if candidates share a pass: one `e_steps` call against one `e_step` call each.
 
 python workflows/benchmarks/together.py
 
