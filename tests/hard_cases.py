@@ -33,9 +33,9 @@ from extended_precision import (
 from numpy.typing import NDArray
 
 from daskgmm import kernels
+from daskgmm.array_types import Array
 from daskgmm.chunk import Chunk
 from daskgmm.kernels import FAR, Kernel
-from daskgmm.kernels.moments import Array
 from daskgmm.model import densities, e_step
 from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.maximum_likelihood import MaximumLikelihood

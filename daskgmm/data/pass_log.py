@@ -106,19 +106,19 @@ class OngoingPass(NamedTuple):
 class ProgressObserver(Protocol):
     """Receives the progress of passes, in the driver."""
 
-    def on_reading(self, reading: OngoingPass) -> None:
+    def on_pass_progress(self, ongoing: OngoingPass) -> None:
         """Receive a pass that starts, or that has finished more of its chunks."""
 
-    def on_read(self, ended: Pass) -> None:
+    def on_pass_end(self, pass_: Pass) -> None:
         """Receive a pass that has ended."""
 
 
 class NullProgressObserver:
     """Ignores the progress of passes."""
 
-    def on_reading(self, reading: OngoingPass) -> None: ...
+    def on_pass_progress(self, ongoing: OngoingPass) -> None: ...
 
-    def on_read(self, ended: Pass) -> None: ...
+    def on_pass_end(self, pass_: Pass) -> None: ...
 
 
 IGNORE_PROGRESS = NullProgressObserver()
@@ -196,12 +196,12 @@ class LoggedDataset(Dataset):
         ongoing = OngoingPass(
             purpose.value, layout.n_chunks, layout.n_rows, _stored_bytes(self.dataset)
         )
-        self.observer.on_reading(ongoing)
+        self.observer.on_pass_progress(ongoing)
         return _Progress(self.observer, ongoing, layout.lengths, on_chunks)
 
     def _log(self, entry: Pass) -> None:
         self.passes.append(entry)
-        self.observer.on_read(entry)
+        self.observer.on_pass_end(entry)
 
     def prepare(self, on_chunks: OnChunks = ignore_chunks) -> "LoggedDataset":
         """Prepare the dataset, and log its passes with an equal share of the time each."""
@@ -256,7 +256,7 @@ class _Progress:
             chunks_done=before.chunks_done + len(numbers),
             rows_done=before.rows_done + (sum(lengths[i] for i in numbers) if lengths else 0),
         )
-        self._observer.on_reading(self._ongoing)
+        self._observer.on_pass_progress(self._ongoing)
         self._on_chunks(numbers)
 
 

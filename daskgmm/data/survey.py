@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from daskgmm.array_types import Array
 from daskgmm.chunk import BadChunk, Chunk, describe_skipped
 from daskgmm.data.dataset import Dataset
 from daskgmm.data.execution.checksums import Checksums, checksum, compare_checksums
@@ -16,7 +17,6 @@ from daskgmm.data.policies import BadChunkPolicy, MissingPolicy
 from daskgmm.data.sample import Sample, SampleTarget, draw_sample
 from daskgmm.errors import DataError
 from daskgmm.kernels.blas import add_gram
-from daskgmm.kernels.moments import Array
 
 # Bytes of the blocks of rows that are surveyed at a time.
 BLOCK_BYTES = 1 << 21

@@ -56,8 +56,8 @@ class CallbackObserver(NullObserver):
     def on_resume(self, survey: Survey, states: Sequence[FitState]) -> None:
         self.on_survey(survey, 0.0)
 
-    def on_reading(self, reading: OngoingPass) -> None:
-        if self._fit_task and reading.purpose in ADVANCING and not reading.chunks_done:
+    def on_pass_progress(self, ongoing: OngoingPass) -> None:
+        if self._fit_task and ongoing.purpose in ADVANCING and not ongoing.chunks_done:
             self._pass_task = self._fit_task.subcontext(task_name="pass")
             self._pass_task.call_on_fit_task_begin(estimator=self._estimator, **self._fit_arguments)
 

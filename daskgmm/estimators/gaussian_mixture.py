@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import UNUSED
 
+from daskgmm.array_types import Array
 from daskgmm.data.dataset import Dataset, InMemoryDataset
 from daskgmm.data.execution.passes import available_resources, fixed_scheduler
 from daskgmm.data.execution.resources import Resources
@@ -34,7 +35,6 @@ from daskgmm.fit.observers import Observer, ObserverGroup, verbose_observer
 from daskgmm.fit.plan import Plan, plan_fit
 from daskgmm.fit.settings import Settings
 from daskgmm.fit.state import Event, FitState
-from daskgmm.kernels.moments import Array
 from daskgmm.model import model_file
 from daskgmm.model.mixture import Mixture
 

@@ -8,8 +8,8 @@ models. Journal of the Royal Statistical Society B 71, 593-613.
 
 from typing import NamedTuple
 
+from daskgmm.array_types import Array
 from daskgmm.estimators.prediction import check_total_weight
-from daskgmm.kernels.moments import Array
 from daskgmm.model.mixture import Mixture
 from daskgmm.model.sufficient_statistics import SufficientStatistics
 

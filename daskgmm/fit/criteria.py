@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple
 
+from daskgmm.array_types import Array
 from daskgmm.errors import ParameterError
 from daskgmm.fit.settings import Settings
 from daskgmm.fit.state import FitState, Outcome
-from daskgmm.kernels.moments import Array
 from daskgmm.model.densities import complete_log_likelihood
 from daskgmm.model.mixture import Mixture
 from daskgmm.model.sufficient_statistics import SufficientStatistics

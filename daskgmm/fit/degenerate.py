@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from daskgmm.array_types import Array
 from daskgmm.data.sample import Sample
 from daskgmm.data.survey import Survey
 from daskgmm.errors import DataError, DegenerateCovarianceError, name_components
 from daskgmm.fit.state import Action, Event
 from daskgmm.kernels.blas import one_blas_thread
-from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import Family
 from daskgmm.model.densities import densities
 from daskgmm.model.e_step import log_prob_norm

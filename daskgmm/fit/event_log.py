@@ -30,14 +30,14 @@ class EventLog(NullObserver):
         self._last_pass: Pass | None = None
         self._progress = FitProgress()
 
-    def on_reading(self, reading: OngoingPass) -> None:
-        self._ongoing = reading
+    def on_pass_progress(self, ongoing: OngoingPass) -> None:
+        self._ongoing = ongoing
 
-    def on_read(self, ended: Pass) -> None:
-        if ended.purpose in ADVANCING:
-            self._last_pass = ended  # `on_pass` sends it together with the bound
+    def on_pass_end(self, pass_: Pass) -> None:
+        if pass_.purpose in ADVANCING:
+            self._last_pass = pass_  # `on_pass` sends it together with the bound
         else:
-            self._send("pass", **self._pass_values(ended))
+            self._send("pass", **self._pass_values(pass_))
 
     def on_survey(self, survey: Survey, seconds: float) -> None:
         self._send(

@@ -43,8 +43,8 @@ class Observer(PassObserver, ProgressObserver, Protocol):
     """Receives the progress of a fit, in the process that calls ``fit``.
 
     Subclass `NullObserver` to implement some of the methods. The methods are called between
-    passes, except `on_reading`, which is called while chunks of a pass are done. An exception in a
-    method ends the fit with that exception.
+    passes. Only `on_pass_progress` is called while the chunks of a pass are being read. An
+    exception in a method ends the fit with that exception.
 
     A fit calls `on_survey` or `on_resume`, `on_start`, `on_sample` if candidates converge on the
     sample first, `on_pass` after each iteration, and `on_end`.
@@ -156,13 +156,13 @@ class ObserverGroup:
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
 
-    def on_reading(self, reading: OngoingPass) -> None:
+    def on_pass_progress(self, ongoing: OngoingPass) -> None:
         for observer in self._observers:
-            observer.on_reading(reading)
+            observer.on_pass_progress(ongoing)
 
-    def on_read(self, ended: Pass) -> None:
+    def on_pass_end(self, pass_: Pass) -> None:
         for observer in self._observers:
-            observer.on_read(ended)
+            observer.on_pass_end(pass_)
 
     def on_survey(self, survey: Survey, seconds: float) -> None:
         for observer in self._observers:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from daskgmm.array_types import Array
 from daskgmm.data.survey import Survey
 from daskgmm.fit.convergence import StoppingRule
 from daskgmm.fit.degenerate import DegeneracyPolicy
@@ -13,7 +14,6 @@ from daskgmm.fit.initialization.clustering import Distance
 from daskgmm.fit.initialization.registry import Initializer
 from daskgmm.fit.initialization.user_parameters import UserParameters
 from daskgmm.fit.state import FitState
-from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import Family
 from daskgmm.model.objective import Objective
 

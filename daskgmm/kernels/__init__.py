@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from daskgmm.kernels.moments import Array, Moments
+from daskgmm.array_types import Array
+from daskgmm.kernels.moments import Moments
 from daskgmm.kernels.quadratic import Quadratic
 from daskgmm.kernels.triangular import Triangular
 

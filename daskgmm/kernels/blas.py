@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cython_blas
 from threadpoolctl import ThreadpoolController
 
-from daskgmm.kernels.moments import Array
+from daskgmm.array_types import Array
 
 Matrix = NDArray[Any]
 

@@ -6,8 +6,8 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from daskgmm.array_types import Array
 from daskgmm.kernels import sparse_moments
-from daskgmm.kernels.moments import Array
 
 
 class SecondOrder(Protocol):

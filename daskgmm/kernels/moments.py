@@ -3,9 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from daskgmm.array_types import Array
 
 
 def level_of(constants: Array, n_features: int) -> float:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from daskgmm.array_types import Array
 from daskgmm.kernels.blas import (
     SMALL_PRODUCT,
     STRIP,
@@ -27,7 +28,7 @@ from daskgmm.kernels.blas import (
     multiply,
 )
 from daskgmm.kernels.features import SecondOrder
-from daskgmm.kernels.moments import Array, Moments
+from daskgmm.kernels.moments import Moments
 from daskgmm.kernels.sparse_moments import NEGLIGIBLE, SparseMoments
 from daskgmm.kernels.workspace import buffers, rows_of_block
 

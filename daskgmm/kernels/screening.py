@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from daskgmm.array_types import Array
 from daskgmm.kernels.blas import multiply_transposed
-from daskgmm.kernels.moments import Array
 from daskgmm.kernels.sparse_moments import NEGLIGIBLE
 from daskgmm.kernels.workspace import buffers
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from daskgmm.kernels.moments import Array
+from daskgmm.array_types import Array
 
 Table = NDArray[Any]
 

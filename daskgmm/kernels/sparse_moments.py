@@ -10,8 +10,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from daskgmm.array_types import Array
 from daskgmm.kernels.blas import add_gram
-from daskgmm.kernels.moments import Array, Moments
+from daskgmm.kernels.moments import Moments
 
 # A responsibility below this share of the effective count changes no bit of a float64 sum, even
 # times the square of 1e10 standard deviations.

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from daskgmm.array_types import Array
 from daskgmm.kernels.blas import multiply_transposed
-from daskgmm.kernels.moments import Array, Moments, level_of
+from daskgmm.kernels.moments import Moments, level_of
 from daskgmm.kernels.screening import Screen
 from daskgmm.kernels.sparse_moments import SecondOrder, SparseMoments
 from daskgmm.kernels.workspace import buffers, rows_of_block

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from daskgmm.array_types import Array
 from daskgmm.errors import ParameterError
-from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import Family
 from daskgmm.model.densities import Densities, densities
 from daskgmm.model.e_step import responsibilities

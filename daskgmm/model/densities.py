@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from daskgmm.array_types import Array
 from daskgmm.kernels import Kernel
-from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import Family
 from daskgmm.model.mixture import Mixture
 from daskgmm.model.sufficient_statistics import SufficientStatistics

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from daskgmm.kernels.moments import Array
+from daskgmm.array_types import Array
 from daskgmm.model.densities import Densities
 from daskgmm.model.e_step import responsibilities
 from daskgmm.model.mixture import Mixture

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from daskgmm.array_types import Array
 from daskgmm.chunk import Chunk
 from daskgmm.kernels import Kernel, Run
 from daskgmm.kernels.batching import group_kernels, start_run
-from daskgmm.kernels.moments import Array
 from daskgmm.kernels.softmax import softmax, softmax_about_zero
 from daskgmm.model import missing_values
 from daskgmm.model.covariance import Family

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from daskgmm.array_types import Array
 from daskgmm.errors import DegenerateCovarianceError
-from daskgmm.kernels.moments import Array
 from daskgmm.model.mixture import Mixture
 
 # Weights below this count as this in coordinates, so that squares stay finite.

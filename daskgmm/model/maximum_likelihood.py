@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from daskgmm.kernels.moments import Array
+from daskgmm.array_types import Array
 from daskgmm.model.covariance import Family
 from daskgmm.model.densities import Densities, complete_log_likelihood, densities
 from daskgmm.model.local_coordinates import LocalCoordinates

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from daskgmm.kernels.moments import Array
+from daskgmm.array_types import Array
 from daskgmm.kernels.softmax import softmax
 from daskgmm.model.covariance.regression import Regression
 from daskgmm.model.mixture import Mixture

@@ -6,9 +6,9 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
+from daskgmm.array_types import Array
 from daskgmm.errors import ParameterError
 from daskgmm.html_repr import mixture_html
-from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import Family
 from daskgmm.model.sufficient_statistics import SufficientStatistics, same_values
 

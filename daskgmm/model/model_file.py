@@ -66,11 +66,6 @@ def save(
     write_atomic(Path(path), to_bytes(parameters, columns, about))
 
 
-def load(path: str | Path) -> Mixture:
-    """Read the mixture of a model file; raises ModelFileError if there is no valid one."""
-    return read(path).mixture
-
-
 def read(url: str | Path, /, **storage_options: Any) -> SavedModel:
     """Read a model file.
 

@@ -8,7 +8,7 @@ these protocols only.
 from collections.abc import Callable
 from typing import Any, Protocol, Self
 
-from daskgmm.kernels.moments import Array
+from daskgmm.array_types import Array
 from daskgmm.model.covariance import Family, family_from_tag, tag_of_family
 from daskgmm.model.densities import Densities, densities
 from daskgmm.model.mixture import Mixture

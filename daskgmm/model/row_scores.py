@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from daskgmm.array_types import Array
 from daskgmm.errors import ParameterError
-from daskgmm.kernels.moments import Array
 from daskgmm.model import missing_values
 from daskgmm.model.densities import Densities
 from daskgmm.model.e_step import top_components

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from daskgmm.array_types import Array
 from daskgmm.errors import ParameterError
-from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import Family
 
 # A component is empty if its share of the total weight is smaller. Weights may span 1e24.

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from daskgmm.array_types import Array
 from daskgmm.chunk import Block, Chunk
-from daskgmm.kernels.moments import Array
 from daskgmm.model.sufficient_statistics import JointStatistics
 
 

@@ -7,11 +7,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from daskgmm.array_types import Array
 from daskgmm.data.survey import take_survey
 from daskgmm.errors import DataError, ParameterError
 from daskgmm.estimators.fitted_mixture import FittedMixture, Rows
 from daskgmm.estimators.sample_weight import SampleWeight
-from daskgmm.kernels.moments import Array
 
 # Each colour has a contrast of 3 : 1 to white and to black (WCAG 1.4.11). All can be told apart
 # with red or green blindness (Machado, Oliveira & Fernandes 2009).

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from numpy.typing import NDArray
 
+from daskgmm.array_types import Array
 from daskgmm.errors import ParameterError
 from daskgmm.estimators.fitted_mixture import FittedMixture, Rows
 from daskgmm.estimators.sample_weight import SampleWeight
-from daskgmm.kernels.moments import Array
 from daskgmm.model.diagnostics import feature_covariances
 from daskgmm.model.mixture import Mixture
 from daskgmm.plots.display import (

@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from daskgmm.array_types import Array
 from daskgmm.estimators.fitted_mixture import FittedMixture, Rows
 from daskgmm.estimators.sample_weight import SampleWeight
-from daskgmm.kernels.moments import Array
 from daskgmm.model.densities import densities
 from daskgmm.model.diagnostics import Separation
 from daskgmm.plots.display import PlotSample, axes_for, component_colour, text_colour

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from daskgmm.array_types import Array
 from daskgmm.estimators.fitted_mixture import FittedMixture, Rows
 from daskgmm.estimators.sample_weight import SampleWeight
-from daskgmm.kernels.moments import Array
 from daskgmm.model.mixture import Mixture
 from daskgmm.plots.display import (
     PlotSample,

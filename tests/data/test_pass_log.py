@@ -83,10 +83,10 @@ class Watching:
     def __init__(self):
         self.readings, self.ended = [], []
 
-    def on_reading(self, reading):
+    def on_pass_progress(self, reading):
         self.readings.append(reading)
 
-    def on_read(self, ended):
+    def on_pass_end(self, ended):
         self.ended.append(ended)
 
 

@@ -173,7 +173,7 @@ STOPS = {
     "moved": Stop(moved, count=1, purpose="refinement"),
     "with_bad_chunk": Stop(with_bad_chunk),
     "warm_start": Stop(warm_start, count=2),
-    "selection_before_its_pass": Stop(selection, "on_read", 1, purpose="comparison"),
+    "selection_before_its_pass": Stop(selection, "on_pass_end", 1, purpose="comparison"),
     "selection": Stop(selection, count=2),
 }
 

@@ -58,7 +58,7 @@ class Stopping:
         return partial(self._called, name)
 
     def _called(self, name, *arguments):
-        if name == "on_read":
+        if name == "on_pass_end":
             self.purpose = arguments[0].purpose
         if name == self.stop.event and self.stop.purpose in ("", self.purpose):
             self.left -= 1

@@ -299,9 +299,11 @@ def command_line(command: str, config: dict[str, Any]) -> str:
             for result in ("results/labels.parquet", "scores.parquet")
             for column in pq.read_table(folder / result).columns
         ]
-        other = folder / "results/selection.csv"
-        text = np.frombuffer(other.read_bytes() if other.exists() else b"", np.uint8)
-        return digest(*arrays, *written, text)
+        table = folder / "results/selection.csv"
+        if table.exists():  # its numbers; its words may change
+            numbers = pd.read_csv(table).select_dtypes("number")
+            written += [numbers.to_numpy(np.float64)]
+        return digest(*arrays, *written)
 
 
 def others() -> Iterator[tuple[str, Case]]:

@@ -13,8 +13,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from daskgmm.array_types import Array
 from daskgmm.errors import DegenerateCovarianceError
-from daskgmm.kernels.moments import Array
 from daskgmm.model.objective import Coordinates, Parameters
 from daskgmm.model.sufficient_statistics import SufficientStatistics
 

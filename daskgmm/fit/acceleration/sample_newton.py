@@ -14,6 +14,7 @@ from functools import partial
 
 import numpy as np
 
+from daskgmm.array_types import Array
 from daskgmm.data.dataset import Dataset
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit.acceleration.quasi_newton import (
@@ -25,7 +26,6 @@ from daskgmm.fit.acceleration.quasi_newton import (
     fall_back,
     quasi_newton_update,
 )
-from daskgmm.kernels.moments import Array
 from daskgmm.model.e_step import e_step
 from daskgmm.model.mixture import Mixture
 from daskgmm.model.objective import Objective, Parameters

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
 
+from daskgmm.array_types import Array
 from daskgmm.data.survey import Survey
 from daskgmm.kernels.blas import one_openmp_thread
-from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import Family
 from daskgmm.model.sufficient_statistics import SufficientStatistics
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from daskgmm.array_types import Array
 from daskgmm.data.dataset import Dataset
 from daskgmm.data.sample import Sample
 from daskgmm.data.survey import Survey
@@ -22,7 +23,6 @@ from daskgmm.fit.initialization.clustering import (
 )
 from daskgmm.fit.initialization.user_parameters import UserParameters
 from daskgmm.fit.state import Event, FitState
-from daskgmm.kernels.moments import Array
 from daskgmm.model.mixture import Mixture
 from daskgmm.model.objective import Objective
 from daskgmm.model.sufficient_statistics import Estimates, SufficientStatistics

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from daskgmm.array_types import Array
 from daskgmm.chunk import Chunk
 from daskgmm.data.sample import Sample, row_keys
 from daskgmm.fit.initialization.clustering import (
@@ -27,7 +28,6 @@ from daskgmm.fit.initialization.clustering import (
 )
 from daskgmm.fit.initialization.context import InitContext
 from daskgmm.fit.state import FitState
-from daskgmm.kernels.moments import Array
 
 # Five rounds are as good as more (Bahmani et al., figure 5.2), with twice as many rows per round as
 # components.

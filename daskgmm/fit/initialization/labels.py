@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from daskgmm.array_types import Array
 from daskgmm.chunk import Chunk
 from daskgmm.data.dataset import ExtraColumns
 from daskgmm.errors import DataError, ParameterError
 from daskgmm.fit.initialization.context import BLOCK_ROWS, InitContext, statistics_of_rows
 from daskgmm.fit.state import FitState
-from daskgmm.kernels.moments import Array
 from daskgmm.model.objective import Objective
 from daskgmm.model.sufficient_statistics import SufficientStatistics
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
+from daskgmm.array_types import Array
 from daskgmm.data.dataset import ExtraColumns, as_extra_columns
 from daskgmm.data.survey import Survey
 from daskgmm.fit.initialization.clustering import (
@@ -22,7 +23,6 @@ from daskgmm.fit.initialization.k_means_parallel import ROUNDS, k_means_parallel
 from daskgmm.fit.initialization.labels import FromArray, FromFunction, LabelFunction
 from daskgmm.fit.initialization.short_em import N_SURVIVORS, short_em
 from daskgmm.fit.state import FitState
-from daskgmm.kernels.moments import Array
 from daskgmm.model.sufficient_statistics import SufficientStatistics
 
 Method = Callable[[InitContext, int, np.random.RandomState], list[FitState]]

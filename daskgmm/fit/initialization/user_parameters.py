@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
+from daskgmm.array_types import Array
 from daskgmm.errors import DegenerateCovarianceError, ParameterError, name_components
-from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import Family
 from daskgmm.model.mixture import Mixture
 

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from daskgmm.array_types import Array
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit.initialization.context import statistics_of_rows
 from daskgmm.fit.split_merge.merges import NewComponent
-from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance import Family
 from daskgmm.model.e_step import log_prob_norm
 from daskgmm.model.mixture import Mixture

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from daskgmm.array_types import Array
 from daskgmm.data.dataset import Dataset
-from daskgmm.kernels.moments import Array
 from daskgmm.model.e_step import e_steps
 from daskgmm.model.local_coordinates import MIN_WEIGHT
 from daskgmm.model.mixture import Mixture

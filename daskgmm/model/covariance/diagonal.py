@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from daskgmm.array_types import Array
 from daskgmm.errors import DegenerateCovarianceError, ParameterError
 from daskgmm.kernels import (
     Quadratic,
@@ -13,7 +14,7 @@ from daskgmm.kernels import (
     sparse_moments,
     triangular,
 )
-from daskgmm.kernels.moments import Array, level_of
+from daskgmm.kernels.moments import level_of
 from daskgmm.model.covariance.family import Family, coefficients, single_rounding
 from daskgmm.model.covariance.regression import Regression, variance_regression
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy import linalg
 from scipy.linalg import lapack
 
+from daskgmm.array_types import Array
 from daskgmm.errors import DegenerateCovarianceError, ParameterError
 from daskgmm.kernels import Kernel, Quadratic, Triangular, choose
-from daskgmm.kernels.moments import Array
 from daskgmm.model.covariance.regression import Regression
 
 

@@ -7,8 +7,8 @@ by rows (Pinheiro & Bates 1996, section 2.2).
 
 import numpy as np
 
+from daskgmm.array_types import Array
 from daskgmm.errors import DegenerateCovarianceError
-from daskgmm.kernels.moments import Array
 
 
 def slope(relative: Array) -> Array:

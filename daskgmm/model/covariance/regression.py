@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from daskgmm.array_types import Array
 from daskgmm.errors import DegenerateCovarianceError
-from daskgmm.kernels.moments import Array
 
 # Relative rounding error of a covariance's factorization after a change of the feature order.
 ROUNDING = 1e-14

@@ -82,22 +82,22 @@ class Display(NullObserver):
         self._progress = FitProgress()
         self._workers: list[str] = []
 
-    def on_reading(self, reading: OngoingPass) -> None:
+    def on_pass_progress(self, ongoing: OngoingPass) -> None:
         self._last_update = monotonic()
-        if self._ongoing is None or not reading.chunks_done:
+        if self._ongoing is None or not ongoing.chunks_done:
             self._activity_start = self._last_update
-            is_iteration = reading.purpose in ADVANCING
+            is_iteration = ongoing.purpose in ADVANCING
             self._activity = (
-                f"pass {self._progress.n_passes + 1}" if is_iteration else reading.purpose
+                f"pass {self._progress.n_passes + 1}" if is_iteration else ongoing.purpose
             )
-        self._ongoing = reading
+        self._ongoing = ongoing
         if self._last_update >= self._last_status + STATUS_SECONDS:
             with suppress(Exception):  # a scheduler that does not answer must not stop the fit
                 self._workers = self._connection.status()
             self._last_status = self._last_update
 
-    def on_read(self, ended: Pass) -> None:
-        self._set_activity(FINAL_ACTIVITIES.get(ended.purpose, BETWEEN_PASSES))
+    def on_pass_end(self, pass_: Pass) -> None:
+        self._set_activity(FINAL_ACTIVITIES.get(pass_.purpose, BETWEEN_PASSES))
 
     def on_survey(self, survey: Survey, seconds: float) -> None:
         self._set_activity("initialization")

@@ -31,16 +31,16 @@ class PassLines(NullObserver):
         self._ongoing: OngoingPass | None = None
         self._progress = FitProgress()
 
-    def on_reading(self, reading: OngoingPass) -> None:
-        self._ongoing = reading
+    def on_pass_progress(self, ongoing: OngoingPass) -> None:
+        self._ongoing = ongoing
 
-    def on_read(self, ended: Pass) -> None:
-        if ended.purpose in ("survey", *ADVANCING):  # their lines follow with their results
+    def on_pass_end(self, pass_: Pass) -> None:
+        if pass_.purpose in ("survey", *ADVANCING):  # their lines follow with their results
             return
         n_rows = self._ongoing.n_rows if self._ongoing else None
-        speed = "" if n_rows is None else f"{n_rows / max(ended.seconds, 1e-9):>12,.0f} rows/s"
+        speed = "" if n_rows is None else f"{n_rows / max(pass_.seconds, 1e-9):>12,.0f} rows/s"
         rows = "rows counted" if n_rows is None else f"{n_rows:,} rows"
-        self._print(ended.purpose, f"{rows:<36}", speed, f"{ended.seconds:.2f} s")
+        self._print(pass_.purpose, f"{rows:<36}", speed, f"{pass_.seconds:.2f} s")
 
     def on_survey(self, survey: Survey, seconds: float) -> None:
         self.survey = survey

@@ -10,7 +10,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from daskgmm.kernels.moments import Array
+from daskgmm.array_types import Array
 from daskgmm.model.densities import Densities, densities
 from daskgmm.model.diagnostics import Separation, best_features, best_pairs
 from daskgmm.pipeline.results import FitResult

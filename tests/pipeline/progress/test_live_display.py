@@ -122,12 +122,12 @@ def shown(width, *, n_workers=None):
     console = Console(file=io.StringIO(), width=width)
     display = Display(console, Connection("2 threads"), TimeEstimate(1e-3, 50, 3))
     for n in range(1, 4):
-        display.on_reading(OngoingPass("iteration", 1000, 10**9, 10**11))
-        display.on_read(Pass("iteration", 60.0, 10**11))
+        display.on_pass_progress(OngoingPass("iteration", 1000, 10**9, 10**11))
+        display.on_pass_end(Pass("iteration", 60.0, 10**11))
         bounds = (-8.0, -4.0, -2.0)[:n]
         display.on_pass([FitState(mixture("full"), bounds)], 60.0)
-    display.on_reading(OngoingPass("iteration", 1000, 10**9, 10**11))
-    display.on_reading(OngoingPass("iteration", 1000, 10**9, 10**11, 620, 620_000_000))
+    display.on_pass_progress(OngoingPass("iteration", 1000, 10**9, 10**11))
+    display.on_pass_progress(OngoingPass("iteration", 1000, 10**9, 10**11, 620, 620_000_000))
     console.print(display.render())
     return console.file.getvalue().splitlines()
 
