@@ -49,14 +49,16 @@ def test_another_version_is_named(elsewhere, tmp_path, package):
         give(packages, each, each.__version__ + ".1" * (each is package))
     name, version = package.__name__, re.escape(package.__version__)
     said = fit_while_it_joins(python, tmp_path, f"a worker with another {name}")
-    pattern = rf"the worker at tcp://\S+ has {name} {version}\.1, this process has {version}: "
+    pattern = rf"the worker at tcp://\S+ has {name} {version}\.1, but this process has {version}: "
     assert re.match(pattern, said)
 
 
 def test_one_that_lacks_daskgmm_is_named(elsewhere, tmp_path):
     _, python = elsewhere
     said = fit_while_it_joins(python, tmp_path, "a worker without daskgmm")
-    pattern = r"the worker at tcp://\S+ cannot import daskgmm \(No module named 'daskgmm'\), "
+    pattern = (
+        r"the worker at tcp://\S+ cannot import daskgmm \(No module named 'daskgmm'\), but this "
+    )
     assert re.match(pattern, said)
 
 
