@@ -340,8 +340,8 @@ def check_shared(parameters: Mapping[str, Any]) -> None:
         wrong.append("sample_start")
     if wrong:
         raise ParameterError(
-            "a selection initializes each model, and fits all models to a sample first by "
-            f"accelerated EM: leave the estimator's {', '.join(wrong)} at the default"
+            "a selection initializes every model and first fits it to a sample by accelerated "
+            f"EM: leave the estimator's {', '.join(wrong)} at the default"
         )
 
 

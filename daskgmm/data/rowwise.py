@@ -58,7 +58,7 @@ def map_rows(
 def map_to_array(
     fn: RowFunction, collection: Collection, *, dtype: DTypeLike, shape: tuple[int, ...]
 ) -> da.Array:
-    """Map a row-wise function lazily to an array, whatever the collection.
+    """Map a row-wise function lazily over any collection; the result is an array.
 
     Parameters
     ----------

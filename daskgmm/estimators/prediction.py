@@ -131,8 +131,8 @@ def check_total_weight(total_weight: float) -> None:
     """Raise DataError if no row counts."""
     if not total_weight > 0.0:
         raise DataError(
-            "Sample weights must contain at least one non-zero number: there is no row that "
-            "counts, because all rows have zero weight or are left out for a missing value."
+            "Sample weights must contain at least one non-zero number: all rows have "
+            "weight zero, or are left out because of missing values."
         )
 
 

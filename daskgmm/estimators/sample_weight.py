@@ -110,7 +110,7 @@ def _without_column(rows: DaskDataset, name: str) -> DaskDataset:
 
 def _check_column(columns: Iterable[str], name: str) -> None:
     if name not in columns:
-        raise DataError(f"sample_weight={name!r} is none of the columns: {list(columns)}")
+        raise DataError(f"sample_weight={name!r} is not one of the columns: {list(columns)}")
 
 
 def _options(dataset: DaskDataset) -> dict[str, Any]:

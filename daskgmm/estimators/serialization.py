@@ -247,7 +247,7 @@ def mixture_of_parameters(
     """Build a mixture from a user's parameters. Raises ParameterError if they are not valid."""
     if covariance_type not in FAMILIES:
         raise ParameterError(
-            f"covariance_type={covariance_type!r} is none of {', '.join(FAMILIES)}"
+            f"covariance_type={covariance_type!r} is not one of {', '.join(FAMILIES)}"
         )
     return check_user_mixture(FAMILIES[covariance_type], weights, means, covariances)
 

@@ -1,4 +1,4 @@
-"""Row filters: conditions on columns as text, which Python's parser reads but nothing executes."""
+"""Row filters: text conditions on columns. Python parses the text, but does not execute it."""
 
 import ast
 import re
@@ -14,7 +14,8 @@ from daskgmm.errors import DataError
 # A column name that is not an identifier, in backticks.
 QUOTED = re.compile(r"`([^`]+)`")
 
-# Deeper than any useful condition, and far below the limit of Python's stack.
+# Largest depth of a condition: deeper than any useful one, and far below the limit of Python's
+# stack.
 MAX_DEPTH = 50
 
 ALLOWED = (

@@ -115,5 +115,5 @@ def test_chunks_that_changed_are_named_with_what_they_were(changes, sentence):
 
 
 def test_another_number_of_chunks_is_another_data_set():
-    with pytest.raises(DataError, match="the data has 11 chunks, but the survey saw 12"):
+    with pytest.raises(DataError, match="the data has 11 chunks now, but had 12 in the survey"):
         compare_checksums(SEEN, SEEN[:11])
