@@ -125,7 +125,7 @@ class Dataset(ABC):
     n_preparation_passes: int = 0
     """Number of passes that `prepare` takes."""
     preprocessing: Preprocessing | None = None
-    """How the features are computed from the stored columns; None if they are these columns."""
+    """Computes the features from the stored columns. None if the columns are the features."""
     weights: Any = None
 
     @property
@@ -165,15 +165,15 @@ class Dataset(ABC):
         return self
 
     def with_lengths(self, lengths: tuple[int, ...]) -> "Dataset":
-        """Return the dataset with the rows per chunk that an earlier process has counted."""
+        """Return the dataset with the numbers of rows per chunk, counted in an earlier process."""
         return self
 
     def lenient(self) -> "Dataset":
-        """Return the dataset with bad chunks as empty ones, if its policy is to skip them."""
+        """Return the dataset with bad chunks replaced by empty ones, if its policy allows it."""
         return self
 
     def without_chunks(self, chunks: Sequence[BadChunk]) -> "Dataset":
-        """Return the dataset with some chunks as empty ones, which no pass reads."""
+        """Return the dataset with some chunks replaced by empty ones. No pass reads them."""
         assert not chunks
         return self
 

@@ -148,7 +148,7 @@ class Survey:
         )
 
     def with_cell_moments(self, columns: tuple[str, ...] | None) -> "Survey":
-        """Return the survey with moments of the sample's observed cells: no row may be complete."""
+        """Return the survey with moments of observed cells, for data without complete rows."""
         rows, weights = self.sample.rows, self.sample.weights
         origin, offset, variances = cell_moments(rows, weights, columns)
         scatter = self.total_weight * np.diag(variances)

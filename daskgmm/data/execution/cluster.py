@@ -146,7 +146,7 @@ def _process_shard(
     is_gone = False
 
     def is_needed() -> bool:
-        nonlocal is_gone  # it stays so: the scheduler may assign the task to this worker again
+        nonlocal is_gone  # stays True: the task may be assigned here again
         task = worker.state.tasks.get(key)
         is_gone = is_gone or task is None or task.state != "executing"
         return not is_gone

@@ -127,7 +127,7 @@ def _process_shard(
 
 @cache
 def _process_pool(n: int) -> ProcessPoolExecutor:
-    """Processes that live longer than a pass: starting them takes longer than most passes."""
+    """Return processes that passes share: starting them takes longer than most passes."""
     return ProcessPoolExecutor(n, get_context(), initializer=initialize_worker_process)
 
 

@@ -67,7 +67,7 @@ class TreeSum(Generic[Value]):
             self.add(piece)
 
     def total(self) -> Value:
-        """The sum over all chunks from the first one on; at least one chunk is needed."""
+        """The sum over all chunks so far, from the first one; at least one chunk is needed."""
         *rest, last = self.partials
         total = last.value
         for piece in reversed(rest):
@@ -163,7 +163,7 @@ class Shard:
         preprocessing = self.preprocessing
         has_filter = preprocessing is not None and preprocessing.condition is not None
         n_features = self.width if preprocessing is None else preprocessing.n_features
-        rows = np.empty((0, n_features), np.float32)  # no other dtype is promoted by it
+        rows = np.empty((0, n_features), np.float32)  # float32 promotes no other dtype
         weights = np.empty(0) if self.has_weights or has_filter else None
         has_extra = len(self._parts[i].keys) > 1 + self.has_weights
         extra = np.empty(0) if has_extra else None

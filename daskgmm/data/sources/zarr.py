@@ -75,7 +75,7 @@ def _store(location: Location) -> str | FsspecStore:
 
 @lru_cache(maxsize=16)
 def _opened(location: Location, version: str) -> Any:  # noqa: ARG001  part of the cache key
-    """Open an array once per process: that takes longer than to read a small chunk."""
+    """Open an array once per process: opening takes longer than reading a small chunk."""
     return zarr.open_array(_store(location), mode="r")
 
 
