@@ -265,8 +265,8 @@ def tighten_rule(rule: StoppingRule, total_weight: float) -> StoppingRule:
 def _with_penalty(finalist: ScoredCandidate, criterion: Criterion) -> FitState:
     """Return the state of a finalist with the penalty of the criterion.
 
-    If the criterion is held-out, the penalty does not matter: the scores no longer change, so the
-    finalists do not compete.
+    With a held-out criterion there is no penalty: the scores no longer change, so the finalists do
+    not compete.
     """
     state, scores = finalist.state, finalist.scores
     if criterion.is_held_out:

@@ -289,7 +289,8 @@ def reinitialize(proposal: Proposal, singular: Components, data: DataSummary) ->
 def drop(proposal: Proposal, singular: Components, data: DataSummary) -> Proposal:
     """Drop components.
 
-    If all components would be dropped, the components with rows are regularized instead.
+    If the covariance of the data is singular, or if no component would remain, components with
+    rows are regularized instead.
     """
     to_drop, why = _removable(proposal, singular), ""
     if not proposal.family.shared and data.is_singular(proposal.family):
@@ -328,7 +329,7 @@ POLICIES: dict[DegeneracyPolicy, Callable[[DataSummary], Remedy]] = {
 
 
 def _removable(proposal: Proposal, singular: Components) -> Components:
-    """Return the components that can be moved or dropped. A shared covariance belongs to none."""
+    """Return the components that can be moved or dropped: none if the covariance is shared."""
     return proposal.empty.copy() if proposal.family.shared else proposal.empty | singular
 
 

@@ -94,7 +94,7 @@ def fit_mixture(
 
 
 def _starts_on_sample(problem: FitProblem, settings: Settings) -> bool:
-    """Whether candidates converge on the sample first, and the sample is not all rows."""
+    """Whether candidates converge on the sample first. Not if the sample is all rows."""
     return settings.sample_start and not problem.survey.sample_is_all
 
 

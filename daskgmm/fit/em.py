@@ -52,7 +52,7 @@ class Relocate(Protocol):
     def size(self) -> int: ...
 
     def __call__(self, trial: Parameters, after: FitState, tail: WorstRows) -> FitState | None:
-        """Return one more candidate, or None, given the parameters of the pass and the state."""
+        """Return an additional candidate or None, given the trial of the pass and the state."""
 
 
 def advance(

@@ -174,7 +174,7 @@ class Acceleration(Protocol):
     def improve_trial(
         self, accelerator: AcceleratorState, evaluation: Evaluation
     ) -> AcceleratorState:
-        """Return the state, perhaps with a better trial. Called only if another pass follows."""
+        """Return the state, perhaps with a better trial, before another pass."""
 
 
 class QuasiNewton:

@@ -70,7 +70,7 @@ class Snapshot:
         return not any(state.n_iter for state in self.states)
 
     def resumed_from(self, before: "Snapshot | None") -> "Snapshot":
-        """Return this snapshot, or the stage of an earlier snapshot to resume from."""
+        """Return this snapshot at the stage of an earlier one; unchanged for None."""
         if before is None:
             return self
         return replace(

@@ -14,7 +14,7 @@ from daskgmm.model.mixture import Mixture
 
 @dataclass(frozen=True)
 class UserParameters:
-    """Weights, means and precisions that the user gives; None for those to initialize."""
+    """Weights, means and precisions that the user gives; None for a parameter to initialize."""
 
     weights: Array | None = None
     means: Array | None = None
