@@ -70,7 +70,7 @@ class Plan:
         )
 
     def raise_for_memory(self) -> None:
-        """Raise DataError if a chunk does not fit into memory. The message says what size fits."""
+        """Raise DataError if a chunk does not fit into memory, and name a size that fits."""
         layout, resources, per_thread = self.layout, self.resources, self.bytes_per_thread
         n_threads = min(resources.threads_per_process, layout.n_chunks)
         if layout.lengths is None or per_thread is None or n_threads * per_thread <= resources.room:

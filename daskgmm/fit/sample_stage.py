@@ -84,7 +84,7 @@ def restart_from(optimum: FitState, *, after: FitState) -> FitState:
 
 
 def full_data_rule(rule: StoppingRule) -> StoppingRule:
-    """Return the rule after the sample stage, which has found the slow directions already."""
+    """Return the rule for all rows. The sample stage already found slow directions."""
     return replace(rule, window=1) if isinstance(rule, ExpectedGain) else rule
 
 

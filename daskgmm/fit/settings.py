@@ -91,7 +91,7 @@ class Settings:
         return np.where(self.standardised, survey.scales, 1.0)
 
     def regularization(self, survey: Survey) -> Array | float:
-        """Return what is added to the diagonal of covariances, in squared units of the data."""
+        """Return the term for the diagonals of covariances, in squared units of the data."""
         return self.reg_covar * (survey.scales if self.reg_is_relative else self.units(survey))
 
     @property

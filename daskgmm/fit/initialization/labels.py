@@ -70,7 +70,7 @@ class FromArray:
 
 @dataclass(frozen=True)
 class _Sums:
-    """Statistics about their own means; None without rows. Sums are about the joint means."""
+    """Statistics about their own means, None without rows; a sum is about the joint means."""
 
     value: SufficientStatistics | None
 
