@@ -32,7 +32,7 @@ class Parameters(Protocol):
 
     @property
     def fault(self) -> str:
-        """Why these values cannot be parameters, as the end of a sentence; empty if they can."""
+        """The reason why these values are invalid, as the end of a sentence; empty if valid."""
 
 
 PARAMETERS: dict[str, Record] = {

@@ -75,19 +75,20 @@ def _raise_terminated(*_: object) -> None:
 def _one_line_errors() -> Iterator[list[RunConfig]]:
     """Turn errors of the user and interrupts into one line and an exit code.
 
-    If a run is added to the list and has a checkpoint, the line names the command to resume it.
+    The context yields a list. If a run in this list has a checkpoint, the line names the command
+    that resumes it.
     """
     runs: list[RunConfig] = []
     default_format = warnings.formatwarning
     warnings.formatwarning = lambda message, *_, **__: f"daskgmm: {message}\n"
-    # These print tracebacks when a connection ends; the error itself says what that means.
+    # These loggers print tracebacks when a connection ends. The error itself explains the failure.
     for name in ("distributed.batched", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     default_handler = signal.signal(signal.SIGTERM, _raise_terminated)
     try:
         yield runs
     except DegenerateCovarianceError as error:
-        # With the same options the resumed run would collapse again.
+        # With the same options, a resumed run would collapse again.
         _print_error(str(error), runs, "--force", "--set", "model.degenerate=reinitialize")
         sys.exit(BAD_INPUT)
     except DaskgmmError as error:
@@ -111,7 +112,7 @@ def _print_error(sentence: str, runs: Sequence[RunConfig], *options: str) -> Non
 
 
 def _cluster(file: Path | None) -> clusters.Cluster:
-    """The cluster of a file, or else of Dask's configuration, which is checked in any case."""
+    """Return the cluster of a file, else of Dask's configuration, which is always checked."""
     default = dask_config.default_cluster()
     return loader.load(file, clusters.ClusterConfig).cluster if file else default
 

@@ -29,7 +29,7 @@ def generate(config: GenerateConfig, cluster: Cluster, console: Console) -> None
     Raises
     ------
     DaskgmmError
-        For anything that the user can mend.
+        For any problem that the user can fix.
     """
     path = local_path(config.out)
     truth = path.with_suffix(".truth.npz")

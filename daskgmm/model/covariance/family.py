@@ -226,7 +226,7 @@ class Family(ABC):
 
     @abstractmethod
     def information(self, n_features: int) -> Array:
-        """Return the Fisher information of a component's coordinates, (q,), per row of its own."""
+        """Return the Fisher information of a component's coordinates, (q,), per row in it."""
 
     @abstractmethod
     def coordinates(self, relative: Array) -> Array:
