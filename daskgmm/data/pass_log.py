@@ -1,6 +1,7 @@
 """A log of the passes over the data: their purposes, durations and sizes."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
@@ -79,6 +80,14 @@ class Pass(NamedTuple):
     seconds: float
     n_bytes: int | None
     lower_bound: float | None = None
+
+
+def describe_purposes(passes: Iterable[Pass]) -> str:
+    """Return the purposes of passes as text, such as "survey, 2 iterations, labels"."""
+    counts = Counter(each.purpose for each in passes)
+    return ", ".join(
+        purpose if n == 1 else f"{n} {purpose.removesuffix('s')}s" for purpose, n in counts.items()
+    )
 
 
 class OngoingPass(NamedTuple):

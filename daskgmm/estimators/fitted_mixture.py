@@ -1,6 +1,5 @@
 """The base class of fitted estimators: it labels, scores, samples and imputes rows."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
@@ -14,6 +13,7 @@ from sklearn.utils import Tags, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from daskgmm.data.dataset import DaskDataset, Dataset, InMemoryDataset
+from daskgmm.data.pass_log import describe_purposes
 from daskgmm.data.policies import MissingPolicy
 from daskgmm.data.synthetic import synthetic_labels, synthetic_rows
 from daskgmm.errors import ParameterError
@@ -547,12 +547,11 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
     def _fit_summary(self) -> dict[str, str]:
         """The outcome, the passes and the lower bound of the fit, as far as they are known."""
-        purposes = Counter(entry.purpose for entry in getattr(self, "passes_", ()))
-        counts = ", ".join(f"{count} {purpose}" for purpose, count in purposes.items())
+        passes = getattr(self, "passes_", ())
         bound = getattr(self, "lower_bound_", -np.inf)
         lines = {
             "outcome": getattr(self, "outcome_", ""),
-            "passes": f"{purposes.total()} ({counts})" if purposes else "",
+            "passes": f"{len(passes)} ({describe_purposes(passes)})" if passes else "",
             "lower bound": f"{bound:.6g} nats per row" if np.isfinite(bound) else "",
         }
         return {name: text for name, text in lines.items() if text}

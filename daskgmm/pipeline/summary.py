@@ -1,11 +1,9 @@
 """Summary that the command line prints at the end of a run."""
 
-from collections import Counter
-
 from rich.console import Console
 from rich.table import Table
 
-from daskgmm.data.pass_log import Pass
+from daskgmm.data.pass_log import describe_purposes
 from daskgmm.model_selection import ComponentSelection
 from daskgmm.pipeline.progress.console import WIDE_INDENT, print_line, print_table
 from daskgmm.pipeline.results import FitResult, selection_frame, selection_sentence
@@ -43,7 +41,7 @@ def print_summary(result: FitResult, folder: str, console: Console) -> None:
         "log-likelihood": f"{total:,.1f}  ({total / survey.n_usable:.6f} per row)",
         "BIC": f"{result.bic:,.1f}",
         "fit": result.outcome,
-        "passes": f"{len(result.passes)} ({_purposes(result.passes)})",
+        "passes": f"{len(result.passes)} ({describe_purposes(result.passes)})",
         "rows": f"{survey.n_rows:,} in all, {result.written.n_left_out:,} left out (label -1)",
         "time": f"{result.seconds:.1f} s, {result.rows_per_second:,.0f} rows/s in the iterations",
         "peak memory": f"driver {result.peak_driver / 2**20:,.0f} MiB"
@@ -85,11 +83,3 @@ def models_table(selection: ComponentSelection) -> Table:
             style="bold" if row["chosen"] else None,
         )
     return table
-
-
-def _purposes(passes: list[Pass]) -> str:
-    """Purposes of the passes, such as "survey, 2 iterations, labels"."""
-    counts = Counter(each.purpose for each in passes)
-    return ", ".join(
-        purpose if n == 1 else f"{n} {purpose.removesuffix('s')}s" for purpose, n in counts.items()
-    )

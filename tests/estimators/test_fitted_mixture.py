@@ -225,8 +225,8 @@ def test_a_notebook_shows_scikit_learns_diagram_and_the_mixture():
         assert ">Fitted<" in page
         diagram, table = page.split('<div class="daskgmm-mixture">')
         assert "sk-estimator" in diagram
-        assert "converged: less than tol" in table
-        assert f"{model.n_passes_} (1 survey, {model.n_iter_} iteration)" in table
+        assert "converged: the expected gain is less than tol" in table
+        assert f"{model.n_passes_} (survey, {model.n_iter_} iterations)" in table
         assert f"{model.lower_bound_:.6g} nats per row" in table
         assert "<th>weight</th><th>&lt;a&gt;</th>" in table
         assert f"<td>{model.weights_.max():.4g}</td>" in table

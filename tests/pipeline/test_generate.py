@@ -90,14 +90,15 @@ def test_another_seed_gives_another_mixture_and_other_rows():
         generated(f"rows{seed}.npy", "--random-state", seed)
     assert not np.isin(np.load("rows0.npy"), np.load("rows1.npy")).any()
     assert not np.isin(
-        model_file.load("rows0.truth.npz").means, model_file.load("rows1.truth.npz").means
+        model_file.read("rows0.truth.npz").mixture.means,
+        model_file.read("rows1.truth.npz").mixture.means,
     ).any()
 
 
 def test_the_mixture_is_written_beside_the_rows(out, tmp_path):
     generated(out, "--separation", "16", "--random-state", "3")
     truth, expected = (
-        model_file.load("rows.truth.npz"),
+        model_file.read("rows.truth.npz").mixture,
         random_mixture(2, 3, separation=16.0, seed=3),
     )
     for name in ("weights", "means", "covariances"):
@@ -108,7 +109,7 @@ def test_the_mixture_is_written_beside_the_rows(out, tmp_path):
 def test_a_fit_finds_the_mixture_that_the_rows_were_drawn_from():
     generated("rows.zarr", "--rows", "20_000", "--separation", "12", "--chunk-bytes", "64 kB")
     model = GaussianMixture(2, random_state=0).fit(open_dataset("rows.zarr"))
-    truth = model_file.load("rows.truth.npz")
+    truth = model_file.read("rows.truth.npz").mixture
     found, expected = model.weights_.argsort(), truth.weights.argsort()
     np.testing.assert_allclose(model.weights_[found], truth.weights[expected], atol=0.02)
     np.testing.assert_allclose(model.means_[found], truth.means[expected], atol=0.1)

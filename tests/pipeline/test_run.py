@@ -44,7 +44,7 @@ def test_a_fit_leaves_model_labels_report_and_configuration(fit, save, rows, fol
         "report.html",
         "config.yaml",
     }
-    assert_same(model_file.load(folder / "model.npz"), result.mixture)
+    assert_same(model_file.read(folder / "model.npz").mixture, result.mixture)
     assert len(labels(folder)) == result.written.n_rows == 600
     assert result.bic == pytest.approx(
         result.mixture.n_parameters * np.log(600) - 2 * labels(folder)["log_density"].sum()
@@ -113,7 +113,7 @@ def test_a_selection_writes_the_best_model_and_a_table_of_all(select, save, rows
     assert {path.name for path in folder.iterdir()} == set(result.files)
     assert "selection.csv" in result.files
     best = result.selection.best
-    assert_same(model_file.load(folder / "model.npz"), best.mixture_)
+    assert_same(model_file.read(folder / "model.npz").mixture, best.mixture_)
     assert len(pd.read_csv(folder / "selection.csv")) == 8
     dataset = open_dataset(path)
     alone = select_components(
@@ -266,7 +266,7 @@ def test_the_model_from_before_a_collapse_is_written(fit, save, folder):
     late = {"init_params": "random", "reg_covar": 0.0, "random_state": 0, "degenerate": "raise"}
     with pytest.raises(DegenerateCovarianceError, match="collapsed in pass") as caught:
         fit(save(rows), max_iter=500, tol=0.0, **late)
-    assert_same(model_file.load(folder / "before_collapse.npz"), caught.value.mixture)
+    assert_same(model_file.read(folder / "before_collapse.npz").mixture, caught.value.mixture)
 
 
 def test_rows_in_a_store_give_the_same_fit_as_rows_on_a_disk(rows, save, fit, s3):
@@ -285,7 +285,7 @@ def test_results_in_a_store_equal_results_on_a_disk(rows, save, fit, folder):
     there = Folder(url)
     assert there.names() == sorted(each.name for each in folder.iterdir())
     found = GaussianMixture.load(f"{url}/model.npz").mixture_
-    assert_same(found, model_file.load(folder / "model.npz"))
+    assert_same(found, model_file.read(folder / "model.npz").mixture)
     assert len(Folder(f"{url}/labels.parquet").names()) == 6
 
 

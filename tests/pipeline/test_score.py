@@ -34,7 +34,7 @@ def test_scores_equal_the_estimators_in_the_order_of_the_rows(scoring_place, sou
     said = scored(source, out, "--top", "2", "--outliers", "0.01", "--missing", "omit")
     assert "left out  2 rows" in said
     found, rows = table(out), np.load("rows.npy")
-    mixture = model_file.load("results/model.npz")
+    mixture = model_file.read("results/model.npz").mixture
     model = GaussianMixture.from_parameters(mixture.weights, mixture.means, mixture.covariances)
     known = ~np.isnan(rows).any(axis=1)
     proba, log_density = model.predict_proba(rows[known]), model.score_samples(rows[known])
