@@ -58,7 +58,7 @@ class Survey:
     marginal : bool
         Whether a fit can use rows with a NaN.
     checksums : (n_chunks, 3) uint64 array, or None
-        Checksums of the chunks; None if rows cannot change.
+        Checksums of the chunks; None if the rows cannot change.
     skipped : tuple of BadChunk
         Chunks that the fit skips. No count includes their rows.
     """

@@ -195,7 +195,7 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         NotFittedError, ValueError
-            As for `predict`; also if no row has a weight.
+            As for `predict`. A ValueError is also raised if no row has a positive weight.
         """
         dataset = self._check_fitted()._as_dataset(X, reset=False, sample_weight=sample_weight)
         if isinstance(dataset, InMemoryDataset) and dataset.rows.dtype == np.float32:

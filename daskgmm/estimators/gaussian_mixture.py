@@ -381,9 +381,9 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
             Weights of the rows, as for `fit`.
         forget : float, optional
             Share of the old statistics that the batch replaces, above 0 and at most 1. With a
-            constant share, the model follows data that changes over time. The default is ``(n /
-            N)**0.6`` with the weight n of the batch and the weight N of all rows so far, including
-            the batch.
+            constant share, the model follows data that changes over time. The default is
+            ``(n / N)**0.6`` with the weight n of the batch and the weight N of all rows so far,
+            including the batch.
 
         Returns
         -------

@@ -174,7 +174,7 @@ class Candidate:
 
     @property
     def outcome(self) -> Outcome:
-        """Why the model takes no more iterations."""
+        """The reason why the model takes no more iterations."""
         if self.is_too_large:
             return Outcome.TOO_FEW_ROWS
         if self.state is None or self.state.outcome is None:

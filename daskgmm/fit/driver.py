@@ -94,7 +94,7 @@ def fit_mixture(
 
 
 def _starts_on_sample(problem: FitProblem, settings: Settings) -> bool:
-    """Whether candidates converge on the sample first. Not if the sample is all rows."""
+    """Whether candidates converge on the sample first; False if it holds all rows."""
     return settings.sample_start and not problem.survey.sample_is_all
 
 

@@ -44,7 +44,7 @@ class FitProblem(NamedTuple):
     remedy : Remedy
         Repairs degenerate components.
     distance : Distance
-        Between rows, for the initialization.
+        Distance between rows, for the initialization.
     seed : int
     start : Snapshot
         The first snapshot, or the snapshot of the newest checkpoint.

@@ -2,7 +2,7 @@
 
 A model of p free parameters that converged on a sample of n rows is about p / (2 n) nats per row
 below the optimum of all rows (the expectation of a likelihood ratio, Wilks 1938). From there, it
-needs a few passes over all rows. A fit without the sample stage needs dozens.
+needs a few passes over all rows. A fit without the sample stage needs dozens of passes.
 """
 
 from collections.abc import Callable, Sequence

@@ -42,7 +42,7 @@ class Triangular:
     constants : (n_components,) array
         Weighted log-densities at the means, in nats.
     means : (n_components, n_features) array
-        Also the pivots of the moments.
+        Means of the components, which are also the pivots of the moments.
     factors : (n_components, ...) array
         Precision Cholesky factors: upper-triangular matrices, or inverse standard deviations.
     whiten : `by_matrix` or `by_scale`

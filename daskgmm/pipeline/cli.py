@@ -222,8 +222,8 @@ def resume_command(
 ) -> None:
     """Resume a stopped run from the checkpoints in FOLDER.
 
-    The result is the same as without the stop, bit for bit. The run uses the kind of cluster that
-    it was started on, unless --cluster names another.
+    Without --set and --force, the result has the same bits as without the stop. The run uses the
+    kind of cluster that it was started on, unless --cluster names another.
     """
     console = _console(quiet=quiet)
     with _one_line_errors() as runs:

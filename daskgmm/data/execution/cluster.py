@@ -173,7 +173,7 @@ def _assign_shards(
         yield None, [Shard(source, run) for run in runs]
         return
     persisted = list(source.futures.values())
-    liveness.wait(persisted)  # only then are their workers known
+    liveness.wait(persisted)  # after this wait, their workers are known
     holders = client.who_has(persisted)
     sizes = client.nbytes(list(source.futures), summary=False)
     needs = {i: [key for key in source.needs(i) if key in source.futures] for i in todo}

@@ -137,7 +137,7 @@ def _common_keys(
     """Keys that many chunks need and that take more tasks than they have users.
 
     A large chunk that is cut into many small ones also has many users, but takes only one or two
-    tasks. It is not common.
+    tasks. Its key is not common.
     """
     many = min(len(chunks), MANY)
     return frozenset(

@@ -89,7 +89,7 @@ def run_pass(
     Parameters
     ----------
     fn : callable
-        From a chunk to anything with ``+``.
+        Maps a chunk to any value that supports ``+``.
     source : GraphSource
     on_chunks : callable
         Receives the numbers of chunks that are done, in this process.

@@ -61,14 +61,14 @@ def load_with_retries(load: Callable[[], Result], what: str, retries: int) -> Re
     ----------
     load : callable
     what : str
-        What it loads, for the message.
+        Name of what `load` reads, for the message.
     retries : int
         Maximal number of further calls.
 
     Raises
     ------
     DataError
-        With the number of attempts and the last error, which is its cause.
+        The message holds the number of attempts and the last error. The last error is the cause.
     """
     attempts, seconds = 0, 0.0
     while True:

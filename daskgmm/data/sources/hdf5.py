@@ -1,4 +1,4 @@
-"""HDF5 files: a chunk holds several whole HDF5 chunks of a data set."""
+"""HDF5 files: a chunk holds one or more whole HDF5 chunks of a data set."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

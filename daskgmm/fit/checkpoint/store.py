@@ -43,7 +43,7 @@ class Checkpoints(Protocol):
     """Stores the snapshots of a fit and loads the newest one."""
 
     def load(self) -> Snapshot | None:
-        """Return the newest snapshot of this fit, or None. Another fit's raises CheckpointError."""
+        """Return the newest snapshot or None; raise CheckpointError if another fit wrote it."""
 
     def record(self, snapshot: Snapshot) -> None:
         """Record the newest snapshot. It may be written later."""
