@@ -1,4 +1,4 @@
-"""Types of NumPy arrays that all rooms share."""
+"""Types of NumPy arrays, for all modules."""
 
 import numpy as np
 from numpy.typing import NDArray

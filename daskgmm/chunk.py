@@ -1,4 +1,4 @@
-"""Chunks of rows, as a pass over the data sees them."""
+"""Chunks of rows, the input of a pass over the data."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 class Block(NamedTuple):
-    """The rows of a slice of a chunk that enter the sums.
+    """Rows from a slice of a chunk. These rows enter the sums of a pass.
 
     Attributes
     ----------
@@ -16,8 +16,8 @@ class Block(NamedTuple):
     weights : (n_rows,) float64 array, or None for ones
     start : int
         Row number, in the whole data, of the first row of the slice.
-    mask : bool array over the slice, or None if it has only such rows
-        Which rows of the slice these are.
+    mask : bool array over the slice, or None if all rows of the slice enter the sums
+        True for the rows of the slice that enter the sums.
     """
 
     rows: NDArray[Any]

@@ -1,4 +1,4 @@
-"""Exceptions and warnings of daskgmm, and the words that their messages share.
+"""Exceptions and warnings of daskgmm, and phrases that their messages share.
 
 All exceptions are ``ValueError``s, as in scikit-learn.
 """
@@ -39,7 +39,7 @@ class DataError(DaskgmmError):
     def __reduce__(self) -> tuple[Any, ...]:
         # Pickle omits causes.
         state, cause = dict(self.__dict__), self.__cause__
-        if _can_be_pickled(cause):  # with its traceback, if distributed has installed tblib
+        if _can_be_pickled(cause):  # tblib, which distributed installs, keeps the traceback
             state["__cause__"] = cause
         elif cause is not None:
             note = "".join(format_exception(cause)).rstrip()
@@ -48,7 +48,7 @@ class DataError(DaskgmmError):
 
 
 class DataWarning(UserWarning):
-    """A fit or a scoring run leaves out some rows, or the model needs data prepared elsewhere."""
+    """A fit or a scoring run leaves out rows, or a model loses its transforms."""
 
 
 class ParameterError(DaskgmmError):
@@ -68,7 +68,7 @@ class CheckpointError(DaskgmmError):
 
 
 class DegenerateCovarianceError(DaskgmmError):
-    """Components have a covariance that is not positive definite in floating point.
+    """The covariance of a component is not positive definite in floating point.
 
     Raised by a fit with ``degenerate="raise"`` if a component collapses, and by operations on a
     mixture whose covariances cannot be factorized.
@@ -83,7 +83,7 @@ class DegenerateCovarianceError(DaskgmmError):
     mixture : Mixture or None
         Last model of the fit with valid covariances. None if the starts collapsed.
     model_location : str
-        Where that model is, as the message names it: this attribute, or a file.
+        Where this model is, as the message says it: in this attribute, or in a file.
     """
 
     SENTENCE = (
@@ -116,7 +116,7 @@ class DegenerateCovarianceError(DaskgmmError):
         return partial(type(self), **keywords), (self.components,)
 
     def _details(self) -> str:
-        """Sentences on what happened in a fit and how to continue; empty outside a fit."""
+        """Say what happened in a fit and how to continue; empty outside a fit."""
         if self.n_pass is None:
             return ""
         when = f"in pass {self.n_pass}" if self.n_pass else "at the start"
@@ -131,7 +131,7 @@ class DegenerateCovarianceError(DaskgmmError):
 
 
 def warn_caller(message: str, category: type[Warning]) -> None:
-    """Issue a warning that points to the line outside daskgmm and scikit-learn that called."""
+    """Issue a warning that points to the user's line, outside daskgmm and scikit-learn."""
     n_frames, frame = 0, inspect.currentframe()
     while frame and str(frame.f_globals.get("__name__")).partition(".")[0] in (
         "daskgmm",
@@ -142,7 +142,7 @@ def warn_caller(message: str, category: type[Warning]) -> None:
 
 
 def _can_be_pickled(error: BaseException | None) -> bool:
-    """Whether an exception survives pickling; one with its own constructor may not."""
+    """Whether an exception can be pickled; one with its own constructor may fail."""
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301  our own bytes
     except Exception:  # noqa: BLE001  a pickle may raise anything
@@ -151,7 +151,7 @@ def _can_be_pickled(error: BaseException | None) -> bool:
 
 
 def name_components(components: Sequence[int]) -> str:
-    """Return "component 3" or "components 0, 4 and 7"; none means a shared covariance."""
+    """Return "component 3" or "components 0, 4 and 7". No number means a shared covariance."""
     if not components:
         return "the covariance that all components share"
     return f"component{'s' * (len(components) > 1)} {list_numbers(components)}"

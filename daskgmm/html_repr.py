@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-# More rows or columns are counted instead of shown.
+# Further rows and columns are not shown; only their number is.
 MAX_COMPONENTS, MAX_FEATURES = 20, 8
 
 # Borders have the colour of the text, so that they suit light and dark backgrounds.
@@ -29,7 +29,7 @@ def mixture_html(
     features: Sequence[Any] | None = None,
     about: Mapping[str, str],
 ) -> str:
-    """Build a table of facts about a mixture, and one of its components by decreasing weight.
+    """Build a table of facts about a mixture, and a table of its components by decreasing weight.
 
     Parameters
     ----------

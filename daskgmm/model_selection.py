@@ -34,12 +34,12 @@ from daskgmm.fit.settings import Settings
 from daskgmm.fit.state import Outcome
 
 Key = tuple[int, str]
-"""Number of components and covariance type."""
+"""Key of a model: number of components and covariance type."""
 
-# Initial parameters of one model do not fit the others.
+# Initial parameters of one model do not fit other models.
 INITIAL_PARAMETERS = ("weights_init", "means_init", "precisions_init")
 
-# Columns of the table, with the attribute of a candidate's scores that each shows.
+# Columns of the table, with the attribute of a candidate's scores that a column shows.
 SCORE_COLUMNS = {
     "n_parameters": "n_parameters",
     "log_likelihood": "mean_log_likelihood",
@@ -70,7 +70,7 @@ class ComponentSelection:
     passes_ : list of Pass
         One entry per pass over the data. The fields are `purpose` ('prepare', 'survey',
         'comparison', 'iteration'), `seconds`, `n_bytes` and, for the last two purposes,
-        `lower_bound`, the best candidate's in nats per row.
+        `lower_bound` of the best candidate, in nats per row.
 
     Examples
     --------
@@ -164,14 +164,14 @@ class ComponentSelection:
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            Axes to draw in. By default those of a new figure.
+            Axes to draw in. By default, the axes of a new figure.
 
         Returns
         -------
         daskgmm.plots.SelectionDisplay
             The drawn display, with `ax_` and `figure_`.
         """
-        # matplotlib takes 30 MB of memory, and workers do not need it.
+        # Import matplotlib here: it takes 30 MB of memory, and workers do not need it.
         from daskgmm.plots.selection import Point, SelectionDisplay  # noqa: PLC0415
 
         criterion = criterion_of(self.criterion)
@@ -206,8 +206,8 @@ def select_components(
 
     All candidates are first fitted to a sample in memory, of at most four fifths of the rows.
     One pass over all rows then scores all of them. The best candidates are fitted to all rows
-    and share each pass. They run until the criterion can hardly change, so the number of passes
-    is larger than for one fit, and far smaller than for separate fits.
+    and share each pass. They run until the criterion can hardly change. So the number of passes is
+    larger than for one fit, and far smaller than for separate fits.
 
     Parameters
     ----------
@@ -216,7 +216,7 @@ def select_components(
     n_components : int or iterable of int, default=range(1, 21)
         Numbers of components to compare.
     covariance_types : str or iterable of str, default=("full",)
-        Covariance types to compare, each with each number of components.
+        Covariance types to compare. Every type is combined with every number of components.
     criterion : {'bic', 'aic', 'icl', 'held-out'}, default='bic'
         'bic' is the Bayesian, 'aic' is Akaike's information criterion. 'icl' adds twice the
         entropy of the responsibilities to 'bic', and so prefers separated components.
@@ -228,13 +228,13 @@ def select_components(
         All other parameters, such as `n_init`, `reg_covar` and `random_state`. It does not
         change.
     n_finalists : int, default=3
-        Number of candidates that are fitted to all rows. All of them are, if the sample can hold
-        four fifths of the rows. With ``max_iter=0`` all candidates stay as the sample fitted
-        them.
+        Number of candidates that are fitted to all rows. If the sample can hold four fifths of the
+        rows, all candidates are fitted to all rows. With ``max_iter=0``, all candidates are fitted
+        to the sample only.
     observer : Observer, optional
         Called in this process after the survey and after each pass.
     client : distributed.Client, optional
-        Client of the cluster that reads Dask collections. By default Dask's choice.
+        Client of the cluster that reads Dask collections. By default, Dask chooses it.
     checkpoint : str, Path or Checkpoint, optional
         A folder for checkpoints. If this process is interrupted, the same call resumes the
         selection and gives the same result, bit for bit.
@@ -249,7 +249,8 @@ def select_components(
     ValueError
         For parameters or rows that cannot be used.
     DegenerateCovarianceError
-        A ValueError, if all candidates collapse. If some do, they are part of the result.
+        A ValueError, if all candidates collapse. If only some collapse, they are part of the
+        result.
     CheckpointError
         A ValueError, if the folder holds a checkpoint of another fit or selection.
 
@@ -326,7 +327,7 @@ def select_components(
 def check_shared(parameters: Mapping[str, Any]) -> None:
     """Raise ParameterError for parameters of an estimator that several models cannot share.
 
-    Parameters that are left out have their default.
+    Parameters that are not given have their default.
     """
     wrong = [name for name in INITIAL_PARAMETERS if parameters.get(name) is not None]
     if parameters.get("warm_start"):
@@ -340,8 +341,8 @@ def check_shared(parameters: Mapping[str, Any]) -> None:
         wrong.append("sample_start")
     if wrong:
         raise ParameterError(
-            "a selection initializes each model, and fits all models to a sample first by "
-            f"accelerated EM: leave the estimator's {', '.join(wrong)} at the default"
+            "a selection initializes every model and first fits it to a sample by accelerated "
+            f"EM: leave the estimator's {', '.join(wrong)} at the default"
         )
 
 
@@ -379,7 +380,7 @@ def _finalists(
 
 
 def _sum_of(settings: Sequence[Settings]) -> Settings:
-    """Settings of one fit whose initializations have as many components as all models."""
+    """Return the settings of one fit with at least as many components as all models together."""
     largest = max(settings, key=attrgetter("n_components"))
     n_components = sum(entry.n_components for entry in settings)
     return replace(largest, n_init=math.ceil(n_components / largest.n_components))

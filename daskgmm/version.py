@@ -1,3 +1,3 @@
-"""The version, where setuptools can read it without importing anything."""
+"""The version. setuptools reads this module without importing the package."""
 
 __version__ = "0.1.0"

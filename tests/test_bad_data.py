@@ -67,7 +67,7 @@ def cut_short(path, at=0.5):
     path.write_bytes(path.read_bytes()[: int(at * path.stat().st_size)])
 
 
-OTHER = r"chunks? [2-5].* no longer what the survey saw \(.*100 rows with other values\)"
+OTHER = r"chunks? [2-5].* not the same as in the survey \(.*100 rows with other values\)"
 UNREADABLE = r"chunk [2-5] could not be loaded.*: .*rows"
 SPOILT = {
     "npy, a bit flipped": (".npy", flip, OTHER),

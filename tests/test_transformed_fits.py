@@ -106,7 +106,7 @@ def test_a_column_may_weigh_the_rows_that_count(path, frame, made):
     other = opened(
         path, columns=["delay", "share", "speed"], transforms=[{"standardise": ["share"]}]
     )
-    with pytest.raises(DataError, match="'share' is not a feature here"):
+    with pytest.raises(DataError, match="'share' holds the weights, not a feature"):
         mixture().fit(other, sample_weight="share")
     given = mixture().fit(opened(path), sample_weight=frame["share"].to_numpy())
     np.testing.assert_allclose(given.means_, expected.means_, rtol=1e-9)

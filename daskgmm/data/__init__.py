@@ -1,1 +1,1 @@
-"""Where rows come from, how a pass visits them, and where results go."""
+"""Sources of rows, passes over them, and writers of results."""

@@ -38,7 +38,7 @@ Value = TypeVar("Value", bound=Addable)
 Result = TypeVar("Result")
 
 ExtraColumns = NDArray[Any] | da.Array
-"""One row per row of a dataset, in memory or as a Dask array of known length."""
+"""An array with one row per row of a dataset: in memory, or a Dask array of known length."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Layout:
 
     @property
     def copy_bytes(self) -> int:
-        """Bytes of the copies of a row: one as floats, and one of transformed features."""
+        """Bytes of the copies of a row: a copy as floats, and a copy for transformed features."""
         is_float = self.dtype in (np.dtype(np.float32), np.dtype(np.float64))
         as_floats = 0 if is_float else 8 * (self.n_stored or self.n_features)
         return as_floats + 8 * self.n_features * self.has_transforms
@@ -125,7 +125,7 @@ class Dataset(ABC):
     n_preparation_passes: int = 0
     """Number of passes that `prepare` takes."""
     preprocessing: Preprocessing | None = None
-    """How the features are computed from the stored columns; None if they are these columns."""
+    """Computes the features from the stored columns. None if the columns are the features."""
     weights: Any = None
 
     @property
@@ -147,7 +147,7 @@ class Dataset(ABC):
     @property
     @abstractmethod
     def n_rows(self) -> int:
-        """Number of rows, with those that have a missing value; known after `prepare`."""
+        """Number of rows, including rows with a missing value. It is known after `prepare`."""
 
     @abstractmethod
     def reduce(self, fn: Callable[[Chunk], Value], on_chunks: OnChunks = ignore_chunks) -> Value:
@@ -165,20 +165,20 @@ class Dataset(ABC):
         return self
 
     def with_lengths(self, lengths: tuple[int, ...]) -> "Dataset":
-        """Return the dataset with the rows per chunk that an earlier process has counted."""
+        """Return the dataset with the numbers of rows per chunk, counted in an earlier process."""
         return self
 
     def lenient(self) -> "Dataset":
-        """Return the dataset with bad chunks as empty ones, if its policy is to skip them."""
+        """Return the dataset with bad chunks replaced by empty ones, if its policy allows it."""
         return self
 
     def without_chunks(self, chunks: Sequence[BadChunk]) -> "Dataset":
-        """Return the dataset with some chunks as empty ones, which no pass reads."""
+        """Return the dataset with some chunks replaced by empty ones. No pass reads them."""
         assert not chunks
         return self
 
     def complete_rows(self) -> "Dataset":
-        """Return the dataset with chunks that leave out rows with a missing value."""
+        """Return the dataset without the rows that have a missing value."""
         return CompleteRows(self)
 
     @abstractmethod
@@ -219,7 +219,7 @@ def _on_complete_rows(fn: Callable[[Chunk], Value], chunk: Chunk) -> Value:
 
 @dataclass(frozen=True)
 class InMemoryDataset(Dataset):
-    """An array in memory. Its plain loop specifies what the schedulers compute."""
+    """An array in memory. Its plain loop defines the result that all schedulers must give."""
 
     rows: NDArray[Any]
     weights: NDArray[np.float64] | None = None
@@ -405,7 +405,7 @@ class DaskDataset(Dataset):
     def with_extra(self, array: ExtraColumns) -> "DaskDataset":
         before = self.source
         chunks = (before.lengths or (self.n_rows,), *((n,) for n in array.shape[1:]))
-        # A p2p shuffle has no task that makes one chunk alone.
+        # A p2p shuffle has no task that computes a single chunk.
         extra = da.asarray(array).rechunk(chunks, method="tasks")
         source = plan_source(
             self.collection,

@@ -213,7 +213,7 @@ class LoggedDataset(Dataset):
         self.observer.on_pass_end(entry)
 
     def prepare(self, on_chunks: OnChunks = ignore_chunks) -> "LoggedDataset":
-        """Prepare the dataset, and log its passes with an equal share of the time each."""
+        """Prepare the dataset, and log its passes. Each pass gets an equal share of the time."""
         start, n_passes = perf_counter(), self.dataset.n_preparation_passes
         if not n_passes:
             return replace(self, dataset=self.dataset.prepare())

@@ -32,7 +32,7 @@ def map_rows(
     Parameters
     ----------
     fn : callable
-        From (n, n_features) float rows to (n,), or to (n, width) if `width` is given.
+        Maps float rows (n, n_features) to values (n,), or to (n, width) if `width` is given.
     collection : dask.array.Array or dask.dataframe.DataFrame
     dtype : dtype of the result
     width : int or None
@@ -58,12 +58,12 @@ def map_rows(
 def map_to_array(
     fn: RowFunction, collection: Collection, *, dtype: DTypeLike, shape: tuple[int, ...]
 ) -> da.Array:
-    """Map a row-wise function lazily to an array, whatever the collection.
+    """Map a row-wise function lazily over any collection; the result is an array.
 
     Parameters
     ----------
     fn : callable
-        From (n, n_features) float rows to (n, *shape).
+        Maps float rows (n, n_features) to values (n, *shape).
     collection : dask.array.Array or dask.dataframe.DataFrame
     dtype : dtype of the result
     shape : tuple of int
@@ -72,7 +72,7 @@ def map_to_array(
     Returns
     -------
     (n_rows, *shape) dask.array.Array
-        With the chunks or partitions of the collection.
+        It has the chunks or partitions of the collection.
     """
     if isinstance(collection, dd.DataFrame):
         check_numeric(collection)

@@ -86,7 +86,7 @@ class SampleTarget:
 
     @classmethod
     def for_rows(cls, size: int, n_rows: int, *, marginal: bool = False) -> "SampleTarget":
-        """Choose the limit for `n_rows` rows: `size` rows pass it, plus eight deviations."""
+        """Choose the limit so that `size` of `n_rows` rows pass it, plus eight deviations."""
         share = (size + 8.0 * math.sqrt(size)) / max(n_rows, 1)
         return cls(size, min(int(share * 2.0**64), 2**64 - 1), marginal)
 

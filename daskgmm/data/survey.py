@@ -36,8 +36,8 @@ class Survey:
     """Counts, moments and a sample of the rows, before the first iteration.
 
     Moments and sample use the complete rows: rows without NaN and infinity, or with `marginal`,
-    rows without infinity. In the latter case a NaN makes the moments NaN until
-    `with_cell_moments`.
+    rows without infinity. With `marginal`, a NaN makes the moments NaN until `with_cell_moments`
+    replaces them.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class Survey:
     marginal : bool
         Whether a fit can use rows with a NaN.
     checksums : (n_chunks, 3) uint64 array, or None
-        Checksums of the chunks; None if rows cannot change.
+        Checksums of the chunks; None if the rows cannot change.
     skipped : tuple of BadChunk
         Chunks that the fit skips. No count includes their rows.
     """
@@ -82,7 +82,7 @@ class Survey:
 
     @property
     def n_complete(self) -> int:
-        """Number of rows that a fit can use, with those of weight zero."""
+        """Number of rows that a fit can use, including rows of weight zero."""
         n_unusable = self.n_infinite + (0 if self.marginal else self.n_incomplete)
         return self.n_rows - n_unusable
 
@@ -148,7 +148,7 @@ class Survey:
         )
 
     def with_cell_moments(self, columns: tuple[str, ...] | None) -> "Survey":
-        """Return the survey with moments of the sample's observed cells: no row may be complete."""
+        """Return the survey with moments of observed cells, for data without complete rows."""
         rows, weights = self.sample.rows, self.sample.weights
         origin, offset, variances = cell_moments(rows, weights, columns)
         scatter = self.total_weight * np.diag(variances)
@@ -285,7 +285,7 @@ def _survey_usable_chunk(
     *,
     target: SampleTarget,
 ) -> Survey:
-    """Survey a chunk as a skipped one if a fit cannot use all of its rows."""
+    """Survey a chunk. If a fit cannot use all of its rows, the chunk counts as skipped."""
     survey = survey_rows(chunk, target=target)
     if (reason := survey.describe_bad_cell(missing=missing, columns=columns)) is None:
         return survey
@@ -361,7 +361,8 @@ def cell_moments(
 ) -> tuple[Array, Array, Array]:
     """Return an origin, the mean minus the origin, and the variances, from observed cells.
 
-    Covariances of features are not computed: those of observed pairs may not be positive definite.
+    Covariances of features are not computed, because covariances of observed pairs may not be
+    positive definite.
 
     Raises DataError if a feature has no observed cell.
     """

@@ -1,4 +1,4 @@
-"""scikit-learn's callbacks: one task for the fit, with a task in it for each pass."""
+"""scikit-learn's callbacks: one task for the fit, and one subtask per pass."""
 
 from collections.abc import Sequence
 from copy import copy
@@ -17,7 +17,7 @@ try:
 except ImportError:  # scikit-learn before 1.9
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Replacement without callbacks."""
+        """Replacement for a scikit-learn without callbacks."""
 
     def with_callbacks(method: Any) -> Any:
         """Return the method unchanged."""

@@ -1,4 +1,4 @@
-"""Checkpoints of an estimator's fit: where they are, and what identifies the fit."""
+"""Checkpoints of an estimator's fit: their folder, and the identity of the fit."""
 
 import importlib.metadata
 from collections.abc import Mapping
@@ -40,10 +40,10 @@ class Checkpoint:
         Minimum time between two checkpoints in seconds. 0 writes one after each pass. A
         checkpoint is also written when a fit is interrupted or fails.
     force : bool, default=False
-        Resume although data, parameters or versions have changed. The features and the number
+        Resume even if data, parameters or versions have changed. The features and the number
         and type of the components must be the same.
     stays : bool, default=False
-        Keep the last checkpoint after the fit, for steps that follow and may be interrupted.
+        Keep the last checkpoint after the fit, because later steps may be interrupted.
     storage_options : dict, default={}
         Options for fsspec.
 
@@ -125,7 +125,7 @@ def open_checkpoints(
     estimator : BaseEstimator
     dataset : Dataset
     initial_mixture : Mixture, optional
-        The mixture in which a warm start begins.
+        The mixture from which a warm start begins.
     more : dict
         Further groups of the identity.
     """
@@ -138,7 +138,7 @@ def open_checkpoints(
 def fit_identity(
     estimator: BaseEstimator, dataset: Dataset, initial_mixture: Mixture | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Parameters, data and versions that a resumed fit must share, in types of JSON.
+    """Parameters, data and versions that must not change if a fit is resumed, in types of JSON.
 
     The names are part of the format of checkpoints.
     """
@@ -168,7 +168,7 @@ def fit_identity(
 
 
 def _content(dataset: Dataset) -> str | None:
-    """A token of the rows and weights in memory; checksums of the passes cover other datasets."""
+    """A token of rows and weights in memory. Other datasets are covered by checksums."""
     if not isinstance(dataset, InMemoryDataset):
         return None
     return str(tokenize(dataset.rows, dataset.weights))

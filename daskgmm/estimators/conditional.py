@@ -44,7 +44,7 @@ def column_features(X: Any, features: Sequence[Any] | None, names: Sequence[Any]
     ----------
     X : array, dataframe or Dataset
     features : sequence of int or str, optional
-        One feature per column. By default the columns' own names.
+        One feature per column. The default is the names of the columns.
     names : sequence
         Names of the model's features; empty if they have none.
 

@@ -1,4 +1,4 @@
-"""What every fitted mixture can do: label, score, draw and complete rows."""
+"""The base class of fitted estimators: it labels, scores, samples and imputes rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -67,7 +67,7 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
     n_features_in_: int
     recipe_: dict[str, Any]
     _exact: Mixture | None = None
-    """The mixture in float64 from which the attributes were rounded."""
+    """The mixture in float64. The attributes are rounded from it."""
 
     def predict(self, X: Rows) -> Any:
         """Label each row with its most probable component.
@@ -149,9 +149,9 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         X : array of shape (n_samples, n_features)
-            A Dask array stays lazy. A Dask dataframe stays one, with its columns, index and
-            divisions. A DataArray stays one. Other rows in memory become a NumPy array, pandas
-            dataframes included.
+            A lazy Dask array or dataframe for a Dask collection; a dataframe keeps its columns,
+            index and divisions. A DataArray for a DataArray. A NumPy array for all other rows in
+            memory, including pandas dataframes.
 
         Raises
         ------
@@ -195,7 +195,7 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         NotFittedError, ValueError
-            As for `predict`; also if no row has a weight.
+            As for `predict`. A ValueError is also raised if no row has a positive weight.
         """
         dataset = self._check_fitted()._as_dataset(X, reset=False, sample_weight=sample_weight)
         if isinstance(dataset, InMemoryDataset) and dataset.rows.dtype == np.float32:
@@ -369,16 +369,16 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
     ) -> tuple[Any, Any]:
         """Compute mean and covariance of the remaining features, given the others, for each row.
 
-        This is Gaussian mixture regression. The covariance is that of the features, not that of
-        their mean.
+        This is Gaussian mixture regression. The covariance describes the features, not the
+        uncertainty of their mean.
 
         Parameters
         ----------
         X : array-like, dask array, dask dataframe or Dataset of shape (n_samples, n_given)
-            Rows of the given features alone.
+            Rows that contain only the given features.
         given : sequence of int or str, optional
-            The feature that each column of X holds, by its number or name. The default are the
-            names of the columns, if they are names of the model's features.
+            The feature that each column of X holds, by its number or name. By default, these are
+            the names of the columns, if the model's features have these names.
 
         Returns
         -------
@@ -433,7 +433,7 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
     def mixture_(self) -> Mixture:
         """The fitted mixture as a value, in float64 even if the attributes are float32.
 
-        Parameters of the estimator that were set after the fit have no effect on it.
+        Parameters that are set on the estimator after the fit have no effect on it.
         ParameterError if attributes were set by hand and their shapes do not match.
         """
         arrays = (self.weights_, self.means_, self.covariances_, self.precisions_cholesky_)
@@ -497,8 +497,8 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         reset : bool
             Whether to record the features, as in a fit, instead of checking them.
         missing : str, optional
-            The policy for missing values, instead of the estimator's parameter. The policy of a
-            dataset counts if the estimator's is 'raise'.
+            The policy for missing values, instead of the estimator's parameter. If the estimator's
+            policy is 'raise', the policy of the dataset applies.
         """
         X, weights = split_weights(X, sample_weight)
         X = wrap_dask(X)
@@ -506,7 +506,7 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(X, DaskDataset | InMemoryDataset) and policy is not MissingPolicy.RAISE:
             X = replace(X, missing=policy)
         if isinstance(X, Dataset):
-            # The header has no rows: names and the number of features are all that is checked.
+            # The header has no rows. Only the names and the number of features are checked.
             validate_data(self, X.header, skip_check_array=True, reset=reset)
             if reset:
                 self.recipe_ = X.preprocessing.options() if X.preprocessing else {}
@@ -525,7 +525,7 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         return with_weights(InMemoryDataset(rows, missing=policy), weights)
 
     def _map_rows(self, X: Rows, fn: RowFunction, width: int | None, name: str) -> Any:
-        """A result per row: at once for rows in memory, lazy for Dask collections."""
+        """Return one result per row: at once for rows in memory, lazy for Dask collections."""
         dataset = self._check_fitted()._as_dataset(X, reset=False)
         result = map_dataset(fn, dataset, self.mixture_, width=width, name=name)
         axes = () if width is None else ("component",)

@@ -56,10 +56,11 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
         'full' has one covariance matrix per component, 'tied' has one for all components. 'diag'
         has one variance per component and feature, 'spherical' has one per component.
     tol : float, default=1e-3
-        Convergence threshold in nats per row. An accelerated fit has converged when the gain in
-        the lower bound that is still expected is below `tol`, by the quadratic model of the
-        accelerated steps and by the gains of the last iterations. With ``acceleration=None``
-        scikit-learn's rule holds: an iteration changes the lower bound by less than `tol`.
+        Convergence threshold in nats per row. An accelerated fit has converged when the expected
+        remaining gain in the lower bound is below `tol`. This gain is estimated from the quadratic
+        model of the accelerated steps and from the gains of the last iterations. With
+        ``acceleration=None`` scikit-learn's rule applies: an iteration changes the lower bound by
+        less than `tol`.
     reg_covar : float or 'scale', default=1e-6
         Added to the diagonal of the covariances, in squared units of the data. 'scale' adds
         1e-6 of each feature's variance over all rows, so that units do not matter. A constant
@@ -70,8 +71,8 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
         Number of initializations. All of them share each pass; the best result is used.
     init_params : str, callable or array-like, default='short-em'
         Initialization method. It runs on a uniform sample of 50,000 rows, or of 100 rows per
-        component and feature if that is more, in at most 256 MiB. Data with fewer rows is used
-        as it is.
+        component and feature if this number is larger. The sample takes at most 256 MiB. If the
+        data has fewer rows, all of them are used.
 
         - 'short-em': the best of 32 short runs of EM on a part of the sample. They start from
           k-means, k-means++ and random rows.
@@ -86,8 +87,8 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
     init_distance : {'scaled', 'whitened', 'euclidean'}, default='scaled'
         Distance used by the initialization. 'scaled' divides each feature by its standard
         deviation. 'whitened' uses the covariance of the data (Mahalanobis distance). With both,
-        units of features do not matter. 'euclidean' uses the rows as they are; scikit-learn's
-        methods then draw the same random numbers as scikit-learn. Half of the short runs of EM
+        units of features do not matter. 'euclidean' does not scale the rows; scikit-learn's
+        methods then draw the same random numbers as in scikit-learn. Half of the short runs of EM
         always use 'whitened'.
     acceleration : {'quasi-newton', None}, default='quasi-newton'
         'quasi-newton' takes quasi-Newton steps preconditioned by the EM step. It accepts a step
@@ -95,20 +96,20 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
         plain EM, as in scikit-learn.
     sample_start : bool or 'auto', default='auto'
         Whether all candidates converge on the sample before the first pass over all rows, if the
-        data is larger than the sample. Few passes are left after that. 'auto' means True for
+        data is larger than the sample. The fit then needs only a few passes. 'auto' means True for
         accelerated fits and False for ``acceleration=None``.
     refine : bool, default=True
-        Whether to merge two components and insert another one elsewhere, as long as this leads to
-        a better optimum. This runs on the sample before the first pass, or after convergence if
-        the sample is all of the data. It applies to accelerated fits only. It does not apply if
-        `means_init` or `init_params` set where components are, or if ``sample_start=False`` and
-        the sample is not all of the data.
+        Whether to merge two components and insert a new one elsewhere. These moves are repeated
+        while they lead to a better optimum. This runs on the sample before the first pass, or
+        after convergence if the sample is all of the data. It applies to accelerated fits only. It
+        does not apply if `means_init` or `init_params` set where components are, or if
+        ``sample_start=False`` and the sample is not all of the data.
     weights_init : array-like of shape (n_components,), default=None
-        Initial weights that sum to one. None to estimate them.
+        Initial weights that sum to one. With None, they are estimated.
     means_init : array-like of shape (n_components, n_features), default=None
-        Initial means in units of the data. None to estimate them.
+        Initial means in units of the data. With None, they are estimated.
     precisions_init : array-like, default=None
-        Initial inverse covariances, in the shape of `covariances_`. None to estimate them.
+        Initial inverse covariances, in the shape of `covariances_`. With None, they are estimated.
     random_state : int, RandomState instance or None, default=None
         Seed of the sample, the initializations and `sample`.
     warm_start : bool, default=False
@@ -117,14 +118,15 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
         1 prints each initialization and every `verbose_interval`-th iteration. 2 also prints
         changes of the lower bound and times in seconds.
     verbose_interval : int, default=10
-        Number of iterations between two that are printed.
+        Number of iterations between two printed lines.
     degenerate : {'raise', 'regularize', 'reinitialize', 'drop'}, default='raise'
         Policy for a component whose covariance collapses, that is, stops being positive definite
         in floating point. 'raise' ends the fit with an error, as in scikit-learn, unless other
         initializations continue; the error's `mixture` is the last valid model. 'regularize'
         adds to the diagonal of the covariance. 'reinitialize' moves the component to a row with
-        low density. 'drop' removes the component. The last two also apply to a component without
-        rows; otherwise such a component keeps its mean and covariance. See `events_`.
+        low density. 'drop' removes the component. 'reinitialize' and 'drop' also apply to a
+        component without rows. With the other policies, such a component keeps its mean and
+        covariance. See `events_`.
     missing : {'raise', 'omit', 'marginal'}, default='raise'
         Policy for rows with missing values (NaN), in a fit and in all other methods. 'raise'
         refuses them. 'omit' leaves them out; their label is -1. 'marginal' uses the marginal
@@ -133,8 +135,9 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
     Attributes
     ----------
     weights_ : array of shape (n_components,)
-        Weights of the components, which sum to one. Fewer than the parameter `n_components` if
-        components were dropped. Fitted arrays are float32 for rows of float32, else float64.
+        Weights of the components, which sum to one. If components were dropped, there are fewer
+        than the parameter `n_components`. Fitted arrays are float32 for rows of float32, else
+        float64.
     means_ : array of shape (n_components, n_features)
         Means of the components, in units of the data.
     covariances_ : array
@@ -150,29 +153,29 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
     outcome_ : str
         Why the fit ended, as a sentence.
     remaining_gain_ : float
-        Gain in the lower bound that the accelerated steps still expect, in nats per row. NaN for
-        plain EM and after a step of `partial_fit`.
+        Gain in the lower bound that further accelerated steps are expected to bring, in nats per
+        row. NaN for plain EM and after a step of `partial_fit`.
     n_iter_ : int
-        Iterations over all rows of the best initialization, plus the steps of `partial_fit`.
-        Iterations on the sample do not count.
+        Number of iterations over all rows for the best initialization, plus the steps of
+        `partial_fit`. Iterations on the sample do not count.
     lower_bound_ : float
-        Mean log-likelihood of the fitted parameters, in nats per row. If the fit did not
-        converge by the accelerated rule, this takes one more pass. (scikit-learn gives the value
+        Mean log-likelihood of the fitted parameters, in nats per row. If the fit did not converge
+        by the accelerated rule, this value takes one more pass. (scikit-learn gives the value
         before the last M-step, see its issue 14419.)
     lower_bounds_ : list of float
         Lower bound before each iteration, in nats per row.
     events_ : list of Event
-        Degenerate components of the best initialization, and components that were moved to rows
-        that the sample hardly contains. The fields are `n_pass` (0 is the initialization),
-        `component` (its number before that pass; None for the covariance of 'tied'), `action`
-        ('regularized', 'reinitialized', 'dropped', 'kept' for one without rows, 'moved') and
-        `sentence`.
+        Events of the best initialization: components that were degenerate, and components that
+        moved to rows that are rare in the sample. The fields are `n_pass` (0 is the
+        initialization), `component` (its number before that pass; None for the covariance of
+        'tied'), `action` ('regularized', 'reinitialized', 'dropped', 'kept' for a component
+        without rows, 'moved') and `sentence`.
     n_passes_ : int
-        Number of passes over the data, with the survey and the steps of `partial_fit`.
+        Number of passes over the data, including the survey and the steps of `partial_fit`.
     passes_ : list of Pass
         One entry per pass. The fields are `purpose` ('prepare', 'survey', 'start', 'iteration',
         'refinement' for an iteration after components were moved, 'bound', 'batch' for a step of
-        `partial_fit`), `seconds`, `n_bytes` and `lower_bound` (the best candidate's).
+        `partial_fit`), `seconds`, `n_bytes` and `lower_bound` (of the best candidate).
     total_weight_ : float
         Sum of the weights of all rows so far. Without weights, the number of rows.
     n_omitted_ : int
@@ -180,7 +183,7 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
     reg_covar_ : float or array of shape (n_features,)
         What `reg_covar` added to the diagonals of the covariances, in squared units of the data.
     recipe_ : dict
-        Columns, filter and transforms of the data, if `open_dataset` was given any.
+        Columns, filter and transforms of the data, if `open_dataset` received any.
         ``open_dataset(url, **model.recipe_)`` opens other data in the same way.
     n_features_in_ : int
         Number of features.
@@ -218,7 +221,7 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = CONSTRAINTS
-    # These arguments describe how the fit runs. They are no metadata of the rows.
+    # These arguments describe how the fit runs. They are not metadata of the rows.
     __metadata_request__fit: ClassVar[dict[str, str]] = {
         "observer": UNUSED,
         "client": UNUSED,
@@ -240,7 +243,7 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
     reg_covar_: float | Array
     _fit_state: FitState
     _requested_shape: Shape
-    """The shape that the last fit was asked for. Dropped components do not change it."""
+    """The shape that the last fit requested. Dropped components do not change it."""
 
     def __init__(
         self,
@@ -314,7 +317,7 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
             Called in this process after the survey and after each pass. The fit ends early if
             its `on_pass` returns True.
         client : distributed.Client, optional
-            Client of the cluster that reads Dask collections. By default Dask's choice.
+            Client of the cluster that reads Dask collections. By default, Dask chooses it.
         checkpoint : str, Path or Checkpoint, optional
             A folder for checkpoints. If this process is interrupted, the same call resumes the
             fit and gives the same result, bit for bit.
@@ -327,11 +330,11 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
         Raises
         ------
         ValueError
-            For parameters or rows that cannot be used, with scikit-learn's messages. Before the
-            first pass, if a chunk does not fit into the memory of a worker.
+            For parameters or rows that cannot be used, with scikit-learn's messages. It is also
+            raised, before the first pass, if a chunk does not fit into the memory of a worker.
         DegenerateCovarianceError
-            A ValueError, if all initializations collapse: with ``degenerate='raise'``, or in
-            spite of the policy. Its `mixture` is the last valid model.
+            A ValueError, if all initializations collapse, with ``degenerate='raise'`` or because
+            another policy cannot repair them. Its `mixture` is the last valid model.
         CheckpointError
             A ValueError, if the folder holds a checkpoint of another fit.
         """
@@ -377,14 +380,15 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
         sample_weight : array-like, dask array, dask series or str, optional
             Weights of the rows, as for `fit`.
         forget : float, optional
-            Share of the old statistics that the batch replaces, above 0 and at most 1. A
-            constant share follows data that changes. The default is ``(n / N)**0.6`` with the
-            weight n of the batch and the weight N of all rows so far, including the batch.
+            Share of the old statistics that the batch replaces, above 0 and at most 1. With a
+            constant share, the model follows data that changes over time. The default is
+            ``(n / N)**0.6`` with the weight n of the batch and the weight N of all rows so far,
+            including the batch.
 
         Returns
         -------
         self : GaussianMixture
-            `lower_bound_` is that of the batch under the parameters before the step.
+            `lower_bound_` is the lower bound of the batch under the parameters before the step.
             `converged_` is False, because steps have no stopping rule.
 
         Raises
@@ -450,8 +454,8 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
         ----------
         X, sample_weight : as for fit
         where : Resources, optional
-            The machines. By default those of the client or scheduler that would run the fit;
-            one thread of this process for arrays in memory.
+            The machines. The default is the machines of the client or scheduler that would run the
+            fit, or one thread of this process for arrays in memory.
 
         Returns
         -------
@@ -472,7 +476,7 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
         """Write the fitted model to a ``.npz`` file without pickle. An existing file is replaced.
 
         All fitted attributes keep every bit. The estimator's parameters are saved too, except
-        arrays, functions and generators: `load` gives them their default.
+        arrays, functions and generators: `load` sets these parameters to their default.
 
         Parameters
         ----------
@@ -493,10 +497,10 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
 
     @classmethod
     def load(cls, path: str | Path, *, storage_options: Mapping[str, Any] | None = None) -> Self:
-        """Read a model that `save`, a run of the command line or `Mixture.save` wrote.
+        """Read a model file that `save` or a run of the command line wrote.
 
-        Nothing in the file is executed. The file does not hold what an accelerated fit learned
-        of the curvature; a warm start learns it again.
+        Nothing in the file is executed. The file does not hold the curvature that an accelerated
+        fit learned; a warm start learns it again.
 
         Parameters
         ----------
@@ -535,7 +539,8 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
         Returns
         -------
         sklearn.mixture.GaussianMixture
-            It does not apply the transforms in `recipe_`. A DataWarning says so if there are any.
+            It does not apply the transforms in `recipe_`. If there are transforms, a DataWarning
+            says so.
 
         Raises
         ------
@@ -551,7 +556,7 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
 
         A new fit runs scikit-learn's algorithm, for which the parameters were chosen: plain EM
         (``acceleration=None``) with ``init_distance='euclidean'``. `lower_bound_` is
-        scikit-learn's value, before its last M-step. In `partial_fit` the model has no weight,
+        scikit-learn's value, before its last M-step. In `partial_fit` the model has weight zero,
         because the number of its rows is not known.
 
         Parameters
@@ -588,7 +593,7 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
     ) -> Self:
         """Make a fitted estimator from the parameters of a mixture.
 
-        In `partial_fit` it has no weight: the first batch replaces the parameters in one step.
+        In `partial_fit` it has weight zero: the first batch replaces the parameters in one step.
 
         Parameters
         ----------
@@ -621,7 +626,7 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
         """Make a fitted estimator from a mixture.
 
         The mixture may come from `mixture_`, `marginal`, `conditional` or `Mixture.updated`. In
-        `partial_fit` the estimator has no weight, as with `from_parameters`.
+        `partial_fit` the estimator has weight zero, as with `from_parameters`.
 
         Parameters
         ----------
@@ -659,11 +664,11 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
         return FitState(mixture, (), state.lower_bound, ridge=state.ridge, pairs=pairs)
 
     def _shape(self, n_features: int) -> Shape:
-        """The shape that the parameters ask for."""
+        """The shape that the parameters request."""
         return self.covariance_type, self.n_components, n_features
 
     def _check_shape(self, name: str, n_features: int) -> None:
-        """Raise ParameterError if parameters and rows ask for another shape than the last fit."""
+        """Raise ParameterError if parameters and rows request another shape than the last fit."""
         shape = self._shape(n_features)
         if shape != self._requested_shape:
             raise ParameterError(

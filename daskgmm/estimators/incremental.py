@@ -13,8 +13,8 @@ from daskgmm.estimators.prediction import check_total_weight
 from daskgmm.model.mixture import Mixture
 from daskgmm.model.sufficient_statistics import SufficientStatistics
 
-# The n-th of equal batches has the step size n**-0.6. Any exponent above 1/2 and up to 1 forgets
-# the first batches and converges (Cappé & Moulines 2009, section 4).
+# The n-th of equal batches has the step size n**-0.6. With any exponent above 1/2 and up to 1, the
+# model forgets the first batches and converges (Cappé & Moulines 2009, section 4).
 STEP_EXPONENT = 0.6
 
 OUTCOME = "advanced by partial_fit: one step for each batch, without a stopping rule"
@@ -26,9 +26,9 @@ class Step(NamedTuple):
     Attributes
     ----------
     mixture : Mixture
-        After the step.
+        The mixture after the step.
     total_weight : float
-        Effective number of rows so far, those of the batch included.
+        Effective number of rows so far, including the batch.
     lower_bound : float
         Mean log-likelihood of the batch before the step, in nats per unit of weight.
     """
@@ -52,7 +52,7 @@ def step(
     ----------
     mixture : Mixture
     statistics : SufficientStatistics
-        Of the batch, under this mixture.
+        Statistics of the batch under this mixture.
     previous_weight : float
         Effective number of rows before the batch.
     forget : float or None
@@ -64,7 +64,7 @@ def step(
     Raises
     ------
     DataError
-        If no row of the batch counts.
+        If no row of the batch has a positive weight.
     DegenerateCovarianceError
         If a covariance collapses.
     """

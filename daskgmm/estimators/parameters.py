@@ -1,4 +1,4 @@
-"""Parameters of the estimator: the values they may have, and the settings they stand for."""
+"""Parameters of the estimator: the accepted values, and their translation to settings."""
 
 from collections.abc import Mapping
 from numbers import Integral, Real
@@ -54,7 +54,8 @@ CONSTRAINTS: dict[str, list[Any]] = {
 
 def check_values(parameters: Mapping[str, Any]) -> None:
     """Raise scikit-learn's InvalidParameterError, a ValueError, for an invalid parameter."""
-    # scikit-learn's estimators check parameters by name, so that both report the same one first.
+    # Parameters are checked in order of their names, as in scikit-learn: both report the same one
+    # first.
     validate_parameter_constraints(CONSTRAINTS, dict(sorted(parameters.items())), "GaussianMixture")
 
 
@@ -66,7 +67,7 @@ def fit_settings(estimator: Any, dataset: Dataset, initial_state: FitState | Non
     estimator : GaussianMixture
     dataset : Dataset
     initial_state : FitState or None
-        The state in which a warm start begins.
+        The state from which a warm start begins.
 
     Raises
     ------

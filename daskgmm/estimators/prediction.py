@@ -1,4 +1,4 @@
-"""Row-wise results and sums of rows under a mixture: at once in memory, lazy for Dask."""
+"""Row-wise results and sums under a mixture: at once for rows in memory, lazy for Dask."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,7 +43,7 @@ class RowCheck(NamedTuple):
 
     @classmethod
     def of(cls, dataset: Dataset) -> "RowCheck":
-        """The check that the dataset's policy for missing values asks for."""
+        """Return the check that follows from the dataset's policy for missing values."""
         return cls(
             omit=dataset.missing == MissingPolicy.OMIT,
             marginal=dataset.missing == MissingPolicy.MARGINAL,
@@ -103,12 +103,12 @@ def map_dataset(
 
 
 def unsupported_dataset(dataset: Dataset) -> TypeError:
-    """The error for a dataset that can be summed but gives no results per row."""
+    """Return the error for a dataset that supports sums but no results per row."""
     return TypeError(f"{type(dataset).__name__} does not support results per row")
 
 
 def total_log_density(dataset: Dataset, mixture: Mixture) -> tuple[float, float]:
-    """Sum of weight * log-density in nats, and total weight of the rows; one pass.
+    """Return the sum of weight * log-density in nats, and the total weight; one pass.
 
     Raises DataError if all rows have zero weight or are left out.
     """
@@ -128,17 +128,17 @@ def sufficient_statistics(dataset: Dataset, mixture: Mixture) -> SufficientStati
 
 
 def check_total_weight(total_weight: float) -> None:
-    """Raise DataError if no row counts."""
+    """Raise DataError if no row has a positive weight."""
     if not total_weight > 0.0:
         raise DataError(
-            "Sample weights must contain at least one non-zero number: there is no row that "
-            "counts, because all rows have zero weight or are left out for a missing value."
+            "Sample weights must contain at least one non-zero number: all rows have "
+            "weight zero, or are left out because of missing values."
         )
 
 
 @contextmanager
 def explain_missing_values() -> Iterator[None]:
-    """Replace scikit-learn's advice on NaN by what daskgmm offers."""
+    """Replace scikit-learn's advice on NaN by advice for daskgmm."""
     try:
         yield
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Sample weights in every form that a user may pass, for rows in every form."""
+"""Sample weights: every accepted type of weights, for every accepted type of rows."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -56,7 +56,7 @@ def with_weights(dataset: Dataset, weights: Any) -> Dataset:
     ----------
     dataset : Dataset
     weights : array-like or dask collection of shape (n_samples,), a number, or None
-        A number is the weight of every row. With None the dataset stays as it is.
+        A number is the weight of every row. With None the dataset does not change.
 
     Raises
     ------
@@ -103,18 +103,19 @@ def _without_column(rows: DaskDataset, name: str) -> DaskDataset:
         chunks = (array.chunks[0], (len(columns) - 1,))
         features = da.map_blocks(np.delete, array, index, axis=1, dtype=array.dtype, chunks=chunks)
         columns.remove(name)
-    # With fusion both arrays would contain the task that reads the chunk: it would be read twice.
+    # With fusion, both arrays would contain the task that reads the chunk, so the chunk would be
+    # read twice.
     with dask.config.set({"optimization.fuse.active": False}):
         return DaskDataset.of(features, weights=array[:, index], columns=columns, **options)
 
 
 def _check_column(columns: Iterable[str], name: str) -> None:
     if name not in columns:
-        raise DataError(f"sample_weight={name!r} is none of the columns: {list(columns)}")
+        raise DataError(f"sample_weight={name!r} is not one of the columns: {list(columns)}")
 
 
 def _options(dataset: DaskDataset) -> dict[str, Any]:
-    """Arguments of `DaskDataset.of` that a dataset made from this one keeps."""
+    """Arguments of `DaskDataset.of` that pass the options of this dataset to a new one."""
     return {
         "missing": dataset.missing,
         "retries": dataset.source.retries,
@@ -130,7 +131,7 @@ def _as_dask_array(weights: Any, dataset: DaskDataset) -> da.Array:
     lengths = dataset.source.lengths
     is_lazy = isinstance(weights, da.Array)
     if is_lazy and (lengths is None or np.isnan(weights.shape).any()):
-        return weights  # one chunk of weights per chunk of rows, checked when read
+        return weights  # one chunk of weights per chunk of rows; a chunk is checked when it is read
     if lengths is None:
         raise DataError(
             "sample_weight is in memory, but the lengths of the partitions are not known: pass "

@@ -1,4 +1,4 @@
-"""Fitted estimators as values: to and from files, scikit-learn's class, and parameters."""
+"""Conversion of fitted estimators to and from files, scikit-learn's class, and parameters."""
 
 import json
 import warnings
@@ -26,7 +26,7 @@ from daskgmm.model.covariance import FAMILIES
 from daskgmm.model.mixture import Mixture
 
 Shape = tuple[str, int, int]
-"""Covariance type, number of components and number of features that a fit was asked for."""
+"""Covariance type, number of components and number of features that a fit requested."""
 
 # Attributes that describe the fit, with the function that reads each from JSON.
 HISTORY: dict[str, Callable[[Any], Any]] = {
@@ -46,7 +46,7 @@ HISTORY: dict[str, Callable[[Any], Any]] = {
     "recipe_": stored_options,
     "reg_covar_": lambda value: np.array(value) if isinstance(value, list) else float(value),
 }
-# Their values without a fit; `reg_covar_` is then the value of the parameter.
+# Values of these attributes without a fit. `reg_covar_` is then the value of the parameter.
 NO_HISTORY: dict[str, Any] = {
     "converged_": False,
     "outcome_": "",
@@ -61,13 +61,13 @@ NO_HISTORY: dict[str, Any] = {
     "recipe_": {},
 }
 
-# scikit-learn's algorithm in terms of the parameters that scikit-learn does not have.
+# Values of daskgmm's own parameters that give scikit-learn's algorithm.
 SKLEARN_ALGORITHM = {"acceleration": None, "init_distance": "euclidean"}
 
 
 @dataclass(frozen=True)
 class ModelState:
-    """Everything that a fitted estimator holds besides its constructor's parameters.
+    """All values of a fitted estimator except its constructor's parameters.
 
     Attributes
     ----------
@@ -79,9 +79,9 @@ class ModelState:
     history : dict
         Values of the attributes in `HISTORY`, as far as they are known.
     fit_state : FitState or None
-        The state in which a warm start begins; None for the mixture alone.
+        The state from which a warm start begins; None to start from the mixture.
     requested_shape : Shape or None
-        None for the shape that the parameters ask for.
+        None for the shape that the parameters request.
     """
 
     mixture: Mixture
@@ -247,13 +247,13 @@ def mixture_of_parameters(
     """Build a mixture from a user's parameters. Raises ParameterError if they are not valid."""
     if covariance_type not in FAMILIES:
         raise ParameterError(
-            f"covariance_type={covariance_type!r} is none of {', '.join(FAMILIES)}"
+            f"covariance_type={covariance_type!r} is not one of {', '.join(FAMILIES)}"
         )
     return check_user_mixture(FAMILIES[covariance_type], weights, means, covariances)
 
 
 def check_mixture(mixture: object) -> Mixture:
-    """Return the mixture. Raises ParameterError if it is not a valid one."""
+    """Return the mixture. Raises ParameterError if it is not valid."""
     if not isinstance(mixture, Mixture):
         raise ParameterError(
             "from_mixture takes a Mixture, such as the mixture_ of a fitted model, but got a "
@@ -265,7 +265,7 @@ def check_mixture(mixture: object) -> Mixture:
 
 
 def precision(values: Any) -> type[np.floating[Any]]:
-    """float32 for an array of float32, else float64."""
+    """Return float32 for an array of float32, else float64."""
     return np.float32 if np.asarray(values).dtype == np.float32 else np.float64
 
 

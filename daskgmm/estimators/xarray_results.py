@@ -34,7 +34,7 @@ def along_rows(
 
 
 def like_input(X: Any, rows: Any) -> Any:
-    """Return rows of the shape of X as a DataArray with the coordinates of X, if X is one."""
+    """Return rows in the shape of X. If X is a DataArray, the result has its coordinates."""
     return X.copy(data=rows) if _is_data_array(X) else rows
 
 

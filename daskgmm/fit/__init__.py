@@ -1,1 +1,1 @@
-"""The fit of mixtures: initialization, EM, acceleration, moves and checkpoints."""
+"""Fits of mixtures: initialization, EM, acceleration, split and merge moves, checkpoints."""

@@ -1,8 +1,8 @@
-"""The comparison of models of several sizes and families, which share their passes.
+"""The comparison of models of several sizes and families. The models share their passes.
 
-All models converge on the sample, in memory. One pass over all rows then scores them all: on the
-rows of the sample, and on the other rows, which are held out. Only the best by the criterion, the
-finalists, are fitted to all rows. They share these passes too.
+All models converge on the sample, in memory. One pass over all rows then scores all models, on the
+rows of the sample and on the other rows. The other rows are held out. Only the best models by the
+criterion, the finalists, are fitted to all rows. They also share these passes.
 """
 
 import math
@@ -42,8 +42,8 @@ MAX_SAMPLE_SHARE = 0.8
 # Number of short EM runs that survive for each model.
 N_SURVIVORS = 2
 
-# The largest change of a criterion that is still expected at the end of a fit: a difference "not
-# worth more than a bare mention" (Kass & Raftery 1995, 2 ln B).
+# The largest change of a criterion that may still be expected at the end of a fit: a difference
+# "not worth more than a bare mention" (Kass & Raftery 1995, 2 ln B).
 NEGLIGIBLE_DIFFERENCE = 2.0
 
 
@@ -56,7 +56,7 @@ class Comparison:
     candidates : tuple of Candidate
         All models, in the order of the settings.
     best : Candidate
-        The choice of the criterion.
+        The model that the criterion chooses.
     survey : Survey
     passes : tuple of Pass
         All passes over the data.
@@ -80,8 +80,8 @@ def compare(
 ) -> Comparison:
     """Fit models of several sizes and families by accelerated EM, and choose among them.
 
-    Each model has its own copy of the generator, so its starts are those of a fit of its own. The
-    settings differ only in families and numbers of components. The comparison resumes from the
+    Every model has its own copy of the generator. So its starts are the same as in a separate fit.
+    The settings differ only in families and numbers of components. The comparison resumes from the
     newest checkpoint.
 
     Raises
@@ -110,7 +110,7 @@ def compare(
             f"models are compared on a sample of {n_sample:,} of the {survey.n_usable:,} rows, "
             f"which is too small for {smallest.n_components:,} components; use fewer components"
         )
-    # With few rows or without iterations, all models are finalists: no score is an estimate.
+    # With few rows or without iterations, all models are finalists, and no score is an estimate.
     is_small = n_sample == int(MAX_SAMPLE_SHARE * survey.n_usable)
     n_finalists = n_finalists if smallest.rule.max_iter and not is_small else len(settings)
     with problem.journal(observer, checkpoints) as journal:
@@ -208,7 +208,7 @@ def _score(problem: FitProblem, sample_optima: Sequence[FitState | None]) -> lis
     on_all_rows = problem.rows.for_purpose(PassPurpose.COMPARISON).reduce(map_chunk)
     on_sample = sample_stage.as_dataset(problem.survey.sample).reduce(map_chunk)
     scored = []
-    # Per two parameters, what a fit to the sample lacks of a fit to all rows (Wilks 1938).
+    # Loss of a fit to the sample against a fit to all rows, per two parameters (Wilks 1938).
     gap = 1.0 / len(problem.survey.sample.rows) - 1.0 / problem.survey.n_usable
     for (number, state), all_sums, sample_sums in zip(
         sound.items(), on_all_rows, on_sample, strict=True
@@ -265,7 +265,8 @@ def tighten_rule(rule: StoppingRule, total_weight: float) -> StoppingRule:
 def _with_penalty(finalist: ScoredCandidate, criterion: Criterion) -> FitState:
     """Return the state of a finalist with the penalty of the criterion.
 
-    Held-out scores do not change any more, so such finalists do not compete.
+    With a held-out criterion there is no penalty: the scores no longer change, so the finalists do
+    not compete.
     """
     state, scores = finalist.state, finalist.scores
     if criterion.is_held_out:

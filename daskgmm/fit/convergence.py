@@ -35,10 +35,10 @@ class AbsoluteChange:
 class ExpectedGain:
     """Stop when the expected gain is less than `tol`.
 
-    The expected gain is that of the quadratic model of an accelerated fit: half the gradient
-    times the Newton step. A model of few steps misses slow directions. So the last iterations
-    together must also have gained less than `tol`, or the last step on the sample must have gained
-    what was predicted.
+    The expected gain comes from the quadratic model of an accelerated fit: it is half the gradient
+    times the Newton step. A model from few steps misses slow directions. So there is a second
+    condition: the last iterations together gained less than `tol`, or the last step on the sample
+    gained what was predicted.
 
     Attributes
     ----------

@@ -17,7 +17,7 @@ from daskgmm.model.sufficient_statistics import SufficientStatistics
 
 @dataclass(frozen=True)
 class Scores:
-    """The likelihood of a mixture and what the criteria are computed from.
+    """The likelihood of a mixture, and the other values that the criteria use.
 
     Attributes
     ----------
@@ -108,7 +108,7 @@ class Criterion(NamedTuple):
         Returns the value of the criterion, given scores.
     is_held_out : bool
         Whether the criterion is the log-density of held-out rows under the model of the sample.
-        Then a higher value is better, and the fit to all rows does not change it.
+        For this criterion a higher value is better, and the fit to all rows does not change it.
     """
 
     label: str
@@ -131,7 +131,7 @@ CRITERIA = {
 
 
 def criterion_of(name: str) -> Criterion:
-    """Return the criterion of a name. ParameterError lists the names."""
+    """Return the criterion with a name. For an unknown name, a ParameterError lists all names."""
     if name not in CRITERIA:
         names = ", ".join(map(repr, CRITERIA))
         raise ParameterError(f"criterion must be one of {names}, not {name!r}")
@@ -152,8 +152,8 @@ class Candidate:
     is_finalist : bool
         Whether it was fitted to all rows.
     is_estimate : bool
-        Whether it was fitted to the sample only. Then its likelihood contains the gain that is
-        expected from a fit to all rows.
+        Whether it was fitted to the sample only. In this case its likelihood includes the gain
+        that a fit to all rows is expected to bring.
     is_too_large : bool
         Whether it has more components than the sample has rows.
     """
@@ -174,7 +174,7 @@ class Candidate:
 
     @property
     def outcome(self) -> Outcome:
-        """Why the model takes no more iterations."""
+        """The reason why the model takes no more iterations."""
         if self.is_too_large:
             return Outcome.TOO_FEW_ROWS
         if self.state is None or self.state.outcome is None:
@@ -194,7 +194,7 @@ class ScoredCandidate(NamedTuple):
     statistics : SufficientStatistics
         Statistics of all rows.
     scores : Scores
-        With the gain that is expected from the fit to all rows.
+        They include the gain that the fit to all rows is expected to bring.
     """
 
     number: int

@@ -1,4 +1,4 @@
-"""Policies for degenerate components: a covariance collapses, or a component becomes empty."""
+"""Policies for degenerate components, whose covariance collapses or which have no rows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,10 +19,11 @@ from daskgmm.model.densities import densities
 from daskgmm.model.e_step import log_prob_norm
 from daskgmm.model.mixture import Mixture
 
-# Amounts that are added to a diagonal, in variances of the data. The first that suffices is used.
+# Amounts that may be added to a diagonal, in variances of the data. The smallest that suffices is
+# used.
 RIDGES = tuple(10.0**power for power in range(-6, 1))
 
-# A component that still collapses after so many reinitializations is regularized.
+# A component that collapses again after this number of reinitializations is regularized.
 MAX_REINITIALIZATIONS = 3
 
 # The data's covariance is singular if it is not positive definite after this share of the variances
@@ -50,7 +51,8 @@ class Proposal:
     n_pass : int
         Number of the iteration; 0 for the start.
     ridge : (n_components,) array
-        What is added to the diagonal of each component's covariance, in variances of the data.
+        Amount that is added to the diagonal of each component's covariance, in variances of the
+        data.
     events : tuple of Event
         All events of the candidate.
     """
@@ -111,7 +113,7 @@ class DataSummary:
     covariance : (n_features, n_features) array
         Covariance of all rows plus the regularization of a component.
     scales : (n_features,) array
-        Variances of the features; a substitute for constant features.
+        Variances of the features. Constant features have a substitute.
     seed : int
     """
 
@@ -198,7 +200,7 @@ class PolicyRemedy:
                 return mixture
         proposal = self.policy(proposal, singular, self.data)
         is_invalid = ~np.isfinite(proposal.means).all(axis=1)
-        if is_invalid.any():  # NaN or infinite: sums overflowed
+        if is_invalid.any():  # NaN or infinity: sums overflowed
             raise DegenerateCovarianceError(np.flatnonzero(is_invalid).tolist())
         return _factorize(proposal.with_ridge(self.data.scales))
 
@@ -209,9 +211,9 @@ def regularize(
     """Add the smallest of `RIDGES` that makes each singular covariance positive definite.
 
     The ridge is permanent, so that the next iterations have a fixed point and the fit can
-    converge. If no ridge suffices (rounding made the covariance larger than that of the data, or
-    NaN), the variances of the data replace the covariance once. An empty component with a
-    positive definite covariance is kept, as in scikit-learn.
+    converge. If no ridge suffices, the variances of the data replace the covariance once. This
+    happens if rounding made the covariance NaN, or larger than the covariance of the data. An
+    empty component with a positive definite covariance is kept, as in scikit-learn.
     """
     family, ridge, covariances = proposal.family, proposal.ridge.copy(), proposal.covariances.copy()
     unit = family.project(np.diag(data.scales))
@@ -252,8 +254,9 @@ def _keep_empty(proposal: Proposal, components: Components, why: str = "") -> Pr
 def reinitialize(proposal: Proposal, singular: Components, data: DataSummary) -> Proposal:
     """Move components to rows of low density, with the covariance of the data.
 
-    Components that cannot be moved are regularized: a shared covariance, all components if the
-    covariance of the data is singular, and components that collapsed again after several moves.
+    Some components cannot be moved and are regularized instead: components with a shared
+    covariance, all components if the covariance of the data is singular, and components that
+    collapsed again after several moves.
     """
     family, n_components = proposal.family, len(proposal.weights)
     is_exhausted = [
@@ -286,7 +289,8 @@ def reinitialize(proposal: Proposal, singular: Components, data: DataSummary) ->
 def drop(proposal: Proposal, singular: Components, data: DataSummary) -> Proposal:
     """Drop components.
 
-    If all would collapse sooner or later, those with rows are regularized instead.
+    If the covariance of the data is singular, or if no component would remain, components with
+    rows are regularized instead.
     """
     to_drop, why = _removable(proposal, singular), ""
     if not proposal.family.shared and data.is_singular(proposal.family):
@@ -325,7 +329,7 @@ POLICIES: dict[DegeneracyPolicy, Callable[[DataSummary], Remedy]] = {
 
 
 def _removable(proposal: Proposal, singular: Components) -> Components:
-    """Return the components that can be moved or dropped. A shared covariance belongs to none."""
+    """Return the components that can be moved or dropped: none if the covariance is shared."""
     return proposal.empty.copy() if proposal.family.shared else proposal.empty | singular
 
 

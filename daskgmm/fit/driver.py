@@ -34,7 +34,7 @@ class Fit:
     state : FitState
         State of the best candidate.
     lower_bound : float
-        Lower bound of its parameters, in nats per unit of weight. The last of
+        Lower bound of the parameters of this state, in nats per unit of weight. The last value of
         `state.lower_bounds` may belong to the parameters before the last step.
     survey : Survey
     passes : tuple of Pass
@@ -81,7 +81,7 @@ def fit_mixture(
             states = converge(states, PassPurpose.ITERATION, rule, relocate=relocate)
             winner = best(states)
             if refined_start := _refined_start(winner, problem, settings):
-                # The winner stays a candidate in case the moves do not help on all rows.
+                # The unmoved winner stays a candidate, because the moves may not help on all rows.
                 restarted = em.with_outcomes([refined_start], full_data_rule(rule))
                 journal.start_stage(PassPurpose.REFINEMENT, [*restarted, winner])
         if journal.snapshot.purpose == PassPurpose.REFINEMENT:
@@ -94,7 +94,7 @@ def fit_mixture(
 
 
 def _starts_on_sample(problem: FitProblem, settings: Settings) -> bool:
-    """Whether candidates converge on the sample first, and the sample is not all rows."""
+    """Whether candidates converge on the sample first; False if it holds all rows."""
     return settings.sample_start and not problem.survey.sample_is_all
 
 
@@ -133,7 +133,7 @@ def _candidates(
 
 
 def _relocation(problem: FitProblem, settings: Settings) -> Relocation | None:
-    """Return the relocation that follows the first pass, if there is one."""
+    """Return the relocation that follows the first pass, or None."""
     # With missing values, a low density does not mean a badly explained row.
     is_possible = settings.may_move and not problem.objective.marginal
     return problem.relocation() if is_possible and _starts_on_sample(problem, settings) else None

@@ -1,4 +1,4 @@
-"""The EM loop: a pass for all candidates that still advance, then one step of each."""
+"""The EM loop: one pass for all candidates that still advance, then one step per candidate."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -52,7 +52,7 @@ class Relocate(Protocol):
     def size(self) -> int: ...
 
     def __call__(self, trial: Parameters, after: FitState, tail: WorstRows) -> FitState | None:
-        """Return one more candidate, or None, given the parameters of the pass and the state."""
+        """Return an additional candidate or None, given the trial of the pass and the state."""
 
 
 def advance(
@@ -66,8 +66,8 @@ def advance(
 ) -> FitState:
     """Return the state after one iteration. This is a pure function of its arguments.
 
-    A candidate that collapses and cannot be repaired keeps its last parameters. One that cannot
-    be accelerated takes the EM step.
+    A candidate that collapses and cannot be repaired keeps its last parameters. A candidate that
+    cannot be accelerated takes the EM step.
     """
     trial, previous, pairs = state.trial, state.accelerator, state.pairs
     bound, n_pass = objective.lower_bound(statistics, trial), state.n_iter + 1
@@ -145,8 +145,8 @@ def run(
     """Advance the candidates until each has an outcome. They share the passes.
 
     Accelerated candidates that can no longer win are eliminated. The observer can stop all
-    candidates. If `relocate` is there, the first pass also collects the rows that each candidate
-    explains worst. The candidates that `relocate` makes of them share the next passes.
+    candidates. With `relocate`, the first pass also collects the rows that each candidate explains
+    worst. `relocate` may turn them into additional candidates, which share the next passes.
     """
     while live := [state for state in states if state.outcome is None]:
         start_time = perf_counter()

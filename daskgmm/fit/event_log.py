@@ -18,7 +18,7 @@ EventListener = Callable[[str, dict[str, Any]], None]
 
 
 class EventLog(NullObserver):
-    """Sends each event of a fit to a listener, once and by name.
+    """Sends every event of a fit to a listener, once.
 
     The names are ``pass`` (after each pass over the data), ``survey``, ``resume``, ``start``,
     ``sample``, ``event`` (a component changed), ``checkpoint`` and ``fitted``.
@@ -35,7 +35,7 @@ class EventLog(NullObserver):
 
     def on_pass_end(self, pass_: Pass) -> None:
         if pass_.purpose in ADVANCING:
-            self._last_pass = pass_  # `on_pass` sends it together with the bound
+            self._last_pass = pass_  # `on_pass` sends this pass together with the bound
         else:
             self._send("pass", **self._pass_values(pass_))
 

@@ -46,8 +46,8 @@ class Observer(PassObserver, ProgressObserver, Protocol):
     passes. Only `on_pass_progress` is called while the chunks of a pass are being read. An
     exception in a method ends the fit with that exception.
 
-    A fit calls `on_survey` or `on_resume`, `on_start`, `on_sample` if candidates converge on the
-    sample first, `on_pass` after each iteration, and `on_end`.
+    A fit calls the methods in this order: `on_survey` or `on_resume`; `on_start`; `on_sample` if
+    candidates converge on the sample first; `on_pass` after each iteration; `on_end`.
     """
 
     def on_survey(self, survey: Survey, seconds: float) -> None:
@@ -67,7 +67,7 @@ class Observer(PassObserver, ProgressObserver, Protocol):
         Parameters
         ----------
         survey : Survey
-            The survey, from the checkpoint if it is still valid.
+            The survey. It comes from the checkpoint if it is still valid.
         states : sequence of FitState
             All candidates; empty if the checkpoint is older than the first iteration.
         """
@@ -151,7 +151,7 @@ class NullObserver(NullProgressObserver):
 
 
 class ObserverGroup:
-    """Calls several observers in their order. Each one can stop the fit."""
+    """Calls several observers in their order. Any of them can stop the fit."""
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
@@ -204,7 +204,7 @@ class PrintingObserver(NullObserver):
     Parameters
     ----------
     verbose : int
-        From 2 on, changes of the bound and seconds are printed too.
+        With 2 or more, changes of the bound and seconds are printed too.
     interval : int
         Iterations between two lines.
     """

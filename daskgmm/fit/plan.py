@@ -18,8 +18,8 @@ from daskgmm.model.sufficient_statistics import SufficientStatistics
 # Copies of a chunk's rows while it is decoded.
 DECODING_COPIES = 2
 
-# Memory that glibc keeps after a thread frees it, as measured: two chunks, if a chunk is smaller
-# than the size (32 MiB) that glibc always returns.
+# Number of chunks that glibc keeps in memory after a thread frees them (measured). This applies to
+# chunks below 32 MiB; glibc always returns larger ones.
 ALLOCATOR_COPIES, MAX_ALLOCATOR_BYTES = 2, 64 << 20
 
 # Blocks of the survey and of labels, for any shape.
@@ -38,9 +38,9 @@ class Plan:
     n_shards : int
         Number of tasks per pass.
     n_passes : (int, int)
-        Number of passes over the data, at least and at most.
+        Smallest and largest number of passes over the data.
     bytes_per_row : int
-        Memory of a thread for each row of its chunk.
+        Memory of a thread per row of its chunk.
     fixed_bytes_per_thread : int
         Memory of a thread for blocks, sums and parameters.
     driver_bytes : int
@@ -70,7 +70,7 @@ class Plan:
         )
 
     def raise_for_memory(self) -> None:
-        """Raise DataError if a chunk does not fit into memory. The message says what size fits."""
+        """Raise DataError if a chunk does not fit into memory, and name a size that fits."""
         layout, resources, per_thread = self.layout, self.resources, self.bytes_per_thread
         n_threads = min(resources.threads_per_process, layout.n_chunks)
         if layout.lengths is None or per_thread is None or n_threads * per_thread <= resources.room:

@@ -44,10 +44,10 @@ class FitProblem(NamedTuple):
     remedy : Remedy
         Repairs degenerate components.
     distance : Distance
-        Between rows, for the initialization.
+        Distance between rows, for the initialization.
     seed : int
     start : Snapshot
-        The first snapshot, or that of the newest checkpoint.
+        The first snapshot, or the snapshot of the newest checkpoint.
     is_resumed : bool
         Whether the fit resumes from a checkpoint.
     """
@@ -63,7 +63,7 @@ class FitProblem(NamedTuple):
 
     @contextmanager
     def journal(self, observer: Observer, checkpoints: Checkpoints) -> Iterator[Journal]:
-        """Record the fit. If an exception ends it, its state is written to a checkpoint."""
+        """Record the fit. If an exception ends the fit, write its state to a checkpoint."""
         if self.is_resumed:
             observer.on_resume(self.survey, self.start.states)
         with checkpoints.saving_on_failure(observer.on_checkpoint):
@@ -146,9 +146,9 @@ def open_problem(
 ) -> FitProblem:
     """Survey the rows, or take the survey from the newest checkpoint.
 
-    The sample holds at most a share `max_sample_share` of the rows. With a checkpoint, `random`
-    gets the state that the checkpoint holds. Rows that cannot be used raise DataError. Chunks that
-    are skipped cause a DataWarning.
+    The sample holds at most a share `max_sample_share` of the rows. If there is a checkpoint,
+    `random` is set to the state that the checkpoint holds. Rows that cannot be used raise
+    DataError. Chunks that are skipped cause a DataWarning.
     """
     checkpoint = checkpoints.load()
     if checkpoint:
@@ -172,7 +172,8 @@ def open_problem(
     if survey.n_incomplete and not marginal:
         rows = rows.complete_rows()
     regularization = settings.regularization(survey)
-    # In the dtype of the rows, so that it can be subtracted from float32 rows in float32.
+    # The pivot has the dtype of the rows, so that it can be subtracted from float32 rows in
+    # float32.
     pivot = survey.mean.astype(survey.dtype).astype(np.float64)
     start = Snapshot(random_state, rows.layout.lengths, survey, tuple(rows.passes))
     return FitProblem(
@@ -207,7 +208,7 @@ def _survey(
 def _sample_seed(random: np.random.RandomState) -> int:
     """Return a seed for the sample, without a draw from the generator of the starts.
 
-    So the starts equal those of scikit-learn if the sample holds all rows.
+    So the starts are the same as in scikit-learn if the sample holds all rows.
     """
     copy = np.random.RandomState()
     copy.set_state(random.get_state())

@@ -7,11 +7,11 @@ from dataclasses import replace
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.fit.state import Action, FitState, Outcome
 
-# A candidate may gain this many times its expected gain: bounds have plateaus.
+# A candidate may still gain this many times its expected gain, because bounds have plateaus.
 GAIN_FACTOR = 30.0
 
-# Decimals of the bounds that are compared. The rest is rounding. It must not choose between
-# candidates at the same optimum, whose components may have another order.
+# Number of decimals of the bounds that are compared. Further decimals are rounding errors. They
+# must not decide between candidates at the same optimum, whose components may be in another order.
 BOUND_DIGITS = 9
 
 # Iterations before a candidate may be eliminated, and the number of recent bounds.
@@ -19,7 +19,7 @@ MIN_ITER, N_RECENT = 12, 5
 
 
 def best(states: Sequence[FitState]) -> FitState:
-    """Return the candidate of highest bound, the first of equals.
+    """Return the candidate with the highest bound; of equal candidates, the first.
 
     Collapsed candidates do not take part. If all have collapsed, DegenerateCovarianceError carries
     the last sound model of the best one.
@@ -47,8 +47,8 @@ def rank(states: Iterable[FitState]) -> list[FitState]:
 def eliminate(states: Sequence[FitState]) -> list[FitState]:
     """Return the candidates. Those that can no longer win have the outcome ELIMINATED.
 
-    Such a candidate is below the best of its group by more than thirty times its expected gain
-    and its recent gain. It continues if that best candidate collapses later.
+    Its bound is below the best bound of its group by more than thirty times its expected gain and
+    its recent gain. It continues if that best candidate collapses later.
     """
     sound = (state for state in rank(states) if state.outcome is not Outcome.DEGENERATE)
     highest = {state.rival_group: bound(state) for state in reversed(list(sound))}

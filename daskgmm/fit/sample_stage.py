@@ -1,8 +1,8 @@
 """The sample stage: candidates converge on the sample, and the best continue on all rows.
 
 A model of p free parameters that converged on a sample of n rows is about p / (2 n) nats per row
-below the optimum of all rows (the expectation of a likelihood ratio, Wilks 1938). It needs a few
-passes over all rows to get there. A cold start needs dozens.
+below the optimum of all rows (the expectation of a likelihood ratio, Wilks 1938). From there, it
+needs a few passes over all rows. A fit without the sample stage needs dozens of passes.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ from daskgmm.model.objective import Objective
 TOL, MAX_ITER = 1e-6, 500
 RULE = ExpectedGain(TOL, MAX_ITER, window=5)
 
-# Rows of a subsample: at least, and per component and feature.
+# Number of rows of a subsample: the minimum, and the number per component and feature.
 MIN_ROWS, ROWS_PER_MEAN = 10_000, 10
 
 # Bounds that differ by less than this belong to one optimum.
@@ -84,7 +84,7 @@ def restart_from(optimum: FitState, *, after: FitState) -> FitState:
 
 
 def full_data_rule(rule: StoppingRule) -> StoppingRule:
-    """Return the rule after the sample stage, which has found the slow directions already."""
+    """Return the rule for all rows. The sample stage already found slow directions."""
     return replace(rule, window=1) if isinstance(rule, ExpectedGain) else rule
 
 
@@ -99,9 +99,10 @@ def candidates_from_sample(
 ) -> list[FitState]:
     """Converge the candidates on the sample, and return those that continue on all rows.
 
-    The best comes first, refined if `refine` is there. The others are those that the sample cannot
-    distinguish from it: their bounds are at most p / (2 n) lower. Candidates at one optimum count
-    once. If all candidates collapse on the sample, the starts themselves are returned.
+    The best candidate comes first; it is refined if `refine` is given. The other candidates are
+    those that the sample cannot distinguish from the best: their bounds are at most p / (2 n)
+    lower. Candidates at one optimum count once. If all candidates collapse on the sample, the
+    starts themselves are returned.
     """
     optima = converge_on_sample(states, sample, objective, remedy=remedy, acceleration=acceleration)
     sound = rank(state for state in optima if state.outcome is not Outcome.DEGENERATE)

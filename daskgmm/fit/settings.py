@@ -20,7 +20,7 @@ from daskgmm.model.objective import Objective
 MIN_SAMPLE_ROWS = 50_000
 MAX_SAMPLE_BYTES = 1 << 28
 
-# The distance between the optima of the sample and of all rows, in nats per row, at most.
+# Largest distance between the optima of the sample and of all rows, in nats per row.
 START_GAP = 1e-2
 
 
@@ -51,7 +51,7 @@ class Settings:
     user_parameters : UserParameters
         Parameters that the user gives for the start.
     warm_start : FitState or None
-        The state that a warm start continues. Then nothing is initialized.
+        The state from which a warm start continues. In this case nothing is initialized.
     reg_is_relative : bool
         Whether `reg_covar` is in variances of the features instead of squared units of the data.
     standardised : tuple of bool
@@ -91,18 +91,18 @@ class Settings:
         return np.where(self.standardised, survey.scales, 1.0)
 
     def regularization(self, survey: Survey) -> Array | float:
-        """Return what is added to the diagonal of covariances, in squared units of the data."""
+        """Return the term for the diagonals of covariances, in squared units of the data."""
         return self.reg_covar * (survey.scales if self.reg_is_relative else self.units(survey))
 
     @property
     def may_move(self) -> bool:
-        """Whether components may move. Those that the user places do not."""
+        """Whether components may move. They may not if the user places them."""
         is_placed = self.initializer.places_components or self.user_parameters.means is not None
         return self.accelerated and not is_placed and self.warm_start is None
 
     @property
     def n_candidates(self) -> int:
-        """Largest number of candidates that share a pass, relocated ones included."""
+        """Largest number of candidates that share a pass, including relocated candidates."""
         if self.warm_start is not None or self.user_parameters.complete:
             return 1
         per_restart = self.initializer.n_survivors if self.accelerated else 1
@@ -119,9 +119,9 @@ class Settings:
     def sample_size(self, n_features: int) -> int:
         """Return the number of rows of the survey's sample, which holds at most 256 MiB.
 
-        It is at least a hundred per component and feature. It is so large that the optimum of
-        the sample is p / (2 n) < `START_GAP` nats per row from that of all rows, for p free
-        parameters.
+        It is at least a hundred rows per component and feature. With p free parameters and n rows
+        in the sample, the optima of the sample and of all rows differ by p / (2 n) nats per row.
+        The size is chosen so that this is less than `START_GAP`.
         """
         n_parameters = self.family.n_parameters(self.n_components, n_features)
         n_parameters += self.n_components * (n_features + 1) - 1

@@ -56,7 +56,7 @@ class Action(StrEnum):
 
 
 class Event(NamedTuple):
-    """A change of a component that was degenerate or that moved.
+    """An event of a fit: a degenerate component was changed, or a component moved.
 
     Attributes
     ----------
@@ -88,17 +88,17 @@ class FitState:
     parameters : Parameters
         The parameters after the last M-step.
     lower_bounds : tuple of float
-        One bound per iteration, in nats per unit of weight: that of the parameters before its
-        M-step. If an accelerated step failed, the previous bound is repeated.
+        One bound per iteration, in nats per unit of weight: the bound of the parameters before the
+        M-step of the iteration. If an accelerated step failed, the previous bound is repeated.
     previous_bound : float
-        The bound before the first iteration: that of an earlier fit, or -inf.
+        The bound before the first iteration: the bound of an earlier fit, or -inf.
     outcome : Outcome or None
         None while the candidate still advances.
     events : tuple of Event
         Changes of degenerate components and moves.
     ridge : tuple of float
-        What is permanently added to the diagonal of each component's covariance, in variances
-        of the data. Empty if nothing is added.
+        Amount that is permanently added to the diagonal of each component's covariance, in
+        variances of the data. Empty if nothing is added.
     accelerator : AcceleratorState or None
         None for plain EM, before the first pass and after a repair.
     pairs : tuple of CurvaturePair
@@ -142,7 +142,7 @@ class FitState:
 
     @property
     def change(self) -> float:
-        """How much the last iteration changed the bound."""
+        """The change of the bound in the last iteration."""
         bounds = (self.previous_bound, *self.lower_bounds)
         return bounds[-1] - bounds[-2]
 

@@ -1,7 +1,8 @@
 """Kernels: from rows to weighted log-densities and sums of moments.
 
-Workers receive a kernel with each pass. A run of it holds the buffers and sums for one chunk. A run
-may serve several kernels at once (`batching`); each of them is one of its parts.
+Workers receive a kernel with each pass. A run of a kernel holds the buffers and sums for one
+chunk. A run may serve several kernels at once (`batching`); a part of the run belongs to one
+kernel.
 """
 
 from collections.abc import Callable
@@ -28,7 +29,7 @@ class Kernel(Protocol):
     def run(self, n_rows: int | None = None, sums_of: Any = None) -> "Run":
         """Start a run over blocks with `n_rows` rows in total.
 
-        `sums_of` is the dtype of the rows if only sums are needed and the weights are alike;
+        `sums_of` is the dtype of the rows if only sums are needed and the weights are similar;
         otherwise it is None.
         """
 
@@ -37,7 +38,7 @@ class Run(Protocol):
     """One run over the rows of a chunk, block by block."""
 
     about_maximum: bool
-    """Whether the softmax of each row is taken about its maximum, and not about the level."""
+    """Whether the softmax subtracts the maximum of a row. Otherwise it relies on the level."""
 
     @property
     def block_rows(self) -> int:
@@ -57,7 +58,7 @@ class Run(Protocol):
 
     @property
     def exact(self) -> "Run":
-        """The run for rows that this one cannot represent; possibly itself."""
+        """The run for rows that this run cannot represent; it may be this run itself."""
 
     def log_prob(self, block: NDArray[Any]) -> NDArray[Any]:
         """Return weighted log-densities minus the levels, (n_components, n)."""
@@ -75,19 +76,20 @@ class Run(Protocol):
 # Largest rounding error of a log-density, in nats. It is far below any tol.
 MAX_ROUNDING = 1e-8
 
-# In standard deviations. Beyond this distance, the density is below 1e-14 of its peak, and the
+# Distance in standard deviations. Beyond it, the density is below 1e-14 of its peak, and the
 # rounding error of the component does not matter.
 FAR = 8.0
 
 # In measurements, the mean log-density in float32 was within 1e-6 nats of float64 wherever the
-# rounding error at NEAR standard deviations was below MAX_SINGLE_ROUNDING: errors of rows cancel.
+# rounding error at NEAR standard deviations was below MAX_SINGLE_ROUNDING. The errors of rows
+# cancel.
 NEAR, MAX_SINGLE_ROUNDING = 1.0, 1.7e-4
 ROUNDOFF_RATIO = float(np.finfo(np.float32).eps / np.finfo(np.float64).eps)
 
-# Range of values whose products with each other fit into float32.
+# Range of values. Products of two such values fit into float32.
 SMALLEST, LARGEST = 1e-15, 1e15
 
-# Largest number of coefficients for float32; a run in float32 has three copies of them.
+# Largest number of coefficients for float32, because a run in float32 has three copies of them.
 MAX_SINGLE_COEFFICIENTS = 1 << 18
 
 
@@ -99,7 +101,7 @@ def choose(
     deviations: Array,
     crossover: int | None,
 ) -> Kernel:
-    """Return the quadratic kernel if it is faster and accurate enough, else the triangular one.
+    """Return the quadratic kernel if it is faster and accurate enough, else the triangular kernel.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Batching: kernels of several candidates share a block's features and its two matrix products.
+"""Batching: kernels of several candidates share the features of a block and two products.
 
 With many components, the features are a small part of the work and the responsibilities no longer
 fit into the cache, so large batches gain nothing (docs/dev/decisions/kernels.md).
@@ -21,7 +21,7 @@ def group_kernels(kernels: Sequence[Kernel], sums_of: Sequence[Any]) -> list[lis
     """Group the kernels that run together.
 
     Quadratic kernels with the same pivot, second order and precision share a group, up to the
-    limits above and in order. Any other kernel is alone.
+    limits above and in order. Every other kernel has its own group.
 
     Parameters
     ----------

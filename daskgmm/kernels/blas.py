@@ -28,17 +28,17 @@ from daskgmm.array_types import Array
 
 Matrix = NDArray[Any]
 
-# Limits of OpenBLAS's kernels for small products: 100**3 multiplications; 1200 results if the sum
-# is along the rows of both factors (dgemm_small_kernel_permit_skylakex.c).
+# Limits of OpenBLAS's kernels for small products (dgemm_small_kernel_permit_skylakex.c): 100**3
+# multiplications, or 1200 results if the sum is along the rows of both factors.
 SMALL_PRODUCT, SMALL_RESULTS = 100**3, 1200
 
-# Columns of a strip. With an odd number of strips, the rows of an array do not share the same
-# cache sets, as they would at powers of two.
+# Number of columns of a strip. With an odd number of strips, the rows of an array use different
+# cache sets. With a power of two, they would share the same sets.
 STRIP = 264
 
 
 def _function(name: str) -> Callable[..., None]:
-    """Return one of scipy's BLAS functions; it takes every argument by address."""
+    """Return one of scipy's BLAS functions. The function takes every argument by address."""
     capsule = cython_blas.__pyx_capi__[name]
     signature, pointer = ctypes.pythonapi.PyCapsule_GetName, ctypes.pythonapi.PyCapsule_GetPointer
     signature.restype, signature.argtypes = ctypes.c_char_p, [ctypes.py_object]
@@ -177,7 +177,7 @@ _n_users = 0
 
 @cache
 def _limiter_thread() -> ThreadPoolExecutor:
-    """Return the thread that sets and removes the limit: threadpoolctl needs one for both."""
+    """Return the thread that sets and removes the limit: threadpoolctl needs the same one."""
     return ThreadPoolExecutor(1, thread_name_prefix="daskgmm-blas-threads")
 
 
@@ -194,7 +194,7 @@ def one_openmp_thread() -> Iterator[None]:
 
 
 def _reset_after_fork() -> None:
-    """Start anew in a forked child, which has none of the parent's threads."""
+    """Reset the state in a forked child, because it has none of the parent's threads."""
     global _lock, _limit, _n_users
     _lock, _limit, _n_users = Lock(), ExitStack(), 0
     _limiter_thread.cache_clear()

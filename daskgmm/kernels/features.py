@@ -1,4 +1,4 @@
-"""Second-order features of each family, stored feature-major: one row of values per feature."""
+"""Second-order features of covariance families, stored with one row of values per feature."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
@@ -37,7 +37,7 @@ class Products:
     """Products x_i x_j, one per pair; the second moment is a matrix per component.
 
     The order is by wrapped diagonals: all x_i x_i, all x_i x_(i-1), ..., indices modulo
-    n_features. The scratch rows repeat the last rows of x in front of the first. Then one
+    n_features. The scratch rows repeat the last rows of x in front of the first row. So one
     multiplication gives all products: x times a view that moves back one row per diagonal.
     """
 
@@ -60,7 +60,7 @@ class Products:
         half, n = n_features // 2, rows.shape[1]
         rows[:half] = rows[n_features:]
         x = rows[half:]
-        n_diagonals = (n_features + 1) // 2  # for even n_features, half a diagonal remains
+        n_diagonals = (n_features + 1) // 2  # if n_features is even, half a diagonal remains
         shape, strides = (n_diagonals, n_features, n), (-x.strides[0], *x.strides)
         # as_strided would take 5 µs for the same view.
         shifted_back = np.ndarray(shape, rows.dtype, rows, half * x.strides[0], strides)

@@ -10,7 +10,7 @@ from daskgmm.array_types import Array
 def level_of(constants: Array, n_features: int) -> float:
     """Return a typical weighted log-density of a row, in nats.
 
-    The largest constant minus half the number of features, the mean of |z|**2 / 2.
+    It is the largest constant minus half the number of features, because |z|**2 / 2 has this mean.
     """
     return float(constants.max()) - 0.5 * n_features
 

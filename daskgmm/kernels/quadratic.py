@@ -32,10 +32,12 @@ from daskgmm.kernels.moments import Moments
 from daskgmm.kernels.sparse_moments import NEGLIGIBLE, SparseMoments
 from daskgmm.kernels.workspace import buffers, rows_of_block
 
-# Features and responsibilities of one block. The fastest size in workflows/benchmarks/kernels.py.
+# Bytes of the features and responsibilities of one block: the fastest size in
+# workflows/benchmarks/kernels.py.
 BLOCK_BYTES = 1 << 23
 
-# Largest size of the second moments in `SparseMoments`, which take memory besides the other sums.
+# Largest size of the second moments in `SparseMoments`. They take memory in addition to the other
+# sums.
 MAX_SPARSE_VALUES = 1 << 19
 
 
@@ -46,8 +48,8 @@ class Quadratic:
     Attributes
     ----------
     theta : (n_components, n_features + second_order.count(n_features) + 1) array
-        Coefficients of [x - pivot, second order of x - pivot, 1]. The level is subtracted from
-        the last one.
+        Coefficients of [x - pivot, second order of x - pivot, 1]. The level is subtracted from the
+        last coefficient.
     pivot : (n_features,) array
     level : float
         Typical weighted log-density of a row, in nats (`level_of`).
@@ -73,17 +75,17 @@ class Quadratic:
     def run(self, n_rows: int | None = None, sums_of: Any = None) -> "QuadraticRun":
         """Start a run over blocks with `n_rows` rows in total.
 
-        `sums_of` is the dtype of the rows if only sums are needed and the weights are alike; then
-        the run may compute in float32. Otherwise it is None.
+        `sums_of` is the dtype of the rows if only sums are needed and the weights are similar. In
+        this case the run may compute in float32. Otherwise `sums_of` is None.
         """
         return QuadraticRun([self], n_rows, sums_of)
 
     def rounding(self, reach: Array) -> float:
         """Return the expected rounding error of a log-density, in nats.
 
-        The magnitudes of the terms of a dot product times the unit roundoff (Higham 2002,
-        eq. 3.3). The square root of the number of features replaces the factor n of the bound:
-        sums in blocks reach that in measurements.
+        It is the sum of the magnitudes of a dot product's terms times the unit roundoff (Higham
+        2002, eq. 3.3). The square root of the number of features replaces the factor n of the
+        bound, because measured errors of sums in blocks are that small.
 
         Parameters
         ----------
@@ -133,7 +135,7 @@ class QuadraticRun:
         n_features = len(first.pivot)
         self._n_scratch_rows = self._second_order.n_scratch_rows(n_features)
         n_feature_rows = self._n_scratch_rows + n_phi
-        # Half in float32: the exact run may need the other half.
+        # A run in float32 takes half of the size, because the exact run may need the other half.
         n_bytes = BLOCK_BYTES if dtype == np.float64 else BLOCK_BYTES // 2
         shared = [k.shared_cholesky for k in kernels if k.shared_cholesky is not None]
         n_values = n_components + n_feature_rows + (2 * n_features if shared else 0)
@@ -181,7 +183,7 @@ class QuadraticRun:
         rows = self._features[: (n_scratch + self._theta.shape[1]) * n].reshape(-1, n)
         phi = self._phi = rows[n_scratch:]
         x = phi[:d]
-        with np.errstate(over="ignore", invalid="ignore"):  # rows 1e150 away
+        with np.errstate(over="ignore", invalid="ignore"):  # for rows at a distance of 1e150
             np.subtract(block.T, self._pivot, out=x)
             self._second_order.fill(rows[: n_scratch + d], d, phi[d:-1])
             phi[-1] = 1.0
@@ -211,7 +213,7 @@ class QuadraticRun:
             self._scatter += scatter
 
     def _is_sparse(self, responsibilities: NDArray[Any]) -> bool:
-        """Whether sums over the rows that matter are less work than one large product."""
+        """Whether sums over the rows that matter take less work than one large product."""
         k, d = len(self._theta), len(self._pivot)
         if self._theta.size * STRIP <= SMALL_PRODUCT or k * d * d > MAX_SPARSE_VALUES:
             return False
@@ -223,7 +225,8 @@ class QuadraticRun:
     def corrections(self) -> list[float]:
         """Return the error of each kernel's log-likelihood from float32 coefficients, in nats.
 
-        First order: the derivative of the log-likelihood by the coefficients is the moments.
+        The error is of first order: the derivative of the log-likelihood by the coefficients is
+        the moments.
         """
         if self._theta.dtype == np.float64:
             return [0.0] * len(self.parts)

@@ -13,7 +13,7 @@ Table = NDArray[Any]
 # numbers, which are many times slower to multiply, never appear.
 LOG_FLOOR = {np.dtype(np.float64): -650.0, np.dtype(np.float32): -83.0}
 
-# Smallest sum of exponentials whose relative error is that of any sum.
+# Smallest sum of exponentials whose relative error is as small as for larger sums.
 SMALLEST_SUM = {np.dtype(np.float64): 1e-250, np.dtype(np.float32): 1e-27}
 
 

@@ -1,9 +1,9 @@
-"""Safe kernel: the difference from each component's mean, then its precision Cholesky factor.
+"""Safe kernel: it subtracts a component's mean, then applies its precision Cholesky factor.
 
 Differences come before products, and moments are sums about each component's current mean, so
-that offsets and tight components cost no digits. In many dimensions this kernel is also the
-faster one, because most components do not matter to most rows: `screening` finds those that do
-in float32, at half the cost.
+that offsets and tight components cost no digits. In many dimensions this kernel is also the faster
+one. There, most components do not matter to most rows, and `screening` finds the components that
+matter in float32, at half the cost.
 """
 
 from collections.abc import Callable
@@ -42,7 +42,7 @@ class Triangular:
     constants : (n_components,) array
         Weighted log-densities at the means, in nats.
     means : (n_components, n_features) array
-        Also the pivots of the moments.
+        Means of the components, which are also the pivots of the moments.
     factors : (n_components, ...) array
         Precision Cholesky factors: upper-triangular matrices, or inverse standard deviations.
     whiten : `by_matrix` or `by_scale`
@@ -71,8 +71,9 @@ class Triangular:
     def run(self, n_rows: int | None = None, sums_of: Any = None) -> "TriangularRun":
         """Start a run over blocks with `n_rows` rows in total.
 
-        `sums_of` is the dtype of the rows if only sums are needed and the weights are alike; then
-        the run may leave out components that change no bit of the sums. Otherwise it is None.
+        `sums_of` is the dtype of the rows if only sums are needed and the weights are similar. In
+        this case the run may leave out components that change no bit of the sums. Otherwise
+        `sums_of` is None.
         """
         return TriangularRun(self, n_rows, screened=self.screened and sums_of is not None)
 
@@ -117,7 +118,7 @@ class TriangularRun:
     def log_prob(self, block: NDArray[Any]) -> Array:
         """Return weighted log-densities minus the level, (n_components, n_rows).
 
-        Those that screening leaves out are -inf.
+        Values that screening leaves out are -inf.
         """
         n = len(block)
         x = self._x = self._features[: block.size].reshape(-1, n)

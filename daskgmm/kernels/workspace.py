@@ -22,7 +22,7 @@ LINE_BYTES = 64
 # of CACHE_BYTES, otherwise up to MAX_STRIPS.
 MAX_STRIPS, MAX_STRIPS_IN_CACHE, CACHE_BYTES = 15, 31, 9 << 18
 
-# Rows of a block, at least, however long they are.
+# Smallest number of rows of a block, even if rows are very long.
 MIN_ROWS = 16
 
 _free: list[NDArray[np.uint8]] = []
@@ -34,7 +34,7 @@ def buffers(owner: object, *sizes: tuple[int, DTypeLike]) -> list[NDArray[Any]]:
     Parameters
     ----------
     owner : object
-        Its memory is reused after its end.
+        After the end of this object, the memory is reused.
     *sizes : tuple of int and dtype
         Number of values and dtype of each array.
     """
@@ -52,7 +52,7 @@ def buffers(owner: object, *sizes: tuple[int, DTypeLike]) -> list[NDArray[Any]]:
 
 
 def free_buffers() -> None:
-    """Free the memory that is kept for reuse."""
+    """Free the buffers that wait for reuse."""
     _free.clear()
 
 
@@ -76,7 +76,7 @@ def rows_of_block(n_bytes: int, n_values: int, n_rows: int | None) -> int:
     """Return the number of rows in a block.
 
     A block has 1, 3, 7 or 15 strips, or 31 if these fit into a core's second cache. It has less
-    than a strip if its rows are so long, or if there are no more rows.
+    than a strip if the rows are very long, or if no more rows exist.
 
     Parameters
     ----------

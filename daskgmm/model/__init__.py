@@ -1,1 +1,1 @@
-"""What a mixture is: its covariances, statistics, densities and likelihood."""
+"""The mixture model: covariances, statistics, densities and likelihood."""

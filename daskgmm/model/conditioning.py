@@ -49,7 +49,7 @@ def marginal(mixture: Mixture, features: Sequence[int]) -> Mixture:
 
 
 def conditional(mixture: Mixture, features: Sequence[int], values: ArrayLike) -> Mixture:
-    """Return the conditional mixture of the remaining features, given the values of some.
+    """Return the conditional mixture of the remaining features, given values of the others.
 
     Parameters
     ----------
@@ -162,7 +162,8 @@ class MixtureRegression:
         for block, posterior, means in self.components(rows):
             mean = _mean(posterior, means)
             all_means[block] = self.pivot + mean
-            # The law of total covariance, about the mean, so that no moments are subtracted.
+            # This is the law of total covariance, about the mean, so that no moments are
+            # subtracted.
             scaled = np.sqrt(posterior.T)[:, :, None] * (means - mean)
             between = scaled.transpose(1, 2, 0) @ scaled.transpose(1, 0, 2)
             covariances[block] = (posterior @ dense).reshape(between.shape) + between
@@ -178,7 +179,7 @@ def regression(
 ) -> tuple[Array, Array]:
     """Return the conditional mean and covariance of the remaining features for each row.
 
-    Gaussian mixture regression; Cohn, Ghahramani & Jordan 1996, section 4.
+    This is Gaussian mixture regression; Cohn, Ghahramani & Jordan 1996, section 4.
 
     Parameters
     ----------

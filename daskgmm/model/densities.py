@@ -1,4 +1,4 @@
-"""Log-densities of a mixture, as workers compute them."""
+"""The log-densities of a mixture, prepared for the workers."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""How well the components of a mixture are separated, and by which features."""
+"""Diagnostics: how well the components of a mixture are separated, and by which features."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from daskgmm.model.mixture import Mixture
 # Bytes of the responsibilities of a block of rows.
 BLOCK_BYTES = 1 << 22
 
-# Number of features, best first, among which pairs are compared.
+# Number of best features whose pairs are compared.
 MAX_FEATURES = 50
 
 # Features whose squared correlation exceeds one minus this are redundant.

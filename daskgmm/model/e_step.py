@@ -20,11 +20,11 @@ from daskgmm.model.densities import Densities
 from daskgmm.model.sufficient_statistics import JointStatistics, SufficientStatistics
 from daskgmm.model.worst_rows import Reservoir, StatisticsAndWorstRows
 
-# A chunk of float32 rows computes in float32 if it has MIN_SINGLE_ROWS or more, and if the error
-# of the mean log-density of TRIAL_ROWS of them is below MAX_SINGLE_ERROR, in nats.
+# A chunk of float32 rows is computed in float32 if it has at least MIN_SINGLE_ROWS rows, and if
+# the mean log-density of TRIAL_ROWS of its rows has an error below MAX_SINGLE_ERROR nats.
 TRIAL_ROWS, MIN_SINGLE_ROWS, MAX_SINGLE_ERROR = 264, 16_384, 1e-6
 
-# Rows with missing values per call; it limits the memory that they take besides the chunk.
+# Number of rows with missing values per call. It limits the memory of their copies.
 INCOMPLETE_ROWS = 1 << 16
 
 # Largest ratio of sample weights that count as similar.
@@ -89,8 +89,8 @@ def _sums_of(kernel: Kernel, chunk: Chunk) -> Any:
 def _is_accurate_in_float32(kernel: Kernel, rows: NDArray[Any]) -> bool:
     """Whether float32 is accurate enough on a sample of the rows.
 
-    The kernel's own estimate assumes that errors average out over different rows, which fails for
-    repeated rows.
+    The kernel's own estimate assumes that errors of different rows cancel. For repeated rows they
+    do not.
     """
     if len(rows) < MIN_SINGLE_ROWS:
         return False
@@ -130,8 +130,8 @@ def e_steps_and_worst_rows(
     """Return the statistics of `e_steps` and each candidate's `size` rows of lowest density.
 
     The statistics have the same bits. Only complete rows are collected, because densities of
-    different features cannot be compared. The log-densities are those of the sums: they are
-    float32 if the sums are, and their last bits depend on chunks and blocks.
+    different features cannot be compared. The log-densities have the precision of the sums: they
+    are float32 if the sums are. Their last bits depend on chunks and blocks.
     """
     reservoirs = [Reservoir(size, chunk) for _ in densities]
     statistics = _e_steps(chunk, densities, reservoirs)
@@ -232,7 +232,7 @@ def _posteriors(
     complete = np.flatnonzero(~is_incomplete)
     complete_rows = rows if len(complete) == len(rows) else rows[complete]
     run = densities.kernel.run(len(complete_rows))
-    run.about_maximum = True  # so that a row's density does not depend on its neighbours
+    run.about_maximum = True  # a row's density must not depend on its neighbours
     for start in range(0, len(complete_rows), run.block_rows):
         block = slice(start, start + run.block_rows)
         _, responsibilities, (log_prob_norm,) = _posterior(run, complete_rows[block])
@@ -282,7 +282,7 @@ def top_components(
     Returns
     -------
     labels : (top, n_rows) array
-        Components by falling probability; the lower label comes first if they are equal.
+        Components by decreasing probability. Of equal probabilities, the lower label comes first.
     probabilities : (top, n_rows) array
     log_density : (n_rows,) array
         In nats.

@@ -1,10 +1,11 @@
 """Local coordinates of mixtures, in which an EM step is the gradient of the lower bound.
 
-About a mixture, another one has the coordinates
-``sqrt(weight) * [log(weight' / weight), U.T (mean' - mean), those of its covariance]``. Each
-component is in units of its own covariance, scaled by the square root of its complete-data Fisher
-information. So the gradient of the lower bound is the EM step to first order (Xu & Jordan 1996,
-eq. 3), units and origin of the rows do not matter, and steps from different mixtures compare.
+About one mixture, another mixture has the coordinates
+``sqrt(weight) * [log(weight' / weight), U.T (mean' - mean), coordinates of the covariance]``.
+A component is measured in units of its own covariance, scaled by the square root of its
+complete-data Fisher information. So the gradient of the lower bound is the EM step to first order
+(Xu & Jordan 1996, eq. 3). Units and origin of the rows do not matter, and steps from different
+mixtures can be compared.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from daskgmm.array_types import Array
 from daskgmm.errors import DegenerateCovarianceError
 from daskgmm.model.mixture import Mixture
 
-# Weights below this count as this in coordinates, so that squares stay finite.
+# Smaller weights are replaced by this value in coordinates, so that squares stay finite.
 MIN_WEIGHT = 1e-150
 
 
@@ -34,7 +35,7 @@ class LocalCoordinates:
         """Return the gradient of the lower bound, given the M-step from here, (n_coordinates,).
 
         By Fisher's identity it is the gradient of the expected complete log-likelihood. So it
-        follows from what the M-step made of the statistics, regularization included.
+        follows from the result of the M-step, including the regularization.
         """
         mixture, n_features = self.mixture, self.mixture.n_features
         family = mixture.family
@@ -106,7 +107,7 @@ class LocalCoordinates:
 
     @property
     def _scales(self) -> Array:
-        """Square roots of the complete data's Fisher information, per coordinate."""
+        """Return the square roots of the complete data's Fisher information, per coordinate."""
         weights = np.maximum(self.mixture.weights, MIN_WEIGHT)
         information = self.mixture.family.information(self.mixture.n_features)
         mean_information = np.repeat(weights[:, None], self.mixture.n_features, axis=1)

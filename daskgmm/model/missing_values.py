@@ -1,13 +1,13 @@
-"""Exact E-step for rows with missing values (NaN), under missing at random.
+"""Exact E-step for rows with missing values (NaN), if values are missing at random.
 
 The density of a row is that of the marginal of its observed features. The sufficient statistics
 use the conditional mean of the missing features, and the second moment adds their conditional
 covariance (Ghahramani & Jordan 1994, section 2.2; Little & Rubin 2020, section 11.2). A row
-without observed features has log-density 0 and the mixture weights as responsibilities, and its
-expected values are the component's own: it changes no optimum.
+without observed features has log-density 0, and its responsibilities are the mixture weights. Its
+expected values are those of the component, so it changes no optimum.
 
-Rows are grouped by the pattern of their observed features. Patterns with about as many rows are
-processed in one call: the rows of each are padded to a power of two.
+Rows are grouped by the pattern of their observed features. Patterns with similar numbers of rows
+are processed in one call: the rows of a pattern are padded to a power of two.
 """
 
 import math
@@ -120,7 +120,7 @@ def pattern_batches(rows: NDArray[Any], mixture: Mixture) -> Iterator[PatternBat
         constants = log_weights[:, None] - regression.log_det
         constants -= 0.5 * math.log(2.0 * math.pi) * group.observed.sum(axis=1)
         table = constants[:, :, None] - 0.5 * squares
-        norm = softmax(table.reshape(len(table), -1))  # of a view: in place
+        norm = softmax(table.reshape(len(table), -1))  # writes into a view, so in place
         log_prob_norm = norm.reshape(group.indices.shape)
         yield PatternBatch(group, table, log_prob_norm, difference, regression, squares)
 

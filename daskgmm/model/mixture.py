@@ -165,12 +165,12 @@ class Mixture:
 
     @property
     def point_estimate(self) -> "Mixture":
-        """The mixture itself, as the `Parameters` protocol of objectives asks for."""
+        """The mixture itself, as the `Parameters` protocol requires."""
         return self
 
     @property
     def fault(self) -> str:
-        """Why the mixture is invalid, as the end of a sentence; empty if it is valid."""
+        """The reason why the mixture is invalid, as the end of a sentence; empty if it is valid."""
         n_components, n_features = (*self.means.shape, 0, 0)[:2]
         shape = self.family.shape(n_components, n_features)
         arrays = (self.weights, self.means, self.covariances, self.precision_cholesky)

@@ -2,7 +2,7 @@
 
 A file holds ``weights``, ``means``, ``covariances``, ``precisions_cholesky`` (float64) and a
 ``header`` in JSON: format, version, covariance_type, columns, and further content of the writer.
-Files are checked as if they came from an unknown source.
+The checks assume that a file may come from an unknown source.
 """
 
 from collections.abc import Iterator, Sequence
@@ -44,7 +44,7 @@ class SavedModel(NamedTuple):
     about : dict
         Further content of the writer, in JSON types.
     parameters : Parameters
-        The mixture itself, or the parameters whose point estimate it is.
+        The mixture itself, or parameters whose point estimate is the mixture.
     """
 
     mixture: Mixture
@@ -79,7 +79,7 @@ def read(url: str | Path, /, **storage_options: Any) -> SavedModel:
     Raises
     ------
     ModelFileError
-        If there is no file, or it is damaged, no model, or written by a newer version.
+        If there is no file, if it is damaged or not a model, or if a newer version wrote it.
     DataError
         If the object store cannot be reached.
     """
@@ -93,7 +93,7 @@ def write(url: str | Path, content: bytes, /, **storage_options: Any) -> None:
     Raises
     ------
     OSError, DataError
-        If the disk or the object store refuses.
+        If the disk or the object store reports an error.
     """
     if (path := _path_on_disk(url)) is not None:
         write_atomic(path, content)
@@ -196,7 +196,7 @@ def _codec() -> Codec:
 @contextmanager
 def _open(url: str | Path, storage_options: dict[str, Any]) -> Iterator[BinaryIO]:
     if (path := _path_on_disk(url)) is not None:
-        # Not a folder, and not a pipe, which might never end.
+        # It must not be a folder, or a pipe that might never end.
         if not path.is_file():
             raise ModelFileError(f"there is no model file at {path}")
         with file_errors(path):

@@ -1,8 +1,8 @@
-"""Protocols of objectives, their parameters and their coordinates: the seam for new models.
+"""Protocols that new objectives implement: objective, parameters and coordinates.
 
 An objective turns parameters into densities (for the workers) and the sums of a pass into the
-next parameters and the lower bound (on the driver). The fit, checkpoints and model files know
-these protocols only.
+next parameters and the lower bound (on the driver). The fit, checkpoints and model files use only
+these protocols.
 """
 
 from collections.abc import Callable
@@ -22,8 +22,8 @@ Factorize = Callable[[Estimates], Mixture]
 class Parameters(Protocol):
     """Parameters that a fit estimates: a mixture, or a value with a mixture as point estimate.
 
-    A class of parameters is a frozen dataclass. `PARAMETERS` gives it a tag, by which checkpoints
-    and model files know it.
+    A class of parameters is a frozen dataclass. `PARAMETERS` gives it a tag, which identifies it
+    in checkpoints and model files.
     """
 
     @property
@@ -32,7 +32,7 @@ class Parameters(Protocol):
 
     @property
     def fault(self) -> str:
-        """Why these values cannot be parameters, as the end of a sentence; empty if they can."""
+        """The reason why these values are invalid, as the end of a sentence; empty if valid."""
 
 
 PARAMETERS: dict[str, Record] = {
@@ -85,7 +85,7 @@ class Objective(Protocol):
 
     @property
     def without_regularization(self) -> Self:
-        """Return the same objective whose step adds nothing to the covariances."""
+        """Return the same objective without the term that the step adds to the covariances."""
 
     def densities(self, parameters: Any) -> Densities:
         """Return the densities that a pass sends to the workers."""
@@ -106,12 +106,12 @@ class Objective(Protocol):
         """
 
     def parameters_at(self, mixture: Mixture) -> Any:
-        """Return parameters whose point estimate is a mixture that did not come from a step."""
+        """Return the parameters for a mixture that did not come from a step."""
 
     def lower_bound(self, statistics: SufficientStatistics, parameters: Any) -> float:
         """Return the bound of the parameters whose densities the pass used.
 
-        It is complete (all constants) and per unit of weight, in nats.
+        It includes all constants and is per unit of weight, in nats.
         """
 
     def complete_log_likelihood(self, statistics: SufficientStatistics, parameters: Any) -> float:

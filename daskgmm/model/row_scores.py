@@ -16,7 +16,8 @@ from daskgmm.model.mixture import Mixture
 Columns = dict[str, NDArray[Any]]
 """Arrays of the same length, by name."""
 
-# Number of lowest log-densities that `Quantiles` stores exactly, and of quantiles over [0, 1].
+# Number of lowest log-densities that `Quantiles` stores exactly, and number of quantiles over [0,
+# 1].
 N_LOWEST, N_QUANTILES = 200, 201
 
 
@@ -130,7 +131,7 @@ def distances(rows: NDArray[Any], labels: NDArray[np.int64], mixture: Mixture) -
 
 @dataclass(frozen=True)
 class Quantiles:
-    """Quantiles of a sample, exact in the far lower tail; they set the threshold of outliers.
+    """Quantiles of a sample, exact in the lower tail. They give the threshold for outliers.
 
     Attributes
     ----------
@@ -173,6 +174,6 @@ class Quantiles:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "Quantiles":
-        """Return the quantiles that `to_dict` wrote; invalid content raises any exception."""
+        """Return the quantiles that `to_dict` wrote; invalid content may raise any exception."""
         arrays = (np.array(content[name], np.float64) for name in ("probabilities", "values"))
         return cls(int(content["n"]), *arrays)

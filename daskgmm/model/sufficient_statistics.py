@@ -11,7 +11,8 @@ from daskgmm.array_types import Array
 from daskgmm.errors import ParameterError
 from daskgmm.model.covariance import Family
 
-# A component is empty if its share of the total weight is smaller. Weights may span 1e24.
+# A component is empty if its share of the total weight is below this limit. Weights may differ by
+# a factor of 1e24.
 EMPTY_WEIGHT = 1e-30
 
 
@@ -30,7 +31,7 @@ class SufficientStatistics:
     Attributes
     ----------
     family : Family
-        The component family. It owns the layout of the sums.
+        The covariance family. It defines the layout of the sums.
     pivot : (n_components, n_features) array
         The point per component that the moments are about.
     effective_counts : (n_components,) array
@@ -43,7 +44,7 @@ class SufficientStatistics:
         Sum of the sample weights.
     fingerprint : str
         Fingerprint of the mixture that the responsibilities come from, or empty if it is unknown.
-        Statistics under different mixtures do not add up.
+        Statistics under different mixtures cannot be added.
     further_sums : tuple of arrays
         Sums that only this family needs, with one entry per component on the first axis.
     """
@@ -139,7 +140,8 @@ class SufficientStatistics:
         reg_covar : float or (n_features,) array
             Added to the diagonal of every covariance, in squared units of the data.
         previous : means and covariances, optional
-            Empty components keep theirs. Without them their mean is the pivot.
+            Empty components keep these values. If they are not given, the mean of an empty
+            component is its pivot.
         """
         counts = np.maximum(self.effective_counts, np.finfo(np.float64).tiny)
         shift, covariances = self.family.maximize(self, reg_covar)
@@ -190,7 +192,7 @@ def same_values(one: Any, other: Any) -> bool:
 
 
 class JointStatistics(tuple[SufficientStatistics, ...]):
-    """Statistics of several candidates that share a pass; sums are per candidate."""
+    """Statistics of several candidates that share a pass. `+` adds them candidate by candidate."""
 
     __slots__ = ()
 

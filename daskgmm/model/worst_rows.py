@@ -50,7 +50,7 @@ class WorstRows:
         """Return the worst rows of two disjoint sets of rows."""
         if self.size != other.size:
             raise ValueError(f"cannot add worst rows of sizes {self.size} and {other.size}")
-        if not len(self) or not len(other):  # whatever the dtype of no rows
+        if not len(self) or not len(other):  # the dtype of an empty side does not matter
             return self if len(self) else other
         if (self.weights is None) != (other.weights is None):
             raise ValueError("cannot add worst rows with and without weights")
@@ -98,7 +98,8 @@ class Reservoir:
 
     def add(self, block: Block, log_density: Array) -> None:
         """Add the rows of a block whose log-density is below the cutoff; usually there are none."""
-        # A row at the cutoff comes after the rows that set it, so it cannot be among the worst.
+        # A row at the cutoff comes after the rows that define the cutoff, so it cannot be among
+        # the worst.
         new = np.flatnonzero(log_density < self._cutoff)
         if self._n_rows + len(new) > len(self._numbers):
             self._keep(smallest_indices(self._log_density[: self._n_rows], self._size))
@@ -132,7 +133,7 @@ class Reservoir:
 
 
 def smallest_indices(values: Array, size: int) -> NDArray[np.intp]:
-    """Return the indices of the smallest values, ascending; the first ones of equal values."""
+    """Return the indices of the smallest values, ascending; of equal values, the first ones."""
     if len(values) <= size:
         return np.arange(len(values))
     cutoff = np.partition(values, size - 1)[size - 1]

@@ -1,1 +1,1 @@
-"""The command line and what it runs: configuration, clusters, fits, scores, reports."""
+"""The command line and its parts: configuration, clusters, fits, scores, reports."""

@@ -75,19 +75,20 @@ def _raise_terminated(*_: object) -> None:
 def _one_line_errors() -> Iterator[list[RunConfig]]:
     """Turn errors of the user and interrupts into one line and an exit code.
 
-    If a run is added to the list and has a checkpoint, the line names the command to resume it.
+    The context yields a list. If a run in this list has a checkpoint, the line names the command
+    that resumes it.
     """
     runs: list[RunConfig] = []
     default_format = warnings.formatwarning
     warnings.formatwarning = lambda message, *_, **__: f"daskgmm: {message}\n"
-    # These print tracebacks when a connection ends; the error itself says what that means.
+    # These loggers print tracebacks when a connection ends. The error itself explains the failure.
     for name in ("distributed.batched", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     default_handler = signal.signal(signal.SIGTERM, _raise_terminated)
     try:
         yield runs
     except DegenerateCovarianceError as error:
-        # With the same options the resumed run would collapse again.
+        # With the same options, a resumed run would collapse again.
         _print_error(str(error), runs, "--force", "--set", "model.degenerate=reinitialize")
         sys.exit(BAD_INPUT)
     except DaskgmmError as error:
@@ -111,7 +112,7 @@ def _print_error(sentence: str, runs: Sequence[RunConfig], *options: str) -> Non
 
 
 def _cluster(file: Path | None) -> clusters.Cluster:
-    """The cluster of a file, or else of Dask's configuration, which is checked in any case."""
+    """Return the cluster of a file, else of Dask's configuration, which is always checked."""
     default = dask_config.default_cluster()
     return loader.load(file, clusters.ClusterConfig).cluster if file else default
 
@@ -172,7 +173,7 @@ def select_command(file: Path, **options: Any) -> None:
     """Compare the mixtures that FILE describes and keep the best one.
 
     All models share the passes over the data. Models that can no longer win are dropped. The
-    results are those of `fit` for the best model, and a table of all models. If the run was
+    results are the files of `fit` for the best model, and a table of all models. If the run was
     stopped, the same command resumes it.
     """
     _run_config(file, SelectConfig, **options)
@@ -206,7 +207,7 @@ def _run_config(
 @_CLUSTER
 @_CHANGES
 @click.option(
-    "--force", is_flag=True, help="Resume although data, parameters or versions have changed."
+    "--force", is_flag=True, help="Resume even if data, parameters or versions have changed."
 )
 @_LOG
 @_QUIET
@@ -219,9 +220,10 @@ def resume_command(
     force: bool,
     quiet: bool,
 ) -> None:
-    """Resume a stopped run from the checkpoints in FOLDER, to the same bits.
+    """Resume a stopped run from the checkpoints in FOLDER.
 
-    The run uses the kind of cluster that it was started on, unless --cluster names another.
+    Without --set and --force, the result has the same bits as without the stop. The run uses the
+    kind of cluster that it was started on, unless --cluster names another.
     """
     console = _console(quiet=quiet)
     with _one_line_errors() as runs:
@@ -238,7 +240,7 @@ def resume_command(
 def schema(kind: str) -> None:
     """Print the JSON schema of a configuration file, for editors.
 
-    The file is that of `fit`, of `select`, or of the option --cluster.
+    Choose the file of `fit`, the file of `select`, or the file of the option --cluster.
     """
     kinds: dict[str, type[loader.StrictModel]] = {
         "fit": FitConfig,
@@ -252,18 +254,18 @@ def schema(kind: str) -> None:
 @click.argument("model")
 @click.argument("source", nargs=-1, required=True)
 @click.argument("out")
-@click.option("--columns", metavar="A,B", help="Columns to use; default: those of the fit.")
+@click.option("--columns", metavar="A,B", help="Columns to use; default: the columns of the fit.")
 @click.option("--id", metavar="COLUMN", help="Column to copy into the scores.")
 @click.option(
     "--top",
     default="1",
     metavar="N",
-    help="Write label and probability of the N most probable components; default: 1.",
+    help="Write labels and probabilities of the N most probable components; default: 1.",
 )
 @click.option(
     "--outliers",
     metavar="Q",
-    help="Flag rows whose log-density is below the quantile Q of the fit's rows, such as 0.001.",
+    help="Flag rows whose log-density is below the quantile Q (such as 0.001) of the fit's rows.",
 )
 @click.option("--missing", help="raise, omit or marginal; default: as in the fit.")
 @click.option(
@@ -287,9 +289,9 @@ def score_rows(
     """Label the rows of SOURCE with MODEL and write the scores to OUT.
 
     There can be several sources. Model, sources and scores can be on a disk or in a store
-    (s3://...). OUT ends in .parquet or .zarr. It has a row per row of SOURCE, in the same order,
-    with label, probability, log_density and mahalanobis (the distance to the component of the
-    label). If the run was stopped, the same command resumes it.
+    (s3://...). OUT ends in .parquet or .zarr. It has one row for every row of SOURCE, in the
+    same order. Its columns are label, probability, log_density and mahalanobis (the distance to
+    the component of the label). If the run was stopped, the same command resumes it.
     """
     with _one_line_errors():
         config = loader.from_options(options, commands.ScoreConfig)
@@ -314,8 +316,8 @@ def score_rows(
 def generate_rows(cluster_file: Path | None, **options: str | bool) -> None:
     """Draw rows from a random mixture and write them to OUT.
 
-    OUT ends in .zarr, .npy or .parquet. The mixture is written beside it, to a file that ends in
-    .truth.npz.
+    OUT ends in .zarr, .npy or .parquet. The mixture is written to the same folder, to a
+    file that ends in .truth.npz.
     """
     with _one_line_errors():
         config = loader.from_options(options, commands.GenerateConfig)

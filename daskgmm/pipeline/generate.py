@@ -29,7 +29,7 @@ def generate(config: GenerateConfig, cluster: Cluster, console: Console) -> None
     Raises
     ------
     DaskgmmError
-        For anything that the user can mend.
+        For any problem that the user can fix.
     """
     path = local_path(config.out)
     truth = path.with_suffix(".truth.npz")
@@ -75,7 +75,8 @@ def _check(config: GenerateConfig, path: Path, truth: Path, n_bytes: int) -> Non
     if covariance_bytes > MAX_COVARIANCE_BYTES:
         raise ConfigError(
             f"the covariances of {config.components:,} components of {config.features:,} features "
-            f"take {covariance_bytes / 1e9:,.1f} GB in every worker: ask for fewer"
+            f"take {covariance_bytes / 1e9:,.1f} GB in every worker: reduce --components or "
+            "--features"
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Results of a run, and the table and sentence about a model selection."""
+"""Results of a run; the table and the sentence that describe a model selection."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -30,20 +30,20 @@ class FitResult:
     written : Written
         Counts and log-likelihood of the labelled rows.
     lower_bounds : list of float
-        Of the iterations, in nats per unit of weight.
+        Lower bounds of the iterations, in nats per unit of weight.
     events : list of Event
         Changes of degenerate or badly placed components.
     converged : bool
     outcome : str
         Why the fit ended, as a sentence.
     passes : list of Pass
-        All passes over the data, that of the labels included.
+        All passes over the data, including the pass that writes the labels.
     seconds : float
-        Of the whole run, without the start of the cluster.
+        Duration of the whole run, without the start of the cluster.
     peak_driver : int
         Peak resident bytes of the driver.
     peak_worker : int or None
-        The same of the largest worker; None without workers.
+        Peak resident bytes of the largest worker; None without workers.
     selection : ComponentSelection or None
         The models that were compared.
     """
@@ -102,7 +102,7 @@ class FitResult:
 
 
 def selection_frame(selection: ComponentSelection) -> Any:
-    """Pandas frame with a row per model; of the effective counts only the smallest one."""
+    """Pandas frame with a row per model. It shows only the smallest effective count."""
     frame = selection.to_frame()
     smallest = [float(np.min(counts)) for counts in frame.pop("effective_counts")]
     frame.insert(list(frame.columns).index("passes"), "smallest", smallest)
@@ -110,7 +110,7 @@ def selection_frame(selection: ComponentSelection) -> Any:
 
 
 def selection_csv(selection: ComponentSelection) -> str:
-    """The same as CSV."""
+    """The same table as CSV."""
     text: str = selection_frame(selection).to_csv(index=False)
     return text
 

@@ -1,4 +1,4 @@
-"""Resume a run that was stopped, from its checkpoints and the description beside them."""
+"""Resume a stopped run from its checkpoints and the run file in the same folder."""
 
 import shlex
 import warnings
@@ -46,10 +46,10 @@ class RunDescription(StrictModel):
 
 @contextmanager
 def resumable(config: RunConfig, cluster: Cluster) -> Iterator[None]:
-    """Keep a description of the run beside its checkpoints while the context lasts.
+    """Keep a description of the run in the folder of its checkpoints while the context lasts.
 
-    If the context ends with an error, the description stays, provided that there is a checkpoint.
-    Otherwise it is deleted together with the checkpoints.
+    If the context ends with an error and there is a checkpoint, the description stays. Otherwise
+    it is deleted together with the checkpoints.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def stopped_run(folder: str, changes: Sequence[str] = ()) -> tuple[RunConfig, Cl
         prefix = description.run.command
         description = _read_description(folder, [f"{prefix}.{change}" for change in changes])
         assert description is not None
-    # The folder may have been moved.
+    # Use the folder of this call, because the folder may have been moved.
     checkpoint = description.run.checkpoint.model_copy(update={"dir": _absolute(folder)})
     checkpoint.set_references({})
     return description.run.model_copy(update={"checkpoint": checkpoint}), description.on.cluster
@@ -130,7 +130,7 @@ def resume_command(config: RunConfig, *options: str) -> str:
 
 
 def _describe(config: RunConfig, cluster: Cluster) -> bytes:
-    """The run file, with absolute paths, so that a run can be resumed from any folder."""
+    """Return the run file. Its paths are absolute, so a run can be resumed from any folder."""
     run = config.as_dict()
     for group, key in (("source", "url"), ("output", "dir"), ("checkpoint", "dir")):
         run[group][key] = _absolute(run[group][key] or config.checkpoint_dir)

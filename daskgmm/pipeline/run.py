@@ -52,7 +52,7 @@ def plan(config: FitConfig, cluster: Cluster) -> Plan:
     dataset = open_source(config)
     fit_plan = _estimator(config).plan(dataset, where=cluster.expected_resources())
     fewest, most = fit_plan.n_passes
-    return replace(fit_plan, n_passes=(fewest + 1, most + 1))  # and the pass of the labels
+    return replace(fit_plan, n_passes=(fewest + 1, most + 1))  # one more pass writes the labels
 
 
 def open_source(config: RunConfig) -> DaskDataset:
@@ -89,9 +89,9 @@ def fit(
     config : FitConfig or SelectConfig
     cluster : Cluster
     console : rich.console.Console
-        For the progress of the run.
+        Console that shows the progress of the run.
     force : bool
-        Resume although data, parameters or versions have changed.
+        Resume even if data, parameters or versions have changed.
     log : callable
         Receives the events of the run.
 
@@ -102,7 +102,7 @@ def fit(
     Raises
     ------
     DaskgmmError
-        For anything that the user can mend. If components collapse, the last sound model is
+        For any problem that the user can fix. If components collapse, the last valid model is
         written to ``before_collapse.npz``.
     """
     dataset = open_source(config)
@@ -122,7 +122,7 @@ def fit(
         with live_display(console, connection, _time_estimate(config, estimator)) as display:
             observer = ObserverGroup(lines, display, EventLog(log))
             with warnings.catch_warnings(), _save_before_collapse(dataset, folder):
-                for category in (ConvergenceWarning, DataWarning):  # the output says the same
+                for category in (ConvergenceWarning, DataWarning):  # the output already says this
                     warnings.simplefilter("ignore", category)
                 estimator, selection = _fit_model(
                     config, estimator, dataset, observer, _checkpoint(config, force=force)
@@ -174,7 +174,7 @@ def fit(
 
 
 def _with_seed(config: RunConfig) -> RunConfig:
-    """The configuration with a seed: its own, that of a stopped run, or a new one."""
+    """Return the configuration with its own seed, the seed of a stopped run, or a new seed."""
     seeds = (
         config.model.get("random_state"),
         resume.stopped_seed(config),
@@ -185,7 +185,7 @@ def _with_seed(config: RunConfig) -> RunConfig:
 
 
 def _checkpoint(config: RunConfig, *, force: bool) -> Checkpoint:
-    """Checkpoints that stay when the fit has ended, because labels and report follow."""
+    """Checkpoints that stay after the fit, because labels and report follow."""
     every = config.checkpoint.every
     return Checkpoint(config.checkpoint_dir, every=every, force=force, stays=True)
 
@@ -199,7 +199,7 @@ def _estimator(config: RunConfig) -> GaussianMixture:
 
 
 def _time_estimate(config: RunConfig, estimator: GaussianMixture) -> TimeEstimate:
-    """Estimate of the passes to come; for a selection only their largest number is known."""
+    """Estimate of the remaining passes. For a selection, only the largest number is known."""
     window = 1 if estimator.acceleration is None else ExpectedGain.window
     tol = 0.0 if isinstance(config, SelectConfig) else estimator.tol
     return TimeEstimate(tol, estimator.max_iter, window)
@@ -231,7 +231,7 @@ def _fit_model(
 
 @contextmanager
 def _save_before_collapse(dataset: DaskDataset, folder: Folder) -> Iterator[None]:
-    """Write the last sound model if components collapse."""
+    """Write the last valid model if components collapse."""
     try:
         yield
     except DegenerateCovarianceError as error:
@@ -268,7 +268,7 @@ def _output_errors(folder: str) -> Iterator[None]:
 
 
 def _config_text(config: RunConfig, cluster: Cluster, estimator: GaussianMixture) -> str:
-    """The configuration with all defaults and the seed, as YAML that runs again.
+    """Return the configuration with all defaults and the seed, as YAML that can be run again.
 
     Versions and the cluster are comments, because they do not configure a run.
     """

@@ -46,14 +46,14 @@ MAX_REASONS = 3
 
 @dataclass(frozen=True)
 class ScoreTarget:
-    """Where scores are written: parts in a folder first, then all of them under their own name.
+    """The output of scores: first parts in a folder, then all scores under their final name.
 
     Attributes
     ----------
     out : Folder
     format : ScoreFormat
     parts : Parts
-        A part per chunk, in a folder beside `out`.
+        One part per chunk, in a folder next to `out`.
     """
 
     out: Folder
@@ -61,25 +61,25 @@ class ScoreTarget:
     parts: ScoreParts
 
     def exists(self) -> bool:
-        """Whether there is anything under the name of the scores."""
+        """Whether a file or folder with the name of the scores exists."""
         with explain_errors(self.out.url):
             return self.out.exists()
 
     def is_complete(self, n_chunks: int) -> bool:
-        """Whether `out` already holds the scores that the parts would become."""
+        """Whether `out` already holds the scores of this run."""
         if self.format is ScoreFormat.ZARR:
             return read_fingerprint(self.out) == self.parts.fingerprint
         return len(replace(self.parts, folder=self.out).existing()) == n_chunks
 
     def is_partial(self) -> bool:
-        """Whether `out` holds some of these scores: in a store, a killed run leaves them there."""
+        """Whether `out` holds only some of these scores, as a killed run leaves them in a store."""
         if self.format is ScoreFormat.ZARR:
             return read_fingerprint(self.out, UNFINISHED) == self.parts.fingerprint
         finished = replace(self.parts, folder=self.out).existing()
         return 0 < len(finished) == len(self.out.names())
 
     def merge(self, chunk_rows: int) -> None:
-        """Turn the parts, which must be complete, into `out`."""
+        """Merge the parts into `out`. All parts must exist."""
         if self.format is ScoreFormat.PARQUET:
             self.parts.folder.move_to(self.out)
         elif self.out.path is None:
@@ -96,8 +96,8 @@ def score(
 ) -> None:
     """Score the rows of a source and write the scores.
 
-    The scores appear at ``config.out`` when they are complete. Until then their parts are in a
-    folder beside it, and the same call resumes from them.
+    The scores appear at ``config.out`` when they are complete. Until then, the parts are in a
+    folder next to it, and the same call resumes from them.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def score(
     Raises
     ------
     DaskgmmError
-        For anything that the user can mend.
+        For any problem that the user can fix.
     """
     model = ScoringModel.read(config.model, **config.storage_options_for(config.model))
     dataset = _open_rows(config, model)
@@ -124,13 +124,13 @@ def score(
     _check_target(target, config)
     if target.exists() and not config.force:
         if target.is_complete(dataset.layout.n_chunks):
-            folder.clear()  # left by a run that was killed at its very end
+            folder.clear()  # parts of a run that was killed just before its end
             print_line(console, "written", f"{out} already holds these scores")
             log("done", {"files": [out.url]})
             return
         if not target.is_partial():
             raise ConfigError(f"{out} exists already: choose another name, or add --force")
-    with explain_errors(folder.url):  # before anything starts
+    with explain_errors(folder.url):  # check this before anything starts
         folder.make()
     with connect(cluster, console) as connection:
         log("cluster", {"description": connection.description, "output": out.url})
@@ -195,12 +195,12 @@ def _write_errors(out: Folder) -> Iterator[None]:
 
 
 def _missing_policy(config: ScoreConfig, model: ScoringModel) -> MissingPolicy:
-    """What to do about missing values: as the options say, or else as in the fit."""
+    """Return the policy for missing values: the option, else the policy of the fit."""
     return config.missing or MissingPolicy(model.missing)
 
 
 def _open_rows(config: ScoreConfig, model: ScoringModel) -> DaskDataset:
-    """Open the columns that the options name, or those of the fit, or all of them."""
+    """Open the columns that the options name, else the columns of the fit, else all columns."""
     options: dict[str, Any] = {
         "missing": _missing_policy(config, model).value,
         "on_bad_chunk": config.on_bad_chunk.value,

@@ -1,4 +1,4 @@
-"""A model file as `daskgmm score` uses it: the mixture, and facts about the rows of its fit."""
+"""The model file for `daskgmm score`: a mixture, and facts about the rows of its fit."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -64,7 +64,7 @@ def components_table(result: FitResult) -> Table:
 
 
 def models_table(selection: ComponentSelection) -> Table:
-    """Criteria of the compared models: estimates with a ~, the chosen model in bold."""
+    """Table of the criteria of all models. Estimates have a ~, and the chosen model is bold."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("covariance", "components", *(name.replace("_", "-") for name in MODEL_COLUMNS)):
         table.add_column(name, justify="right", no_wrap=True)

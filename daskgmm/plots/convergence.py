@@ -12,7 +12,7 @@ from daskgmm.errors import ParameterError
 from daskgmm.estimators.fitted_mixture import FittedMixture
 from daskgmm.plots.display import axes_for, check_mixture, component_colour
 
-# Relative differences of bounds below this are drawn as a horizontal line.
+# If the relative differences of bounds are below this limit, the line is horizontal.
 MIN_DIFFERENCE = 1e-7
 
 
@@ -53,7 +53,7 @@ class ConvergenceDisplay:
         estimator : GaussianMixture
             Fitted by `fit` or `partial_fit`.
         ax : matplotlib Axes, optional
-            Axes to draw in. By default those of a new figure.
+            Axes to draw in. By default, the axes of a new figure.
 
         Returns
         -------
@@ -104,7 +104,7 @@ class ConvergenceDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            Axes to draw in. By default those of a new figure.
+            Axes to draw in. By default, the axes of a new figure.
 
         Returns
         -------

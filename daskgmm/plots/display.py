@@ -1,4 +1,4 @@
-"""What all displays share: colours, axes, rows to draw, and names of features."""
+"""Functions that all displays share: colours, axes, rows to draw, and names of features."""
 
 from typing import Any, NamedTuple
 
@@ -13,8 +13,8 @@ from daskgmm.errors import DataError, ParameterError
 from daskgmm.estimators.fitted_mixture import FittedMixture, Rows
 from daskgmm.estimators.sample_weight import SampleWeight
 
-# Each colour has a contrast of 3 : 1 to white and to black (WCAG 1.4.11). All can be told apart
-# with red or green blindness (Machado, Oliveira & Fernandes 2009).
+# Each colour has a contrast of 3 : 1 to white and to black (WCAG 1.4.11). People with red or green
+# blindness can distinguish all of them (Machado, Oliveira & Fernandes 2009).
 COLOURS = ("#3a7bff", "#e07d15", "#247563", "#d264c8", "#b04a2e", "#8f9078")
 # Lengths of dashes and gaps. Components with the same colour have different dashes.
 DASHES = ((), (5, 2), (1.5, 1.5), (7, 2, 1.5, 2), (10, 3), (3, 1, 1, 1, 1, 1), (1, 3))
@@ -69,7 +69,8 @@ def background_colour() -> Any:
 def axes_for(ax: Axes | None) -> Axes:
     """The axes to draw in: the given ones, or those of a new figure. Raises ParameterError."""
     if ax is None:
-        # A notebook shows a figure of pyplot by itself, as for scikit-learn's displays.
+        # The figure comes from pyplot, so a notebook shows it automatically, as for scikit-learn's
+        # displays.
         import matplotlib.pyplot as plt  # noqa: PLC0415
 
         _, ax = plt.subplots(layout="constrained")
@@ -149,7 +150,7 @@ def feature_number(feature: int | str, names: tuple[str, ...]) -> int:
 
 
 def central_range(values: NDArray[Any]) -> tuple[float, float]:
-    """The range of the values without half a per cent on each side."""
+    """Return the range of the values without the outer half per cent on both sides."""
     low, high = (float(quantile) for quantile in np.quantile(values, (0.005, 0.995)))
     margin = max(0.5, 1e-6 * abs(low)) if low == high else 0.0
     return low - margin, high + margin

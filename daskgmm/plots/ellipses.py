@@ -109,7 +109,7 @@ class EllipsesDisplay:
         sample_weight : array-like, dask array, dask series or str, optional
             Weights of the rows, as for `GaussianMixture.fit`.
         ax : matplotlib Axes, optional
-            Axes to draw in. By default those of a new figure.
+            Axes to draw in. By default, the axes of a new figure.
         deviations : float, default=2.0
             Radius of the ellipses, in standard deviations.
         bins : int, default=60
@@ -173,7 +173,7 @@ class EllipsesDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            Axes to draw in. By default those of a new figure.
+            Axes to draw in. By default, the axes of a new figure.
         deviations, bins : as for from_estimator
 
         Returns

@@ -70,7 +70,7 @@ class EntropyDisplay:
         sample_weight : array-like, dask array, dask series or str, optional
             Weights of the rows, as for `GaussianMixture.fit`.
         ax : matplotlib Axes, optional
-            Axes to draw in. By default those of a new figure.
+            Axes to draw in. By default, the axes of a new figure.
         bins : int, default=40
             Number of bins of the histogram.
 
@@ -108,7 +108,7 @@ class EntropyDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            Axes to draw in. By default those of a new figure.
+            Axes to draw in. By default, the axes of a new figure.
         bins : int, default=40
             Number of bins of the histogram.
 

@@ -95,7 +95,7 @@ class MarginalDisplay:
         sample_weight : array-like, dask array, dask series or str, optional
             Weights of the rows, as for `GaussianMixture.fit`.
         ax : matplotlib Axes, optional
-            Axes to draw in. By default those of a new figure.
+            Axes to draw in. By default, the axes of a new figure.
         bins : int, default=80
             Number of bins of the histogram.
 
@@ -154,7 +154,7 @@ class MarginalDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            Axes to draw in. By default those of a new figure.
+            Axes to draw in. By default, the axes of a new figure.
         bins : int, default=80
             Number of bins of the histogram.
 
@@ -171,7 +171,8 @@ class MarginalDisplay:
         low, high = central_range(values) if len(values) else (0.0, 1.0)
         ax.set_xlim(low, high)
         heights, edges = np.histogram(values, bins, (low, high), weights=weights)
-        # Relative to all rows, those outside the axes too: the curves have the same area.
+        # Heights are relative to all rows, including rows outside the axes: the curves have the
+        # same area.
         heights = heights / (max(weights.sum(), np.finfo(float).tiny) * np.diff(edges))
         ax.stairs(heights, edges, fill=True, color="0.5", alpha=0.4)
         x = np.linspace(low, high, 400)

@@ -79,7 +79,7 @@ class SelectionDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            Axes to draw in. By default those of a new figure.
+            Axes to draw in. By default, the axes of a new figure.
 
         Returns
         -------

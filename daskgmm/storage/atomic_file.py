@@ -1,4 +1,4 @@
-"""Atomic writes: a file is written completely or not at all, also if the power fails."""
+"""Atomic writes: a file is written completely or not at all, even if the power fails."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ from uuid import uuid4
 
 
 def final_name(name: str) -> str:
-    """Final name of a file, also of a draft that a killed process has left."""
+    """Return the final name of a file or of a draft that a killed process has left."""
     draft = re.fullmatch(r"\.(.+)\.[0-9a-f]{32}", name)
     return draft[1] if draft else name
 

@@ -14,7 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 from daskgmm.storage.atomic_file import open_atomic, write_atomic
 from daskgmm.storage.location import reason
 
-# Number of objects that a store copies at a time; each takes one request.
+# Number of objects that a store copies at a time. A copy takes one request.
 CONCURRENCY = 16
 
 # File that tests whether a store can be written to.
@@ -22,7 +22,7 @@ PROBE = ".daskgmm"
 
 
 class Folder:
-    """A folder of files, each written completely or not at all.
+    """A folder of files. A file is written completely or not at all.
 
     On a disk a file is renamed when it is complete (`write_atomic`). In an object store a file
     appears when its upload is complete.
@@ -113,7 +113,7 @@ class Folder:
         self._files.rm_file(self._at(name))
 
     def clear(self) -> None:
-        """Remove everything at the URL, be it a folder or a file."""
+        """Remove the folder or the file at the URL."""
         if self.path is not None:
             if self.path.is_dir() and not self.path.is_symlink():
                 shutil.rmtree(self.path)

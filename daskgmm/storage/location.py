@@ -81,7 +81,7 @@ class Location:
         return f"{self.url}::{self.member}" if self.member else self.url
 
     def __dask_tokenize__(self) -> Any:
-        # Without credentials: they may change, but the data is the same.
+        # Leave out credentials: they may change although the data is the same.
         return normalize_token((self.url, self.member, _without_credentials(self.options)))
 
     def __truediv__(self, name: str) -> "Location":
@@ -115,7 +115,7 @@ class Location:
         return "-".join(str(info[key]) for key in VERSION_KEYS if key in info)
 
     def files(self, ending: str | None) -> list["Location"]:
-        """List the files that a path, a pattern or a folder means, in natural order.
+        """List the files of a path, a pattern or a folder, in natural order.
 
         Natural order puts part.2 before part.10, as Dask writes them.
 
@@ -141,7 +141,7 @@ class Location:
         return [file for location in locations for file in location._with_ending(ending)]
 
     def open(self, ahead: int = 0) -> BinaryIO:
-        """Open the file; each read of a store is one request, of `ahead` more bytes."""
+        """Open the file. A read from a store is one request, which fetches `ahead` more bytes."""
         if self.is_local:
             return Path(self.url).open("rb")
         filesystem, path = self._filesystem()
@@ -169,7 +169,7 @@ class Location:
     def files_below(self) -> list["Location"] | None:
         """List the files in a folder and its subfolders, in natural order; None for a file.
 
-        Hidden files are left out: other programs write copies and markers there.
+        Hidden files are left out, because they hold copies and markers of other programs.
         """
         info = self.info()
         if info is None or info["type"] != "directory":
@@ -199,7 +199,7 @@ class Location:
 
     def _with_ending(self, ending: str) -> list["Location"]:
         if (files := self.files_below()) is None:
-            return [self]  # the format's opener raises an error if it does not exist
+            return [self]  # if it does not exist, the opener of the format raises an error
         matches = [file for file in files if file.path.suffix == ending]
         if not matches:
             raise DataError(f"there is no {ending} file in the folder {self.url}")
@@ -211,7 +211,7 @@ class Location:
 
 
 def _is_hidden(path: str) -> bool:
-    """Whether a path holds no data by the convention of Hadoop and Arrow."""
+    """Whether a path is hidden by the convention of Hadoop and Arrow, so that it holds no data."""
     return any(name.startswith((".", "_")) for name in path.split("/"))
 
 

@@ -45,7 +45,7 @@ class Archive:
         """Read an array, and check its dtype ("f8") or the kind of its dtype ("f")."""
         content = self._bytes(f"{name}.npy")
         stream = io.BytesIO(content)
-        # Checked before memory is allocated: read_array would allocate any shape.
+        # Check the size before memory is allocated, because read_array would allocate any shape.
         if npy.read_magic(stream) != (1, 0):
             raise ValueError(f"{name} has another version of the .npy format")
         shape, is_fortran, dtype = npy.read_array_header_1_0(stream)

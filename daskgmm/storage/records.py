@@ -1,6 +1,6 @@
-"""Values as JSON and arrays, by tags that depend on no name in the code.
+"""Encoding of values as JSON and arrays, by tags that do not depend on names in the code.
 
-A record is a dataclass or a named tuple. Its class and each of its fields have a tag in the file.
+A record is a dataclass or a named tuple. In a file, its class and its fields have tags.
 So classes and fields may be renamed, and old files still load.
 """
 
@@ -61,7 +61,7 @@ class Codec:
         self._enum_tags = {type(next(iter(table))): tag for tag, table in self._enums.items()}
 
     def encode(self, value: Any, arrays: list[NDArray[Any]]) -> Any:
-        """Return a value in JSON's types. Its arrays are appended to a list, each once."""
+        """Return a value in JSON's types. Its arrays are appended to a list, without duplicates."""
         kind = type(value)
         if isinstance(value, Enum) and kind in self._enum_tags:
             tag = self._enum_tags[kind]
@@ -81,7 +81,7 @@ class Codec:
         return value
 
     def decoder(self, archive: Archive) -> "Decoder":
-        """Return what reads encoded values, with the arrays of an archive."""
+        """Return the decoder for encoded values, with the arrays of an archive."""
         return Decoder(self._records, self._enums, self._plain, archive)
 
 
@@ -117,14 +117,14 @@ class Decoder:
         return self._array(content) if tag == "array" else self._plain[tag].decode(content)
 
     def _record(self, record: Record, content: Mapping[str, Any]) -> Any:
-        """Fields that the file lacks get their defaults; unknown ones are an error."""
+        """Fields that the file lacks get their defaults; unknown fields are an error."""
         names = dict(zip(record.tags, _field_names(record.kind), strict=True))
         return record.kind(**{names[key]: self.decode(each) for key, each in content.items()})
 
     def _array(self, content: Sequence[Any]) -> NDArray[Any]:
         index, dtype = content
         if index not in self._arrays:
-            # A copy is aligned and writable, as other arrays are.
+            # A copy is aligned and writable, like other arrays.
             self._arrays[index] = self._archive.array(f"a{index:d}", dtype).copy(order="K")
         return self._arrays[index]
 
@@ -136,7 +136,7 @@ def _field_names(kind: type[Any]) -> tuple[str, ...]:
 
 
 def _index_of(array: NDArray[Any], arrays: list[NDArray[Any]]) -> int:
-    """Return the index of an array in a list, which holds each once."""
+    """Return the index of an array in a list without duplicates."""
     for index, each in enumerate(arrays):
         if each is array:
             return index

@@ -69,7 +69,7 @@ def test_a_pass_over_changed_rows_is_an_error():
         rows.complete_rows(),
         rows.with_extra(np.arange(100.0)),
     ):
-        with pytest.raises(DataError, match=r"chunk 2 is no longer what the survey saw \(30 rows"):
+        with pytest.raises(DataError, match=r"chunk 2 is not the same as in the survey \(30 rows"):
             view.reduce(n_rows)
 
 

@@ -210,7 +210,7 @@ def test_a_second_sample_comes_from_the_same_rows():
 
     rows = da.zeros((20_000, 1), chunks=20_000).map_blocks(read, meta=np.empty((0, 1)))
     reads.clear()
-    with pytest.raises(DataError, match="chunk 0 is no longer what the survey saw"):
+    with pytest.raises(DataError, match="chunk 0 is not the same as in the survey"):
         take_survey(DaskDataset.of(rows), seed=0, sample_size=150)
 
 

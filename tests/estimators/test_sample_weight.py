@@ -135,7 +135,7 @@ def test_a_column_of_weights_is_not_a_feature():
         (X, np.zeros(400), "at least one non-zero number"),
         (X, -1.0, "Negative values in data passed to `sample_weight`"),
         (X, "w", "names a column, but the columns of a ndarray have no names"),
-        (NAMED, "v", r"none of the columns: \['a', 'b', 'c', 'w'\]"),
+        (NAMED, "v", r"not one of the columns: \['a', 'b', 'c', 'w'\]"),
         (FORMS["dask"][0], WEIGHTS[:-1], r"has shape \(399,\), but there are 400 rows"),
         (FORMS["dask"][0], WEIGHTS - 2.0, r"chunk \d are not all finite and >= 0"),
         (FORMS["dask"][0], np.zeros(400), "at least one non-zero number"),
@@ -165,7 +165,7 @@ def test_a_column_of_a_file_may_hold_the_weights(place, tmp_path, monkeypatch):
     labels = model(**START).fit_predict(rows, sample_weight="w")
     np.testing.assert_array_equal(labels.compute(), result.predict(X))
     assert result.bic(rows, sample_weight="w") == pytest.approx(result.bic(REPEATED), rel=1e-10)
-    with pytest.raises(DataError, match=r"none of the columns: \['"):
+    with pytest.raises(DataError, match=r"not one of the columns: \['"):
         result.score(rows, sample_weight="v")
     with pytest.raises(DataError, match="already has weights"):
         model().fit(split_weights(rows, "w").rows, sample_weight="a")

@@ -367,10 +367,10 @@ def test_parameters_make_a_model(family_name, path):
         ({"weights": [0.5, 0.4]}, "'weights' should be normalized"),
         ({"weights": [1.5, -0.5]}, "'weights' should be in the range"),
         ({"covariances": np.eye(2)}, r"'full covariance' should have the shape of \(2, 2, 2\)"),
-        ({"covariances": [np.eye(2), -np.eye(2)]}, "positive-definite: not so component 1"),
+        ({"covariances": [np.eye(2), -np.eye(2)]}, "positive-definite; this fails for component 1"),
         ({"covariances": [np.eye(2), [[1, 0.5], [0, 1]]]}, "'full covariance' should be symm"),
         ({"covariances": -np.ones(2), "covariance_type": "spherical"}, "components 0 and 1"),
-        ({"covariance_type": "round"}, "covariance_type='round' is none of full, tied"),
+        ({"covariance_type": "round"}, "covariance_type='round' is not one of full, tied"),
     ],
 )
 def test_invalid_mixture_parameters_are_refused(changes, sentence):

@@ -75,4 +75,4 @@ def test_between_the_driver_and_the_cluster(far, tmp_path, seed):
         for _ in range(2):
             processes.worker(prefix=far.prefix)
         said = fate("network to the cluster cut", far.cut, tmp_path, seed, slowly())
-        assert said.startswith("the cluster's scheduler does not answer any more (")
+        assert said.startswith("the cluster's scheduler no longer answers (")

@@ -26,7 +26,7 @@ def test_the_scheduler(tmp_path, seed):
         processes.worker()
         client.wait_for_workers(1)
         said = fate("scheduler killed", processes.scheduler.kill, tmp_path, seed, slowly())
-        assert said.startswith("the cluster's scheduler does not answer any more (")
+        assert said.startswith("the cluster's scheduler no longer answers (")
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -55,7 +55,7 @@ def test_the_scheduler_stopped_for_good(tmp_path, seed):
         client.wait_for_workers(1)
         fault = partial(kill, [processes.scheduler.pid], signal.SIGSTOP)
         said = fate("scheduler stopped for good", fault, tmp_path, seed, slowly())
-        assert said.startswith("the cluster's scheduler does not answer any more (")
+        assert said.startswith("the cluster's scheduler no longer answers (")
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -137,6 +137,6 @@ def test_a_run_whose_scheduler_is_killed_says_one_sentence(tmp_path, seed, begun
         processes.scheduler.kill()
         _, said = process.communicate()
     (line,) = said.splitlines()
-    assert line.startswith("daskgmm: the cluster's scheduler does not answer any more (")
+    assert line.startswith("daskgmm: the cluster's scheduler no longer answers (")
     assert "daskgmm resume results/checkpoint" in line
     FATES["scheduler of a run killed"]["refused"] += 1

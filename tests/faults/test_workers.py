@@ -44,7 +44,7 @@ def test_a_cluster_that_falls_apart(tmp_path):
         workers = [processes.worker() for _ in range(2)]
         assert fate("a worker killed", workers[0].kill, tmp_path, 0, slowly()) is None
         said = fate("scheduler killed", processes.scheduler.kill, tmp_path, 0, slowly())
-        assert said.startswith("the cluster's scheduler does not answer any more (")
+        assert said.startswith("the cluster's scheduler no longer answers (")
 
 
 @slow

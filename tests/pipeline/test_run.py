@@ -174,7 +174,7 @@ def test_rows_that_changed_after_the_fit_are_not_labelled(save, rows, folder):
             "output": {"dir": str(folder)},
         }
     )
-    with pytest.raises(DataError, match="chunk 0 is no longer what the survey saw"):
+    with pytest.raises(DataError, match="chunk 0 is not the same as in the survey"):
         run.fit(config, Threads(), Console(file=Spoiling(path, rows + 1.0)))
 
 

@@ -300,7 +300,7 @@ def command_line(command: str, config: dict[str, Any]) -> str:
             for column in pq.read_table(folder / result).columns
         ]
         table = folder / "results/selection.csv"
-        if table.exists():  # its numbers; its words may change
+        if table.exists():  # compare only the numbers, because the words may change
             numbers = pd.read_csv(table).select_dtypes("number")
             written += [numbers.to_numpy(np.float64)]
         return digest(*arrays, *written)

@@ -4,15 +4,15 @@ python workflows/benchmarks/kernels.py [--only full:8x8 ...] [--separations S ..
                                        [--widths W] [--dtype float32] [--onedal-python PYTHON]
 
 All programs run in turn, in one process with one BLAS thread, on one chunk: 100,000 rows or 25 MB,
-whichever is smaller. This is the work of a worker. The work of the driver once per pass (densities
-before, parameters after) adds 8 % at 2 x 8 and 2 to 4 % elsewhere if there is only one chunk.
+whichever is smaller. This is the work of a worker. Once per pass, the driver prepares densities
+and computes parameters. If there is only one chunk, this adds 8 % at 2 x 8 and 2 to 4 % elsewhere.
 Times are processor times, so that other processes do not distort them. The table shows median
 times and the medians of the ratios within a round.
 
 All programs must first compute the same means. The separation is the distance between the means of
-two components in standard deviations. At 4 components overlap, at 8 they do not, and at 16 each
-row belongs to one component to the last bit, which is common in many dimensions. With --widths W,
-the widest component is W times as wide as the narrowest.
+two components in standard deviations. With a separation of 4, components overlap. With 8, they do
+not. With 16, each row belongs to one component to the last bit, which is common in many
+dimensions. With --widths W, the widest component is W times as wide as the narrowest.
 
 GFLOP/s counts the operations of the symmetric form, whatever a program actually does: for each row
 and component, one multiplication and one addition per feature, once for the log-density and once
@@ -36,7 +36,7 @@ from pathlib import Path
 from time import process_time
 from typing import NamedTuple
 
-# A pin to older BLAS kernels would slow the programs down by different factors.
+# Remove a pin to older BLAS kernels: it would slow the programs down by different factors.
 for pin in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
     os.environ.pop(pin, None)
 

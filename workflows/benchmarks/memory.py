@@ -4,7 +4,7 @@ python workflows/benchmarks/memory.py [--mebibytes SIZE ...] [--features D] [--c
 
 Each line is a fit in a separate process with two threads, on rows in a Zarr array. Growth is the
 increase of the resident peak of the process during the fit. Before it, a fit of a few rows loads
-all libraries. A fit keeps the promise of its plan if the growth is at most the planned memory.
+all libraries. The plan is correct if the growth is at most the planned memory.
 """
 
 import argparse

@@ -54,7 +54,7 @@ def of_passes(dataset: DaskDataset | InMemoryDataset, step: Step, n_passes: int)
 
 
 def n_rows_of(chunk: Chunk) -> int:
-    """Return the number of rows: a step without cost, so that a pass is pure overhead."""
+    """Return the number of rows. This step costs nothing, so a pass is pure overhead."""
     return len(chunk.rows)
 
 

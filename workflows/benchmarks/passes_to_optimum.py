@@ -192,7 +192,7 @@ def run_of_peer(problem: Problem, seed: int, options: argparse.Namespace) -> Run
         seconds.append(perf_counter() - began)
 
     after(model, "_initialize_parameters", lambda _: starts.append(perf_counter() - began))
-    after(model, "_e_step", on_e_step)  # also called after the last iteration
+    after(model, "_e_step", on_e_step)  # this function is also called after the last iteration
     with threadpool_limits(options.peer_threads, user_api="blas"):
         model.fit(problem.in_memory)
     further = {"tol": TINY, "max_iter": options.most - iterations}

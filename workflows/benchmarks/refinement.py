@@ -2,7 +2,7 @@
 
 python workflows/benchmarks/refinement.py [SET ...] [--rows N] [--seeds N] [--family NAME]
 
-Each seed gives one default start. The start converges on the rows, which play the part of a
+Each seed gives one default start. The start converges on the rows, which take the place of a
 survey's sample. The refinement then moves components. The best known optimum is the best of all
 fits of a set.
 """

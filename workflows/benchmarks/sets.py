@@ -2,9 +2,9 @@
 
 The sets range from separated to strongly overlapping components, and from Gaussian to heavy-tailed
 ones. Some are real data: delays of flights, colors and patches of photos, handwritten digits. The
-separations and seeds of generated sets are chosen so that plain EM has the difficulty in the name
-of the set: it needs hundreds of passes if components overlap or are small. The rows are the same
-in each call.
+separations and seeds of generated sets are chosen so that the name of a set describes its
+difficulty for plain EM: it needs hundreds of passes if components overlap or are small. The rows
+are the same in each call.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Checksums of chunks, so that a pass notices that the rows have changed since the survey."""
+"""Checksums of chunks, by which a pass detects that rows have changed since the survey."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ Checksums = NDArray[np.uint64]
 """(n_chunks, 3): number of rows, sum of their bits, and CRC-32 of the first row, per chunk.
 
 The sum adds all cells and weights, with their bits read as unsigned integers, modulo 2**32 for
-float32 and 2**64 for float64. It is exact in any order, and as fast as memory. It may stay the
-same if all cells of a column change sign or double; the CRC-32 of the first row and its weight
-does not.
+float32 and 2**64 for float64. It is exact in any order, and as fast as memory. The sum may not
+change if all cells of a column change sign or double. In these cases the CRC-32 of the first row
+and its weight changes.
 """
 
 
@@ -58,7 +58,7 @@ def with_checksum(fn: Callable[[Chunk], Value], chunk: Chunk) -> WithChecksums[V
 def compare_checksums(before: Checksums, now: Checksums) -> None:
     """Raise DataError that names the chunks whose checksums have changed."""
     if len(before) != len(now):
-        raise DataError(f"the data has {len(now)} chunks, but the survey saw {len(before)}")
+        raise DataError(f"the data has {len(now)} chunks now, but had {len(before)} in the survey")
     changed = [int(number) for number in np.flatnonzero((before != now).any(axis=1))]
     if not changed:
         return
@@ -71,8 +71,8 @@ def compare_checksums(before: Checksums, now: Checksums) -> None:
     )
     several = len(changed) > 1
     raise DataError(
-        f"chunk{'s' * several} {list_numbers(changed)} {'are' if several else 'is'} no longer what "
-        f"the survey saw ({f'chunk {first}: ' * several}{difference}): the data changed during the "
-        "fit. Persist or save data that is computed anew on each pass, and do not write to it "
+        f"chunk{'s' * several} {list_numbers(changed)} {'are' if several else 'is'} not the same "
+        f"as in the survey ({f'chunk {first}: ' * several}{difference}): the data changed during "
+        "the fit. Persist or save data that is computed anew on each pass, and do not write to it "
         "during a fit"
     )

@@ -1,4 +1,4 @@
-"""A pass on a distributed cluster: tasks that the scheduler may assign, repeat and move.
+"""A pass on a distributed cluster. The scheduler may assign, repeat and move its tasks.
 
 A persisted chunk is processed by the worker that holds it. If that worker is lost, the shards of
 its chunks are assigned again.
@@ -59,8 +59,9 @@ def run_on_cluster(
     """Call `fn` on every chunk once on a cluster; yield sums of aligned ranges as they arrive.
 
     `fn`, which holds the parameters, is sent as the result of a task. So each worker receives it
-    once, and the scheduler computes it again if its holder is lost. Functions and shards are sent
-    as bytes, so that a worker that cannot unpickle them can report it (`version_check`).
+    once, and the scheduler computes it again if the worker that holds it is lost. Functions and
+    shards are sent as bytes, so that a worker that cannot unpickle them can report it
+    (`version_check`).
     """
     _clear_message_log(client)
     waiting: dict[Future[Any], Shard] = {}
@@ -92,7 +93,7 @@ def run_on_cluster(
             for future, result in done.items():
                 yield DataError(result) if isinstance(result, str) else result
                 on_chunks(waiting.pop(future).numbers)
-                future.release()  # now, even if something else still refers to it
+                future.release()  # release it now, even if something else still refers to it
             alive = liveness.check((workers[future] for future in waiting), progress=bool(done))
             if source.futures and alive is not None:
                 lost = [f for f in waiting if workers[f] and workers[f] not in alive]
@@ -109,7 +110,8 @@ def compute_on_cluster(
         with explain_failure(client, futures):
             return Liveness(client).values(list(futures))
     finally:
-        # Released and not cancelled: other clients, and the next attempt, may need these keys.
+        # Release these keys, but do not cancel them: other clients and the next attempt may need
+        # them.
         for future in futures:
             future.release()
 
@@ -117,7 +119,7 @@ def compute_on_cluster(
 def _clear_message_log(client: Client) -> None:
     """Drop the last thousand messages that Dask's client keeps for debugging.
 
-    They hold graphs of passes, some 2 kB per chunk, which adds up to gigabytes in a long fit.
+    They hold graphs of passes, about 2 kB per chunk. In a long fit this adds up to gigabytes.
     """
     with suppress(AttributeError):  # the log is not part of Dask's public interface
         client.scheduler_comm.recent_message_log.clear()  # type: ignore[union-attr]
@@ -144,7 +146,7 @@ def _process_shard(
     is_gone = False
 
     def is_needed() -> bool:
-        nonlocal is_gone  # it stays so: the scheduler may assign the task to this worker again
+        nonlocal is_gone  # stays True: the task may be assigned here again
         task = worker.state.tasks.get(key)
         is_gone = is_gone or task is None or task.state != "executing"
         return not is_gone
@@ -161,7 +163,7 @@ def _process_shard(
 def _assign_shards(
     client: Client, source: GraphSource, todo: Sequence[int], liveness: Liveness
 ) -> Iterator[tuple[Address | None, list[Shard]]]:
-    """Yield the shards of the remaining chunks by worker; None is any worker."""
+    """Yield the shards of the remaining chunks, with their worker; None means any worker."""
     if not todo:
         return
     n_threads = client.nthreads()
@@ -171,7 +173,7 @@ def _assign_shards(
         yield None, [Shard(source, run) for run in runs]
         return
     persisted = list(source.futures.values())
-    liveness.wait(persisted)  # their workers are not known before
+    liveness.wait(persisted)  # after this wait, their workers are known
     holders = client.who_has(persisted)
     sizes = client.nbytes(list(source.futures), summary=False)
     needs = {i: [key for key in source.needs(i) if key in source.futures] for i in todo}
@@ -179,7 +181,8 @@ def _assign_shards(
     costs, workers = chunk_costs(source), {}
     load: Counter[Address] = Counter()
     for i, keys in needs.items():
-        # A value that most chunks need (a mean, a table) is sent once, so it binds no chunk.
+        # A value that most chunks need (a mean, a table) is sent once, so it binds no chunk to a
+        # worker.
         own = [key for key in keys if n_users[key] == 1 or 2 * n_users[key] <= len(needs)]
         bytes_held = Counter[Address]()
         for key in own:

@@ -21,11 +21,11 @@ Address = str
 # How often the driver collects results, and how often it checks the workers.
 COLLECT_SECONDS, CHECK_SECONDS = 0.25, 2.0
 
-# A key of Dask's configuration, as for its own clusters; in seconds, or such as "10 minutes".
+# A key of Dask's configuration. Its value is in seconds, or a text such as "10 minutes".
 TIMEOUT = "daskgmm.worker-timeout"
 
-# Bits of a result depend on these packages. The others import NumPy, so it comes first: if it is
-# missing, it is the reason why they fail.
+# The bits of a result depend on these packages. NumPy comes first because the others import it: if
+# NumPy is missing, it is the reason why they fail.
 PACKAGES = ("numpy", "scipy", "daskgmm")
 
 
@@ -42,7 +42,7 @@ def explain_failure(client: Client, waiting: Waiting) -> Iterator[None]:
 
 @contextmanager
 def release_tasks(client: Client, waiting: Waiting) -> Iterator[list[Future[Any]]]:
-    """Remove from the cluster what a pass still waits for, and all futures of the list it yields.
+    """Remove the tasks of a pass from the cluster, including all futures of the list it yields.
 
     No other pass may use their keys.
     """
@@ -58,7 +58,7 @@ def release_tasks(client: Client, waiting: Waiting) -> Iterator[list[Future[Any]
 
 
 def _explanation(error: Exception, client: Client, waiting: Waiting) -> str | None:
-    """What happened to the cluster; None if the error has another cause."""
+    """Describe what happened to the cluster; None if the error has another cause."""
     if isinstance(error, KilledWorker):
         return _explain_dead_workers(error, waiting)
     has_failed = any(future.status == "error" for future in waiting)
@@ -68,8 +68,8 @@ def _explanation(error: Exception, client: Client, waiting: Waiting) -> str | No
     is_gone = client.status != "running" or "scheduler-connection-lost" in first_line
     if is_gone or isinstance(error, OSError):
         return (
-            f"the cluster's scheduler does not answer any more ({first_line}): it has ended, or "
-            "the network connection to it is lost"
+            f"the cluster's scheduler no longer answers ({first_line}): it has ended, or the "
+            "network connection to it is lost"
         )
     if isinstance(error, CancelledError):
         return (
@@ -90,9 +90,9 @@ def _explain_dead_workers(error: KilledWorker, waiting: Waiting) -> str:
 
 
 def worker_timeout() -> float:
-    """Seconds that a cluster may have no worker, from Dask's configuration.
+    """Return how many seconds a cluster may have no worker, from Dask's configuration.
 
-    Raises DataError if the configuration holds no time.
+    Raises DataError if the configured value is not a time.
     """
     value = dask.config.get(TIMEOUT, "300 s")
     try:
@@ -106,10 +106,10 @@ def worker_timeout() -> float:
 class Liveness:
     """Checks the workers from time to time, and ends a wait that would never end.
 
-    A wait ends with a DataError in two cases. Either the cluster has had no worker for longer than
-    Dask's setting ``daskgmm.worker-timeout`` (300 s); an adaptive cluster may have none for a
-    while. Or the workers start no task, because their memory is full of something else. A
-    scheduler that does not answer for as long is a TimeoutError.
+    A wait ends with a DataError in two cases: the cluster has had no worker for longer than Dask's
+    setting ``daskgmm.worker-timeout`` (300 s), or the workers start no task for this time because
+    their memory is full of other data. A shorter time without workers is normal for an adaptive
+    cluster. If the scheduler does not answer for this time, a TimeoutError is raised.
     """
 
     def __init__(self, client: Client) -> None:
@@ -159,7 +159,7 @@ class Liveness:
 
         Parameters
         ----------
-        workers : for each task that is waited for, the worker it is bound to; None for any
+        workers : the worker that each unfinished task is bound to; None for any worker
         progress : whether a task has ended since the last call
 
         Raises
@@ -220,14 +220,14 @@ def package_versions() -> dict[str, str]:
 def version_check() -> Callable[..., Any]:
     """Return the function that the tasks of a pass start with.
 
-    It checks the versions of the worker before it unpickles anything of daskgmm. A worker that
-    cannot unpickle a task closes itself (distributed 2026.8), and one that cannot unpickle an
-    argument waits for ever. The function is pickled by value, as inner functions are.
+    This function checks the versions of the worker before it unpickles anything of daskgmm. A
+    worker that cannot unpickle a task closes itself (distributed 2026.8). A worker that cannot
+    unpickle an argument waits for ever. The function is pickled by value, as inner functions are.
     """
 
-    # It must refer to no name of this module.
+    # The function must not refer to any name of this module.
     def after_version_check(expected: dict[str, str], call: bytes, *arguments: Any) -> Any:
-        """Call the pickled function, or return a str that says why this worker cannot."""
+        """Call the pickled function, or return a str that says why this worker cannot call it."""
         from importlib import import_module  # noqa: PLC0415
 
         from distributed import get_worker  # noqa: PLC0415
@@ -242,8 +242,8 @@ def version_check() -> Callable[..., Any]:
             if differs:
                 return (
                     f"the worker at {get_worker().address} {problem}, but this process has "
-                    f"{version}: install the same versions on all machines, because the bits of a "
-                    "result depend on them"
+                    f"{version}: install the same versions on all machines, because other versions "
+                    "may change the last bits of a result"
                 )
         return loads(call)(*arguments)
 

@@ -38,7 +38,7 @@ class Part(NamedTuple):
     def compute(self, values: Mapping[Key, Any]) -> list[Any]:
         """Compute the keys in this thread, given the values of `needs`."""
         if len(self.tasks) == len(self.keys) == 1:
-            # The usual case, a chunk that is one call, at half the cost.
+            # This shortcut for the usual case (a chunk is one call) halves the cost.
             (task,) = self.tasks.values()
             if callable(task):
                 return [task(values)]
@@ -56,7 +56,7 @@ class GraphParts:
     ----------
     parts : one per chunk
     shared : part of each value that several chunks need
-        These parts may need one another, without cycles.
+        Such a part may need another one. There are no cycles.
     common : part that computes what all chunks need
     """
 
@@ -84,8 +84,7 @@ def split_graph(
 ) -> GraphParts:
     """Split a graph into a part per chunk; the values of the keys `outside` come from elsewhere.
 
-    To cull the graph for each chunk instead would take time quadratic in the chunks as soon as
-    they share a root.
+    Culling the graph once per chunk would take quadratic time if the chunks share a root.
     """
     external = frozenset(outside)
     targets = list({key for keys in chunks for key in keys})
@@ -137,7 +136,8 @@ def _common_keys(
 ) -> frozenset[Key]:
     """Keys that many chunks need and that take more tasks than they have users.
 
-    A large chunk that is cut into many has as many users, but takes only a task or two.
+    A large chunk that is cut into many small ones also has many users, but takes only one or two
+    tasks. Its key is not common.
     """
     many = min(len(chunks), MANY)
     return frozenset(

@@ -37,8 +37,8 @@ class GraphSource:
     Attributes
     ----------
     graph : GraphParts
-        One part per chunk. Its keys are that of the rows, that of the weights and that of the
-        extra columns, if there are any.
+        One part per chunk. It has one key for the rows, one for the weights and one for the extra
+        columns, if they exist.
     futures : persisted values on a cluster, by key
     width : int
         Number of columns of the collection.
@@ -49,8 +49,8 @@ class GraphSource:
     has_weights : whether the rows have weights
     retries : how often a failed read is retried
     bad_chunks : chunks that a pass skips, by number
-    is_lenient : whether any other chunk that cannot be used becomes an empty one
-        Otherwise it is an error.
+    is_lenient : whether other chunks that cannot be used become empty
+        Otherwise they cause an error.
     preprocessing : Preprocessing or None
         How the features are computed from the columns; None if they are the columns.
     """
@@ -185,7 +185,7 @@ def _check_no_shuffle(graph: Mapping[Key, Any]) -> None:
 
 def _find_futures(collections: tuple[Any, ...], graph: Mapping[Key, Any]) -> dict[Key, Future[Any]]:
     """Find the persisted values that the tasks of a graph need, by key."""
-    # From the collections, because optimization drops persisted chunks from the graph.
+    # Search the collections, because optimization drops persisted chunks from the graph.
     futures = {future.key: future for future in futures_of(collections)}
     # `futures_of` does not list arguments of tasks, as in from_delayed(client.map(...)).
     needs = (key for task in graph.values() for key in getattr(task, "dependencies", ()))
@@ -216,7 +216,7 @@ def whole_rows(array: da.Array) -> da.Array:
             "the Dask array does not know its number of columns: "
             "call .compute_chunk_sizes() on it first"
         )
-    # A p2p shuffle has no task that makes one chunk alone.
+    # A p2p shuffle has no task that computes a single chunk.
     return array.rechunk({1: -1}, method="tasks") if array.numblocks[1] > 1 else array
 
 
@@ -284,7 +284,7 @@ def as_rows(block: Any, number: int, n_features: int, first_row: int | None = No
     Raises
     ------
     DataError
-        If it has another shape, or does not hold numbers.
+        If the chunk has another shape, or does not hold numbers.
     """
     array = as_plain_array(block)
     if array.ndim != 2 or array.shape[1] != n_features:

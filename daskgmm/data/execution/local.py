@@ -35,7 +35,7 @@ from daskgmm.errors import DataError
 
 Value = TypeVar("Value", bound=Addable)
 
-# Schedulers that take `callbacks`; another one may not know this keyword.
+# Schedulers that take the keyword `callbacks`. Other schedulers may not accept it.
 WITH_CALLBACKS = (get_sync, dask.threaded.get, get_on_processes)
 
 
@@ -63,7 +63,7 @@ def run_locally(
             "make the client of the cluster the current one, or pass it to fit"
         )
     pass_id, stop = uuid4().hex, Event()
-    # An event does not reach other processes; those finish their shard.
+    # The event that ends a pass does not reach other processes. They finish their shard.
     stop_of_threads = None if get is get_on_processes else stop
     runs = cut_into_shards(chunk_costs(source), n_threads(get))
     graph: dict[Any, Any] = {}
@@ -101,7 +101,7 @@ def compute_locally(
     """
     options: dict[str, Any] = {}
     if on_task is not None and get in WITH_CALLBACKS:
-        # As an argument: a context manager would add it to the callbacks of all threads.
+        # Pass it as an argument: a context manager would add it to the callbacks of all threads.
         # (start, start_state, pretask, posttask, finish)
         options["callbacks"] = [*Callback.active, (None, None, None, on_task, None)]
     if get is get_on_processes and not dask.config.get("pool", None):
@@ -111,7 +111,7 @@ def compute_locally(
     except BrokenProcessPool as error:
         _process_pool.cache_clear()
         raise DataError(
-            "a process died during a pass. Usually a chunk needs more memory than there is: "
+            "a process died during a pass. Usually a chunk needs more memory than is available: "
             "use smaller chunks or fewer processes"
         ) from error
 
@@ -127,7 +127,7 @@ def _process_shard(
 
 @cache
 def _process_pool(n: int) -> ProcessPoolExecutor:
-    """Processes that live longer than a pass: starting them takes longer than most passes."""
+    """Return processes that passes share: starting them takes longer than most passes."""
     return ProcessPoolExecutor(n, get_context(), initializer=initialize_worker_process)
 
 

@@ -46,7 +46,7 @@ def fixed_scheduler(client: Client | None = None) -> Iterator[None]:
 
 
 def current_scheduler() -> Scheduler:
-    """Dask's own choice: the configured scheduler, else the current client, else threads."""
+    """Return Dask's choice: the configured scheduler, else the current client, else threads."""
     if scheduler := _fixed.get():
         return scheduler
     get = get_scheduler(collections=None) or dask.threaded.get
@@ -72,7 +72,7 @@ def log_event(event: str, values: dict[str, Any]) -> None:
 
 
 def with_common_values(source: GraphSource) -> GraphSource:
-    """Compute the values that all chunks of a source need, in a pass of their own, if any."""
+    """Compute the values that all chunks of a source need, if any, in a separate pass."""
     get, client = current_scheduler()
     compute = partial(compute_on_cluster, client) if client else partial(compute_locally, get)
     return source if source.is_ready else source.with_common(compute)
@@ -84,12 +84,12 @@ def run_pass(
     """Call `fn` on every chunk once and add the results.
 
     The sum follows the fixed tree over chunk numbers, so its bits do not depend on the scheduler.
-    A pass leaves nothing behind on a cluster.
+    After a pass, no data of it stays on a cluster.
 
     Parameters
     ----------
     fn : callable
-        From a chunk to anything with ``+``.
+        Maps a chunk to any value that supports ``+``.
     source : GraphSource
     on_chunks : callable
         Receives the numbers of chunks that are done, in this process.

@@ -53,7 +53,7 @@ class Resources:
 
     @classmethod
     def of_processes(cls, n_processes: int) -> "Resources":
-        """Describe processes with one thread each that share the memory of this machine."""
+        """Describe single-threaded processes that share the memory of this machine."""
         share = MEMORY_LIMIT // n_processes
         return cls(n_processes, 1, share, None, own_memory(), keeps_freed_memory=True)
 

@@ -14,17 +14,19 @@ Result = TypeVar("Result")
 # Key of Dask's configuration, and the default number of retries.
 KEY, DEFAULT = "daskgmm.read-retries", 3
 
-# Seconds before the first retry, the factor for each further one, and the longest pause.
+# Seconds before the first retry, the factor by which every further pause grows, and the longest
+# pause.
 FIRST_PAUSE, GROWTH, LONGEST_PAUSE = 0.1, 4.0, 30.0
 
-# Seconds of failed attempts after which there is no retry: the library of the store has then
-# waited and retried itself.
+# If the failed attempts took this many seconds, there is no retry: the library of the store has
+# already waited and retried.
 TIME_LIMIT = 60.0
 
 # OSErrors that a retry does not resolve.
 PERMANENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 
-# Libraries of object stores, whose errors may not be OSErrors. By name, because they are optional.
+# Libraries of object stores, whose errors may not be OSErrors. They are listed by name, because
+# they are optional.
 STORE_LIBRARIES = {
     "aiohttp",
     "azure",
@@ -53,27 +55,27 @@ def read_retries(value: int | None) -> int:
 
 
 def load_with_retries(load: Callable[[], Result], what: str, retries: int) -> Result:
-    """Call `load`, again after a transient error, and return its result.
+    """Call `load` and return its result; call it again after a transient error.
 
     Parameters
     ----------
     load : callable
     what : str
-        What it loads, for the message.
+        Name of what `load` reads, for the message.
     retries : int
         Maximal number of further calls.
 
     Raises
     ------
     DataError
-        With the number of attempts and the last error, which is its cause.
+        The message holds the number of attempts and the last error. The last error is the cause.
     """
     attempts, seconds = 0, 0.0
     while True:
         attempts, start = attempts + 1, monotonic()
         try:
             return load()
-        except Exception as error:  # the tasks are the user's, and raise what they like
+        except Exception as error:  # the user's tasks may raise any exception
             seconds += monotonic() - start
             if attempts > retries or seconds > TIME_LIMIT or not is_transient(error):
                 count = f" in {attempts} attempts" if attempts > 1 else ""
@@ -83,7 +85,7 @@ def load_with_retries(load: Callable[[], Result], what: str, retries: int) -> Re
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether a retry may succeed: an error of the system or of a store is the cause."""
+    """Whether a retry may succeed, because the cause is an error of the system or of a store."""
     for cause in _causes(error):
         if isinstance(cause, PERMANENT):
             return False

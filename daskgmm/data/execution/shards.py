@@ -67,7 +67,7 @@ class TreeSum(Generic[Value]):
             self.add(piece)
 
     def total(self) -> Value:
-        """The sum over all chunks from the first one on; at least one chunk is needed."""
+        """The sum over all chunks so far, from the first one; at least one chunk is needed."""
         *rest, last = self.partials
         total = last.value
         for piece in reversed(rest):
@@ -87,8 +87,8 @@ def ignore_chunks(numbers: Sequence[int]) -> None:
 
 # Guided self-scheduling (Polychronopoulos & Kuck 1987): large shards come first and small ones
 # last, so that there are few tasks and all threads end together. A shard has at most the share
-# LARGEST of the work that remains per thread. It need not be smaller than the share SMALLEST of
-# the whole work per thread.
+# LARGEST of the remaining work per thread. There is no need for shards smaller than the share
+# SMALLEST of the total work per thread.
 LARGEST, SMALLEST = 1 / 4, 1 / 16
 
 # Fixed cost of a chunk, as the bytes that a kernel could process in that time.
@@ -144,7 +144,7 @@ class Shard:
         for i in range(len(self._parts)):
             yield self._chunk(i, values)
             for key in self._expiring.get(i, ()):
-                values.pop(key, None)  # absent if its chunk could not be loaded
+                values.pop(key, None)  # the value is absent if its chunk could not be loaded
 
     def _chunk(self, i: int, values: dict[Key, Any]) -> Chunk:
         number = self.numbers[i]
@@ -163,7 +163,7 @@ class Shard:
         preprocessing = self.preprocessing
         has_filter = preprocessing is not None and preprocessing.condition is not None
         n_features = self.width if preprocessing is None else preprocessing.n_features
-        rows = np.empty((0, n_features), np.float32)  # no other dtype is promoted by it
+        rows = np.empty((0, n_features), np.float32)  # float32 promotes no other dtype
         weights = np.empty(0) if self.has_weights or has_filter else None
         has_extra = len(self._parts[i].keys) > 1 + self.has_weights
         extra = np.empty(0) if has_extra else None
@@ -179,8 +179,8 @@ class Shard:
         rows = as_rows(block, number, self.width, first_row)
         if self.lengths and len(rows) != self.lengths[i]:
             raise DataError(
-                f"chunk {number} has {len(rows)} rows, but its Dask array has {self.lengths[i]} "
-                "there: the data changed, or the chunks of the array are wrong"
+                f"chunk {number} has {len(rows)} rows, but its Dask array declares "
+                f"{self.lengths[i]}: the data changed, or the chunks of the array are wrong"
             )
         weights = as_weights(others.pop(0), number, len(rows)) if self.has_weights else None
         extra = as_extra(others.pop(), number, len(rows)) if others else None
@@ -204,15 +204,15 @@ def process_shard(
 ) -> Partials[Value] | DataError:
     """Apply `fn` to each chunk of a shard, and return the partial sums of the fixed tree.
 
-    It stops after a chunk if `is_needed` returns False. A DataError is returned and not raised:
-    a cluster would log an exception as a failure of the worker.
+    The function stops after a chunk if `is_needed` returns False. It returns a DataError instead
+    of raising it: a cluster would log an exception as a failure of the worker.
     """
     tree: TreeSum[Value] = TreeSum()
     try:
         with one_blas_thread():
             for chunk in shard.chunks(persisted_values):
                 tree.add(Partial(chunk.number, 1, fn(chunk)))
-                del chunk  # before the next one is loaded
+                del chunk  # free the chunk before the next one is loaded
                 if not is_needed():
                     break
     except DataError as error:

@@ -21,7 +21,7 @@ from daskgmm.errors import DataError
 BLOCK_BYTES = 1 << 21
 
 Name = str | int
-"""Name of a stored column; its number in an array without names."""
+"""Name of a stored column, or its number in an array without names."""
 
 Mask = NDArray[np.bool_]
 
@@ -51,7 +51,7 @@ class Feature(NamedTuple):
 def stored_options(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Return the preprocessing options in an entry of a model file; empty if it has none.
 
-    Raises KeyError if one of them is absent.
+    Raises KeyError if the entry has some of the options, but not all.
     """
     return {name: entry[name] for name in ("columns", "filter", "transforms") if entry}
 
@@ -63,7 +63,8 @@ class Preprocessing:
     Attributes
     ----------
     stored_columns : tuple of str or int
-        Columns that are read: those of the features, then those that only the filter needs.
+        Columns that are read: first the columns of the features, then columns that only the filter
+        needs.
     features : tuple of Feature
     condition : Condition or None
         Filter on stored rows. Other rows have weight zero.
@@ -121,7 +122,7 @@ class Preprocessing:
 
     @property
     def names(self) -> tuple[str, ...] | None:
-        """Names of the features; None if these are columns without names, as they are stored."""
+        """Names of the features; None if the features are stored columns without names."""
         if all(isinstance(column, int) for column in self.stored_columns) and not self.has_steps:
             return None
         return tuple(feature.name for feature in self.features)
@@ -133,7 +134,7 @@ class Preprocessing:
 
     @property
     def is_identity(self) -> bool:
-        """Whether the features are the stored columns, of all rows."""
+        """Whether the features are the stored columns, and no row is filtered out."""
         indices = [feature.column for feature in self.features]
         are_all_columns = indices == list(range(len(self.stored_columns)))
         return not self.has_steps and self.condition is None and are_all_columns
@@ -163,7 +164,9 @@ class Preprocessing:
             name == str(column) for columns in targets if columns != ALL for column in columns
         )
         if feature.steps or is_named:
-            raise DataError(f"{name!r} is not a feature here: leave it out of the transforms")
+            raise DataError(
+                f"{name!r} holds the weights, not a feature: leave it out of the transforms"
+            )
         others = self.features[:number] + self.features[number + 1 :]
         return replace(self, features=others)
 
@@ -201,7 +204,7 @@ class Preprocessing:
             if mask is not None:
                 mask[span] = selection = self._filter(block)
             for i, feature in enumerate(self.features):
-                # Contiguous, so that a logarithm has the same bits in any layout.
+                # The column is contiguous, so that a logarithm has the same bits in any layout.
                 values = np.ascontiguousarray(block[selection, feature.column])
                 for n_done, step in enumerate(feature.steps):
                     if (undefined := step.undefined(values)).any():

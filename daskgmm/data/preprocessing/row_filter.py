@@ -1,4 +1,4 @@
-"""Row filters: conditions on columns as text, which Python's parser reads but nothing executes."""
+"""Row filters: text conditions on columns. Python parses the text, but does not execute it."""
 
 import ast
 import re
@@ -14,7 +14,8 @@ from daskgmm.errors import DataError
 # A column name that is not an identifier, in backticks.
 QUOTED = re.compile(r"`([^`]+)`")
 
-# Deeper than any useful condition, and far below the limit of Python's stack.
+# Largest depth of a condition: deeper than any useful one, and far below the limit of Python's
+# stack.
 MAX_DEPTH = 50
 
 ALLOWED = (
@@ -103,7 +104,7 @@ class _Parser:
             tree = ast.parse(expression, mode="eval")
         except SyntaxError as error:
             raise self._error(f"it is not an expression ({error.msg})") from None
-        except (ValueError, RecursionError, MemoryError):  # zero bytes, or a hundred brackets
+        except (ValueError, RecursionError, MemoryError):  # for zero bytes or a hundred brackets
             raise self._error("it is not an expression") from None
         root = self._parse_truth(tree.body, MAX_DEPTH)
         if not self._columns:
@@ -186,7 +187,7 @@ class _Parser:
 
 
 def _join(fn: Callable[..., Any], nodes: list[Node]) -> Node:
-    """Join nodes with a function of two, as a balanced tree, so that a long list is not deep."""
+    """Join nodes by a function of two arguments, as a balanced tree of small depth."""
     if len(nodes) == 1:
         return nodes[0]
     middle = len(nodes) // 2

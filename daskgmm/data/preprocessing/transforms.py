@@ -14,7 +14,7 @@ ALL = "all"
 STANDARDISE = "standardise"
 
 Transforms = Sequence[Mapping[str, Any]]
-"""Transforms in order, each ``{name: columns}`` as `open_dataset` takes them."""
+"""A list of transforms in order; one is ``{name: columns}``, as `open_dataset` takes it."""
 
 
 class Logarithm(NamedTuple):
@@ -33,13 +33,13 @@ class Logarithm(NamedTuple):
         return f"{self.name}({column})"
 
     def undefined(self, values: NDArray[Any]) -> NDArray[np.bool_]:
-        """Which values have no logarithm; a missing value stays missing."""
+        """Return which values have no logarithm; a missing value stays missing."""
         mask: NDArray[np.bool_] = values <= self.limit
         return mask
 
     @property
     def advice(self) -> str:
-        """Why a value is undefined, and what to do."""
+        """Say why a value is undefined, and what to do."""
         return (
             f"{self.name} needs values above {self.limit:g}. {self.hint}Clip the column first, "
             "or leave out such rows with a filter"
@@ -90,7 +90,7 @@ def normalize_transforms(transforms: Any) -> list[dict[str, Any]]:
 def steps_by_column(
     transforms: Transforms, names_by_alias: Mapping[str, str]
 ) -> list[tuple[str, Step | None]]:
-    """Return the steps of the transforms in order, each with its column; None to standardise it.
+    """Return pairs of a column and a step, in order; the step None standardises the column.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def steps_by_column(
         for column in map(str, columns):
             if column not in names_by_alias:
                 raise DataError(
-                    f"{name}: there is no column {column!r} among those in use: "
+                    f"{name}: there is no column {column!r} among the columns: "
                     f"{', '.join(dict.fromkeys(names_by_alias.values()))}"
                 )
             step: Step | None = LOGARITHMS.get(name)

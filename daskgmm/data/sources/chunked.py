@@ -126,7 +126,7 @@ def chunks_of_array(
     read : callable
         Chunk i is ``read(location, *arguments, (start, stop), columns, dtype)``.
     columns : sequence of int, optional
-    shape, dtype : those of the stored array
+    shape, dtype : of the stored array
     version : str
     unit : int
         Chunks of 32 MiB have a multiple of this number of rows.

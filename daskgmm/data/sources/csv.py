@@ -1,4 +1,4 @@
-"""CSV files: a chunk is the lines that begin in a block of bytes."""
+"""CSV files: a chunk holds the lines that begin in a block of bytes."""
 
 import csv
 import io

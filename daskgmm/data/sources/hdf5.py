@@ -1,4 +1,4 @@
-"""HDF5 files: a chunk is a number of whole chunks of a data set."""
+"""HDF5 files: a chunk holds one or more whole HDF5 chunks of a data set."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -63,7 +63,7 @@ def _opened(location: Location) -> Iterator[Any]:
 
 
 def _data_set(file: Any, location: Location) -> Any:
-    """Look up the data set; DataError that lists all data sets if it does not exist."""
+    """Look up the data set. If it does not exist, a DataError lists all data sets."""
     stored = file.get(location.member) if location.member else None
     if hasattr(stored, "shape"):
         return stored

@@ -1,7 +1,7 @@
 """NumPy files: a chunk is a range of rows.
 
-The rows are read and not mapped. Pages of a map count as memory of the process, and the whole map
-counts if the address space is limited.
+The rows are read, not memory-mapped. The pages of a memory map count as memory of the process. If
+the address space is limited, the whole map counts.
 """
 
 import io

@@ -92,8 +92,8 @@ def open_dataset(
         missing value is false, except ``!=``.
     transforms : list of mappings, optional
         Transforms of columns, in order: ``{"log": [...]}``, ``{"log1p": [...]}``,
-        ``{"clip": {column: [lowest, highest]}}`` and ``{"standardise": [...]}``. Instead of a
-        list, "all" means all columns. A transformed feature has a new name, such as
+        ``{"clip": {column: [lowest, highest]}}`` and ``{"standardise": [...]}``. The word "all" in
+        place of a list means all columns. A transformed feature has a new name, such as
         "log1p(dep_delay)". `standardise` changes no value: a fit then measures `reg_covar` and
         Euclidean distances in standard deviations of the feature.
     missing : {'raise', 'omit', 'marginal'}, default='raise'
@@ -102,8 +102,8 @@ def open_dataset(
         features.
     retries : int, optional
         How often a read is retried after a transient error, with longer and longer pauses.
-        Transient are errors of store libraries, and `OSError` unless a file does not exist or
-        access is denied. Default: ``dask.config.get("daskgmm.read-retries", 3)``.
+        Errors of store libraries are transient. An `OSError` is transient unless a file does not
+        exist or access is denied. Default: ``dask.config.get("daskgmm.read-retries", 3)``.
     on_bad_chunk : {'raise', 'skip'}, default='raise'
         What a fit does with a chunk that cannot be read, has another number of columns, or holds
         text, an infinity, or a NaN that `missing` does not allow. 'raise' raises an error that
@@ -115,16 +115,16 @@ def open_dataset(
     Returns
     -------
     DaskDataset
-        For `GaussianMixture.fit`, `predict` and the other methods. Its attribute ``collection`` is
-        a Dask array (n_rows, n_columns) of the stored columns, float32 or float64 or the stored
-        integers.
+        `GaussianMixture.fit`, `predict` and the other methods take it. Its attribute
+        ``collection`` is a Dask array (n_rows, n_columns) of the stored columns. The dtype is
+        float32, float64 or the stored integer type.
 
     Raises
     ------
     DataError
         If there is no file, it cannot be read, or access is denied; if a column does not exist or
-        is not numeric; if an option is not valid; or if an optional library is not installed. When
-        rows are read, also if a logarithm is not defined.
+        is not numeric; if an option is not valid; or if an optional library is not installed. It
+        is also raised when rows are read and a logarithm is not defined.
 
     Examples
     --------
@@ -191,7 +191,7 @@ def open_id_column(
     Raises
     ------
     DataError
-        If there is no such column, if files hold it with different types, or for CSV.
+        If there is no such column, if its type differs between files, or if the format is CSV.
     """
     files, ending = _list_files(url, storage_options)
     if ending == ".csv":

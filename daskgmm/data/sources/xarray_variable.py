@@ -73,8 +73,8 @@ def _opened(location: Location) -> Iterator[Any]:
 
 
 def _variable(dataset: Any, location: Location) -> Any:
-    """Look up the variable; DataError that lists all variables if it does not exist."""
+    """Look up the variable. If it does not exist, a DataError lists all variables."""
     if location.member in dataset.variables:
         return dataset.variables[location.member]
     names = ", ".join(f"{location.url}::{name}" for name in dataset.variables)
-    raise DataError(f"there is no variable at {location}: there is {names or 'none at all'}")
+    raise DataError(f"there is no variable at {location}: the store has {names or 'no variables'}")

@@ -21,7 +21,7 @@ METADATA_FILES = ("zarr.json", ".zarray", ".zgroup")
 
 
 def open_rows(location: Location, columns: Sequence[str | int] | None) -> FileChunks:
-    """Plan the chunks of a two-dimensional array; the path of an array in a group names it."""
+    """Plan the chunks of a two-dimensional array. An array in a group is given by its path."""
     version = version_of(location)
     try:
         stored = zarr.open(_store(location), mode="r")
@@ -48,7 +48,7 @@ def version_of(location: Location) -> str:
     """A string that differs after the store was written again.
 
     On a disk it depends on all files. In an object store it depends on the metadata only, because
-    a list of the chunks takes one request per thousand. Raises DataError if there is no store.
+    listing the chunks takes one request per thousand chunks. Raises DataError if there is no store.
     """
     if location.is_local:
         location.version()  # raises DataError if there is nothing
@@ -75,7 +75,7 @@ def _store(location: Location) -> str | FsspecStore:
 
 @lru_cache(maxsize=16)
 def _opened(location: Location, version: str) -> Any:  # noqa: ARG001  part of the cache key
-    """Open an array once per process: that takes longer than to read a small chunk."""
+    """Open an array once per process: opening takes longer than reading a small chunk."""
     return zarr.open_array(_store(location), mode="r")
 
 

@@ -1,1 +1,1 @@
-"""Files that rows and scores are written to."""
+"""Writers of rows and scores."""

@@ -22,7 +22,7 @@ Writer = Callable[[Chunk], None]
 def write_rows(rows: da.Array, path: Path) -> int:
     """Write the rows of a Dask array, in the format of the path's ending.
 
-    It takes one pass. The task of a chunk writes it to a position of its own.
+    It takes one pass. The task of a chunk writes the chunk to its own position.
 
     Parameters
     ----------
@@ -63,7 +63,8 @@ def check_ending(path: Path) -> None:
 def atomic_output(path: Path) -> Iterator[Path]:
     """Yield a hidden path with the same ending, and rename it to `path` at the end.
 
-    Then it replaces what is at `path`. If the context fails, the hidden path is removed.
+    The new file or folder replaces an existing one. If the context fails, the hidden path is
+    removed.
     """
     draft = path.with_name(f".{path.stem}.draft{path.suffix}")
     remove(draft)  # left by a killed run
@@ -100,7 +101,7 @@ def _write_chunk(chunk: Chunk, write: Writer, path: Path) -> int:
 
 
 def _create_zarr(path: Path, rows: da.Array) -> Writer:
-    # Without compression, because random digits do not compress.
+    # Write without compression, because random digits do not compress.
     zarr.create_array(
         path,
         shape=rows.shape,

@@ -1,6 +1,6 @@
 """Write scores as one Parquet part per chunk, and merge parts into Zarr arrays.
 
-Names of parts sort like the rows.
+The names of the parts sort in the order of the rows.
 """
 
 import json
@@ -37,7 +37,7 @@ COMPLETE, UNFINISHED = "made_of", "begun"
 
 PART = re.compile(r"part-\d+\.parquet")
 
-# Number of footers that are read at a time; each takes a request or two of a store.
+# Number of footers that are read at a time. A footer takes one or two requests to a store.
 CONCURRENCY = 16
 
 
@@ -176,7 +176,7 @@ def write_scores(
     existing : mapping from chunk number to ScoreSummary
         Parts to reuse. Their chunks are not read again. All other parts are removed first.
     is_lenient : bool
-        Whether the rows of a bad chunk get no label, if the dataset may skip it.
+        Whether the rows of a bad chunk get no label. The dataset must allow skipped chunks.
 
     Returns
     -------

@@ -1,9 +1,10 @@
-"""Quasi-Newton steps preconditioned by the EM step, and the safeguard that bounds them.
+"""Quasi-Newton steps preconditioned by the EM step, and the safeguard that limits them.
 
-These are pure functions of the results of the last passes. In the objective's coordinates the EM
-step is the gradient. So limited-memory BFGS from the identity is quasi-Newton acceleration of EM
-(Jamshidian & Jennrich 1997, QN2; Nocedal 1980 for the recursion). A step that lowers the objective
-is never accepted. The fit then takes the EM step, which costs one more pass.
+All functions here are pure functions of the results of the last passes. In the objective's
+coordinates the EM step is the gradient. So limited-memory BFGS that starts from the identity is
+quasi-Newton acceleration of EM (Jamshidian & Jennrich 1997, QN2; Nocedal 1980 for the recursion).
+A step that lowers the objective is never accepted. In this case the fit takes the EM step, which
+costs one more pass.
 """
 
 from collections.abc import Callable
@@ -25,14 +26,16 @@ HISTORY = 10
 # deviation, one standard deviation of a mean.
 MAX_STEP = 1.0
 
-# A step that fails limits the next to a quarter of its length. A good one lets it double.
+# After a failed step, the next step has at most a quarter of its length. After a good step, the
+# length may double.
 SHRINK, GROW = 0.25, 2.0
 
 # The factor of the proximal weight after a trial from the sample has failed.
 PROXIMAL_GROWTH = 5.0
 
-# In these coordinates the Hessian is between zero and one, apart from rounding and its change along
-# the step. Pairs of other curvature are rejected (for the minimum: Li & Fukushima 2001).
+# In these coordinates the curvature is between zero and one, apart from rounding and its change
+# along the step. Pairs with a curvature outside these limits are rejected (for the minimum: Li &
+# Fukushima 2001).
 MIN_CURVATURE, MAX_CURVATURE = 1e-8, 4.0
 
 # Relative rounding error of a bound.
@@ -99,7 +102,7 @@ class AcceleratorState:
     trial : Parameters
         The parameters of the next pass.
     step : (n_coordinates,) array
-        From the base to the trial.
+        The step from the base to the trial.
     origin : Origin
         The method that chose the trial. An EM step is accepted whatever its bound.
     expected_gain : float
@@ -109,12 +112,12 @@ class AcceleratorState:
     radius : float
         The longest quasi-Newton step.
     predicted_increase : float
-        How much the trial should add to the objective.
+        The predicted increase of the objective from the base to the trial.
     proximal_weight : float
         Weight of the proximal term of a trial from the sample, as a share of all rows.
     is_prediction_confirmed : bool
-        Whether the base was a trial from the sample and added what was predicted. Then the
-        sample shows the curvature, and `expected_gain` is reliable.
+        Whether the base was a trial from the sample and increased the objective as predicted. In
+        this case the sample describes the curvature well, and `expected_gain` is reliable.
     """
 
     base: Parameters
@@ -137,13 +140,13 @@ class AcceleratorState:
         """Return how much the trial, with this lower bound, adds to the objective.
 
         The objective is the bound less the regularization penalty: half the trace of the
-        regularization times the precision, per row. A regularized EM step never lowers it, given
-        the weights of the base.
+        regularization times the precision, per row. With the weights of the base, a regularized EM
+        step never lowers the objective.
         """
         return bound - self.bound - self.penalty(self.trial)
 
     def accepts(self, bound: float) -> bool:
-        """Return whether the trial may replace the base. It may not if the bound is NaN."""
+        """Return whether the trial may replace the base. If the bound is NaN, it may not."""
         return self.origin is Origin.EM or self.increase(bound) >= -ROUNDING * abs(self.bound)
 
     def penalty(self, parameters: Parameters) -> float:
@@ -171,7 +174,7 @@ class Acceleration(Protocol):
     def improve_trial(
         self, accelerator: AcceleratorState, evaluation: Evaluation
     ) -> AcceleratorState:
-        """Return the state, perhaps with a better trial. Called only if another pass follows."""
+        """Return the state, perhaps with a better trial, before another pass."""
 
 
 class QuasiNewton:

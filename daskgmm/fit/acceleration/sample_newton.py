@@ -1,12 +1,12 @@
 """Approximate Newton steps, computed on the sample between two passes over all rows.
 
-The difference between the statistics of all rows and those of the sample, both at the base, is
-added to the sample's statistics. EM on this corrected sample maximizes an objective that has the
+The sample's statistics are corrected: the difference between the statistics of all rows and of the
+sample, both at the base, is added. EM on this corrected sample maximizes an objective that has the
 gradient of all rows at the base and the curvature of the sample. This is distributed approximate
-Newton (Shamir, Srebro & Zhang 2014), and for EM variance reduction by a control variate (Chen,
-Zhu, Teh & Zhang 2018). The optimum is the next trial. These iterations need no pass. The expected
-statistics of a few rows drawn from the base keep the optimum near it (the proximal term of Shamir
-et al.).
+Newton (Shamir, Srebro & Zhang 2014). For EM, it is variance reduction by a control variate (Chen,
+Zhu, Teh & Zhang 2018). The optimum of the corrected sample is the next trial. These iterations
+need no pass. The expected statistics of a few rows drawn from the base keep the optimum near the
+base (the proximal term of Shamir et al.).
 """
 
 from dataclasses import dataclass, replace
@@ -38,7 +38,8 @@ MAX_PROXIMAL_WEIGHT = 0.3
 # the second confirms the prediction.
 POOR_RATIO, GOOD_RATIO = 0.25, 0.75
 
-# The factor of predictions by quasi-Newton, which are less reliable than those of the sample.
+# Predictions of quasi-Newton steps are multiplied by this factor, because they are less reliable
+# than predictions from the sample.
 QUASI_NEWTON_DISCOUNT = 0.25
 
 # Most iterations on the sample between two passes, and the share of the gain at which they stop.
@@ -109,7 +110,7 @@ class SampleSteps:
         mixture = base.point_estimate
         on_sample = self._statistics(base)
         scale = evaluation.statistics.total_weight / on_sample.total_weight
-        # These rows count in the moments only: the bound is per unit of weight of the data.
+        # The proximal rows count in the moments only: the bound is per unit of weight of the data.
         proximal = replace(
             mixture.expected_statistics(
                 accelerator.proximal_weight * evaluation.statistics.total_weight,

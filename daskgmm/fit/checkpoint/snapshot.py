@@ -29,7 +29,7 @@ FORMAT_VERSION = 2
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that a fit needs to resume with the same bits.
+    """Everything that a fit needs to resume with the same result, bit for bit.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class Snapshot:
     lengths : tuple of int, or None
         Number of rows of each chunk.
     survey : Survey or None
-        None if the survey has to be taken again.
+        None if the survey must run again.
     passes : tuple of Pass
         All passes so far.
     purpose : PassPurpose
@@ -48,9 +48,10 @@ class Snapshot:
     sample_optima : tuple of FitState or None
         In a comparison, the optimum of each model on the sample.
     scored : tuple of ScoredCandidate
-        In a comparison, the scores of those on all rows, best first; empty before that pass.
+        In a comparison, the scores of the models on all rows, best first; empty before the pass
+        that computes them.
     fingerprint : dict
-        The settings and the data of the fit as JSON: groups of values by name.
+        Groups of values, by name and in types of JSON, that identify the settings and the data.
     """
 
     random: tuple[Any, ...]
@@ -69,7 +70,7 @@ class Snapshot:
         return not any(state.n_iter for state in self.states)
 
     def resumed_from(self, before: "Snapshot | None") -> "Snapshot":
-        """Return this snapshot at the stage of an earlier one, if there is one."""
+        """Return this snapshot at the stage of an earlier one; unchanged for None."""
         if before is None:
             return self
         return replace(

@@ -21,7 +21,7 @@ N_FILES = 2
 
 CHECKPOINT = re.compile(r"pass-\d+\.npz")
 
-# If one of these settings differs, `force` does not help: the parameters have another meaning.
+# If one of these settings differs, `force` cannot resume: the parameters have another meaning.
 FIXED = (
     "n_components",
     "covariance_type",
@@ -43,7 +43,7 @@ class Checkpoints(Protocol):
     """Stores the snapshots of a fit and loads the newest one."""
 
     def load(self) -> Snapshot | None:
-        """Return the newest snapshot of this fit, or None; CheckpointError if it is another fit."""
+        """Return the newest snapshot or None; raise CheckpointError if another fit wrote it."""
 
     def record(self, snapshot: Snapshot) -> None:
         """Record the newest snapshot. It may be written later."""
@@ -92,17 +92,17 @@ def _ignore(name: str) -> None: ...
 
 
 class FolderCheckpoints:
-    """Stores snapshots in a folder: ``pass-000012.npz`` after twelve passes. It keeps two.
+    """Stores the last two snapshots in a folder, such as ``pass-000012.npz`` after twelve passes.
 
     Parameters
     ----------
     folder : Folder
     fingerprint : dict
-        The settings and the data of this fit as JSON: groups of values by name.
+        Groups of values, by name and in types of JSON, that identify the settings and the data.
     every : float
         Least number of seconds between two checkpoints; 0 writes one after each pass.
     force : bool
-        Whether to resume from a fit with other settings or data, if that is possible.
+        Whether to resume from a checkpoint with other settings or data, if this is possible.
     keep_last : bool
         Whether the last checkpoint stays in the folder after the fit.
     """
@@ -139,7 +139,7 @@ class FolderCheckpoints:
                     "newer daskgmm that wrote it"
                 ) from error
             except Exception as error:  # noqa: BLE001  damaged bytes raise anything
-                what = f"{type(error).__name__}: {str(error)[:200]}"  # some quote the file
+                what = f"{type(error).__name__}: {str(error)[:200]}"  # some messages quote the file
                 self._warn(f"the checkpoint {name} in {self._folder} is damaged ({what})")
                 continue
             return self._check(snapshot)
@@ -191,7 +191,7 @@ class FolderCheckpoints:
             self._warn(f"no checkpoint could be written to {self._folder} ({error})")
         else:
             self._on_write(name)
-        # A full disk is tried again only after `every` seconds.
+        # If the disk is full, the next attempt follows after `every` seconds.
         self._last_write, self._unsaved = monotonic(), None
 
     def _warn(self, sentence: str) -> None:
@@ -209,7 +209,8 @@ class FolderCheckpoints:
             return snapshot
         fixed = {setting for setting in differences if setting[1] in FIXED}
         if fixed or not self._force:
-            # A difference of the selection explains more than one of a model.
+            # A difference in the selection is more helpful to the user than a difference in a
+            # model.
             setting = min(differences, key=lambda each: (each not in fixed, each[0] != "selection"))
             own_value, stored_value = differences[setting]
             more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
@@ -223,13 +224,13 @@ class FolderCheckpoints:
         if not any(group == "data" for group, _ in differences):
             final = {Outcome.ELIMINATED}
             if ("model", "degenerate") not in differences:
-                final.add(Outcome.DEGENERATE)  # it would collapse again
+                final.add(Outcome.DEGENERATE)  # this candidate would collapse again
             states = tuple(_reopen(state, final) for state in snapshot.states)
             return replace(snapshot, states=states)
-        # Bounds and curvature of other rows are not valid here.
+        # Bounds and curvature from other rows are not valid for these rows.
         states = tuple(_as_start(state) for state in snapshot.states)
         snapshot = replace(snapshot, states=states, lengths=None, survey=None)
-        if snapshot.sample_optima:  # scores of other rows are not valid here
+        if snapshot.sample_optima:  # scores from other rows are not valid
             snapshot = replace(snapshot, purpose=PassPurpose.COMPARISON, states=(), scored=())
         return snapshot
 
@@ -250,7 +251,7 @@ def _as_start(state: FitState) -> FitState:
 
 
 def _reopen(state: FitState, final: Collection[Outcome]) -> FitState:
-    """Return the state without its outcome, which other settings might not give."""
+    """Return the state without its outcome, because other settings may lead to another outcome."""
     return state if state.outcome in final else replace(state, outcome=None)
 
 

@@ -1,1 +1,1 @@
-"""First parameters of a fit."""
+"""Initialization: the first parameters of a fit."""

@@ -1,4 +1,4 @@
-"""Distances between rows, clusters of rows, and k-means and its seeding."""
+"""Distances between rows, spherical clusters, k-means, and seeding methods."""
 
 import warnings
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from daskgmm.model.sufficient_statistics import SufficientStatistics
 Labels = NDArray[np.int64]
 """Cluster of each point; -1 for none."""
 
-# Directions with less than this share of the largest variance are rounding errors.
+# A direction whose variance is below this share of the largest one is a rounding error.
 FLAT_SHARE = 1e-12
 
 
@@ -46,7 +46,7 @@ class Distance:
     def whitened(cls, survey: Survey, units: Array | float = 1.0) -> "Distance":
         """Return the Mahalanobis distance by the covariance of the data."""
         scale = np.sqrt(survey.scales)
-        # Scale to unit variances first: the choice of directions must not depend on units.
+        # Scale to unit variances first, so that the choice of directions does not depend on units.
         variances, directions = np.linalg.eigh(survey.covariance / np.outer(scale, scale))
         if variances[-1] <= 0.0:  # all rows are equal
             return cls.euclidean(survey, units)
@@ -95,7 +95,7 @@ class Distance:
         return self.origin + coordinates @ self.root
 
 
-# Weight that each cluster gets in addition, as a share of the mean weight of a cluster.
+# Prior weight that is added to every cluster, as a share of the mean weight of a cluster.
 PRIOR_WEIGHT = 0.01
 
 
@@ -190,7 +190,7 @@ def k_means(
     max_iter: int = 300,
     n_init: int = 1,
 ) -> Labels:
-    """Return the clusters of scikit-learn. Some are empty if there are fewer distinct points."""
+    """Return scikit-learn's clusters. Some are empty if there are too few distinct points."""
     clusters = KMeans(n_clusters, n_init=n_init, max_iter=max_iter, random_state=random)
     with one_openmp_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # if there are fewer distinct points
@@ -240,7 +240,7 @@ def seed_only_labels(choose_seeds: SeedChoice) -> Seeding:
 
 
 def nearest(points: Array, centers: Array) -> Labels:
-    """Return the nearest center of each point, the first of equals."""
+    """Return the nearest center of each point; of equally near centers, the first."""
     labels = np.empty(len(points), dtype=np.int64)
     lengths = np.einsum("kd,kd->k", centers, centers)
     for start in range(0, len(points), BLOCK_ROWS):

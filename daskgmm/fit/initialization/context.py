@@ -48,7 +48,7 @@ class InitContext:
     user_parameters : UserParameters
         Parameters that the user gives for the start.
     distance : Distance
-        Between rows.
+        Distance between rows.
     remedy : Remedy
         Repairs a degenerate start.
     n_survivors : int
@@ -70,12 +70,12 @@ class InitContext:
         return self.survey.sample
 
     def labels(self, seeding: Seeding, random: np.random.RandomState) -> Labels:
-        """Return the clusters of the sample that a seeding method makes."""
+        """Return the labels that a seeding method gives to the rows of the sample."""
         points = self.distance.coordinates(self.sample.rows)
         return seeding(points, self.sample.weights, self.n_components, random)
 
     def nearest(self, rows: Array) -> Labels:
-        """Return the index of the nearest of these rows for each row of the sample."""
+        """Return, for each row of the sample, the index of the nearest of some rows."""
         return nearest(self.distance.coordinates(self.sample.rows), self.distance.coordinates(rows))
 
     def spherical_clusters(self, labels: Labels) -> SufficientStatistics:
@@ -164,8 +164,8 @@ def statistics_of_rows(
 ) -> SufficientStatistics:
     """Return the statistics of some rows for given responsibilities (n_components, n).
 
-    They are taken about their own means, so tight components that are far apart keep their digits
-    when such statistics are merged. The mean of the data replaces missing values.
+    The statistics of a component are about its own mean. So tight components that are far apart
+    lose no digits when such statistics are merged. The mean of the data replaces missing values.
     """
     rows = np.where(np.isnan(rows), objective.pivot, rows) if objective.marginal else rows
     rows = rows.astype(np.float64, copy=False)

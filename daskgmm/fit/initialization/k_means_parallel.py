@@ -1,10 +1,10 @@
 """k-means|| (Bahmani et al. 2012): seeds drawn in passes over all rows instead of the sample.
 
 Each round is one pass. It draws rows with probabilities in proportion to weight times squared
-distance to the nearest seed so far. The number of rows is fixed, and they are drawn without
-replacement, as the winners of an exponential race (Efraimidis & Spirakis 2006). So no pass has to
-sum all distances first, and the draw depends on the seed, the round and the row number only. One
-more pass sums the rows about their nearest seeds. k-means of these sums makes the clusters.
+distance to the nearest seed so far. A fixed number of rows is drawn without replacement: they are
+the winners of an exponential race (Efraimidis & Spirakis 2006). So no pass has to sum all
+distances first, and the draw depends only on the seed, the round and the row number. One more pass
+sums the rows about their nearest seeds. k-means of these sums gives the clusters.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,8 +29,8 @@ from daskgmm.fit.initialization.clustering import (
 from daskgmm.fit.initialization.context import InitContext
 from daskgmm.fit.state import FitState
 
-# Five rounds are as good as more (Bahmani et al., figure 5.2), with twice as many rows per round as
-# components.
+# More than five rounds bring no gain (Bahmani et al., figure 5.2), if a round draws twice as many
+# rows as there are components.
 ROUNDS, ROWS_PER_COMPONENT = 5, 2
 
 # Number of rows whose distances to all seeds are computed at a time.
@@ -39,7 +39,7 @@ BLOCK_ROWS = 2048
 # Squared distances below this share of the squared lengths of the rows are rounding errors.
 ROUNDING = 1e-13
 
-# Number of k-means runs on the seeds, which are cheap; the best one counts.
+# Number of k-means runs on the seeds. They are cheap, and the best one is used.
 K_MEANS_STARTS = 10
 
 
@@ -89,7 +89,7 @@ def k_means_parallel(
         ]
         draws = context.rows.reduce(partial(_map_chunk, races, distance))
         seeds = [np.vstack([points, draw.rows]) for points, draw in zip(seeds, draws, strict=True)]
-    # If all rows are equal, nothing is drawn. Then their mean is the seed.
+    # If all rows are equal, nothing is drawn, and their mean is the seed.
     seeds = [points if len(points) else np.zeros((1, distance.n_axes)) for points in seeds]
     tasks = [partial(_sum_points, points) for points in seeds]
     sums = context.rows.reduce(partial(_map_chunk, tasks, distance))
@@ -135,7 +135,7 @@ def _map_block(tasks: Sequence[Task], distance: Distance, block: Chunk) -> _PerR
 
 @dataclass(frozen=True)
 class _Race:
-    """One round: each row has an exponential time, with the rate weight times squared distance.
+    """One round: a row has an exponential time whose rate is weight times squared distance.
 
     The rows with the shortest times are drawn.
     """

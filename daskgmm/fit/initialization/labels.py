@@ -1,7 +1,8 @@
 """Starts from the user's labels or responsibilities.
 
-Labels, (n,): the component of each row, or -1 for none. Responsibilities, (n, n_components):
-nonnegative, with a sum of at most one per row. The rest of a row belongs to no component.
+Labels have the shape (n,) and hold the component of each row, or -1 for none. Responsibilities
+have the shape (n, n_components). They are nonnegative, and a row has a sum of at most one. The
+rest of a row belongs to no component.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from daskgmm.fit.state import FitState
 from daskgmm.model.objective import Objective
 from daskgmm.model.sufficient_statistics import SufficientStatistics
 
-# Tolerance for the sum of responsibilities, which may have been float32.
+# Tolerance for the sum of responsibilities, because the user's values may be float32.
 MARGIN = 1e-5
 
 LabelFunction = Callable[[Array, int, np.random.RandomState], ArrayLike]
@@ -69,7 +70,7 @@ class FromArray:
 
 @dataclass(frozen=True)
 class _Sums:
-    """Statistics about their own means; None without rows. Sums are about the joint means."""
+    """Statistics about their own means, None without rows; a sum is about the joint means."""
 
     value: SufficientStatistics | None
 

@@ -1,4 +1,4 @@
-"""The initializers by name, and the choice of one."""
+"""The initializers by name, and the function that selects one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -38,11 +38,11 @@ class Initializer:
     find : function
         Returns the first candidates, given the context, the number of restarts and a generator.
     n_passes : int
-        Number of passes over the data that it takes.
+        Number of passes over the data that the method takes.
     n_survivors : int
-        Number of candidates per restart that it may return if candidates share passes.
+        Number of candidates per restart that the method may return if candidates share passes.
     places_components : bool
-        Whether the user chooses the rows of the components. Then components do not move.
+        Whether the user chooses the rows of the components. In this case components do not move.
     """
 
     initialize: Method

@@ -31,15 +31,15 @@ from daskgmm.fit.ranking import best, bound
 from daskgmm.fit.sample_stage import subsample
 from daskgmm.fit.state import FitState, Outcome
 
-# Ten iterations of k-means suffice: EM improves the clusters further.
+# Ten iterations of k-means are enough, because EM improves the clusters further.
 SEEDINGS: tuple[Seeding, ...] = (
     *[partial(k_means, max_iter=10)] * 6,
     *[nearest_seed_labels(kmeans_plus_plus)] * 6,
     *[nearest_seed_labels(uniform_seeds)] * 20,
 )
 
-# Total numbers of iterations, and how many runs remain after them. At the end one remains, or
-# `n_survivors`.
+# Total numbers of iterations, and the numbers of runs that remain after them. At the end, one run
+# or `n_survivors` runs remain.
 HALVINGS = ((3, 6), (13, 2), (33, 1))
 
 # Candidates of a restart that survive if candidates share passes. The sample or the first passes
@@ -58,7 +58,7 @@ class _Run(NamedTuple):
 
 
 def short_em(context: InitContext, n_init: int, random: np.random.RandomState) -> list[FitState]:
-    """Return the ends of the best short EM runs of each restart, up to `n_survivors`."""
+    """Return the final states of the best short EM runs of each restart, up to `n_survivors`."""
     sample = subsample(context.sample, context.n_components)
     candidates, collapse = list[FitState](), None
     for _ in range(n_init):
@@ -74,7 +74,8 @@ def short_em(context: InitContext, n_init: int, random: np.random.RandomState) -
 def _best(context: InitContext, sample: Sample, random: np.random.RandomState) -> list[FitState]:
     """Return the candidates of one restart.
 
-    They are the ends of the best runs, or their starts if the user gives some of the parameters.
+    They are the final states of the best runs, or their starts if the user gives some of the
+    parameters.
     """
     user_parameters = context.user_parameters
     on_sample = replace(context, survey=replace(context.survey, sample=sample))
@@ -116,7 +117,7 @@ def _successive_halving(context: InitContext, sample: Sample, starts: list[FitSt
             NullObserver(),
             remedy=context.remedy,
         )
-        best(states)  # raises if all have collapsed
+        best(states)  # raises an error if all runs have collapsed
         runs = [
             _Run(run.start, state)
             for run, state in zip(runs, states, strict=True)

@@ -14,7 +14,7 @@ from daskgmm.model.mixture import Mixture
 
 @dataclass(frozen=True)
 class UserParameters:
-    """Weights, means and precisions that the user gives; None for those to initialize."""
+    """Weights, means and precisions that the user gives; None for a parameter to initialize."""
 
     weights: Array | None = None
     means: Array | None = None
@@ -83,7 +83,9 @@ def check_user_mixture(
     try:
         mixture = Mixture.from_covariances(family, probabilities, mean_array, covariance_array)
     except DegenerateCovarianceError as error:
-        raise ParameterError(f"{should_be}: not so {name_components(error.components)}") from error
+        raise ParameterError(
+            f"{should_be}; this fails for {name_components(error.components)}"
+        ) from error
     if mixture.fault:
         raise ParameterError(should_be)
     return mixture

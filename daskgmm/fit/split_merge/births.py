@@ -1,8 +1,8 @@
 """Births: a new component among some of the rows, while the other components stay fixed.
 
 The component is inserted into a mixture by EM on its own parameters (Vlassis & Likas 2002; on part
-of the rows, Verbeek, Vlassis & Krose 2003). The other rows lose at most the logarithm of the
-weight that the new component takes. So a lower bound of the gain of all rows is known.
+of the rows, Verbeek, Vlassis & Krose 2003). The new component takes weight from the others. The
+loss of the other rows has a known limit, so a lower bound of the gain of all rows is known.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,8 @@ from daskgmm.model.e_step import log_prob_norm
 from daskgmm.model.mixture import Mixture
 from daskgmm.model.objective import Objective, plug_in_densities
 
-# Most iterations, and the gain at which they stop, in nats per row of the new component.
+# Largest number of iterations, and the gain at which they stop, in nats per row of the new
+# component.
 MAX_ITER, TOL = 30, 1e-3
 
 # Largest weight of a new component.
@@ -64,7 +65,7 @@ class RowSubset:
 
     @property
     def total_weight(self) -> float:
-        """Weight of all rows, those outside included."""
+        """Weight of all rows, including the rows outside the subset."""
         return self.outside_weight + float(self.weights.sum())
 
     def change(self, other: Mixture, objective: Objective) -> float:
@@ -112,7 +113,7 @@ def births(
 ) -> list[Birth]:
     """Return the births that start from clusters of the rows, the best first.
 
-    Each birth is independent of the others. Births that collapse are left out, as are those with
+    Each birth is independent of the others. Births that collapse are left out. So are births with
     fewer rows than parameters.
     """
     family, total = mixture.family, subset.total_weight

@@ -1,4 +1,4 @@
-"""Merges and removals of components, and moves that combine one with a birth."""
+"""Merges and removals of components, and moves that combine a merge or a removal with a birth."""
 
 from dataclasses import replace
 from functools import partial
@@ -16,7 +16,7 @@ from daskgmm.model.objective import Objective, plug_in_densities
 # Number of nearest components that a component may merge with.
 N_NEIGHBORS = 5
 
-# Number of merges that are tested on rows, and of removals.
+# Number of merges, and number of removals, that are tested on rows.
 N_MERGES, N_REMOVALS = 8, 3
 
 
@@ -29,7 +29,7 @@ class NewComponent(NamedTuple):
         Its weight. The other weights are scaled.
     mean : (1, n_features) array
     covariance : array
-        Of the shape of one component; ignored for a shared covariance.
+        Covariance in the shape of one component; ignored if the covariance is shared.
     """
 
     weight: float
@@ -43,8 +43,8 @@ class Merge(NamedTuple):
     Attributes
     ----------
     target, source : int
-        The source merges into the target, and its number becomes free. If both are equal, the
-        component is removed.
+        The source merges into the target, and the number of the source becomes free. If source and
+        target are equal, the component is removed.
     cost : float
         Loss of the bound, in nats per unit of weight.
     """
@@ -93,8 +93,8 @@ def merge_cost_bound(mixture: Mixture, target: int, source: int) -> float:
 def cheapest_merges(mixture: Mixture, sample: Dataset, objective: Objective) -> list[Merge]:
     """Return merges by the loss of the sample, the cheapest first.
 
-    Those with the lowest bounds of the cost are tested on the sample. The bound itself assumes
-    separated components. It is far too high for components that cover the same rows.
+    The merges with the lowest bounds of the cost are tested on the sample. The bound assumes
+    separated components, so it is far too high for components that cover the same rows.
     """
     merges = near_merges(mixture)[:N_MERGES]
     mixtures = [
@@ -109,7 +109,7 @@ def cheapest_merges(mixture: Mixture, sample: Dataset, objective: Objective) -> 
 
 
 def removals(mixture: Mixture) -> list[Merge]:
-    """Return removals of the lightest components. Their costs are the weights."""
+    """Return removals of the lightest components. The cost of a removal is the weight."""
     lightest = np.argsort(mixture.weights, kind="stable")[:N_REMOVALS].tolist()
     return [Merge(k, k, float(mixture.weights[k])) for k in lightest]
 

@@ -1,8 +1,8 @@
 """Refinement: split and merge moves on the sample lead a candidate to a better optimum.
 
 EM can converge to an optimum where one component covers two clusters and two components cover one,
-because no small step improves it (Ueda, Nakano, Ghahramani & Hinton 2000). Here a new component is
-inserted among the rows of each component (Verbeek, Vlassis & Krose 2003), and two others merge.
+because no small step improves it (Ueda, Nakano, Ghahramani & Hinton 2000). A move inserts a new
+component among the rows of one component (Verbeek, Vlassis & Krose 2003), and merges two others.
 EM continues from the most promising of these moves. No move needs a pass over the data.
 """
 
@@ -35,13 +35,16 @@ from daskgmm.model.e_step import impute, labels
 from daskgmm.model.mixture import Mixture
 from daskgmm.model.objective import Objective, plug_in_densities
 
-# Clusters of a component's rows at which a new component may start, and the iterations of its EM.
+# Number of clusters of a component's rows at which a new component may start, and number of its EM
+# iterations.
 N_CLUSTERS, BIRTH_ITER = 3, 8
 
-# Number of moves that EM tests on part of the sample, and its iterations. The best one continues.
+# Number of moves that EM tests on part of the sample, and number of these EM iterations. The best
+# move continues.
 N_RACING, RACE_ITER = 8, 10
 
-# Most rounds, and the gain in nats per row that a round needs before another one follows.
+# Largest number of rounds, and the gain in nats per row that a round needs so that another one
+# follows.
 MAX_ROUNDS, MARGIN = 10, 1e-5
 
 
@@ -54,7 +57,7 @@ class Refinement:
     sample : Sample
     objective : Objective
     distance : Distance
-        Between rows, for clusters among them.
+        Distance between rows, to find clusters among them.
     remedy : Remedy
     seed : int
     """
@@ -90,7 +93,7 @@ class Refinement:
         ends = self._run(starts, rows, replace(RULE, max_iter=RACE_ITER))
         if not ends:
             return None
-        # Take the first of equal optima, so that rounding does not decide the component order.
+        # Of equal optima, take the first, so that rounding does not decide the component order.
         threshold = max(bound(each) for each in ends) - MARGIN
         winner = next(each for each in ends if bound(each) >= threshold)
         results = self._run([winner], self.sample, RULE, state)

@@ -1,8 +1,9 @@
 """Relocation: components move to rows that the sample misses, after the first pass over all rows.
 
 A sample of 50,000 rows holds five rows of a component of weight 1e-4, which is too few to find it.
-The first pass over all rows collects the rows of lowest density, the tail. A component moves there
-if it adds more to the bound of all rows than it costs to merge it with another one.
+The first pass over all rows collects the tail: the rows of lowest density. A component may move to
+the tail, after a merge has made it free. It moves if it adds more to the bound of all rows than
+the merge costs.
 """
 
 import math
@@ -29,7 +30,7 @@ from daskgmm.model.mixture import Mixture
 from daskgmm.model.objective import Objective, Parameters, plug_in_densities
 from daskgmm.model.worst_rows import WorstRows
 
-# Number of rows in the tail, and of clusters among them at which a new component may start.
+# Number of rows in the tail, and number of clusters in the tail at which a new component may start.
 TAIL_ROWS, N_CLUSTERS = 4096, 16
 
 # Largest number of components that move.
@@ -45,7 +46,7 @@ class Relocation:
     survey : Survey
     objective : Objective
     distance : Distance
-        Between rows, for clusters among them.
+        Distance between rows, to find clusters among them.
     seed : int
     size : int
         Number of rows in the tail.
@@ -100,9 +101,9 @@ class Relocation:
     ) -> tuple[Mixture, Event] | None:
         """Return the mixture after the best move and its event, or None if no move helps.
 
-        The gain of the tail's rows is known. The gain of the others is estimated from the sample.
-        A move must gain more than half the logarithm of the number of rows per parameter (Schwarz
-        1978), because its place is chosen among many.
+        The gain of the rows in the tail is known. The gain of the other rows is estimated from the
+        sample. A move must gain more than half the logarithm of the number of rows per parameter
+        (Schwarz 1978), because it is the best of many possible moves.
         """
         survey, objective = self.survey, self.objective
         in_tail = RowSubset.of(tail.rows, tail.weights, survey.total_weight, mixture, objective)

@@ -1,4 +1,4 @@
-"""Component families. `FAMILIES` maps the name of each to the family."""
+"""Covariance families. `FAMILIES` maps names to families."""
 
 from dataclasses import asdict, replace
 from typing import Any
@@ -16,7 +16,7 @@ __all__ = ["FAMILIES", "Family", "family_from_tag", "tag_of_family"]
 
 
 def tag_of_family(family: Family) -> str | list[Any]:
-    """Return what files hold of a family: its name, and its hyperparameters if it has any."""
+    """Return the encoding of a family in files: its name, with hyperparameters if it has any."""
     hyperparameters = asdict(family)
     return [family.name, hyperparameters] if hyperparameters else family.name
 

@@ -17,7 +17,7 @@ from daskgmm.model.covariance.regression import Regression
 
 
 class Sums(Protocol):
-    """The sums of one pass; `SufficientStatistics` has them."""
+    """The sums of one pass. `SufficientStatistics` implements this protocol."""
 
     @property
     def effective_counts(self) -> Array: ...
@@ -37,7 +37,7 @@ class Family(ABC):
     covariance. Covariances have the family's `shape`; so do second moments, precisions and
     precision Cholesky factors (upper U with precision = U Uᵀ).
 
-    Families are equal if they have the same type and the same hyperparameters, in any process.
+    Two families are equal if they have the same type and hyperparameters, also across processes.
     Every concrete family is a frozen dataclass, whose fields are its hyperparameters.
     """
 
@@ -182,7 +182,7 @@ class Family(ABC):
     def has_factor(self, covariances: Array, precision_cholesky: Array) -> bool:
         """Whether covariances are positive definite and match their precision Cholesky factors.
 
-        All values are finite. The comparison is to single precision, as far as the condition of
+        All values are finite. The two are compared in single precision, as far as the condition of
         the covariances allows.
         """
 
@@ -226,7 +226,7 @@ class Family(ABC):
 
     @abstractmethod
     def information(self, n_features: int) -> Array:
-        """Return the Fisher information of a component's coordinates, (q,), per row of its own."""
+        """Return the Fisher information of a component's coordinates, (q,), per row in it."""
 
     @abstractmethod
     def coordinates(self, relative: Array) -> Array:
@@ -275,7 +275,7 @@ def inverse_cholesky(covariance: Array) -> Array | None:
 
     U is the transpose of the inverse of the lower Cholesky factor, so only one matrix is inverted.
     """
-    # LAPACK directly: the checks of scipy.linalg take ten times as long as a small matrix.
+    # Call LAPACK directly: for a small matrix, the checks of scipy.linalg take ten times as long.
     lower, failed = lapack.dpotrf(covariance, lower=True)
     if failed or not np.isfinite(lower).all():
         return None
@@ -324,8 +324,8 @@ def check_positive_definite(precision: Array, name: str) -> None:
 def coefficients(constants: Array, precision_mean: Array, mean: Array, *second: Array) -> Array:
     """Return the coefficients of [x, second order of x, 1], (K, D + ... + 1).
 
-    They are Λ·mean, `second`, and constants - mean·Λ·mean/2. The last one is finite for a weight of
-    zero as well, because BLAS warns about infinities.
+    They are Λ·mean, `second`, and constants - mean·Λ·mean/2. The last value is also finite for a
+    weight of zero, because BLAS warns about infinities.
     """
     constant = constants - 0.5 * np.einsum("kd,kd->k", precision_mean, mean)
     constant = np.maximum(constant, np.finfo(np.float64).min / 4)

@@ -1,8 +1,8 @@
 """Log-Cholesky coordinates of covariance matrices relative to reference covariances.
 
-L is the lower Cholesky factor of the reference. A covariance L E Eᵀ Lᵀ with a lower-triangular E
-has as coordinates the entries of E below the diagonal and the logarithms of its diagonal, packed
-by rows (Pinheiro & Bates 1996, section 2.2).
+L is the lower Cholesky factor of the reference. A covariance is L E Eᵀ Lᵀ with a lower-triangular
+E. Its coordinates are the entries of E below the diagonal and the logarithms of the diagonal of E,
+packed by rows (Pinheiro & Bates 1996, section 2.2).
 """
 
 import numpy as np

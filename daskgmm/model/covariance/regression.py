@@ -3,7 +3,7 @@
 With the observed features first, a covariance is L Lᵀ with L = [[A, 0], [B, C]]. A is the factor
 of the observed features' covariance and ``z = A⁻¹ (x_o - mean_o)`` is white. The missing features
 have the conditional mean ``mean_m + B z`` and the conditional covariance ``C Cᵀ`` (Little & Rubin
-2020, section 11.2). One factorization gives all of them, and nothing is subtracted.
+2020, section 11.2). One factorization gives all these values, without a subtraction.
 """
 
 from collections.abc import Callable
@@ -118,7 +118,7 @@ def linear_regression(
 def _cholesky(covariances: Array) -> Array:
     try:
         lower = np.linalg.cholesky(covariances)
-    except np.linalg.LinAlgError:  # the factorization existed in the original feature order
+    except np.linalg.LinAlgError:  # in the original order of features, this factorization exists
         variances = np.diagonal(covariances, axis1=-2, axis2=-1)[..., None]
         n_features = covariances.shape[-1]
         enlarged = covariances + n_features * ROUNDING * variances * np.eye(n_features)

@@ -1,6 +1,6 @@
 """Kinds of clusters, as a YAML file describes them.
 
-Each has ``expected_resources()``, with which `plan` counts before anything starts, and
+A kind has ``expected_resources()``, from which `plan` computes before anything starts. It also has
 ``connect(print_line)``, a context in which Dask computes on the cluster.
 """
 

@@ -16,7 +16,7 @@ from daskgmm.pipeline.clusters.scaling import DistributedCluster
 from daskgmm.pipeline.clusters.shutdown import quiet_logs
 from daskgmm.pipeline.config.loader import StrictModel
 
-# Absolute, so that a run can be resumed from another folder.
+# The path is absolute, so that a run can be resumed from another folder.
 File = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 
 
@@ -65,7 +65,7 @@ class Address(DistributedCluster):
 
     @contextmanager
     def connect(self, print_line: PrintLine) -> Iterator[Connection]:
-        """Run Dask's computations there while the context lasts."""
+        """Run Dask's computations on this cluster while the context lasts."""
         with ExitStack() as closing, self._client() as client:
             address = client.scheduler.address
             hint = f"start one with `dask worker {address}`"
@@ -89,7 +89,7 @@ class Address(DistributedCluster):
                 self.address, security=security, timeout=self.timeout
             )
         except (OSError, TypeError, ValueError) as error:  # network, certificate, address
-            # A client that fails to connect leaves its name in Dask's configuration.
+            # A client that fails to connect leaves its name in Dask's configuration. Remove it.
             dask.config.set(scheduler=before)
             reason = " ".join(str(error).split()).rstrip(".") or "timed out"  # a bare TimeoutError
             raise ConfigError(
@@ -100,7 +100,8 @@ class Address(DistributedCluster):
 class _Client(distributed.Client):
     """A client that closes itself if it cannot connect.
 
-    The garbage collector might close it while the next client starts; the two would deadlock.
+    Otherwise the garbage collector might close it while the next client starts, which would cause
+    a deadlock.
     """
 
     def start(self, **kwargs: float) -> None:

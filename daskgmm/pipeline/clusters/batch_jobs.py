@@ -85,14 +85,14 @@ def _option_names(kind: str) -> set[str] | None:
 
 
 async def _submit(cluster: Any, n_jobs: int) -> None:
-    """Submit jobs and raise if that fails; ``cluster.scale`` would log the failure and wait."""
+    """Submit jobs; raise if this fails. ``cluster.scale`` would only log the failure and wait."""
     while len(cluster.worker_spec) < n_jobs:
         cluster.worker_spec.update(cluster.new_worker_spec())
     try:
         await cluster._correct_state()  # noqa: SLF001
     except Exception:
         for job in cluster.workers.values():
-            if job.job_id is None:  # otherwise the cluster cannot close
+            if job.job_id is None:  # without this the cluster cannot close
                 job.status = Status.failed
         raise
 
@@ -156,7 +156,7 @@ class BatchJobs(ScalableCluster):
     @field_validator("options")
     @classmethod
     def _check_options(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        kind = info.data["kind"]  # valid, since it selected this class
+        kind = info.data["kind"]  # `kind` is valid, because it selected this class
         if (allowed := _option_names(kind)) is not None:
             keys = {*cls.model_fields, "project", "n_workers"} - {"kind", "options"}
             check_options(options, allowed, keys, SYSTEMS[kind].cluster)
@@ -203,7 +203,7 @@ class BatchJobs(ScalableCluster):
 
     @contextmanager
     def connect(self, print_line: PrintLine) -> Iterator[Connection]:
-        """Run Dask's computations there while the context lasts."""
+        """Run Dask's computations on this cluster while the context lasts."""
         system = SYSTEMS[self.kind]
         cluster_class = getattr(require_library(LIBRARY, self.kind, EXTRA), system.cluster)
         submit = cluster_class.job_cls.submit_command.split()[0]

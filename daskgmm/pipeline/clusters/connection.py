@@ -1,4 +1,4 @@
-"""The connection of a run to the threads or workers that do its passes."""
+"""The connection of a run to the threads or workers that execute its passes."""
 
 import resource
 import sys
@@ -14,7 +14,7 @@ from daskgmm.fit.plan import mebibytes
 PrintLine = Callable[[str], None]
 """Writes a line of a run's output."""
 
-# A gateway's scheme is TLS, too.
+# The scheme of a gateway is also encrypted.
 ENCRYPTED_SCHEMES = ("tls", "wss", "gateway", "inproc")
 
 # ru_maxrss is in bytes on macOS, in KiB elsewhere.
@@ -23,12 +23,12 @@ _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 @dataclass(frozen=True)
 class Connection:
-    """Where passes run.
+    """The threads or workers that execute the passes of a run.
 
     Attributes
     ----------
     description : str
-        Kind and number of workers, for people.
+        Kind and number of workers, as text for the user.
     client : distributed.Client, or None for threads and processes without a scheduler
     """
 
@@ -36,7 +36,7 @@ class Connection:
     client: distributed.Client | None = None
 
     def status(self) -> list[str]:
-        """Describe the workers of this moment and their memory, one fact per item."""
+        """Describe the current workers and their memory, one fact per item."""
         facts, client = [self.description], self.client
         if client is not None:
             workers = client.scheduler_info()["workers"].values()
@@ -48,20 +48,20 @@ class Connection:
 
     def peak_memory(self) -> tuple[int, int | None]:
         """Peak resident bytes of this process, and of the largest worker (None without workers)."""
-        # A worker that does not answer must not cost the results.
+        # A worker that does not answer must not prevent the results.
         answers = self.client.run(peak_memory, on_error="ignore") if self.client else {}
         return peak_memory(), max(answers.values(), default=None)
 
 
 def security_warning(address: str, remedy: str) -> str:
-    """Warn of an unencrypted connection to another machine; empty where there is no danger.
+    """Warn of an unencrypted connection to another machine; empty if there is no danger.
 
     Parameters
     ----------
     address : str
-        Of the scheduler.
+        Address of the scheduler.
     remedy : str
-        What encrypts the connection; the end of the sentence.
+        The end of the sentence: what the user can do to encrypt the connection.
     """
     scheme, _, host = address.partition("://")
     name = host.rpartition(":")[0].strip("[]")

@@ -16,7 +16,7 @@ CLUSTER = "daskgmm.cluster"
 
 
 def default_cluster() -> Cluster:
-    """Cluster of a command without ``--cluster``: from Dask's configuration, or worker processes.
+    """Return the cluster without ``--cluster``: Dask's configuration, else worker processes.
 
     Raises
     ------

@@ -34,7 +34,7 @@ class Threads(StrictModel):
 
     @contextmanager
     def connect(self, print_line: PrintLine) -> Iterator[Connection]:
-        """Run Dask's computations there while the context lasts."""
+        """Run Dask's computations on this cluster while the context lasts."""
         with dask.config.set(scheduler="threads", num_workers=self.n_threads):
             yield Connection(f"{self.n_threads} thread{'s' * (self.n_threads > 1)}")
 
@@ -55,7 +55,7 @@ class Processes(StrictModel):
 
     @contextmanager
     def connect(self, print_line: PrintLine) -> Iterator[Connection]:
-        """Run Dask's computations there while the context lasts."""
+        """Run Dask's computations on this cluster while the context lasts."""
         with dask.config.set(scheduler="processes", num_workers=self.n_processes):
             yield Connection(f"{self.n_processes} process{'es' * (self.n_processes > 1)}")
 
@@ -77,7 +77,7 @@ class Memory(StrictModel):
     Attributes
     ----------
     target : float or False
-        The worker writes values to disk when the values it stores take this share.
+        The worker writes values to disk when the values that it stores take this share.
     spill : float or False
         The worker writes values to disk when its whole process takes this share.
     pause : float or False
@@ -126,7 +126,7 @@ class Nanny(StrictModel):
 
 
 class PatientNanny(distributed.Nanny):
-    """Wait longer than Dask does for a worker to close, as busy machines need it."""
+    """A nanny that waits longer than Dask's for a worker to close, because machines may be busy."""
 
     async def close(  # type: ignore[override]  # as in its base class
         self,
@@ -174,14 +174,14 @@ class LocalCluster(ScalableCluster):
             return Resources.of_workers(self.max_size, self.threads_per_worker, self.memory_limit)
 
     def scale(self, cluster: Any, client: distributed.Client) -> None:
-        """Make the workers ignore Ctrl-C, and adapt their number; the first ones run already."""
+        """Make the workers ignore Ctrl-C, and adapt their number. The first workers already run."""
         client.register_plugin(IgnoreInterrupts())
         if self.adapt:
             super().scale(cluster, client)
 
     @contextmanager
     def connect(self, print_line: PrintLine) -> Iterator[Connection]:
-        """Run Dask's computations there while the context lasts."""
+        """Run Dask's computations on this cluster while the context lasts."""
         m = self.threads_per_worker
         name = f"{self.size_text('process', 'processes')} x {m} thread{'s' * (m > 1)}"
         with dask.config.set(self.memory.settings()):

@@ -41,7 +41,7 @@ def find_library(name: str) -> ModuleType | None:
 
 
 def keyword_names(kind: type) -> set[str]:
-    """Keyword arguments of a class, those that its bases receive by ``**kwargs`` included."""
+    """Keyword arguments of a class, including those that its bases receive by ``**kwargs``."""
     names: set[str] = set()
     for base in kind.__mro__:
         if "__init__" not in vars(base):
@@ -64,7 +64,7 @@ def check_options(
     allowed : names that `owner` accepts
     keys : names that are keys of the configuration itself
     owner : str
-        What takes the options, for the message.
+        Name of the class or object that takes the options, for the message.
     """
     keys = set(keys)
     for name in options:
@@ -78,7 +78,7 @@ def check_options(
 
 @contextmanager
 def startup_errors(name: str) -> Iterator[None]:
-    """Raise whatever a library raises while a cluster starts as a ConfigError."""
+    """Turn any exception of a library at the start of a cluster into a ConfigError."""
     try:
         yield
     except Exception as error:

@@ -71,7 +71,7 @@ def _n_cores(quantity: str | float) -> float:
 
 
 class PodQuantity(StrictModel):
-    """CPU and memory of a pod as Kubernetes writes them: cpu "2" or "500m", memory "8Gi"."""
+    """CPU and memory of a pod in the notation of Kubernetes: cpu "2" or "500m", memory "8Gi"."""
 
     cpu: Annotated[str | float, AfterValidator(_check_cpus)] | None = None
     memory: Size | None = None
@@ -85,7 +85,7 @@ class PodResources(StrictModel):
 
 
 class Kubernetes(ScalableCluster):
-    """Pods of a Kubernetes cluster that has Dask's operator; KubeCluster starts them.
+    """Pods of a Kubernetes cluster that has Dask's operator; KubeCluster starts the pods.
 
     Attributes
     ----------
@@ -96,11 +96,11 @@ class Kubernetes(ScalableCluster):
     n_workers : int
         Default 1.
     resources : PodResources
-        Resources of the scheduler's pod and of each worker's pod; `plan` counts with the limits.
+        Resources of the scheduler's pod and of each worker's pod; `plan` uses the limits.
     env : dict
         Environment variables of the pods.
     worker_command : list of str
-        Command that starts a worker; default: that of dask-kubernetes.
+        Command that starts a worker; default: the command of dask-kubernetes.
     options : dict
         Further arguments of KubeCluster.
     adapt : Adapt
@@ -134,7 +134,7 @@ class Kubernetes(ScalableCluster):
 
     @contextmanager
     def connect(self, print_line: PrintLine) -> Iterator[Connection]:
-        """Run Dask's computations there while the context lasts."""
+        """Run Dask's computations on this cluster while the context lasts."""
         operator = require_library(KUBERNETES_LIBRARY, self.kind, KUBERNETES_EXTRA)
         arguments = self.model_dump(
             include={"image", "name", "namespace", "resources", "env", "worker_command"},
@@ -177,7 +177,7 @@ class Cloud(ScalableCluster):
     @field_validator("options")
     @classmethod
     def _check_options(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        name = info.data.get("provider")  # missing if the provider itself is wrong
+        name = info.data.get("provider")  # the provider is missing if its value is wrong
         if name and (module := find_library(_cloud_module(name))) is not None:
             check_options(options, keyword_names(getattr(module, name)), {"n_workers"}, name)
         return options
@@ -188,7 +188,7 @@ class Cloud(ScalableCluster):
 
     @contextmanager
     def connect(self, print_line: PrintLine) -> Iterator[Connection]:
-        """Run Dask's computations there while the context lasts."""
+        """Run Dask's computations on this cluster while the context lasts."""
         library = require_library(_cloud_module(self.provider), self.kind, CLOUD_EXTRA)
         name = f"{self.size_text('worker', 'workers')} of {self.provider}"
         print_line(f"renting   {name}; this takes minutes")
@@ -210,7 +210,7 @@ class Gateway(ScalableCluster):
     Attributes
     ----------
     address : str
-        Address of the server, such as "https://gateway.example.org"; default: that of
+        Address of the server, such as "https://gateway.example.org"; default: the address in
         dask-gateway's configuration.
     proxy_address : str
         Address of the proxy to the clusters, if it differs from `address`.
@@ -252,7 +252,7 @@ class Gateway(ScalableCluster):
 
     @contextmanager
     def connect(self, print_line: PrintLine) -> Iterator[Connection]:
-        """Run Dask's computations there while the context lasts."""
+        """Run Dask's computations on this cluster while the context lasts."""
         gateway = require_library(GATEWAY_LIBRARY, self.kind, GATEWAY_EXTRA)
         name = f"{self.size_text('worker', 'workers')} of a gateway"
         with ExitStack() as stack:
@@ -279,5 +279,5 @@ class Gateway(ScalableCluster):
 
 
 def _prevent_second_close(gateway: Any) -> None:
-    """Keep the garbage collector from closing a closed gateway; dask-gateway 2026.3 then fails."""
+    """Keep the garbage collector from closing a gateway twice; dask-gateway 2026.3 would fail."""
     vars(gateway).pop("_loop_runner", None)

@@ -53,9 +53,9 @@ class DistributedCluster(StrictModel):
     def wait_for_worker(
         self, client: Client, name: str, hint: str, print_line: PrintLine
     ) -> Iterator[None]:
-        """Wait for the first worker; raise ConfigError, with a hint what to check, if none comes.
+        """Wait for the first worker. If none connects, a ConfigError says what to check.
 
-        The timeout stays set while the context lasts.
+        The timeout also applies while the context lasts.
         """
         setting = {} if self.worker_timeout is None else {TIMEOUT: self.worker_timeout}
         with dask.config.set(setting):
@@ -95,7 +95,7 @@ class ScalableCluster(DistributedCluster):
     """
 
     SIZE_KEY: ClassVar[str] = "n_workers"
-    """The key of the fixed number; where it is None, `default_size` applies."""
+    """The key of the fixed number of workers. If its value is None, `default_size` applies."""
 
     adapt: Adapt | None = None
 
@@ -123,13 +123,13 @@ class ScalableCluster(DistributedCluster):
         return self.adapt.minimum if self.adapt else self.max_size
 
     def size_text(self, singular: str, plural: str) -> str:
-        """Say how many there are, such as "2 pods" or "1 to 4 pods"."""
+        """Return the number of workers as text, such as "2 pods" or "1 to 4 pods"."""
         if self.adapt and self.adapt.minimum < self.adapt.maximum:
             return f"{self.adapt.minimum} to {self.adapt.maximum} {plural}"
         return f"{self.max_size} {singular if self.max_size == 1 else plural}"
 
     def scale(self, cluster: Any, client: Client) -> None:
-        """Ask the cluster for its workers."""
+        """Request the workers from the cluster."""
         if self.adapt:
             cluster.adapt(minimum=self.adapt.minimum, maximum=self.adapt.maximum)
         else:
@@ -152,9 +152,9 @@ class ScalableCluster(DistributedCluster):
         name : str
             For messages, such as "2 pods of IMAGE".
         hint : str
-            What to check if no worker comes.
+            What to check if no worker connects.
         remedy : str
-            What encrypts the connection; see `security_warning`.
+            What the user can do to encrypt the connection; see `security_warning`.
         print_line : callable
         """
         with (
@@ -165,7 +165,7 @@ class ScalableCluster(DistributedCluster):
             try:
                 self.scale(cluster, client)
                 with self.wait_for_worker(client, name, hint, print_line):
-                    # Without bokeh the link leads nowhere.
+                    # Without bokeh there is no dashboard behind the link.
                     dashboard = f", dashboard {client.dashboard_link}" if find_spec("bokeh") else ""
                     warning = security_warning(client.scheduler.address, remedy)
                     yield Connection(name + dashboard + warning, client)
@@ -174,13 +174,14 @@ class ScalableCluster(DistributedCluster):
 
 
 class ExpectedWorker(StrictModel):
-    """Size of a worker whose cluster does not tell it in advance; `plan` counts with it.
+    """Size of a worker, for `plan`, if the cluster does not report it in advance.
 
     Attributes
     ----------
     threads : int
     memory : str
-        Such as "16 GiB"; without it `plan` does not check whether a chunk fits.
+        Memory of a worker, such as "16 GiB". Without it, `plan` does not check whether a chunk
+        fits.
     """
 
     threads: int = Field(default=1, ge=1)

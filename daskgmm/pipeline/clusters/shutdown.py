@@ -9,9 +9,9 @@ import distributed
 
 
 class IgnoreInterrupts(distributed.WorkerPlugin):
-    """Make workers ignore Ctrl-C, which a terminal sends to every process: the driver closes them.
+    """Make workers ignore Ctrl-C, because a terminal sends it to all processes.
 
-    Workers print nothing while they close.
+    The driver closes the workers. They print nothing while they close.
     """
 
     name = "daskgmm-ignore-interrupts"
@@ -28,7 +28,7 @@ class IgnoreInterrupts(distributed.WorkerPlugin):
 def quiet_logs() -> Iterator[None]:
     """Drop Dask's log messages while a cluster closes.
 
-    The results are complete by then, so a worker that has to be killed does not concern the user.
+    The results are already complete, so the user need not know of a worker that must be killed.
     """
     handlers = _log_handlers()
     for handler in handlers:

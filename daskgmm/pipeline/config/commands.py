@@ -73,11 +73,11 @@ class ScoreConfig(StrictModel):
     source : paths or URLs of the rows
     out : path or URL of the scores
     columns : names or numbers of the features
-        Default: those of the fit.
+        Default: the columns of the fit.
     id : name or number of a column to copy into the scores
     top : number of components whose label and probability are written for each row
     outliers : quantile of the fit's log-densities below which a row is an outlier
-    missing : what to do about missing values
+    missing : policy for missing values
         Default: as in the fit.
     on_bad_chunk : whether an unusable chunk stops the run, or its rows get no label
     storage_options : options of the stores of model, rows and scores

@@ -1,4 +1,4 @@
-"""Configuration of a run, and of `daskgmm fit`."""
+"""Configuration that all runs share, and configuration of `daskgmm fit`."""
 
 import inspect
 import os
@@ -35,7 +35,8 @@ EXCLUDED_PARAMETERS = {
     "warm_start": "a run always fits a new model",
 }
 
-# Defaults that differ from the estimator's: a long run must not lose its work.
+# Defaults that differ from the defaults of the estimator, because a long run must not lose its
+# work.
 DEFAULTS = {"degenerate": "reinitialize"}
 
 # scikit-learn's constraints in JSON Schema.
@@ -73,12 +74,13 @@ class Source(StrictModel):
     transforms : list of mappings
         Transforms of columns, which are applied in order.
     missing : {"raise", "omit", "marginal"}
-        Whether rows with missing values stop the run, are left out, or are fitted by their
-        observed values.
+        What to do with rows that have missing values: 'raise' stops the run, 'omit' leaves them
+        out, 'marginal' uses their observed values.
     on_bad_chunk : {"raise", "skip"}
-        Whether an unusable chunk stops the run or is left out.
+        What to do with a chunk that cannot be used: 'raise' stops the run, 'skip' leaves the chunk
+        out.
     retries : int
-        How often a failed read is repeated; default: Dask's setting ``daskgmm.read-retries``, 3.
+        How often a failed read is retried; default: Dask's setting ``daskgmm.read-retries``, 3.
     storage_options : dict
         Options of fsspec's file system; write secrets as ``${NAME}``.
     """
@@ -127,7 +129,7 @@ class Output(StrictModel):
 
 
 class Checkpoints(StrictModel):
-    """Checkpoints, from which a run that stopped is resumed.
+    """Checkpoints, from which a stopped run is resumed.
 
     Attributes
     ----------
@@ -135,7 +137,7 @@ class Checkpoints(StrictModel):
         Folder of the checkpoints: a path, or a URL that fsspec supports. Default: the folder
         "checkpoint" in `output.dir`.
     every : float
-        Least number of seconds between two checkpoints; 0 writes one after each pass.
+        Minimum time between two checkpoints in seconds; 0 writes one after each pass.
     """
 
     dir: Annotated[str, AfterValidator(_normalize_folder)] | None = None
@@ -143,7 +145,7 @@ class Checkpoints(StrictModel):
 
 
 def _estimator_parameters(model: StrictModel) -> dict[str, Any]:
-    """The parameters that are set, and the defaults of a run; raise ValueError if one is wrong."""
+    """Return the given parameters and the defaults of a run; ValueError if one is invalid."""
     values = {**DEFAULTS, **{name: getattr(model, name) for name in model.model_fields_set}}
     check_values(values)
     return values
@@ -164,7 +166,7 @@ def _schema(kinds: list[Any]) -> dict[str, Any]:
 
 
 def _parse_text(text: str) -> Any:
-    """The value of a text: an environment variable may have filled in a number."""
+    """Return the value of a text, because an environment variable may hold a number."""
     try:
         return parse_value(text)
     except YamlError:
@@ -265,7 +267,7 @@ class RunConfig(StrictModel):
 
     @property
     def missing(self) -> MissingPolicy:
-        """What to do about missing values: as `model` says, or else as `source` says."""
+        """The policy for missing values: the value in `model`, else the value in `source`."""
         policy = MissingPolicy(self.model.get("missing", MissingPolicy.RAISE))
         return self.source.missing if policy is MissingPolicy.RAISE else policy
 

@@ -1,4 +1,4 @@
-"""Load a configuration: YAML, changes, environment variables, checks, one-sentence errors."""
+"""Load a configuration: parse YAML, apply changes, fill in environment variables, check."""
 
 import difflib
 import inspect
@@ -29,7 +29,7 @@ SECRET_KEY = re.compile(
     r"|(account|api|private|customer|access)_?key($|_(?!id))|connection_string",
 )
 
-# Values of such keys that are not secret: words of the stores' libraries, names of files.
+# Values of these keys that are not secret: keywords of the stores' libraries, and file names.
 PUBLIC_VALUE = re.compile(r"|anon|browser|cache|cloud|default|google_default|.*\.json")
 
 # A URL with a user and a password, or with a signature.
@@ -54,7 +54,7 @@ class StrictModel(BaseModel):
         return content
 
     def set_references(self, references: Mapping[Keys, str]) -> None:
-        """Remember which values, here and in the parts, came from the environment."""
+        """Remember which values, here and in nested parts, came from the environment."""
         self._references = dict(references)
         for name in type(self).model_fields:
             if isinstance(part := getattr(self, name), StrictModel):
@@ -79,8 +79,8 @@ def load(path: Path, kind: type[Config], changes: Sequence[str] = ()) -> Config:
     Raises
     ------
     ConfigError
-        If the file cannot be read or is not YAML, for an unknown key (with the nearest known
-        one), for a value that is not allowed, or for an environment variable that is not set.
+        If the file cannot be read or is not YAML, if a key is unknown (the message suggests the
+        nearest known key), if a value is not allowed, or if an environment variable is not set.
     """
     try:
         text = path.read_bytes()
@@ -90,7 +90,7 @@ def load(path: Path, kind: type[Config], changes: Sequence[str] = ()) -> Config:
 
 
 def read(text: bytes, source: str, kind: type[Config], changes: Sequence[str] = ()) -> Config:
-    """Check YAML text in the same way; `source` names it in messages."""
+    """Check YAML text in the same way as `load`; `source` names the text in messages."""
     content = parse_mapping(text, source)
     for change in changes:
         _apply_change(content, change)
@@ -104,7 +104,7 @@ def read(text: bytes, source: str, kind: type[Config], changes: Sequence[str] = 
 
 
 def from_values(content: dict[str, Any], source: str, kind: type[Config]) -> Config:
-    """Check values that do not come from a file in the same way."""
+    """Check values that do not come from a file, in the same way as `load`."""
     return _fill_and_check(deepcopy(content), source, kind, lambda _: "")
 
 
@@ -235,7 +235,7 @@ def _apply_change(content: dict[str, Any], change: str) -> None:
 
 
 def _first_mistake(error: ValidationError, kind: type[BaseModel]) -> tuple[Keys, str]:
-    """Keys and a sentence of the first mistake; unknown keys come before all others."""
+    """Return the keys of the first mistake and a sentence about it; unknown keys come first."""
     mistakes = error.errors()
     first = min(mistakes, key=lambda mistake: mistake["type"] != "extra_forbidden")
     keys, fields = _file_keys(kind, first["loc"])
@@ -265,9 +265,9 @@ def _first_mistake(error: ValidationError, kind: type[BaseModel]) -> tuple[Keys,
 def _file_keys(
     kind: type[BaseModel], location: Iterable[str | int]
 ) -> tuple[list[str], Mapping[str, FieldInfo]]:
-    """The keys of a pydantic location as they are in the file, and the fields known at the last.
+    """Return the keys of a pydantic location as in the file, and the fields of the last part.
 
-    pydantic names the variant of a union as if it were a key.
+    pydantic lists the variant of a union like a key; this function removes it.
     """
     keys: list[str] = []
     fields: Mapping[str, FieldInfo] = kind.model_fields

@@ -1,4 +1,4 @@
-"""Configuration of `daskgmm select`: that of a fit, and the models to compare."""
+"""Configuration of `daskgmm select`: a fit, and the models to compare."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ from daskgmm.pipeline.config.fit import (
 )
 from daskgmm.pipeline.config.loader import StrictModel, suggestion
 
-# Limit of a range, against typing mistakes.
+# Limit of the size of a range. It detects typing mistakes.
 MAX_SIZES = 1_000
 
 EMPTY = "must not be empty"

@@ -1,4 +1,4 @@
-"""YAML as people write it: parse it safely, and find the line of a value."""
+"""Safe parsing of YAML text, and the line numbers of its values."""
 
 import re
 from typing import Any
@@ -97,7 +97,7 @@ def parse_value(text: str) -> Any:
 
 
 def line_of(text: bytes, keys: Keys) -> str:
-    """Line of a value in a file, or of the mapping that lacks it, as ", line 7"."""
+    """Return the line of a value, or of the mapping in which it is missing, as ", line 7"."""
     node, line = yaml.compose(text.decode("utf-8"), _Loader), 0
     for key in keys:
         pairs = node.value if isinstance(node, yaml.MappingNode) else ()
@@ -110,7 +110,7 @@ def line_of(text: bytes, keys: Keys) -> str:
 
 
 def _is_small(content: Any) -> bool:
-    """Whether there are at most MAX_VALUES values; a few aliases can expand to billions."""
+    """Whether there are at most MAX_VALUES values. A few aliases can expand to billions."""
     n_values, stack = 0, [content]
     while stack and n_values <= MAX_VALUES:
         value = stack.pop()

@@ -11,15 +11,15 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-# Column at which the text of a line starts, behind its label.
+# Column at which the text of a line starts, after its label.
 INDENT = 10
 
-# The same for the summary of a run.
+# The same column for the summary of a run.
 WIDE_INDENT = 16
 
 
 def pack_facts(facts: Sequence[str], width: int, separator: str = "  ") -> list[str]:
-    """Arrange facts in as few lines of a width as possible; no fact is broken."""
+    """Arrange facts in as few lines of a width as possible, without breaking a fact."""
     lines: list[str] = []
     for fact in filter(None, facts):
         if lines and len(lines[-1]) + len(separator) + len(fact) <= width:
@@ -93,7 +93,7 @@ class _FailsafeOutput:
         try:
             yield
         except OSError as error:
-            # Python flushes its buffer at exit; that must not fail, either.
+            # Python flushes its buffer at exit. This must not fail either.
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._file.fileno())
             with suppress(OSError):
                 why = error.strerror or error

@@ -31,7 +31,7 @@ def json_log(path: Path | None, command: str) -> Iterator[EventListener]:
     Raises
     ------
     ConfigError
-        If the file cannot be written, or is not such a log.
+        If the file cannot be written, or is not a log of daskgmm.
     """
     if path is None:
         yield no_log
@@ -62,7 +62,7 @@ class _JsonLines:
         line = json.dumps({"time": now, "event": event, **values}, ensure_ascii=False)
         try:
             self._file.write(f"{line}\n".encode())
-        except OSError as error:  # must not stop the fit
+        except OSError as error:  # an error of the log must not stop the fit
             self._works = False
             why = error.strerror or error
             warnings.warn(
@@ -75,7 +75,7 @@ def _open_log(path: Path) -> BinaryIO:
     try:
         ends_with_newline = _ends_with_newline(path)
         file = path.open("ab", buffering=0)
-        if not ends_with_newline:  # a run was killed while it wrote
+        if not ends_with_newline:  # an earlier run was killed while it wrote a line
             file.write(b"\n")
     except OSError as error:
         raise ConfigError(f"{OPTION}: cannot write to {path}: {error.strerror or error}") from error
@@ -84,7 +84,7 @@ def _open_log(path: Path) -> BinaryIO:
 
 def _ends_with_newline(path: Path) -> bool:
     """Whether the last line of a log is complete; raise ConfigError if the file is not a log."""
-    if not path.is_file() or not path.stat().st_size:  # a pipe or a device has no content
+    if not path.is_file() or not path.stat().st_size:  # a pipe or a device has no content to check
         return True
     with path.open("rb") as file:
         if file.read(len(LINE_START)) != LINE_START:

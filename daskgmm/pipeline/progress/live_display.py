@@ -1,4 +1,4 @@
-"""What a terminal shows while a cluster starts and passes run; it disappears afterwards."""
+"""A display on a terminal while a cluster starts and passes run. It disappears afterwards."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -63,9 +63,9 @@ class Display(NullObserver):
     ----------
     console : Console
     connection : Connection
-        To the workers.
+        Connection to the workers.
     estimate : TimeEstimate or None
-        None if there is only one pass.
+        Estimate of the remaining time; None if there is only one pass.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Display(NullObserver):
         self._activity, self._ongoing, self._activity_start = activity, None, monotonic()
 
     def render(self) -> Group:
-        """The lines of this moment, within the terminal's width."""
+        """Return the current lines, within the terminal's width."""
         now, width = monotonic(), self._console.width
         groups = [
             self._pass_facts(),
@@ -147,7 +147,7 @@ class Display(NullObserver):
         done = ongoing.chunks_done if ongoing else 0
         share = f"{done / total:4.0%}" if total else ""
         time = clock(now - self._activity_start)
-        if total and done:  # at the speed of the chunks so far
+        if total and done:  # estimated from the speed of the chunks so far
             seconds = self._last_update - self._activity_start
             remaining = seconds * (total / done - 1) - (now - self._last_update)
             time = f"{clock(max(remaining, 0.0))} left"

@@ -1,4 +1,4 @@
-"""A line for the survey, for the start and for every pass of a fit."""
+"""Progress as text: one line for the survey, for the start and for every pass of a fit."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ class PassLines(NullObserver):
     Attributes
     ----------
     survey : Survey
-        Of the fit that this observer has watched.
+        Survey of the fit that this observer has watched.
     """
 
     survey: Survey

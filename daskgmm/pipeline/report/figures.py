@@ -21,8 +21,8 @@ from daskgmm.plots import (
     MarginalDisplay,
 )
 
-# Placeholder colours of text and background, which nothing else has. The page replaces them by
-# its own colours, light or dark.
+# Placeholder colours of text and background. No other element has these colours. The page replaces
+# them by its own light or dark colours.
 _TEXT, _BACKGROUND = "#010203", "#fdfcfb"
 _STYLE: dict[Any, Any] = {
     "axes.edgecolor": _TEXT,
@@ -36,9 +36,9 @@ _STYLE: dict[Any, Any] = {
     "xtick.color": _TEXT,
     "ytick.color": _TEXT,
 }
-# Number of letters of a name that fit beside an axis.
+# Number of letters of a name that fit next to an axis.
 MAX_LETTERS = 26
-# Inches. Three small figures fit side by side on a desktop, one on a phone.
+# Sizes in inches. Three small figures fit side by side on a desktop, one on a phone.
 SMALL, LARGE = (3.4, 2.9), (4.2, 2.7)
 # Number of figures of pairs, and of single features.
 MAX_FIGURES = 6
@@ -57,7 +57,7 @@ class ReportRows(NamedTuple):
     weights : (n,) array or None
         Sample weights.
     densities : Densities
-        Of the mixture.
+        Log-densities of the mixture.
     """
 
     numbers: Any
@@ -102,7 +102,7 @@ def draw_svg(draw: Callable[[Axes], Any], name: str, size: tuple[float, float] =
     """
     buffer = io.StringIO()
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
-        # Text stays text, and browsers have the glyphs that matplotlib's font lacks.
+        # Text stays text, because browsers have glyphs that matplotlib's font lacks.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure = Figure(figsize=size, layout="constrained")
         draw(figure.subplots())
@@ -131,7 +131,7 @@ def convergence_figure(result: FitResult) -> PageFigure | None:
 
 
 def pair_figures(result: FitResult, rows: ReportRows) -> list[PageFigure]:
-    """Pairs of features, those first in which components differ most."""
+    """Figures of pairs of features. Pairs in which components differ most come first."""
     names, short = result.columns, [shorten(name) for name in result.columns]
     return [
         PageFigure(
@@ -149,7 +149,7 @@ def pair_figures(result: FitResult, rows: ReportRows) -> list[PageFigure]:
 
 
 def marginal_figures(result: FitResult, rows: ReportRows) -> list[PageFigure]:
-    """Single features, those first in which components differ most."""
+    """Figures of single features. Features in which components differ most come first."""
     names, short = result.columns, [shorten(name) for name in result.columns]
     return [
         PageFigure(

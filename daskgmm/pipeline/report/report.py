@@ -1,4 +1,4 @@
-"""The report of a run: one HTML page with everything inside it."""
+"""The report of a run: one self-contained HTML page."""
 
 from typing import Any
 

@@ -94,13 +94,13 @@ SEEN = np.array([[10, 5, 1], [10, 6, 1], [0, 0, 0], [7, 7, 1]] * 3, np.uint64)
     [
         (
             {3: (7, 8, 1)},
-            r"^chunk 3 is no longer .* \(7 rows with other values\): the data",
+            r"^chunk 3 is not the same .* \(7 rows with other values\): the data",
         ),
-        ({3: (7, 7, 2)}, r"^chunk 3 is no longer .* \(7 rows with other values\)"),
-        ({2: (9, 7, 1)}, r"^chunk 2 is no longer .* \(0 rows in the survey, 9 now\)"),
+        ({3: (7, 7, 2)}, r"^chunk 3 is not the same .* \(7 rows with other values\)"),
+        ({2: (9, 7, 1)}, r"^chunk 2 is not the same .* \(0 rows in the survey, 9 now\)"),
         (
             {3: (4, 4, 1), 10: (1, 1, 1)},
-            r"^chunks 3 and 10 are no longer .* \(chunk 3: 7 rows in the survey, 4 now\)",
+            r"^chunks 3 and 10 are not the same .* \(chunk 3: 7 rows in the survey, 4 now\)",
         ),
         (dict.fromkeys(range(2, 10), (1, 1, 1)), r"^chunks 2, 3, 4, 5, 6 and 3 more are"),
     ],
@@ -115,5 +115,5 @@ def test_chunks_that_changed_are_named_with_what_they_were(changes, sentence):
 
 
 def test_another_number_of_chunks_is_another_data_set():
-    with pytest.raises(DataError, match="the data has 11 chunks, but the survey saw 12"):
+    with pytest.raises(DataError, match="the data has 11 chunks now, but had 12 in the survey"):
         compare_checksums(SEEN, SEEN[:11])

@@ -361,6 +361,6 @@ def test_passes_fail_and_stay_off_this_process_if_the_cluster_disappears():
         with fixed_scheduler(client):
             assert dataset.reduce(_rows) == 100
             client.close()
-            with pytest.raises(DataError, match="the cluster's scheduler does not answer any more"):
+            with pytest.raises(DataError, match="the cluster's scheduler no longer answers"):
                 dataset.reduce(_rows)
     assert dataset.reduce(_rows) == 100

@@ -97,7 +97,7 @@ def test_a_chunk_of_another_length_is_an_error():
     wrong = da.ones((30, 2), chunks=(10, 2)).map_blocks(
         lambda block, block_id: block[: 10 - 3 * (block_id[0] == 1)], meta=np.empty((0, 2))
     )
-    with pytest.raises(DataError, match="chunk 1 has 7 rows, but its Dask array has 10 there"):
+    with pytest.raises(DataError, match="chunk 1 has 7 rows, but its Dask array declares 10"):
         DaskDataset.of(wrong).reduce(_rows)
 
 

@@ -138,7 +138,7 @@ def test_an_error_of_the_data_is_returned():
     )
     found = process_shard(_rows, Shard(plan_source(array), range(3)), ())
     assert isinstance(found, DataError)
-    assert "chunk 1 has 7 rows, but its Dask array has 10 there" in str(found)
+    assert "chunk 1 has 7 rows, but its Dask array declares 10" in str(found)
 
 
 class Fails:

@@ -249,5 +249,5 @@ def test_results_of_rows_none_of_which_counts(stored):
     ):
         assert found.shape[0] == N
         assert np.isnan(found.compute()).all()
-    with pytest.raises(DataError, match="no row that counts"):
+    with pytest.raises(DataError, match="all rows have weight zero"):
         model.score(dataset)

@@ -57,7 +57,7 @@ def test_values_are_decoded_with_nan_for_missing_ones(tmp_path, dataset, name):
 def test_an_unknown_variable_is_an_error_that_lists_the_existing_ones(tmp_path, dataset, refusal):
     url = write(dataset, tmp_path / "scipy.nc")
     file = url.partition("::")[0]
-    assert f"there is no variable at {file}::a: there is {file}::" in refusal(f"{file}::a")
+    assert f"there is no variable at {file}::a: the store has {file}::" in refusal(f"{file}::a")
     assert "::rows" in refusal(file)
     assert "of shape (500,): a two-dimensional array" in refusal(f"{file}::other")
 
