@@ -92,9 +92,9 @@ def test_a_fit_goes_on_without_checkpoints(disk, on_threads, seed):
 def done(config):
     """Run, and the model's and the labels' content."""
     run.fit(config, THREADS, Console(file=io.StringIO()))
-    with np.load(config.output.at("model.npz")) as file:
+    with np.load(config.output.path("model.npz")) as file:
         model = {name: file[name].tobytes() for name in file.files if name != "header"}
-    return model, pq.read_table(config.output.at("labels.parquet"))
+    return model, pq.read_table(config.output.path("labels.parquet"))
 
 
 @pytest.mark.slow
