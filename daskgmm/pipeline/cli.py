@@ -5,7 +5,7 @@ import logging
 import signal
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,12 +29,18 @@ BAD_INPUT = 2
 INTERRUPTED, TERMINATED = 130, 143
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
-_CLUSTER = click.option(
-    "--cluster",
-    "cluster_file",
-    type=_FILE,
-    help="YAML file of the cluster; default: worker processes on this machine.",
-)
+
+
+def _cluster_option(default: str) -> Callable[[Any], Any]:
+    return click.option(
+        "--cluster",
+        "cluster_file",
+        type=_FILE,
+        help=f"YAML file of the cluster; default: {default}.",
+    )
+
+
+_CLUSTER = _cluster_option("worker processes on this machine")
 
 _CHANGES = click.option(
     "--set",
@@ -204,7 +210,7 @@ def _run_config(
 
 @main.command("resume", short_help="Resume a stopped run from its checkpoints.")
 @click.argument("folder")
-@_CLUSTER
+@_cluster_option("the cluster of the stopped run")
 @_CHANGES
 @click.option(
     "--force", is_flag=True, help="Resume even if data, parameters or versions have changed."
