@@ -17,7 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from daskgmm.data.execution.passes import available_resources, fixed_scheduler
-from daskgmm.data.pass_log import Pass
+from daskgmm.data.pass_log import Pass, PassPurpose
 from daskgmm.errors import ParameterError, warn_caller
 from daskgmm.estimators.checkpoint import Checkpoint, open_checkpoints
 from daskgmm.estimators.fitted_mixture import Rows
@@ -120,7 +120,8 @@ class ComponentSelection:
               rows, from the fit to the sample
             - chosen: whether the candidate is `best`
         """
-        n_shared = sum(entry.purpose in ("prepare", "survey") for entry in self.passes_)
+        before_candidates = (PassPurpose.PREPARE, PassPurpose.SURVEY)
+        n_shared = sum(entry.purpose in before_candidates for entry in self.passes_)
         return pd.DataFrame(
             {
                 "covariance_type": candidate.settings.family.name,

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from daskgmm.data.pass_log import OngoingPass, Pass
+from daskgmm.data.pass_log import OngoingPass, Pass, PassPurpose
 from daskgmm.data.survey import Survey
 from daskgmm.fit.observers import ADVANCING, FitProgress, NullObserver, Observer
 from daskgmm.fit.state import FitState
@@ -27,7 +27,10 @@ SEPARATOR = "   "
 
 # Activities while no pass runs, by the purpose of the last pass.
 BETWEEN_PASSES = "between passes"
-FINAL_ACTIVITIES = {"labels": "writing the report", "scores": "merging the parts"}
+FINAL_ACTIVITIES: dict[str, str] = {
+    PassPurpose.LABELS: "writing the report",
+    PassPurpose.SCORES: "merging the parts",
+}
 
 
 @contextmanager
@@ -172,7 +175,7 @@ class Display(NullObserver):
     def _fit_facts(self) -> list[str]:
         """The lower bound, and the passes that may follow."""
         estimate, facts = self._estimate, [self._bound]
-        if estimate is None or self._activity in ("labels", *FINAL_ACTIVITIES.values()):
+        if estimate is None or self._activity in (PassPurpose.LABELS, *FINAL_ACTIVITIES.values()):
             return facts
         numbers = {"at most": estimate.max_passes}
         if estimate.likely_passes is not None and estimate.likely_passes < estimate.max_passes:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from daskgmm.chunk import describe_skipped
-from daskgmm.data.pass_log import OngoingPass, Pass
+from daskgmm.data.pass_log import OngoingPass, Pass, PassPurpose
 from daskgmm.data.survey import Survey
 from daskgmm.fit.observers import ADVANCING, FitProgress, NullObserver
 from daskgmm.fit.state import FitState
@@ -35,7 +35,10 @@ class PassLines(NullObserver):
         self._ongoing = ongoing
 
     def on_pass_end(self, pass_: Pass) -> None:
-        if pass_.purpose in ("survey", *ADVANCING):  # their lines follow with their results
+        if pass_.purpose in (
+            PassPurpose.SURVEY,
+            *ADVANCING,
+        ):  # their lines follow with their results
             return
         n_rows = self._ongoing.n_rows if self._ongoing else None
         speed = "" if n_rows is None else f"{n_rows / max(pass_.seconds, 1e-9):>12,.0f} rows/s"
